@@ -1,0 +1,19 @@
+"""Everything that a user can cause is one of these; the commands print it without a traceback and exit with 2."""
+
+
+class SgHubError(Exception):
+    """Base of every error that sg_hub raises on purpose.
+
+    The message says what was given, what is expected and what to do.
+    """
+
+
+class InvalidInputError(SgHubError, ValueError):
+    """A value, an array or a setting that cannot be used."""
+
+
+class ReadError(SgHubError, OSError):
+    """A file or folder that cannot be found, read, or trusted."""
+
+    def __str__(self) -> str:  # OSError would print its arguments as a tuple
+        return " ".join(str(a) for a in self.args)

@@ -1,0 +1,201 @@
+"""A recipe: one TOML file with everything that determines a run. Unknown keys are errors.
+
+    recipe = load_recipe("semantic-genesis-3d-tiny", ["pretrain.epochs=3", "source=/data/ct"])
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sg_hub.errors import InvalidInputError
+
+Size = tuple[int, int, int]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Prepare(Section):
+    """Scans to one store of resampled volumes."""
+
+    spacing: tuple[float, float, float] | None = None
+    """Voxel spacing (x, y, z) in mm that every scan is resampled to; absent: each keeps its own."""
+    window: tuple[float, float] = (-1000.0, 1000.0)
+    """HU range kept in the store, and scaled to 0..1 for the network."""
+    chunk: Size = (64, 64, 32)
+    """Voxels of one compressed chunk of the store."""
+    workers: int = 2
+
+
+class Autoencode(Section):
+    """The autoencoder without skip connections on whole scans (design of the latent features)."""
+
+    size: Size = (128, 128, 64)
+    """Voxels that every whole scan is resized to."""
+    width: int | None = None
+    """Channels of the first level; absent: the network's."""
+    epochs: int = 100
+    batch_size: int = 4
+    lr: float = 1e-3
+
+
+class Discover(Section):
+    """Self-discovery: which cubes of which patients carry which pattern label (paper, Sec. 2)."""
+
+    patterns: int = 44
+    neighbours: int = 200
+    """K: nearest patients of a reference that a pattern is cropped from, itself included."""
+    cube: Size = (64, 64, 32)
+    """Voxels of the base cube."""
+    resolutions: int = 3
+    """Cubes per patient and pattern: the base one and resolutions - 1 of a random in-plane size."""
+    in_plane: tuple[int, int] = (50, 80)
+    """Range of the random in-plane size, in voxels."""
+    jitter: int = 10
+    """Largest shift of the cubes of a random size, in voxels."""
+    frame: Literal["voxel", "relative"] = "voxel"
+    """What a coordinate is, from patient to patient: the voxel index (paper), or the fraction of the scan's
+    size, for scans whose field of view was cropped to the body."""
+    border: tuple[float, float, float] = (100 / 512, 100 / 512, 30 / 300)
+    """Share of each side that stays free of corners, at both ends."""
+    min_distance: float = 5.0
+    """Voxels between any two corners."""
+    tissue: float = 0.5
+    """Share of a window's voxels that must lie above tissue_hu."""
+    tissue_hu: float = -150.0
+
+
+class Pretrain(Section):
+    """Self-classification, then self-classification and self-restoration together."""
+
+    size: Size = (64, 64, 32)
+    """Input of the network: every cube is resized to it."""
+    batch_size: int = 16
+    classification_epochs: int = 20
+    epochs: int = 400
+    """Most epochs of joint training; early stopping ends it sooner."""
+    samples_per_epoch: int | None = None
+    """Cubes drawn per epoch; absent: the whole table."""
+    lr: float = 1e-3
+    halve_every: int = 40
+    """Epochs after which the learning rate is halved."""
+    patience: int = 50
+    lambda_rec: float = 1.0
+    lambda_cls: float = 0.01
+    precision: Literal["float32", "bfloat16"] = "float32"
+    workers: int = 4
+    cache_mib: int = 2048
+    """Decoded scans that each reading process may keep in memory."""
+    picture_every: int = 5
+    checkpoint_every: int = 200
+    """Steps between two checkpoints."""
+
+
+class Model(Section):
+    """What is trained: arguments of sg_hub.SemanticGenesis3D."""
+
+    width: int = 32
+    norm: Literal["batch", "running", "instance"] = "batch"
+
+
+class Publish(Section):
+    """What the card says that no run can know."""
+
+    licence: str = "apache-2.0"
+    data_name: str
+    data_licence: str
+    data_citation: str
+    modality: str = "CT"
+    limits: str
+
+
+class Recipe(Section):
+    name: str
+    seed: int = 2020
+    source: str
+    """Folder of scans; searched recursively."""
+    run: str
+    """Folder of everything that the run writes."""
+    split: str | None = None
+    """CSV with the columns patient and split (train, validation); absent: a tenth of the patients, drawn by
+    the seed, is kept for validation."""
+    model: Model = Field(default_factory=Model)
+    prepare: Prepare = Field(default_factory=Prepare)
+    autoencode: Autoencode = Field(default_factory=Autoencode)
+    discover: Discover = Field(default_factory=Discover)
+    pretrain: Pretrain = Field(default_factory=Pretrain)
+    publish: Publish
+
+    @model_validator(mode="after")
+    def _sizes_fit_the_strides(self) -> Recipe:
+        for name, size in (("pretrain.size", self.pretrain.size), ("autoencode.size", self.autoencode.size)):
+            if any(side % 8 or side <= 0 for side in size):
+                raise ValueError(f"{name} = {list(size)}: every side must be a multiple of 8")
+        return self
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.run)
+
+
+def shipped() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("training") / "recipes"
+    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def load_recipe(recipe: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe by file or shipped name and apply `section.key=value` overrides (values in TOML).
+
+    Raises:
+        InvalidInputError: no such recipe, broken TOML, an unknown key or a value of the wrong kind.
+    """
+    path = Path(recipe)
+    if not path.is_file():
+        known = resources.files("training") / "recipes" / f"{recipe}.toml"
+        if not known.is_file():
+            raise InvalidInputError(
+                f"no recipe {str(recipe)!r}: give a TOML file or one of the shipped recipes {', '.join(shipped())}"
+            )
+        text = known.read_text()
+    else:
+        text = path.read_text()
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+        for override in overrides:
+            _apply(values, override)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInputError(f"recipe {recipe}: {error}") from error
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
+        raise InvalidInputError(f"recipe {recipe}: {problems}") from error
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """Every value of a recipe, as plain JSON types."""
+    return json.loads(recipe.model_dump_json())
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise InvalidInputError(f"override {override!r}: write section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise InvalidInputError(f"override {override!r}: {section!r} is not a section")
+    values[last] = value
