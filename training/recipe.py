@@ -58,8 +58,8 @@ class Discover(Section):
     """Cubes per patient and pattern: the base one and resolutions - 1 of a random in-plane size."""
     in_plane: tuple[int, int] = (50, 80)
     """Range of the random in-plane size, in voxels."""
-    jitter: int = 10
-    """Largest shift of the cubes of a random size, in voxels."""
+    jitter: Size = (10, 10, 10)
+    """Largest shift of the cubes of a random size along each axis, in voxels."""
     frame: Literal["voxel", "relative"] = "voxel"
     """What a coordinate is, from patient to patient: the voxel index (paper), or the fraction of the scan's
     size, for scans whose field of view was cropped to the body."""
@@ -124,8 +124,14 @@ class Recipe(Section):
     run: str
     """Folder of everything that the run writes."""
     split: str | None = None
-    """CSV with the columns patient and split (train, validation); absent: a tenth of the patients, drawn by
-    the seed, is kept for validation."""
+    """CSV with the columns patient and split; absent: every patient may train."""
+    split_names: dict[str, Literal["train", "validation", "test"]] = Field(
+        default_factory=lambda: {"train": "train", "validation": "validation", "test": "test"}
+    )
+    """What the values of the CSV's column split mean here. Pre-training sees train, early stopping looks at
+    validation, and nothing but the final evaluation reads test."""
+    validation_share: float = 0.1
+    """Share of the train patients, drawn by the seed, that becomes validation where the CSV names none."""
     model: Model = Field(default_factory=Model)
     prepare: Prepare = Field(default_factory=Prepare)
     autoencode: Autoencode = Field(default_factory=Autoencode)

@@ -1,0 +1,36 @@
+"""Pretrained weights of Semantic Genesis for medical images.
+
+    import sg_hub
+
+    scan = sg_hub.load_scan("ct.nii.gz")
+    model = sg_hub.from_pretrained("semantic-genesis-3d-tiny", head="segmentation", num_classes=3)
+    labels = sg_hub.predict(model, scan, output="labels")
+"""
+
+from sg_hub.errors import InvalidInputError, ReadError, SgHubError
+
+__version__ = "0.1.0"
+
+from sg_hub.inference import embed, predict
+from sg_hub.models import LoadReport, PretextOutput, SemanticGenesis3D, from_pretrained
+from sg_hub.preprocessing import Preprocessing
+from sg_hub.registry import PretrainedWeights, get_weights, list_models
+from sg_hub.scan import Scan, load_scan
+
+__all__ = [
+    "InvalidInputError",
+    "LoadReport",
+    "Preprocessing",
+    "PretextOutput",
+    "PretrainedWeights",
+    "ReadError",
+    "Scan",
+    "SemanticGenesis3D",
+    "SgHubError",
+    "embed",
+    "from_pretrained",
+    "get_weights",
+    "list_models",
+    "load_scan",
+    "predict",
+]

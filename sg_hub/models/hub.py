@@ -1,0 +1,150 @@
+"""Loading and saving: from_pretrained and save_pretrained of every model, on huggingface_hub's mixin."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors.torch import save_file
+from torch import nn
+
+from sg_hub.errors import InvalidInputError
+from sg_hub.models.source import CONFIG, WEIGHTS, locate, read_config, read_weights, write_config
+from sg_hub.models.state import LoadReport, load_state
+
+# The last layers, which hold the answer to one task only: a new task starts them afresh.
+TASK_LAYERS = ("classifier.fc", "segmentation")
+
+
+class PretrainedMixin(
+    PyTorchModelHubMixin,
+    library_name="sg_hub",
+    tags=["medical-imaging", "semantic-genesis"],
+):
+    """`from_pretrained`, `save_pretrained` and `push_to_hub` for the models of sg_hub."""
+
+    load_report: LoadReport | None = None
+    """What `from_pretrained` loaded, adapted, reset and left out; absent on a model that was built afresh."""
+
+    def config(self) -> dict[str, Any]:
+        """What config.json holds; every model says its own."""
+        raise TypeError(f"{type(self).__name__} has no config()")  # a model class without one is a defect
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        head: str | None = None,
+        num_classes: int | None = None,
+        in_chans: int | None = None,
+        norm: str | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        device: str | torch.device = "cpu",
+    ) -> Self:
+        """A pretrained model in evaluation mode; `model.load_report` says what was loaded.
+
+        Args:
+            name: a registered name (`sg_hub.list_models()`), a folder with config.json and model.safetensors
+                (one named like a registered model: write ./NAME), or a hub id.
+            head: `pretext`, `segmentation` or `classification`; absent: the weights' own. With `num_classes` and
+                no head, pretext weights get a segmentation head. A new head's last layer starts afresh.
+            num_classes: classes of the new head; needed when the head changes.
+            in_chans: input channels. The first convolution is averaged over its input channels and repeated,
+                scaled so that the same image in every channel gives the same features as before.
+            norm: `batch`, `running` or `instance`; absent: the weights' own.
+            revision: branch, tag or commit of the hub repository; a registered name has its own pinned.
+            token, cache_dir, local_files_only, force_download: as in huggingface_hub.
+            device: where the model goes.
+
+        Raises:
+            InvalidInputError: unknown name or option, or weights that do not fit the network.
+            ReadError: a missing, damaged, newer or wrong file; no network.
+        """
+        files = locate(name, revision, token, cache_dir, local_files_only, force_download)
+        config = read_config(files.config, cls.__name__)
+        state, sha256 = read_weights(files.weights, files.sha256)
+        before = dict(config)
+        _choose_head(config, head, num_classes)
+        for key, value in (("in_chans", in_chans), ("norm", norm)):
+            if value is not None:
+                config[key] = value
+        model = cls(**config)
+        task_changed = config["head"] != before["head"] or config["num_classes"] != before["num_classes"]
+        report = load_state(
+            model,
+            state,
+            source=files.source,
+            reset=TASK_LAYERS if task_changed else (),
+            adapt_channels=config["in_chans"] != before["in_chans"],
+            norm_changed=config["norm"] != before["norm"],
+            head_changed=config["head"] != before["head"],
+        )
+        report.revision, report.sha256 = files.revision, sha256
+        model.load_report = report
+        report.log()
+        return model.to(device).eval()
+
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | os.PathLike[str], *, half: bool = False, **kwargs: Any
+    ) -> str | None:
+        """Write config.json, model.safetensors and (where there is none) a card into a folder.
+
+        Each file is written completely before it takes the place of an older one.
+
+        Args:
+            half: store parameters in half precision (running statistics stay in single precision).
+            kwargs: as in huggingface_hub's mixin (`push_to_hub`, `repo_id`, `model_card_kwargs`, ...).
+        """
+        folder = Path(save_directory)
+        if folder.exists() and not folder.is_dir():
+            raise InvalidInputError(f"{folder} is a file: save_pretrained needs a folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        push, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", None)
+        card_kwargs = kwargs.pop("model_card_kwargs", None) or {}
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
+            self._save_half = half
+            self._save_pretrained(Path(temporary))
+            if not (folder / "README.md").exists():
+                self.generate_model_card(**card_kwargs).save(Path(temporary) / "README.md")
+            for file in sorted(Path(temporary).iterdir()):
+                os.replace(file, folder / file.name)
+        if push:
+            return self.push_to_hub(repo_id=repo_id or folder.name, model_card_kwargs=card_kwargs, **kwargs)
+        return None
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        assert isinstance(self, nn.Module)
+        half = self.__dict__.pop("_save_half", False)
+        parameters = {name for name, _ in self.named_parameters()}
+        state = {
+            key: (value.half() if half and key in parameters else value).detach().cpu().contiguous()
+            for key, value in self.state_dict().items()
+        }
+        save_file(state, str(save_directory / WEIGHTS), metadata={"format": "pt"})
+        write_config(save_directory / CONFIG, type(self).__name__, self.config())
+
+
+def _choose_head(config: dict[str, Any], head: str | None, num_classes: int | None) -> None:
+    """Put the asked-for head into the config of the network."""
+    if head is None and num_classes is not None and config["head"] == "pretext":
+        head = "segmentation"
+    if head is not None and head != config["head"]:
+        if num_classes is None and head != "pretext":
+            raise InvalidInputError(
+                f"head={head!r} needs num_classes (the weights carry a {config['head']!r} head): "
+                f"from_pretrained(..., head={head!r}, num_classes=2)"
+            )
+        config["head"] = head
+    if num_classes is not None:
+        config["num_classes"] = num_classes
+
+

@@ -1,0 +1,201 @@
+"""Where the files of a model are (registry, folder or hub), and how they are read and trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from torch import Tensor
+
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.preprocessing import Preprocessing
+from sg_hub.registry import get_weights, is_registered, unknown_name
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+CONFIG_VERSION = 1
+_CONFIG_KEYS = {"width", "in_chans", "head", "num_classes", "norm", "preprocessing", "provenance"}
+_ABOUT_KEYS = {"config_version", "architecture", "sg_hub_version"}
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    config: Path
+    weights: Path
+    source: str
+    revision: str | None = None
+    sha256: str | None = None
+    """What model.safetensors must hash to; absent: it is not pinned."""
+
+
+def locate(
+    name: str | os.PathLike[str],
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+) -> ModelFiles:
+    """The two files of a registered name, a local folder or a hub id, downloaded where that is needed.
+
+    Raises:
+        InvalidInputError: an unknown name.
+        ReadError: a folder without the files; a hub that has no such model, or cannot be reached.
+    """
+    text = os.fspath(name)
+    sha256 = None
+    repo_id = text
+    if is_registered(text):
+        weights = get_weights(text)
+        if weights.folder is not None and revision in (None, weights.commit):
+            return _local(weights.folder, f"{text} (shipped)", weights.commit, weights.sha256)
+        if weights.repo_id is None:
+            raise ReadError(
+                f"{text}: the weights are not in this installation and on no hub"
+                + (f", so revision={revision!r} cannot be had" if revision else "; install sg_hub again")
+            )
+        repo_id = weights.repo_id
+        if revision is None:
+            revision, sha256 = weights.commit, weights.sha256
+    elif os.path.isdir(text):
+        return _local(Path(text), text, None, None)
+    elif text.count("/") != 1 or text.startswith((".", "/", "~")):
+        kind = "no such folder. " if os.sep in text else ""
+        raise InvalidInputError(kind + unknown_name(text))
+
+    def download(file: str) -> Path:
+        return Path(
+            hf_hub_download(
+                repo_id,
+                file,
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                force_download=force_download,
+                library_name="sg_hub",
+            )
+        )
+
+    try:
+        config, weights_file = download(CONFIG), download(WEIGHTS)
+    except Exception as error:
+        raise ReadError(_hub_failure(error, repo_id, revision)) from error
+    return ModelFiles(config, weights_file, repo_id, config.parent.name, sha256)
+
+
+def _local(folder: Path, source: str, revision: str | None, sha256: str | None) -> ModelFiles:
+    for file in (CONFIG, WEIGHTS):
+        if not (folder / file).is_file():
+            there = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
+            raise ReadError(f"{folder} has no {file} (it holds {there}): give a folder that save_pretrained wrote")
+    return ModelFiles(folder / CONFIG, folder / WEIGHTS, source, revision, sha256)
+
+
+def _hub_failure(error: Exception, repo_id: str, revision: str | None) -> str:
+    where = f"hub model {repo_id!r}" + (f" at revision {revision!r}" if revision else "")
+    if isinstance(error, GatedRepoError):
+        return f"{where}: access is restricted; ask for it on the model's page and give token=..."
+    if isinstance(error, RepositoryNotFoundError):
+        return f"{where}: there is none, or it is private; check the id, or give token=... ({unknown_name(repo_id)})"
+    if isinstance(error, RevisionNotFoundError):
+        return f"{where}: no such branch, tag or commit"
+    if isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)):
+        return (
+            f"{where}: not in the local cache, and the hub cannot be reached (no network, or offline mode); "
+            "connect once, or copy the model's folder here and give its path"
+        )
+    if isinstance(error, EntryNotFoundError):
+        return f"{where}: it lacks {CONFIG} or {WEIGHTS}; only such models are loaded (no pickled weights)"
+    if isinstance(error, HFValidationError):
+        return unknown_name(repo_id)
+    return f"{where}: the download failed ({type(error).__name__}: {error}); try again, or give a local folder"
+
+
+def read_config(path: Path, architecture: str) -> dict[str, Any]:
+    """The constructor's arguments in config.json.
+
+    Raises:
+        ReadError: not JSON, of another architecture, or with keys of a newer version.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ReadError(f"{path} cannot be read as JSON ({error}): download or save the model again") from error
+    if not isinstance(config, dict) or "architecture" not in config:
+        raise ReadError(f"{path} is not the config of an sg_hub model (no 'architecture' in it)")
+    version = config.get("config_version", CONFIG_VERSION)
+    if not isinstance(version, int) or version > CONFIG_VERSION:
+        raise ReadError(
+            f"{path} has config_version {version}, this sg_hub reads up to {CONFIG_VERSION}: "
+            f"upgrade it (pip install -U sg_hub); the file was written by {config.get('sg_hub_version', 'unknown')}"
+        )
+    if config["architecture"] != architecture:
+        raise ReadError(
+            f"{path} is of a {config['architecture']}, not of a {architecture}: "
+            "load it with sg_hub.from_pretrained, or with its own class"
+        )
+    unknown, missing = set(config) - _CONFIG_KEYS - _ABOUT_KEYS, _CONFIG_KEYS - set(config)
+    if unknown or missing:
+        raise ReadError(
+            f"{path}: unknown keys {sorted(unknown)}, missing keys {sorted(missing)}; a newer sg_hub may have "
+            "written it (pip install -U sg_hub)"
+        )
+    arguments = {key: config[key] for key in _CONFIG_KEYS}
+    arguments["preprocessing"] = Preprocessing.from_dict(arguments["preprocessing"])
+    return arguments
+
+
+def architecture_of(path: Path) -> str:
+    """The class that a config.json names."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["architecture"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReadError(f"{path} is not the config of an sg_hub model ({error!r})") from error
+
+
+def write_config(path: Path, architecture: str, arguments: dict[str, Any]) -> None:
+    from sg_hub import __version__
+
+    about = {"config_version": CONFIG_VERSION, "architecture": architecture, "sg_hub_version": __version__}
+    path.write_text(json.dumps(about | arguments, indent=2) + "\n", encoding="utf-8")
+
+
+def read_weights(path: Path, expected_sha256: str | None) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a safetensors file, and its sha256.
+
+    Raises:
+        ReadError: a damaged file, or one that is not the registered one.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ReadError(f"{path} cannot be read: {error}") from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    if expected_sha256 is not None and sha256 != expected_sha256:
+        raise ReadError(
+            f"{path} is not the registered file: sha256 {sha256}, expected {expected_sha256}. "
+            "It was changed or damaged: remove it and load again (force_download=True), or install sg_hub again"
+        )
+    try:
+        return load_safetensors(data), sha256
+    except (SafetensorError, ValueError, KeyError, IndexError) as error:
+        raise ReadError(
+            f"{path} ({len(data)} bytes) is damaged or no safetensors file ({error}): remove it and load again"
+        ) from error
