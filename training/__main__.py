@@ -1,0 +1,103 @@
+"""python -m training VERB RECIPE [key=value ...]: every step of making the weights."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from sg_hub.errors import SgHubError
+from training.recipe import Recipe, load_recipe, shipped
+
+
+def _prepare(recipe: Recipe, options: argparse.Namespace) -> None:
+    from training.prepare import prepare
+
+    prepare(recipe, progress=options.progress)
+
+
+def _autoencode(recipe: Recipe, options: argparse.Namespace) -> None:
+    from training.autoencode import autoencode
+
+    print(autoencode(recipe, progress=options.progress))
+
+
+def _discover(recipe: Recipe, options: argparse.Namespace) -> None:
+    from training.discover import discover
+
+    print(discover(recipe, progress=options.progress))
+
+
+def _transforms(recipe: Recipe, options: argparse.Namespace) -> None:
+    from training.show_transforms import show_transforms
+
+    print(show_transforms(recipe))
+
+
+def _pretrain(recipe: Recipe, options: argparse.Namespace) -> None:
+    from training.pretrain import pretrain
+
+    print(pretrain(recipe, progress=options.progress, tensorboard=options.tensorboard))
+
+
+def _evaluate(recipe: Recipe, options: argparse.Namespace) -> None:
+    from training.evaluate import evaluate
+
+    print(evaluate(recipe, progress=options.progress))
+
+
+def _publish(recipe: Recipe, options: argparse.Namespace) -> None:
+    from training.publish import publish
+
+    print(publish(recipe, options.cards))
+
+
+def _regenerate(recipe: Recipe, options: argparse.Namespace) -> None:
+    for verb in (_prepare, _autoencode, _discover, _transforms, _pretrain, _evaluate, _publish):
+        print(f"== {verb.__name__.removeprefix('_')}", flush=True)
+        verb(recipe, options)
+
+
+VERBS: dict[str, tuple[Callable[[Recipe, argparse.Namespace], None], str]] = {
+    "prepare": (_prepare, "a folder of scans to one store"),
+    "autoencode": (_autoencode, "the autoencoder and the features of every patient"),
+    "discover": (_discover, "the table of anatomical patterns, and its figure"),
+    "transforms": (_transforms, "the figure of every transformation on real cubes"),
+    "pretrain": (_pretrain, "self-classification and self-restoration"),
+    "evaluate": (_evaluate, "the weights on patients that discovery never saw"),
+    "publish": (_publish, "model_cards/<model>/ and the registry's entry"),
+    "regenerate": (_regenerate, "all of the above, in this order"),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, (_, text) in VERBS.items():
+        verb = verbs.add_parser(name, help=text, description=text)
+        verb.add_argument("recipe", help=f"TOML file, or one of {', '.join(shipped())}")
+        verb.add_argument("overrides", nargs="*", metavar="key=value", help="such as pretrain.epochs=3")
+        verb.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
+        if name in ("pretrain", "regenerate"):
+            verb.add_argument("--tensorboard", action="store_true", help="write TensorBoard events as well")
+        if name in ("publish", "regenerate"):
+            verb.add_argument("--cards", default="model_cards", help="folder of the model cards (%(default)s)")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options: Any = _parser().parse_args(arguments)
+    try:
+        VERBS[options.verb][0](load_recipe(options.recipe, options.overrides), options)
+    except SgHubError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

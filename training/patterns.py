@@ -1,0 +1,155 @@
+"""The patterns table, and the data set that crops its cubes from the store when it is asked.
+
+A pattern is coordinates, not copies: memory and disk do not grow with the number of cubes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sg_hub.errors import InvalidInputError, ReadError
+from training import runs
+from training.recipe import Size
+from training.store import Store
+
+COLUMNS = ("pattern", "patient", "reference", "x", "y", "z", "size_x", "size_y", "size_z", "resolution", "split")
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class PatternTable:
+    """One row per cube, in columns. A row takes 22 bytes, whatever the cube's size."""
+
+    patients: list[str]
+    pattern: np.ndarray
+    """(rows,) label 0..C-1."""
+    patient: np.ndarray
+    """(rows,) index into `patients`."""
+    reference: np.ndarray
+    """(rows,) index of the pattern's reference patient."""
+    corner: np.ndarray
+    """(rows, 3) first voxel (x, y, z)."""
+    size: np.ndarray
+    """(rows, 3) voxels that are cropped."""
+    resolution: np.ndarray
+    """(rows,) 0: base size; 1 and up: a random in-plane size."""
+    split: np.ndarray
+    """(rows,) index into SPLITS."""
+
+    def __len__(self) -> int:
+        return len(self.pattern)
+
+    @property
+    def classes(self) -> int:
+        return int(self.pattern.max()) + 1
+
+    def rows(self, split: str) -> np.ndarray:
+        """Indices of the rows of one split."""
+        return np.flatnonzero(self.split == SPLITS.index(split))
+
+    @classmethod
+    def from_rows(cls, patients: list[str], rows: list[tuple[int, ...]]) -> PatternTable:
+        """From tuples (pattern, patient, reference, x, y, z, sizes..., resolution, split), all numbers."""
+        table = np.asarray(rows, dtype=np.int64).reshape(-1, len(COLUMNS))
+        small = np.int16 if table.size == 0 or table[:, 3:9].max() < 2**15 else np.int32
+        return cls(
+            patients,
+            table[:, 0].astype(np.int16),
+            table[:, 1].astype(np.int32),
+            table[:, 2].astype(np.int32),
+            table[:, 3:6].astype(small),
+            table[:, 6:9].astype(small),
+            table[:, 9].astype(np.int8),
+            table[:, 10].astype(np.int8),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the table as CSV, atomically."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for i in range(len(self)):
+            writer.writerow(
+                [
+                    self.pattern[i],
+                    self.patients[self.patient[i]],
+                    self.patients[self.reference[i]],
+                    *self.corner[i],
+                    *self.size[i],
+                    self.resolution[i],
+                    SPLITS[self.split[i]],
+                ]
+            )
+        runs.write_atomic(path, text.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> PatternTable:
+        """Read the CSV that `save` wrote.
+
+        Raises:
+            ReadError: it is not there, or is not a patterns table.
+        """
+        if not path.is_file():
+            raise ReadError(f"{path} is not there yet: run `python -m training discover` first")
+        index: dict[str, int] = {}
+        rows = []
+        with open(path, newline="") as file:
+            reader = csv.reader(file)
+            if tuple(next(reader, ())) != COLUMNS:
+                raise ReadError(f"{path} is not a patterns table: expected the columns {', '.join(COLUMNS)}")
+            try:
+                for line in reader:
+                    pattern, patient, reference, *numbers, split = line
+                    ids = (index.setdefault(name, len(index)) for name in (patient, reference))
+                    rows.append((int(pattern), *ids, *map(int, numbers), SPLITS.index(split)))
+            except ValueError as error:
+                raise ReadError(f"{path} line {reader.line_num} is damaged: {error}") from error
+        if not rows:
+            raise ReadError(f"{path} has no rows: run `python -m training discover` again")
+        return cls.from_rows(list(index), rows)
+
+
+class PatternDataset(Dataset[tuple[Tensor, int]]):
+    """Cubes of the patterns table, cropped from the store and resized: ((C, *size) float32 in 0..1, label).
+
+    Args:
+        rows: which rows of the table.
+        size: voxels (x, y, z) that every cube is resized to.
+    """
+
+    def __init__(self, table: PatternTable, store: Store, rows: np.ndarray, size: Size) -> None:
+        missing = set(table.patients) - set(store.names())
+        if missing:
+            raise InvalidInputError(
+                f"the patterns table names {len(missing)} patients that the store lacks ({', '.join(sorted(missing)[:5])}): "
+                "run discover again on this store"
+            )
+        self.table, self.store, self.row_numbers, self.size = table, store, rows, size
+
+    def __len__(self) -> int:
+        return len(self.row_numbers)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        row = self.row_numbers[index]
+        corner = tuple(int(v) for v in self.table.corner[row])
+        size = tuple(int(v) for v in self.table.size[row])
+        cube = self.store.crop(self.table.patients[self.table.patient[row]], corner, size)
+        return to_network(cube, self.store.window, self.size), int(self.table.pattern[row])
+
+
+def to_network(cube: np.ndarray, window: tuple[float, float], size: Size) -> Tensor:
+    """(C, X, Y, Z) in HU to (C, *size) float32 in 0..1."""
+    low, high = window
+    x = torch.from_numpy(np.ascontiguousarray(cube)).float().sub_(low).div_(high - low).clamp_(0, 1)
+    if tuple(x.shape[1:]) != tuple(size):
+        x = F.interpolate(x[None], size, mode="trilinear", align_corners=False)[0]
+    return x

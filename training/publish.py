@@ -1,0 +1,189 @@
+"""From a run to a model folder: weights in half precision, config, card, figures, and the registry's entry.
+
+    python -m training publish RECIPE [key=value ...] [--cards FOLDER]
+    python -m training card FOLDER          (rebuilds README.md from results.json and config.json)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from sg_hub import SemanticGenesis3D
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.registry import REGISTRY_FILE
+from training import runs
+from training.evaluate import published_model, read_evaluation
+from training.prepare import store_path
+from training.recipe import Recipe, resolved
+from training.store import Store
+
+FIGURES = ("restorations.png", "pretraining/curves.png", "discovery/patterns.png", "transforms.png")
+DESCRIPTION = "A 3D U-Net pre-trained by self-discovery, self-classification and self-restoration on {data}."
+NORMS = {
+    "batch": "by the batch's own statistics, in evaluation too: outputs depend on the batch",
+    "running": "batch normalisation with running statistics",
+    "instance": "instance normalisation",
+}
+
+
+def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | Path | None = None) -> Path:
+    """Write `<cards>/<name>/` and the registry's entry; returns the folder.
+
+    The folder is written completely before it takes the place of an older one.
+
+    Args:
+        registry: file of the entry; absent: the package's own where `cards` lies beside it, else `<cards>/registry.json`.
+
+    Raises:
+        ReadError: an earlier step is missing.
+    """
+    cards = Path(cards)
+    model = published_model(recipe)
+    results = _results(recipe)
+    cards.mkdir(parents=True, exist_ok=True)
+    folder = cards / recipe.name
+    with tempfile.TemporaryDirectory(dir=cards, prefix=".publishing-") as temporary:
+        new = Path(temporary) / recipe.name
+        new.mkdir()
+        for figure in FIGURES:
+            if (recipe.run_dir / figure).is_file():
+                shutil.copy(recipe.run_dir / figure, new / Path(figure).name)
+        runs.write_json(new / "results.json", results)
+        (new / "README.md").write_text("")  # the card follows; the mixin must not write its own
+        model.save_pretrained(new, half=True)
+        build_card(new)
+        if folder.exists():
+            folder.replace(Path(temporary) / "older")
+        new.replace(folder)
+    if registry is None:
+        beside_package = cards.resolve() == (REGISTRY_FILE.parent.parent / "model_cards").resolve()
+        registry = REGISTRY_FILE if beside_package else cards / "registry.json"
+    _register(Path(registry), recipe, model, folder)
+    return folder
+
+
+def build_card(folder: str | Path) -> Path:
+    """Write README.md of a model folder from its config.json and results.json; returns it.
+
+    Raises:
+        ReadError: one of the two is missing.
+    """
+    folder = Path(folder)
+    config = runs.read_json(folder / "config.json", "publish")
+    results = runs.read_json(folder / "results.json", "publish")
+    name = folder.name
+    template = resources.files("training") / "card_template.md.jinja"
+    shape = config["preprocessing"]
+    card = ModelCard.from_template(
+        _card_data(name, config, results),
+        template_str=template.read_text(encoding="utf-8"),
+        name=name,
+        description=DESCRIPTION.format(data=config["provenance"]["data"]),
+        config=config,
+        provenance=config["provenance"],
+        results=results,
+        evaluation=results["evaluation"],
+        discover=results["recipe"]["discover"],
+        pretrain=results["recipe"]["pretrain"],
+        parameters=results["parameters"],
+        channels=16 * config["width"],
+        spacing="each scan's own" if shape["spacing"] is None else " x ".join(map(str, shape["spacing"])) + " mm",
+        size=" x ".join(map(str, shape["input_size"])),
+        norm=NORMS[config["norm"]],
+    )
+    card.save(folder / "README.md")
+    return folder / "README.md"
+
+
+def _card_data(name: str, config: dict[str, Any], results: dict[str, Any]) -> ModelCardData:
+    measured = results["evaluation"]
+    dataset = {"dataset_type": "openkbp" if "OpenKBP" in config["provenance"]["data"] else "custom"}
+    dataset |= {"dataset_name": config["provenance"]["data"], "dataset_split": measured["split"]}
+    rows = [
+        ("image-classification", "Pattern classification", "accuracy", "top-1, clean cubes", measured["top1"]),
+        ("image-classification", "Pattern classification", "accuracy", "top-1, corrupted", measured["top1_corrupted"]),
+        ("image-to-image", "Restoration", "mse", "mean squared error", measured["mse"]),
+    ]
+    evaluations = [
+        EvalResult(
+            task_type=task,
+            task_name=title,
+            metric_type=metric,
+            metric_name=metric_name,
+            metric_value=round(value, 5),
+            **dataset,
+        )
+        for task, title, metric, metric_name, value in rows
+    ]
+    for transfer in results["transfer"]:
+        evaluations += [
+            EvalResult(
+                task_type="image-segmentation",
+                task_name=f"{transfer['title']}: {row['name']}",
+                dataset_type=transfer["dataset_type"],
+                dataset_name=transfer["dataset_name"],
+                dataset_split="test",
+                metric_type="iou",
+                metric_name=f"{transfer['metric']}, mean ± s.d. over trials",
+                metric_value=row["pretrained"],
+            )
+            for row in transfer["rows"]
+        ]
+    return ModelCardData(
+        model_name=name,
+        license=config["provenance"]["licence"],
+        library_name="sg_hub",
+        pipeline_tag="image-feature-extraction",
+        tags=["medical-imaging", "self-supervised", "semantic-genesis", "3d", config["preprocessing"]["modality"].lower()],
+        eval_results=evaluations,
+    )
+
+
+def _results(recipe: Recipe) -> dict[str, Any]:
+    """Everything that the card shows, gathered from the run's own records."""
+    store = Store.open(store_path(recipe))
+    pretraining = runs.read_json(recipe.run_dir / "pretrain.json", "pretrain")
+    discovery = runs.read_json(recipe.run_dir / "discover.json", "discover")
+    transfer = sorted((recipe.run_dir / "transfer").glob("*/summary.json"))
+    splits = ("train", "validation", "test")
+    kept = ("epochs", "minutes", "processes", "cubes_per_epoch", "machine", "versions", "commit", "written")
+    return {
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "recipe": {key: value for key, value in resolved(recipe).items() if key not in ("source", "split", "run")},
+        "publish": resolved(recipe)["publish"],
+        "patients": {split: len(store.names(split)) for split in splits},
+        "rows": discovery["rows"],
+        "pretrain": {key: pretraining[key] for key in kept},
+        "evaluation": read_evaluation(recipe),
+        "transfer": [json.loads(path.read_text()) for path in transfer],
+        "parameters": sum(p.numel() for p in published_model(recipe).parameters()),
+    }
+
+
+def _register(path: Path, recipe: Recipe, model: SemanticGenesis3D, folder: Path) -> None:
+    try:
+        entries = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError as error:
+        raise ReadError(f"{path} is damaged ({error}): mend it, nothing was registered") from error
+    if not isinstance(entries, dict):
+        raise InvalidInputError(f"{path} is not a registry")
+    weights = (folder / "model.safetensors").read_bytes()
+    entries[recipe.name] = {
+        "architecture": type(model).__name__,
+        "description": DESCRIPTION.format(data=recipe.publish.data_name),
+        "commit": model.provenance["commit"],
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "licence": recipe.publish.licence,
+        "repo_id": entries.get(recipe.name, {}).get("repo_id"),
+        "size_mb": round(len(weights) / 1e6, 1),
+    }
+    runs.write_json(path, dict(sorted(entries.items())))
