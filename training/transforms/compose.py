@@ -1,0 +1,132 @@
+"""How the transformations are combined: Semantic Genesis (one of four after elastic) and Models Genesis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sg_hub.errors import InvalidInputError
+from training.transforms._common import check_batch, check_count, happens
+from training.transforms.elastic import deform
+from training.transforms.intensity import map_intensity
+from training.transforms.painting import check_sides, paint_inside, paint_outside
+from training.transforms.shuffle import shuffle_windows
+
+CHOICES = ("local_shuffle", "nonlinear", "in_paint", "out_paint")
+"""The four of which Semantic Genesis applies exactly one to each cube."""
+
+
+@torch.no_grad()
+def semantic_genesis(
+    batch: Tensor,
+    generator: torch.Generator,
+    *,
+    alpha: float = 991.0,
+    sigma: float = 8.0,
+    windows: int = 5,
+    choices: tuple[str, ...] = CHOICES,
+) -> tuple[Tensor, Tensor]:
+    """Corrupt each cube as Semantic Genesis does: elastic deformation, then exactly one of four others.
+
+    Which of the four is drawn for each cube by itself, uniformly.
+
+    Args:
+        batch: (N, C, H, W) or (N, C, X, Y, Z), floating, in 0..1; sides of 7 voxels or more.
+        generator: on the batch's device.
+        alpha, sigma: of `elastic`; sigma in voxels.
+        windows: of `local_shuffle`.
+        choices: the transformations to choose from, names out of `CHOICES`.
+
+    Returns:
+        (corrupted, target): new tensors of the batch's shape and dtype; the target is the undeformed cube.
+
+    Raises:
+        InvalidInputError: the batch, generator or options cannot be used.
+
+    Source: the paper, Sec. 2 (self-restoration), and its published settings.
+    """
+    check_batch(batch, generator)
+    check_sides(batch, 7)
+    check_count("windows", windows)
+    if not choices or not set(choices) <= set(CHOICES):
+        raise InvalidInputError(f"choices are one or more of {', '.join(CHOICES)}; got {choices!r}")
+    if not (math.isfinite(alpha) and alpha >= 0 and math.isfinite(sigma) and sigma > 0):
+        raise InvalidInputError(f"alpha is at least 0 and sigma more than 0 voxels, got {alpha} and {sigma}")
+    others: dict[str, Callable[[Tensor], Tensor]] = {
+        "local_shuffle": lambda cubes: shuffle_windows(cubes, generator, windows),
+        "nonlinear": lambda cubes: map_intensity(cubes, generator),
+        "in_paint": lambda cubes: paint_inside(cubes, generator),
+        "out_paint": lambda cubes: paint_outside(cubes, generator),
+    }
+    corrupted = deform(batch, generator, float(alpha), float(sigma))
+    drawn = torch.randint(len(choices), (len(batch),), generator=generator, device=batch.device).tolist()
+    for number, name in enumerate(choices):
+        _apply(corrupted, [d == number for d in drawn], others[name])
+    return corrupted, batch.clone()
+
+
+@torch.no_grad()
+def models_genesis(batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Corrupt each cube as Models Genesis does: any combination of its transformations.
+
+    In this order: flips along a random axis with probability 0.4 (and another with 0.4 after each, up to as
+    many as axes; the target is flipped too), local shuffling 0.5 with 10000 windows, non-linear 0.9, painting
+    0.9: outer 0.8 or inner 0.2, up to five boxes that each continue with probability 0.95.
+
+    Args:
+        batch: (N, C, H, W) or (N, C, X, Y, Z), floating, in 0..1; sides of 7 voxels or more.
+        generator: on the batch's device.
+
+    Returns:
+        (corrupted, target): new tensors of the batch's shape and dtype.
+
+    Raises:
+        InvalidInputError: the batch or generator cannot be used.
+
+    Source: Models Genesis (Zhou et al. 2019), its published settings.
+    """
+    check_batch(batch, generator)
+    check_sides(batch, 7)
+    n, device = len(batch), batch.device
+    target = _flip(batch, generator, 0.4)
+    corrupted = target.clone()
+    shuffled = happens(n, 0.5, generator, device)
+    _apply(corrupted, shuffled, lambda cubes: shuffle_windows(cubes, generator, 10_000))
+    _apply(corrupted, happens(n, 0.9, generator, device), lambda cubes: map_intensity(cubes, generator))
+    painted = happens(n, 0.9, generator, device)
+    outer = happens(n, 0.8, generator, device)
+    _apply(
+        corrupted,
+        [p and o for p, o in zip(painted, outer, strict=True)],
+        lambda cubes: paint_outside(cubes, generator, 5, 0.95),
+    )
+    _apply(
+        corrupted,
+        [p and not o for p, o in zip(painted, outer, strict=True)],
+        lambda cubes: paint_inside(cubes, generator, 5, 0.95),
+    )
+    return corrupted, target
+
+
+def _apply(batch: Tensor, chosen: list[bool], transform: Callable[[Tensor], Tensor]) -> None:
+    """Transform the chosen cubes together, in place."""
+    index = torch.tensor([i for i, c in enumerate(chosen) if c], dtype=torch.int64, device=batch.device)
+    if len(index):
+        batch.index_copy_(0, index, transform(batch.index_select(0, index)))
+
+
+def _flip(batch: Tensor, generator: torch.Generator, probability: float) -> Tensor:
+    out = batch.clone()
+    axes = batch.ndim - 2
+    going = [True] * len(batch)
+    for _ in range(axes):
+        again = happens(len(batch), probability, generator, batch.device)
+        going = [g and a for g, a in zip(going, again, strict=True)]
+        axis = torch.randint(axes, (len(batch),), generator=generator, device=batch.device).tolist()
+        for number in range(axes):
+            chosen = [g and a == number for g, a in zip(going, axis, strict=True)]
+            _apply(out, chosen, lambda cubes, dim=number + 2: cubes.flip(dim))  # type: ignore[misc]
+    return out
