@@ -82,7 +82,7 @@ def _moves(cubes: Tensor, generator: torch.Generator, windows: int) -> tuple[Ten
         stride *= shape[axis]
     # Sorting by (window, random number) permutes the voxels of each window, and no others.
     key = torch.empty_like(window).random_(0, 1 << 32, generator=generator).add_(window << 32)
-    source = index.index_select(0, torch.argsort(key))
+    source = index.index_select(0, torch.argsort(key, stable=True))
     # Of the windows that write to a voxel the last one is kept, by its number: the order of
     # writing is not defined on a GPU.
     number = window.to(torch.int32)
