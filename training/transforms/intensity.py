@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
-from training.transforms._common import check_batch, check_probability
+from training.transforms._common import check_batch, check_probability, parts
 
 KNOTS = 1024
 """Steps of a curve's table over 0..1; the lookup is linear between them."""
@@ -53,10 +53,7 @@ def map_intensity(
     table = curve_table(control, reversed_, knots)
     step = torch.diff(table, dim=1, append=table[:, -1:])
     out = torch.empty_like(batch, memory_format=torch.contiguous_format)
-    # On the CPU one cube at a time, which stays in the core's cache. A GPU takes the whole batch.
-    size = 1 if device.type == "cpu" else n
-    for start in range(0, n, size):
-        part = slice(start, start + size)
+    for part in parts(batch):
         out[part] = _look_up(batch[part], table[part], step[part])
     return out
 
