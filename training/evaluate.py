@@ -26,6 +26,7 @@ from training import figures, runs, transforms
 from training.discover import table_path
 from training.patterns import PatternDataset, PatternTable
 from training.prepare import store_path
+from training.pretrain import corruption
 from training.randomness import generator
 from training.recipe import Recipe
 from training.store import Store
@@ -90,6 +91,7 @@ def _measure(recipe: Recipe, model: SemanticGenesis3D, data: PatternDataset, pro
     def add(key: str, value: Tensor) -> None:
         sums[key] = sums.get(key, 0.0) + float(value.double().sum())
 
+    options = corruption(recipe.pretrain)
     order = np.random.default_rng(recipe.seed).permutation(len(data))
     batches = [order[i : i + recipe.pretrain.batch_size].tolist() for i in range(0, len(order), recipe.pretrain.batch_size)]
     loader = DataLoader(data, batch_sampler=batches)
@@ -98,7 +100,7 @@ def _measure(recipe: Recipe, model: SemanticGenesis3D, data: PatternDataset, pro
         add("top1", model(cubes).pattern_logits.argmax(1) == labels)
         for kind in KINDS:
             noise = generator(device, recipe.seed, "evaluation", kind, number)
-            corrupted = getattr(transforms, kind)(transforms.elastic(cubes, noise), noise)
+            corrupted = transforms.semantic_genesis(cubes, noise, choices=(kind,), **options)[0]
             output = model(corrupted)
             add(f"top1 {kind}", output.pattern_logits.argmax(1) == labels)
             add(f"mse {kind}", _mse(output.restoration, cubes))

@@ -120,6 +120,26 @@ def training_curves(metrics: list[dict[str, float]], path: Path) -> None:
     _save(figure, path)
 
 
+def learning_curves(curves: dict[str, list[list[list[float]]]], path: Path) -> None:
+    """Validation IoU and training loss over the steps: mean and range of the trials of each initialisation.
+
+    Args:
+        curves: by initialisation, one list of [step, validation IoU, training loss] per trial.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.4))
+    for init, trials in curves.items():
+        values = np.array(trials)
+        for panel, column in zip(panels, (1, 2), strict=True):
+            low, mean, high = (f(values[:, :, column], axis=0) for f in (np.min, np.mean, np.max))
+            (line,) = panel.plot(values[0, :, 0], mean, label=init)
+            panel.fill_between(values[0, :, 0], low, high, alpha=0.15, color=line.get_color())
+            panel.set_xlabel("step")
+    panels[0].set_ylabel("IoU, validation patients")
+    panels[1].set_ylabel("loss, training cubes")
+    panels[0].legend(fontsize=8)
+    _save(figure, path)
+
+
 @torch.inference_mode()
 def reconstructions(model: nn.Module, scans: np.ndarray, rows: list[int], path: Path, count: int = 6) -> None:
     """Whole scans and what the autoencoder makes of them. scans: (patients, C, X, Y, Z) in 0..1."""

@@ -32,10 +32,11 @@ from sg_hub.errors import InvalidInputError
 from training import figures, runs
 from training.discover import table_path
 from training.distributed import Process, process
+from training.leakage import patient_hashes
 from training.patterns import PatternDataset, PatternTable
 from training.prepare import store_path
 from training.randomness import generator, permutation
-from training.recipe import Recipe
+from training.recipe import Pretrain, Recipe
 from training.store import Store
 from training.transforms import semantic_genesis
 
@@ -86,6 +87,12 @@ def pretrain(recipe: Recipe, *, progress: bool = True, tensorboard: bool = False
     return trainer.folder / "model"
 
 
+def corruption(settings: Pretrain) -> dict[str, Any]:
+    """Options of `semantic_genesis` in a recipe."""
+    alpha, sigma = settings.elastic
+    return {"alpha": alpha, "sigma": sigma, "windows": settings.shuffle_windows}
+
+
 def build_model(recipe: Recipe, store: Store, classes: int) -> SemanticGenesis3D:
     """The network of a recipe, initialised by its seed."""
     torch.manual_seed(recipe.seed)
@@ -110,6 +117,7 @@ def build_model(recipe: Recipe, store: Store, classes: int) -> SemanticGenesis3D
             "commit": runs.commit(),
             "licence": recipe.publish.licence,
             "store": store.fingerprint,
+            "patients": patient_hashes(recipe.publish.dataset, store.names("train") + store.names("validation")),
         },
     )
 
@@ -196,12 +204,15 @@ class Trainer:
         place = (self.recipe.seed, "transform", self.at.epoch, self.at.step, self.me.rank)
         cubes = cubes.to(device, non_blocking=True)
         labels = labels.to(device, non_blocking=True)
-        corrupted, target = semantic_genesis(cubes, generator(device, *place))
+        corrupted, target = self._corrupt(cubes, generator(device, *place))
         self.optimizer.zero_grad(set_to_none=True)
         losses = self._losses(network, corrupted, target, labels)
         losses["loss"].backward()
         self.optimizer.step()
         return {key: value.detach() for key, value in losses.items()}
+
+    def _corrupt(self, cubes: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
+        return semantic_genesis(cubes, noise, **corruption(self.settings))
 
     def _add(self, losses: dict[str, Tensor]) -> None:
         """Sum the metrics of a step where they are: reading them out would make a GPU wait at every step."""
@@ -253,7 +264,7 @@ class Trainer:
         sums = torch.zeros(5, dtype=torch.float64)
         for number, (cubes, labels) in zip(mine, self._loader("validation", [batches[i].tolist() for i in mine]), strict=True):
             noise = generator(self.me.device, self.recipe.seed, "validation", number)
-            corrupted, target = semantic_genesis(cubes.to(self.me.device), noise)
+            corrupted, target = self._corrupt(cubes.to(self.me.device), noise)
             losses = self._losses(self.task, corrupted, target, labels.to(self.me.device))
             without = F.mse_loss(corrupted, target)
             values = [losses["cross_entropy"], losses["top1"], losses.get("mse", without), without, torch.tensor(1.0)]

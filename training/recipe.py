@@ -9,13 +9,16 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sg_hub.errors import InvalidInputError
 
 Size = tuple[int, int, int]
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -89,6 +92,10 @@ class Pretrain(Section):
     patience: int = 50
     lambda_rec: float = 1.0
     lambda_cls: float = 0.01
+    elastic: tuple[float, float] = (991.0, 8.0)
+    """alpha and sigma of the elastic deformation, in voxels of the network's input."""
+    shuffle_windows: int = 5
+    """Windows of the local shuffling in each cube."""
     precision: Literal["float32", "bfloat16"] = "float32"
     workers: int = 4
     cache_mib: int = 2048
@@ -109,6 +116,8 @@ class Publish(Section):
     """What the card says that no run can know."""
 
     licence: str = "apache-2.0"
+    dataset: str
+    """Short name of the data set: target tasks on it are checked for patients that were pre-trained on."""
     data_name: str
     data_licence: str
     data_citation: str
@@ -151,9 +160,9 @@ class Recipe(Section):
         return Path(self.run)
 
 
-def shipped() -> list[str]:
-    """Names of the recipes that come with the package."""
-    folder = resources.files("training") / "recipes"
+def shipped(kind: str = "recipes") -> list[str]:
+    """Names of the recipes (or targets) that come with the package."""
+    folder = resources.files("training") / kind
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
@@ -163,27 +172,28 @@ def load_recipe(recipe: str | Path, overrides: list[str] | tuple[str, ...] = ())
     Raises:
         InvalidInputError: no such recipe, broken TOML, an unknown key or a value of the wrong kind.
     """
-    path = Path(recipe)
+    return load_settings(Recipe, "recipes", recipe, overrides)
+
+
+def load_settings(
+    model: type[Settings], kind: str, name: str | Path, overrides: list[str] | tuple[str, ...] = ()
+) -> Settings:
+    """Read a TOML file, given by its path or by the name of a shipped one below training/<kind>."""
+    path: Any = Path(name)
     if not path.is_file():
-        known = resources.files("training") / "recipes" / f"{recipe}.toml"
-        if not known.is_file():
-            raise InvalidInputError(
-                f"no recipe {str(recipe)!r}: give a TOML file or one of the shipped recipes {', '.join(shipped())}"
-            )
-        text = known.read_text()
-    else:
-        text = path.read_text()
+        path = resources.files("training") / kind / f"{name}.toml"
+    if not path.is_file():
+        raise InvalidInputError(f"no {str(name)!r} in {kind}: give a TOML file or one of {', '.join(shipped(kind))}")
     try:
-        values: dict[str, Any] = tomllib.loads(text)
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         for override in overrides:
             _apply(values, override)
+        return model.model_validate(values)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidInputError(f"recipe {recipe}: {error}") from error
-    try:
-        return Recipe.model_validate(values)
+        raise InvalidInputError(f"{name}: {error}") from error
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
-        raise InvalidInputError(f"recipe {recipe}: {problems}") from error
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors())
+        raise InvalidInputError(f"{name}: {problems}") from error
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:

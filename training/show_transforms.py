@@ -16,6 +16,7 @@ from training import figures, transforms
 from training.discover import table_path
 from training.patterns import PatternDataset, PatternTable
 from training.prepare import store_path
+from training.pretrain import corruption
 from training.randomness import generator
 from training.recipe import Recipe
 from training.store import Store
@@ -32,9 +33,19 @@ def show_transforms(recipe: Recipe, count: int = 5) -> Path:
     data = PatternDataset(table, store, base[first[spread]], recipe.pretrain.size)
     cubes = torch.stack([data[i][0] for i in range(len(data))])
     kinds = ("elastic", "nonlinear", "local_shuffle", "in_paint", "out_paint")
-    results = {k: getattr(transforms, k)(cubes, generator("cpu", recipe.seed, "figure", k)) for k in kinds}
+    chosen = corruption(recipe.pretrain)
+    options = {
+        "elastic": {"alpha": chosen["alpha"], "sigma": chosen["sigma"]},
+        "local_shuffle": {"windows": chosen["windows"]},
+    }
+    results = {
+        kind: getattr(transforms, kind)(
+            cubes, generator("cpu", recipe.seed, "figure", kind), **options.get(kind, {})
+        )
+        for kind in kinds
+    }
     noise = generator("cpu", recipe.seed, "figure", "all")
-    results["semantic_genesis"] = transforms.semantic_genesis(cubes, noise)[0]
+    results["all together"] = transforms.semantic_genesis(cubes, noise, **chosen)[0]
     path = recipe.run_dir / "transforms.png"
     figures.transformations(cubes, results, path)
     return path

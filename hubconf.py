@@ -1,0 +1,17 @@
+"""Entry points of torch.hub: torch.hub.load("OWNER/sg_hub", "semantic_genesis_3d_tiny", pretrained=True)."""
+
+dependencies = ["torch", "huggingface_hub", "safetensors", "numpy", "SimpleITK"]
+
+from sg_hub.entrypoints import (  # noqa: E402
+    semantic_genesis_3d,
+    semantic_genesis_3d_encoder,
+    semantic_genesis_3d_tiny,
+    semantic_genesis_3d_tiny_encoder,
+)
+
+__all__ = [
+    "semantic_genesis_3d",
+    "semantic_genesis_3d_encoder",
+    "semantic_genesis_3d_tiny",
+    "semantic_genesis_3d_tiny_encoder",
+]
