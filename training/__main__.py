@@ -53,6 +53,19 @@ def _publish(recipe: Recipe, options: argparse.Namespace) -> None:
     print(publish(recipe, options.cards))
 
 
+def _compare(target: str, overrides: list[str], options: argparse.Namespace) -> None:
+    from training.compare import compare
+    from training.targets import load_target
+
+    print(compare(load_target(target, overrides), options.inits, options.trials, options.out, progress=options.progress))
+
+
+def _card(options: argparse.Namespace) -> None:
+    from training.publish import build_card
+
+    print(build_card(options.folder))
+
+
 def _regenerate(recipe: Recipe, options: argparse.Namespace) -> None:
     for verb in (_prepare, _autoencode, _discover, _transforms, _pretrain, _evaluate, _publish):
         print(f"== {verb.__name__.removeprefix('_')}", flush=True)
@@ -83,13 +96,27 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--tensorboard", action="store_true", help="write TensorBoard events as well")
         if name in ("publish", "regenerate"):
             verb.add_argument("--cards", default="model_cards", help="folder of the model cards (%(default)s)")
+    compare = verbs.add_parser("compare", help="initialisations against each other on a target task")
+    compare.add_argument("target", help=f"TOML file, or one of {', '.join(shipped('targets'))}")
+    compare.add_argument("overrides", nargs="*", metavar="key=value", help="such as settings.steps=300")
+    compare.add_argument("--inits", nargs="+", required=True, help="names or folders of weights, random:NAME")
+    compare.add_argument("--trials", type=int, default=5, help="of each initialisation (%(default)s)")
+    compare.add_argument("--out", required=True, help="folder of the results; an unfinished one is continued")
+    compare.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
+    card = verbs.add_parser("card", help="rebuild the card of a model folder from its records")
+    card.add_argument("folder", help="such as model_cards/semantic-genesis-3d-tiny")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     options: Any = _parser().parse_args(arguments)
     try:
-        VERBS[options.verb][0](load_recipe(options.recipe, options.overrides), options)
+        if options.verb == "compare":
+            _compare(options.target, options.overrides, options)
+        elif options.verb == "card":
+            _card(options)
+        else:
+            VERBS[options.verb][0](load_recipe(options.recipe, options.overrides), options)
     except SgHubError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

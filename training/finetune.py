@@ -67,7 +67,7 @@ class Cases:
                 f"{label} has size {values.array.shape[1:]}, its image {scan.array.shape[1:]}: they must be the same"
             )
         x = self.preprocessing.apply(scan)[0]
-        # Nearest voxel of the same grid: labels are not averaged.
+        # The nearest voxel on the same edge-to-edge grid as Preprocessing.apply: labels are not averaged.
         resized = F.interpolate(torch.from_numpy(values.array[None]), x.shape[1:], mode="nearest-exact")[0, 0]
         numbers = torch.zeros(resized.shape, dtype=torch.uint8)
         for number, value in enumerate(self.target.classes.values(), 1):

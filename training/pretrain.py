@@ -176,7 +176,8 @@ class Trainer:
 
     def _epoch(self, epochs: int) -> None:
         network = self.me.wrap(self.task, unused=not self.joint)
-        started, done_before = time.monotonic(), self.at.step
+        started = time.monotonic()
+        epoch_started, done_before = started, self.at.step
         self.task.train()
         bar = tqdm(
             self._batches(),
@@ -197,7 +198,8 @@ class Trainer:
                 started = time.monotonic()
                 self._checkpoint()
         self.schedule.step()
-        self._end_epoch(started, self.steps - done_before)
+        per_second = (self.steps - done_before) * self.per_process * self.me.world / (time.monotonic() - epoch_started)
+        self._end_epoch(started, per_second)
 
     def _step(self, network: nn.Module, cubes: Tensor, labels: Tensor) -> dict[str, float]:
         device = self.me.device
@@ -280,9 +282,8 @@ class Trainer:
             values["validation_loss"] = self.settings.lambda_rec * mse + self.settings.lambda_cls * entropy
         return values
 
-    def _end_epoch(self, started: float, steps: int) -> None:
+    def _end_epoch(self, started: float, cubes_per_second: float) -> None:
         values = self._validate()
-        elapsed = time.monotonic() - started
         first_joint = self.at.epoch == self.settings.classification_epochs
         if first_joint:  # the loss is another one from here on
             self.at.best, self.at.stale = float("inf"), 0
@@ -299,7 +300,7 @@ class Trainer:
             lr=self.optimizer.param_groups[0]["lr"],
             **train,
             **values,
-            cubes_per_second=round(steps * self.per_process * self.me.world / max(elapsed, 1e-9), 1),
+            cubes_per_second=round(cubes_per_second, 1),
         )
         if self.show:
             shown = {**{f"train_{k}": v for k, v in train.items()}, **values}
