@@ -14,7 +14,7 @@ import sg_hub
 from sg_hub.cli import main as sg_hub_command
 from training.__main__ import main as training_command
 
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parent.parent / "tests" / "samples" / "openkbp"
 OUT = Path("demo")
 
 
