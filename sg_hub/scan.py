@@ -216,7 +216,7 @@ def _read(path: Path, series: str | None) -> tuple[sitk.Image, str]:
         kind = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
         if kind == "GDCMImageIO":
             return dicom.read_beside(path, series)
-        check_header(path)
+        bad = check_header(path)
         if kind not in _SCAN_IOS:
             raise ReadError(_no_scan(path, kind))
         if series is not None:
@@ -227,11 +227,24 @@ def _read(path: Path, series: str | None) -> tuple[sitk.Image, str]:
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
         check_kind(str(path), reader.GetDimension(), reader.GetSize(), reader.GetNumberOfComponents(), reader)
-        return reader.Execute(), str(path)
+        image = reader.Execute()
+        return (image if bad is None else _with_nan(image, bad)), str(path)
     except PermissionError as error:
         raise ReadError(f"{path} cannot be read ({error.strerror}): ask for the right to read it") from error
     except RuntimeError as error:
         raise _explain(path, error) from error
+
+
+def _with_nan(image: sitk.Image, bad: np.ndarray) -> sitk.Image:
+    """The image with NaN in the voxels `bad` of the file, whose channels come one after the other."""
+    import SimpleITK as sitk
+
+    channels = image.GetNumberOfComponentsPerPixel()
+    array = sitk.GetArrayFromImage(image)
+    array[bad.reshape(channels, -1).T.reshape(array.shape)] = np.nan
+    repaired = sitk.GetImageFromArray(array, isVector=channels > 1)
+    repaired.CopyInformation(image)
+    return repaired
 
 
 def _explain(path: Path, error: RuntimeError) -> Exception:
