@@ -109,7 +109,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options: Any = _parser().parse_args(arguments)
+    parser = _parser()
+    options: Any
+    options, more = parser.parse_known_args(arguments)
+    if any(text.startswith("-") or "=" not in text for text in more):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:  # overrides that stand behind an option
+        options.overrides += more
     try:
         if options.verb == "compare":
             _compare(options.target, options.overrides, options)

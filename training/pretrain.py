@@ -197,7 +197,6 @@ class Trainer:
                 self._count_time(started)
                 started = time.monotonic()
                 self._checkpoint()
-        self.schedule.step()
         per_second = (self.steps - done_before) * self.per_process * self.me.world / (time.monotonic() - epoch_started)
         self._end_epoch(started, per_second)
 
@@ -297,7 +296,7 @@ class Trainer:
             stage="joint" if self.joint else "classification",
             epoch=self.at.epoch,
             step=(self.at.epoch + 1) * self.steps,
-            lr=self.optimizer.param_groups[0]["lr"],
+            lr=self.schedule.get_last_lr()[0],
             **train,
             **values,
             cubes_per_second=round(cubes_per_second, 1),
@@ -305,6 +304,7 @@ class Trainer:
         if self.show:
             shown = {**{f"train_{k}": v for k, v in train.items()}, **values}
             tqdm.write(f"epoch {self.at.epoch + 1}: " + "  ".join(f"{k} {v:.4f}" for k, v in shown.items()))
+        self.schedule.step()
         self._count_time(started)
         self.at.epoch, self.at.step, self.sums = self.at.epoch + 1, 0, {}
         self._checkpoint()
