@@ -4,46 +4,105 @@ from __future__ import annotations
 
 from typing import Any
 
+from sg_hub.errors import InvalidInputError
 from sg_hub.models import SemanticGenesis3D
 from sg_hub.models.unet3d import Encoder3D
 
+FULL = "semantic-genesis-3d"
 TINY = "semantic-genesis-3d-tiny"
 
 
-def semantic_genesis_3d(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis3D:
-    """The 3D U-Net of the paper at full width (32).
+def semantic_genesis_3d(
+    *, pretrained: bool = False, name: str | None = None, **options: Any
+) -> SemanticGenesis3D:
+    """Semantic Genesis in 3D: the U-Net of the paper (Haghighi et al., MICCAI 2020) at its full width of 32.
+
+        model = torch.hub.load(repo, "semantic_genesis_3d", num_classes=2)
+        logits = model(x)  # x (N, 1, X, Y, Z) in 0..1, sides multiples of 8; logits (N, 2, X, Y, Z)
+
+    axes: x to the patient's left, y to posterior, z to superior. `model.preprocess(sg_hub.load_scan(path))`
+    makes such an input of a scan.
 
     Args:
-        pretrained: load weights; then `name` says which (a registered name, folder or hub id).
-        options: with weights, those of `SemanticGenesis3D.from_pretrained` (head, num_classes, in_chans, ...);
-            without, those of `SemanticGenesis3D`. `num_classes` alone means a segmentation head.
+        pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
+        name: which weights: a registered name, a folder, or a hub id; absent: "semantic-genesis-3d".
+        options: num_classes, head ("pretext", "segmentation" or "classification"), in_chans, norm. With
+            num_classes and no head, it is a segmentation network; with neither, the one of the pretext tasks,
+            which gives (restoration, pattern_logits). Without weights also preprocessing, and width; with
+            weights also revision, token, cache_dir, local_files_only, device.
 
     Raises:
-        InvalidInputError: pretrained=True and no weights of that name.
+        InvalidInputError: there are no weights of that name (the message suggests the nearest), or an option
+            is impossible.
     """
+    return _build(FULL, 32, pretrained, name, options)
+
+
+def semantic_genesis_3d_tiny(
+    *, pretrained: bool = False, name: str | None = None, **options: Any
+) -> SemanticGenesis3D:
+    """Semantic Genesis in 3D at width 8: small enough for a CPU; its weights come with the package.
+
+        model = torch.hub.load(repo, "semantic_genesis_3d_tiny", pretrained=True, num_classes=2)
+        logits = model(x)  # x (N, 1, X, Y, Z) in 0..1, sides multiples of 8; logits (N, 2, X, Y, Z)
+
+    With num_classes the last layer starts at random: fine-tune it. `print(model.load_report)` says what was
+    loaded; `model.preprocess(sg_hub.load_scan(path))` makes the input that the weights expect of a scan.
+
+    Args:
+        pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
+        name: other weights than "semantic-genesis-3d-tiny": a registered name, a folder, or a hub id.
+        options: num_classes, head, in_chans, ... as in `semantic_genesis_3d`.
+
+    Raises:
+        InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
+    """
+    return _build(TINY, 8, pretrained, name, options)
+
+
+def semantic_genesis_3d_encoder(
+    *, pretrained: bool = False, name: str | None = None, **options: Any
+) -> Encoder3D:
+    """The encoder of `semantic_genesis_3d` alone, for networks of your own.
+
+        encoder = torch.hub.load(repo, "semantic_genesis_3d_encoder")
+        features = encoder(x)  # four maps (N, C, X / stride, ...), finest first
+
+    `encoder.channels` is (64, 128, 256, 512) and `encoder.strides` (1, 2, 4, 8).
+
+    Args:
+        pretrained, name: as in `semantic_genesis_3d`.
+        options: in_chans, norm, ... as in `semantic_genesis_3d`; the head is left out.
+    """
+    return _build(FULL, 32, pretrained, name, options).encoder
+
+
+def semantic_genesis_3d_tiny_encoder(
+    *, pretrained: bool = False, name: str | None = None, **options: Any
+) -> Encoder3D:
+    """The encoder of `semantic_genesis_3d_tiny` alone, for networks of your own.
+
+        encoder = torch.hub.load(repo, "semantic_genesis_3d_tiny_encoder", pretrained=True)
+        features = encoder(x)  # four maps (N, C, X / stride, ...), finest first
+
+    `encoder.channels` is (16, 32, 64, 128) and `encoder.strides` (1, 2, 4, 8).
+
+    Args:
+        pretrained, name: as in `semantic_genesis_3d_tiny`.
+        options: in_chans, norm, ... as in `semantic_genesis_3d`; the head is left out.
+    """
+    return _build(TINY, 8, pretrained, name, options).encoder
+
+
+def _build(
+    default: str, width: int, pretrained: bool, name: str | None, options: dict[str, Any]
+) -> SemanticGenesis3D:
     if pretrained:
-        return SemanticGenesis3D.from_pretrained(name or "semantic-genesis-3d", **options)
-    return _untrained(32, **options)
-
-
-def semantic_genesis_3d_tiny(*, pretrained: bool = False, **options: Any) -> SemanticGenesis3D:
-    """The 3D U-Net at width 8, with the weights that ship with the package; options as in `semantic_genesis_3d`."""
-    if pretrained:
-        return SemanticGenesis3D.from_pretrained(TINY, **options)
-    return _untrained(8, **options)
-
-
-def semantic_genesis_3d_encoder(*, pretrained: bool = False, **options: Any) -> Encoder3D:
-    """The encoder of `semantic_genesis_3d`: feature maps of (N, C, X, Y, Z), finest first."""
-    return semantic_genesis_3d(pretrained=pretrained, **options).encoder
-
-
-def semantic_genesis_3d_tiny_encoder(*, pretrained: bool = False, **options: Any) -> Encoder3D:
-    """The encoder of `semantic_genesis_3d_tiny`: feature maps of (N, C, X, Y, Z), finest first."""
-    return semantic_genesis_3d_tiny(pretrained=pretrained, **options).encoder
-
-
-def _untrained(width: int, **options: Any) -> SemanticGenesis3D:
+        return SemanticGenesis3D.from_pretrained(name or default, **options)
+    if name is not None:
+        raise InvalidInputError(
+            f"name={name!r} says which weights to load, but pretrained=False: give pretrained=True"
+        )
     if "num_classes" in options:
         options.setdefault("head", "segmentation")
-    return SemanticGenesis3D(width=width, **options)
+    return SemanticGenesis3D(**{"width": width, **options})

@@ -1,0 +1,263 @@
+"""What each command of sg-hub does. Results go to standard output or a file, progress to standard error."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from sg_hub.errors import InvalidInputError
+from sg_hub.inference import embed, predict
+from sg_hub.models import PretextOutput, SemanticGenesis3D, from_pretrained
+from sg_hub.outputs import LABEL_MAPS, check_output, writing
+from sg_hub.registry import get_weights, list_models
+from sg_hub.scan import Scan, load_scan
+
+
+def run_models(options: argparse.Namespace) -> None:
+    """List the registered weights."""
+    names = list_models()
+    if not names:
+        print("no models are registered in this installation", file=sys.stderr)
+    for name in names:
+        weights = get_weights(name)
+        where = "shipped" if weights.folder else weights.repo_id or "not in this installation"
+        size = f"{weights.size_mb:g} MB" if weights.size_mb else "size unknown"
+        print(f"{name:28} {weights.architecture:18} {where}, {size}, licence {weights.licence}")
+        print(f"    {weights.description}")
+
+
+def run_info(options: argparse.Namespace) -> None:
+    """Say what a model is, what it expects, and where it comes from."""
+    model = _load(options.model)
+    config = model.config()
+    preprocessing, provenance = config.pop("preprocessing"), dict(config.pop("provenance"))
+    patients = provenance.pop("patients", [])
+    print(
+        f"{options.model}: {type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters"
+    )
+    print(f"  {model.load_report}")
+    if model.load_report and model.load_report.sha256:
+        print(f"  sha256 {model.load_report.sha256}")
+    for key, value in config.items():
+        print(f"  {key}: {json.dumps(value)}")
+    print(f"  feature channels {model.encoder.channels}, strides {model.encoder.strides}")
+    for section, entries in (("preprocessing", preprocessing), ("provenance", provenance)):
+        for key, value in entries.items():
+            print(f"  {section}.{key}: {json.dumps(value, ensure_ascii=False)}")
+    if patients:
+        print(f"  pre-trained on {len(patients)} patients")
+
+
+def run_embed(options: argparse.Namespace) -> None:
+    """One feature vector per scan: to a .npy or .csv file, or as CSV to standard output."""
+    out = check_output(options.out, (".npy", ".csv"), options.scans) if options.out else None
+    if options.series and len(options.scans) > 1:
+        raise InvalidInputError("--series chooses within one DICOM folder: give one scan with it")
+    for path in options.scans:  # the typing mistakes first, before minutes of work
+        if not Path(path).expanduser().exists():
+            load_scan(path)
+    model = _load(options.model)
+    several = len(options.scans) > 1
+    rows = [
+        embed(model, _scan(path, options), progress=options.progress and not several)
+        for path in tqdm(options.scans, unit="scan", disable=not (options.progress and several))
+    ]
+    features = np.stack(rows)
+    if out is None:
+        _write_csv(sys.stdout, options.scans, features)
+        return
+    with writing(out) as file:
+        if out.suffix.lower() == ".npy":
+            np.save(file, features)
+        else:
+            text = io.StringIO(newline="")
+            _write_csv(text, options.scans, features)
+            file.write(text.getvalue().encode("utf-8", errors="surrogateescape"))
+    print(f"{out}: {features.shape[0]} x {features.shape[1]} (scans x features)")
+
+
+def run_restore(options: argparse.Namespace) -> None:
+    """Hide a box of some cubes, restore them, and draw both."""
+    from sg_hub.pictures import ORIENTATION, Row, axial, grey, montage, save_png
+
+    out = check_output(options.out, (".png",), [options.scan])
+    model = _load(options.model)
+    if model.head_name != "pretext":
+        raise InvalidInputError(
+            f"{options.model} has a {model.head_name} head and cannot restore: give --model "
+            "weights with a pretext head"
+        )
+    scan = _scan(options.scan, options)
+    x = model.preprocess(scan)
+    cubes = draw_cubes(x, model.preprocessing.input_size, options.cubes, options.seed)
+    corrupted = hide_boxes(cubes, options.seed)
+    with torch.inference_mode():
+        output = model(corrupted)
+    assert isinstance(output, PretextOutput)
+    before, after = (float(((batch - cubes) ** 2).mean()) for batch in (corrupted, output.restoration))
+    z = cubes.shape[-1] // 2
+    rows = [
+        Row(label, [grey(axial(cube[0].numpy(), z)) for cube in batch], _pixel(scan, x)[:2])
+        for label, batch in (
+            (f"input: axial slices of {len(cubes)} cubes, {ORIENTATION['axial']}", cubes),
+            (f"corrupted: a box of noise, mean squared error {before:.4f}", corrupted),
+            (f"restored by {options.model}, mean squared error {after:.4f}", output.restoration),
+        )
+    ]
+    save_png(montage(rows), out)
+    print(f"mean squared error: {before:.5f} corrupted, {after:.5f} restored")
+    print(out)
+
+
+def run_segment(options: argparse.Namespace) -> None:
+    """Write the label map of a scan, and draw it over the scan."""
+    out = check_output(options.out, LABEL_MAPS, [options.scan])
+    picture = check_output(options.picture, (".png",), [options.scan]) if options.picture else None
+    model = _load(options.model)
+    if model.head_name != "segmentation":
+        raise InvalidInputError(
+            f"{options.model} has a {model.head_name} head and knows no classes: give --model a "
+            "folder of weights that were fine-tuned for segmentation"
+        )
+    scan = _scan(options.scan, options)
+    labels = predict(model, scan, output="labels", overlap=options.overlap, progress=options.progress)
+    scan.save(labels, out)
+    classes = {}
+    for value in range(1, max(model.num_classes, 2)):
+        voxels = int((labels == value).sum())
+        millilitres = voxels * float(np.prod(scan.spacing)) / 1000
+        classes[f"class {value}: {millilitres:.1f} ml"] = value
+        print(f"class {value}: {voxels} voxels, {millilitres:.1f} ml")
+    print(out)
+    if picture:
+        _draw_labels(model, scan, labels, classes, picture)
+        print(picture)
+
+
+def run_preprocess(options: argparse.Namespace) -> None:
+    """Say, write and draw what the network gets to see of a scan."""
+    from sg_hub.pictures import ORIENTATION, Row, axial, coronal, grey, montage, save_png
+
+    out = check_output(options.out, (".npy",), [options.scan]) if options.out else None
+    picture = check_output(options.picture, (".png",), [options.scan]) if options.picture else None
+    model, scan = _load(options.model), _scan(options.scan, options)
+    x = model.preprocess(scan)
+    print(scan)
+    print(f"input of the network: {tuple(x.shape)}, values {float(x.min()):.3f} to {float(x.max()):.3f}")
+    if out:
+        with writing(out) as file:
+            np.save(file, x.numpy())
+        print(out)
+    if picture:
+        volume, (dy, dx, dz) = x[0, 0].numpy(), _pixel(scan, x)
+        places = np.linspace(0.1, 0.9, 6)
+        zs, ys = ([int(p * count) for p in places] for count in (volume.shape[2], volume.shape[1]))
+        rows = [
+            Row(
+                f"axial, inferior to superior ({ORIENTATION['axial']})",
+                [grey(axial(volume, z)) for z in zs],
+                (dy, dx),
+            ),
+            Row(
+                f"coronal, anterior to posterior ({ORIENTATION['coronal']})",
+                [grey(coronal(volume, y)) for y in ys],
+                (dz, dx),
+            ),
+        ]
+        save_png(montage(rows, cell=200), picture)
+        print(picture)
+
+
+def hide_boxes(cubes: Tensor, seed: int) -> Tensor:
+    """Copies of (N, C, X, Y, Z) with uniform noise in a box of a third of each side, in the middle."""
+    hidden = cubes.clone()
+    x, y, z = (slice(side // 3, side - side // 3) for side in cubes.shape[2:])
+    noise = torch.rand(cubes.shape, generator=torch.Generator().manual_seed(seed))
+    hidden[..., x, y, z] = noise[..., x, y, z]
+    return hidden
+
+
+def draw_cubes(x: Tensor, size: Sequence[int], count: int, seed: int) -> Tensor:
+    """Cubes (count, C, *size) of (1, C, X, Y, Z): those with the most structure of many random places."""
+    short = [max(0, want - have) for want, have in zip(size, x.shape[2:], strict=True)]
+    x = F.pad(x, [value for amount in reversed(short) for value in (0, amount)])
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(8 * count):
+        corner = [
+            int(torch.randint(have - want + 1, (), generator=generator))
+            for want, have in zip(size, x.shape[2:], strict=True)
+        ]
+        i, j, k = (slice(start, start + side) for start, side in zip(corner, size, strict=True))
+        found.append(x[0, :, i, j, k])
+    found.sort(key=lambda cube: -float(cube.std()))
+    return torch.stack(found[:count])
+
+
+def _draw_labels(
+    model: SemanticGenesis3D, scan: Scan, labels: np.ndarray, classes: dict[str, int], path: Path
+) -> None:
+    from sg_hub.pictures import ORIENTATION, Row, axial, coronal, grey, montage, overlay, save_png
+
+    # The window that the network sees through, in the scan's own units.
+    low, high = model.preprocessing.low, model.preprocessing.high
+    if model.preprocessing.intensity == "percentile":
+        low, high = (float(value) for value in np.percentile(scan.array[0], (low, high)))
+    shown = (scan.array[0] - low) / max(high - low, 1e-6)
+    y, z = _fullest(labels, axis=1), _fullest(labels, axis=2)
+    dx, dy, dz = scan.spacing
+    rows = [
+        Row(
+            f"axial slice {z} of {labels.shape[2]}: {ORIENTATION['axial']}",
+            [grey(axial(shown, z)), overlay(axial(shown, z), axial(labels, z))],
+            (dy, dx),
+        ),
+        Row(
+            f"coronal slice {y} of {labels.shape[1]}: {ORIENTATION['coronal']}",
+            [grey(coronal(shown, y)), overlay(coronal(shown, y), coronal(labels, y))],
+            (dz, dx),
+        ),
+    ]
+    save_png(montage(rows, cell=384, legend=classes), path)
+
+
+def _fullest(labels: np.ndarray, axis: int) -> int:
+    """Index of the slice with the most labelled voxels; of several, the one nearest the middle."""
+    others = tuple(other for other in range(3) if other != axis)
+    counts = (labels > 0).sum(axis=others)
+    best = np.flatnonzero(counts == counts.max())
+    return int(best[np.abs(best - (len(counts) - 1) / 2).argmin()])
+
+
+def _pixel(scan: Scan, x: Tensor) -> tuple[float, float, float]:
+    """Spacing (y, x, z) in mm of the network's grid, which covers the scan edge to edge."""
+    dx, dy, dz = (length / count for length, count in zip(scan.extent, x.shape[2:], strict=True))
+    return dy, dx, dz
+
+
+def _write_csv(file: TextIO, scans: Sequence[str], features: np.ndarray) -> None:
+    """A row per scan: its path, then its features."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["scan", *(f"feature_{index}" for index in range(features.shape[1]))])
+    for path, row in zip(scans, features, strict=True):
+        writer.writerow([path, *(f"{value:.6g}" for value in row)])
+
+
+def _load(name: str) -> SemanticGenesis3D:
+    return from_pretrained(name)
+
+
+def _scan(path: str, options: argparse.Namespace) -> Scan:
+    return load_scan(path, series=options.series, nan=options.nan)
