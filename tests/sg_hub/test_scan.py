@@ -182,6 +182,15 @@ def test_results_with_channels_and_from_torch(nifti, tmp_path):
     assert np.allclose(geometry(saved), geometry(make_image()))
 
 
+def test_channels_are_turned_as_the_file_is(tmp_path):
+    scan = load_scan(write(make_image((0.0, -1.0, 0, 0, 0, 1.0, -1.0, 0, 0)), tmp_path / "turned.nii.gz"))
+    result = np.stack([scan.array[0], -scan.array[0]])
+    both = sitk.GetArrayFromImage(scan.to_image(result))
+    original = sitk.GetArrayFromImage(make_image())
+    assert np.array_equal(both[..., 0], original)
+    assert np.array_equal(both[..., 1], -original)
+
+
 def test_a_result_of_another_size_is_refused(nifti):
     scan = load_scan(nifti)
     for shape in [(5, 6, 8), (7, 6, 5), (5, 6), (2, 2, *SIZE)]:
@@ -244,6 +253,17 @@ def test_the_slope_of_every_slice_is_its_own(tmp_path):
     for k in range(4):
         assert values[0, 0, k] == pytest.approx(1000 * k, abs=8)
         assert np.ptp(values[..., k]) == pytest.approx(29, abs=8)
+
+
+def test_a_slope_that_is_a_fraction_after_a_whole_one(tmp_path):
+    """The first slice alone would make the whole series one of integers."""
+    last = make_series(tmp_path, slope=lambda k: 2 if k == 3 else 1)[3]
+    slope = b"\x28\x00\x53\x10\x02\x00\x00\x00"  # tag and length
+    raw = last.read_bytes()
+    assert raw.count(slope + b"2 ") == 1
+    last.write_bytes(raw.replace(slope + b"2 ", slope + b".5"))
+    values = load_scan(tmp_path).array[0]
+    assert (values[..., 3] % 1 == 0.5).any()
 
 
 def test_one_file_stands_for_its_series_and_a_parent_for_its_only_folder(tmp_path):
@@ -478,8 +498,10 @@ def test_a_constant_scan_is_refused_but_not_a_constant_label_map(tmp_path):
 
 
 def test_itk_keeps_its_setting_and_says_nothing(tmp_path, nifti, capfd):
-    skewed = edit(nifti, tmp_path / "bad.nii.gz", 80, "<f", -2.0)
+    skewed = edit(nifti, tmp_path / "other.nii.gz", 80, "<f", 0.7)  # not what the affine matrix says
+    load_scan(skewed)
+    assert capfd.readouterr() == ("", "")
     with pytest.raises(SgHubError):
-        load_scan(skewed)
+        load_scan(edit(nifti, tmp_path / "bad.nii.gz", 80, "<f", -2.0))
     assert sitk.ProcessObject.GetGlobalWarningDisplay()
     assert capfd.readouterr() == ("", "")
