@@ -1,0 +1,50 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from training.autoencode import autoencode
+from training.discover import discover
+from training.prepare import prepare
+from training.recipe import Recipe, load_recipe
+
+SAMPLES = Path(__file__).parent.parent / "samples" / "openkbp"
+SMALL = (
+    "model.width=2",
+    "prepare.workers=1",
+    "autoencode.size=[16, 16, 16]",
+    "autoencode.epochs=1",
+    "discover.patterns=3",
+    "discover.neighbours=4",
+    "discover.cube=[16, 16, 8]",
+    "discover.in_plane=[12, 20]",
+    "discover.resolutions=2",
+    "pretrain.size=[16, 16, 8]",
+    "pretrain.batch_size=4",
+    "pretrain.classification_epochs=1",
+    "pretrain.epochs=2",
+    "pretrain.checkpoint_every=2",
+    "pretrain.picture_every=2",
+)
+
+
+def small_recipe(run: Path, *overrides: str) -> Recipe:
+    """The demo's recipe on the sample patients, smaller still."""
+    return load_recipe("demo", [f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL, *overrides])
+
+
+@pytest.fixture(scope="session")
+def discovered(tmp_path_factory) -> Path:
+    """A run folder up to discovery, on the twelve sample patients."""
+    run = tmp_path_factory.mktemp("run")
+    recipe = small_recipe(run)
+    prepare(recipe, progress=False)
+    autoencode(recipe, progress=False)
+    discover(recipe, progress=False)
+    return run
+
+
+@pytest.fixture
+def run(discovered, tmp_path) -> Path:
+    """A copy of the discovered run, to go on from."""
+    return Path(shutil.copytree(discovered, tmp_path / "run"))
