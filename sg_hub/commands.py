@@ -113,7 +113,7 @@ def run_restore(options: argparse.Namespace) -> None:
         for label, batch in (
             (f"input: axial slices of {len(cubes)} cubes, {ORIENTATION['axial']}", cubes),
             (f"corrupted: a box of noise, mean squared error {before:.4f}", corrupted),
-            (f"restored by {options.model}, mean squared error {after:.4f}", output.restoration),
+            (f"restored by {Path(options.model).name}, mean squared error {after:.4f}", output.restoration),
         )
     ]
     save_png(montage(rows), out)

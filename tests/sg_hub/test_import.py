@@ -1,0 +1,43 @@
+"""`import sg_hub` brings only what a user of the networks needs; the rest is imported where it is used."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+LATE = ["SimpleITK", "timm", "torchvision", "PIL", "matplotlib", "zarr", "jinja2", "scipy", "pydantic"]
+
+
+def modules_after(statement):
+    code = f"import sys; {statement}; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(result.stdout.split()), result.stderr
+
+
+@pytest.fixture(scope="module")
+def imported():
+    return modules_after("import sg_hub")
+
+
+def test_import_is_silent(imported):
+    assert imported[1] == ""
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_import_brings_nothing_heavy(imported, name):
+    assert "sg_hub" in imported[0]
+    assert name not in imported[0]
+
+
+def test_import_brings_no_training(imported):
+    assert "training" not in imported[0]
+
+
+@pytest.mark.slow
+def test_commands_bring_nothing_heavy_either():
+    modules, _ = modules_after("import sg_hub.cli")
+    assert not modules & set(LATE)

@@ -1,0 +1,98 @@
+"""torch.hub on the repository root: what its list and help say, and every entry point."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sg_hub import InvalidInputError, Preprocessing, SemanticGenesis3D
+
+ROOT = str(Path(__file__).parent.parent.parent)
+WIDTHS = {"semantic_genesis_3d": 32, "semantic_genesis_3d_tiny": 8}
+ENCODERS = {f"{name}_encoder": width for name, width in WIDTHS.items()}
+
+
+def load(entry_point, **options):
+    return torch.hub.load(ROOT, entry_point, source="local", **options)
+
+
+@pytest.fixture
+def from_here(monkeypatch):
+    """`torch.hub.list` and `help` know only GitHub: the repository as if it had been downloaded."""
+    monkeypatch.setattr(torch.hub, "_get_cache_or_reload", lambda *_, **__: ROOT)
+
+
+def test_list_names_every_entry_point(from_here):
+    assert sorted(torch.hub.list("owner/sg_hub")) == sorted([*WIDTHS, *ENCODERS])
+
+
+@pytest.mark.parametrize("name", [*WIDTHS, *ENCODERS])
+def test_help_says_how_to_call_it_and_what_comes_back(from_here, name):
+    text = torch.hub.help("owner/sg_hub", name)
+    for part in (f'"{name}"', "pretrained", "options", "in_chans", "(N, "):
+        assert part in text
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_num_classes_gives_a_segmentation_network(name):
+    model = load(name, num_classes=2)
+    assert model.width == WIDTHS[name]
+    with torch.inference_mode():
+        assert model(torch.rand(1, 1, 16, 16, 16)).shape == (1, 2, 16, 16, 16)
+
+
+def test_without_options_it_is_the_network_of_the_pretext_tasks():
+    model = load("semantic_genesis_3d_tiny")
+    assert (model.head_name, model.num_classes) == ("pretext", 44)
+    assert (
+        load("semantic_genesis_3d_tiny", head="classification", num_classes=3).head_name == "classification"
+    )
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders_give_feature_maps_finest_first(name):
+    encoder, width = load(name, in_chans=2), ENCODERS[name]
+    with torch.inference_mode():
+        features = encoder(torch.rand(1, 2, 16, 16, 16))
+    wanted = [(1, 2 * width * 2**level, *[16 // 2**level] * 3) for level in range(4)]
+    assert [tuple(feature.shape) for feature in features] == wanted
+    assert encoder.channels == tuple(shape[1] for shape in wanted)
+    assert encoder.strides == tuple(16 // shape[2] for shape in wanted)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    model = SemanticGenesis3D(width=2, num_classes=5, preprocessing=Preprocessing(spacing=(4, 4, 3)))
+    folder = tmp_path_factory.mktemp("saved")
+    model.save_pretrained(folder)
+    return model, folder
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_pretrained_loads_weights_for_evaluation(name, saved):
+    original, folder = saved
+    model = load(name, pretrained=True, name=str(folder), num_classes=2)
+    assert not model.training
+    assert (model.head_name, model.num_classes) == ("segmentation", 2)
+    assert model.preprocessing.spacing == (4, 4, 3)
+    for key, value in original.encoder.state_dict().items():
+        assert torch.equal(model.encoder.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_pretrained_encoders_have_the_weights(name, saved):
+    original, folder = saved
+    encoder = load(name, pretrained=True, name=str(folder))
+    for key, value in original.encoder.state_dict().items():
+        assert torch.equal(encoder.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize("name", [*WIDTHS, *ENCODERS])
+def test_weights_that_are_not_there_are_a_clear_error(name):
+    with pytest.raises(InvalidInputError, match=r"no model 'no-such-model'.*registered name"):
+        load(name, pretrained=True, name="no-such-model")
+
+
+def test_a_name_without_pretrained_is_not_ignored():
+    with pytest.raises(InvalidInputError, match=r"give pretrained=True"):
+        load("semantic_genesis_3d_tiny", name="semantic-genesis-3d-tiny")
