@@ -171,7 +171,7 @@ def _train(
         x = x.to(device).contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             logits = model(x)
-        loss = dice_cross_entropy(logits.float(), y.to(device).long())
+        loss = dice_cross_entropy(logits.float(), y.to(device).long(), settings.background_weight)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -233,18 +233,21 @@ def sample_batch(
     return torch.stack(images), torch.stack(labels)
 
 
-def dice_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def dice_cross_entropy(logits: Tensor, labels: Tensor, background_weight: float = 1.0) -> Tensor:
     """Cross-entropy plus one minus the mean soft Dice of the classes but the background.
 
     Args:
         logits: (N, classes, X, Y, Z); labels: (N, X, Y, Z) long.
+        background_weight: of class 0 in the cross-entropy; the others weigh 1.
     """
     classes = logits.shape[1]
     truth = F.one_hot(labels, classes).movedim(-1, 1).float()[:, 1:]
     found = logits.softmax(1)[:, 1:]
     axes = (0, 2, 3, 4)
     dice = (2 * (found * truth).sum(axes) + 1) / (found.sum(axes) + truth.sum(axes) + 1)
-    return F.cross_entropy(logits, labels) + 1 - dice.mean()
+    weight = torch.ones(classes, device=logits.device)
+    weight[0] = background_weight
+    return F.cross_entropy(logits, labels, weight) + 1 - dice.mean()
 
 
 def _score(

@@ -6,6 +6,7 @@ A pattern is coordinates, not copies: memory and disk do not grow with the numbe
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,15 @@ class PatternTable:
     def rows(self, split: str) -> np.ndarray:
         """Indices of the rows of one split."""
         return np.flatnonzero(self.split == SPLITS.index(split))
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over all rows."""
+        columns = (self.pattern, self.patient, self.corner, self.size, self.split)
+        digest = hashlib.sha256("\n".join(self.patients).encode())
+        for column in columns:
+            digest.update(column.astype(np.int64).tobytes())
+        return digest.hexdigest()
 
     @classmethod
     def from_rows(cls, patients: list[str], rows: list[tuple[int, ...]]) -> PatternTable:

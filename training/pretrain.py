@@ -147,7 +147,11 @@ class Trainer:
         per_epoch = min(self.settings.samples_per_epoch or len(self.data["train"]), len(self.data["train"]))
         self.per_process = max(1, self.settings.batch_size // me.world)
         self.steps = max(1, per_epoch // (self.per_process * me.world))
-        self.determined_by = f"{store.fingerprint} {recipe.pretrain!r} {recipe.model!r} {recipe.discover!r} {recipe.seed}"
+        # What the weights of an epoch depend on. How long to train does not count, so a run can be extended.
+        free = {"epochs", "patience", "workers", "cache_mib", "picture_every", "checkpoint_every"}
+        settings = self.settings.model_dump_json(exclude=free)
+        parts = (store.fingerprint, table.fingerprint, settings, recipe.model.model_dump_json(), str(recipe.seed))
+        self.determined_by = " ".join(parts)
         self.at = Progress()
         self.sums: dict[str, Tensor] = {}
         """Sums of this epoch's training metrics so far."""

@@ -2,8 +2,10 @@
 
 A zarr group (version 3), chunked and compressed, in a folder or on object storage through fsspec:
 
-    patients.csv         patient, split, shape, channels, spacing, source, sha256; written last, when all is there
+    patients.csv         patient, split, shape, channels, spacing, source, sha256; written last
     scans/<patient>      int16 (C, X, Y, Z) in HU, LPS order, clipped to the window and resampled
+
+What the scans were prepared with (window, spacing, chunk) is in the group's attributes.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections import OrderedDict
+import os
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +25,11 @@ import numpy as np
 import zarr
 
 from sg_hub.errors import InvalidInputError, ReadError
+from training.runs import write_atomic
 
 FORMAT = 1
+MISSING = -32768
+"""What zarr reads where a chunk is missing; no stored voxel has this value, so the loss is seen."""
 TABLE = "patients.csv"
 COLUMNS = ("patient", "split", "shape", "channels", "spacing", "source", "sha256")
 
@@ -50,7 +57,7 @@ class Patient:
             self.split,
             "x".join(map(str, self.shape)),
             str(self.channels),
-            "x".join(f"{value:g}" for value in self.spacing),
+            "x".join(f"{value:.9g}" for value in self.spacing),
             self.source,
             self.sha256,
         ]
@@ -67,46 +74,55 @@ class Patient:
 
 
 class Store:
-    """A finished store. Can be pickled, and read from several processes.
+    """A finished store. Can be pickled, and read from forked and spawned processes.
+
+    Scans are cached, decoded, up to a number of bytes. A scan that does not fit beside those in the cache is
+    read by chunk; once the chunks read of it add up to the scan, it replaces the least recently used ones. So
+    small data sets are read from memory after a while, and in large ones no crop costs a whole scan.
 
     Args:
         url: folder or fsspec URL.
         patients: rows of the table.
         settings: what `prepare` was told: window, spacing, chunk.
-        cache_mib: decoded scans kept in memory, at most; a scan larger than that is always read by chunk.
+        cache_mib: decoded scans kept in memory, at most, in each process; 0: none.
     """
 
-    def __init__(self, url: str, patients: list[Patient], settings: dict[str, Any], cache_mib: int = 0) -> None:
+    def __init__(
+        self, url: str, patients: list[Patient], settings: dict[str, Any], cache_mib: int = 0
+    ) -> None:
         self.url, self.patients, self.settings = url, patients, settings
         low, high = settings["window"]
         self.window: tuple[float, float] = (float(low), float(high))
+        """HU range that the voxels are clipped to."""
+        self.spacing: tuple[float, float, float] | None = tuple(settings["spacing"] or ()) or None
+        """(x, y, z) in mm of every scan; None: each has its own (`Patient.spacing`)."""
         self._by_name = {patient.name: patient for patient in patients}
         self._budget = cache_mib * 2**20
-        self._group: zarr.Group | None = None
-        self._arrays: dict[str, Any] = {}
-        self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
-        self._cached_bytes = 0
+        self._forget()
 
     @classmethod
     def open(cls, url: str | Path, cache_mib: int = 0) -> Store:
         """Open a finished store.
 
         Raises:
-            ReadError: there is none, it is not finished, or of a newer version.
+            ReadError: there is none, it is not finished, damaged, or of a newer version.
         """
-        settings = read_settings(str(url))
+        url = str(url)
+        settings = read_settings(url)
         if settings is None:
             raise ReadError(f"{url} is not a store: run `python -m training prepare` first")
         try:
-            with fsspec.open(f"{str(url).rstrip('/')}/{TABLE}", "rt", newline="") as file:
+            with fsspec.open(f"{url.rstrip('/')}/{TABLE}", "rt", newline="") as file:
                 patients = [Patient.from_row(row) for row in csv.DictReader(file)]
         except FileNotFoundError:
-            raise ReadError(f"the store {url} is not finished: run `python -m training prepare` again") from None
-        except (KeyError, ValueError, TypeError) as error:
+            raise ReadError(
+                f"the store {url} is not finished: run `python -m training prepare` again"
+            ) from None
+        except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
             raise ReadError(f"{url}/{TABLE} is damaged ({error}): remove it and run prepare again") from error
         if not patients:
-            raise ReadError(f"the store {url} holds no patients")
-        return cls(str(url), patients, settings, cache_mib)
+            raise ReadError(f"the store {url} holds no patients: remove it and run prepare again")
+        return cls(url, patients, settings, cache_mib)
 
     @property
     def fingerprint(self) -> str:
@@ -115,31 +131,49 @@ class Store:
         return hashlib.sha256(rows.encode()).hexdigest()
 
     def names(self, split: str | None = None) -> list[str]:
-        """Patients of a split, or all, in the order of the table."""
+        """Patients of a split (train, validation or test), or all, in the order of the table."""
         return [patient.name for patient in self.patients if split in (None, patient.split)]
 
     def shape(self, name: str) -> tuple[int, int, int]:
+        """Voxels (X, Y, Z) of a patient.
+
+        Raises:
+            InvalidInputError: no such patient.
+        """
         return self._patient(name).shape
 
-    def crop(self, name: str, corner: tuple[int, int, int], size: tuple[int, int, int]) -> np.ndarray:
-        """(C, *size) int16 in HU from voxel `corner` on; reads no more chunks than it needs.
+    def crop(self, name: str, corner: Sequence[int], size: Sequence[int]) -> np.ndarray:
+        """(C, *size) int16 in HU from voxel `corner` (x, y, z) on; a new array.
 
         Raises:
             InvalidInputError: no such patient, or a crop that reaches outside.
+            ReadError: a chunk is missing or damaged.
         """
         shape = self._patient(name).shape
+        if len(corner) != 3 or len(size) != 3:
+            raise InvalidInputError(f"crop at {corner} of size {size}: both take three numbers, (x, y, z)")
         if any(c < 0 or s < 1 or c + s > n for c, s, n in zip(corner, size, shape, strict=True)):
-            raise InvalidInputError(f"crop at {corner} of size {size} reaches outside patient {name} of size {shape}")
-        x, y, z = (slice(c, c + s) for c, s in zip(corner, size, strict=True))
+            raise InvalidInputError(
+                f"crop at {tuple(corner)} of size {tuple(size)} reaches outside patient {name}, "
+                f"whose size is {shape}"
+            )
+        x, y, z = (slice(int(c), int(c + s)) for c, s in zip(corner, size, strict=True))
         scan = self._cached(name)
         if scan is not None:
             return scan[:, x, y, z].copy()
-        return self._array(name)[:, x, y, z]
+        crop = self._read(name, (slice(None), x, y, z))
+        self._read_by_chunk[name] += crop.nbytes
+        return crop
 
     def whole(self, name: str) -> np.ndarray:
-        """(C, X, Y, Z) int16 in HU. Do not write into it."""
-        scan = self._cached(name)
-        return self._array(name)[:] if scan is None else scan
+        """(C, X, Y, Z) int16 in HU. May be the cache's own array: do not write into it.
+
+        Raises:
+            InvalidInputError: no such patient.
+            ReadError: a chunk is missing or damaged.
+        """
+        scan = self._cached(name, whole=True)
+        return self._read(name, ...) if scan is None else scan
 
     def _patient(self, name: str) -> Patient:
         try:
@@ -147,56 +181,95 @@ class Store:
         except KeyError:
             raise InvalidInputError(f"no patient {name!r} in the store {self.url}") from None
 
-    def _cached(self, name: str) -> np.ndarray | None:
-        """The decoded scan, if it is in the cache or fits into it."""
+    def _cached(self, name: str, whole: bool = False) -> np.ndarray | None:
+        """The decoded scan, when it is in the cache, or is worth its room there."""
         if name in self._cache:
             self._cache.move_to_end(name)
             return self._cache[name]
         patient = self._patient(name)
         size = 2 * patient.channels * int(np.prod(patient.shape))
-        if size > self._budget:
+        worth = whole or self._read_by_chunk[name] >= size or self._cached_bytes + size <= self._budget
+        if size > self._budget or not worth:
             return None
         while self._cached_bytes + size > self._budget:
             _, dropped = self._cache.popitem(last=False)
             self._cached_bytes -= dropped.nbytes
-        self._cache[name] = self._array(name)[:]
+        self._read_by_chunk[name] = 0
+        self._cache[name] = self._read(name, ...)
         self._cached_bytes += size
         return self._cache[name]
 
+    def _read(self, name: str, where: Any) -> np.ndarray:
+        try:
+            voxels = self._array(name)[where]
+        except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise ReadError(
+                f"patient {name} of the store {self.url} cannot be read ({error}): copy the store again, or "
+                "remove the patient's folder in scans/ and run prepare again"
+            ) from error
+        if voxels.min() == MISSING:
+            raise ReadError(
+                f"patient {name} of the store {self.url} lacks chunks: copy the store again, or remove the "
+                "patient's folder in scans/ and run prepare again"
+            )
+        return voxels
+
     def _array(self, name: str) -> Any:
+        if self._process != os.getpid():  # a fork: connections and their threads stayed in the parent
+            self._group, self._arrays, self._process = None, {}, os.getpid()
         if name not in self._arrays:
             if self._group is None:
                 self._group = zarr.open_group(self.url, mode="r")
             self._arrays[name] = self._group[f"scans/{name}"]
         return self._arrays[name]
 
+    def _forget(self) -> None:
+        self._process = os.getpid()
+        self._group: zarr.Group | None = None
+        self._arrays: dict[str, Any] = {}
+        self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._cached_bytes = 0
+        self._read_by_chunk: Counter[str] = Counter()
+        """Bytes of crops of each scan since it was in the cache."""
+
     def __getstate__(self) -> dict[str, Any]:
-        empty = {"_group": None, "_arrays": {}, "_cache": OrderedDict(), "_cached_bytes": 0}
-        return self.__dict__ | empty
+        cache = ("_process", "_group", "_arrays", "_cache", "_cached_bytes", "_read_by_chunk")
+        return {key: value for key, value in self.__dict__.items() if key not in cache}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
 
 def read_settings(url: str) -> dict[str, Any] | None:
     """What a store was prepared with, or None where there is no store.
 
     Raises:
-        ReadError: the store is of a newer version.
+        ReadError: the store is of a newer version, or its address cannot be reached.
     """
     try:
-        settings = dict(zarr.open_group(url, mode="r").attrs)
-    except (FileNotFoundError, ValueError, KeyError):
+        fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise ReadError(f"{url}: {error}; expected a folder, or a URL that fsspec can open") from error
+    try:
+        settings: dict[str, Any] = dict(zarr.open_group(url, mode="r").attrs)
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
         return None
+    except Exception as error:  # every kind of storage has its own, for rights and connections
+        raise ReadError(f"{url} cannot be reached ({type(error).__name__}: {error})") from error
     if "sg_hub_store" not in settings:
         return None
     if settings["sg_hub_store"] > FORMAT:
-        raise ReadError(f"{url} is a store of version {settings['sg_hub_store']}; this sg_hub reads {FORMAT}: upgrade it")
+        raise ReadError(
+            f"{url} is a store of version {settings['sg_hub_store']}; this sg_hub reads {FORMAT}: upgrade it"
+        )
     return settings
 
 
-def write_table(url: str, patients: list[Patient]) -> None:
-    """Finish a store: write its patient table."""
+def write_table(folder: Path, patients: list[Patient]) -> None:
+    """Finish a store: write its patient table, atomically."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(patient.row() for patient in patients)
-    with fsspec.open(f"{url.rstrip('/')}/{TABLE}", "wt", newline="") as file:
-        file.write(text.getvalue())
+    write_atomic(folder / TABLE, text.getvalue())

@@ -121,6 +121,15 @@ def test_a_checkpoint_of_another_recipe_is_refused(run):
         pretrain(small_recipe(run, "pretrain.lr=0.01"), progress=False)
 
 
+def test_a_run_can_be_extended_as_if_it_had_always_been_longer(run):
+    pretrain(small_recipe(run, "pretrain.epochs=3"), progress=False)
+    expected = weights(run)
+    (run / "pretraining").rename(run / "at once")
+    pretrain(small_recipe(run, "pretrain.epochs=1"), progress=False)
+    pretrain(small_recipe(run, "pretrain.epochs=3"), progress=False)
+    assert all(torch.equal(value, expected[key]) for key, value in weights(run).items())
+
+
 def test_missing_steps_are_named(tmp_path, run):
     with pytest.raises(ReadError, match="training prepare"):
         pretrain(small_recipe(tmp_path / "nothing"), progress=False)

@@ -26,6 +26,8 @@ class Settings(Section):
     lr: float = 2e-3
     pretrained_lr_factor: float = 1.0
     """Learning rate of layers that came with the weights, as a share of lr; 1 for a random initialisation."""
+    background_weight: float = 0.1
+    """Weight of the background in the cross-entropy: small organs are found many steps sooner than with 1."""
     warmup: float = 0.05
     """Share of the steps in which the learning rate rises."""
     validate_every: int = 100
