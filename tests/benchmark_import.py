@@ -4,7 +4,7 @@
 
 The goals: a ratio of at most 1.3, and less than 0.2 s. Each measurement is a fresh process; the two imports
 take turns, so that a machine that is busy for a while slows both. The ratio is the median over the pairs.
-Without --model it is the tiny registered model, or, where that is not installed, an untrained one of its size.
+Without --model it is the tiny registered model, or, where there is none, an untrained one of its size.
 """
 
 from __future__ import annotations

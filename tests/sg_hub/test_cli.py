@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from sg_hub import Preprocessing, SemanticGenesis3D, cli, commands, load_scan
+from sg_hub import Preprocessing, SemanticGenesis3D, cli, commands, load_scan, pictures
 from sg_hub.errors import InvalidInputError
 from sg_hub.outputs import LABEL_MAPS, check_output, writing
 
@@ -399,3 +399,32 @@ def test_a_reader_that_goes_away_is_no_error(models):
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("command", ["restore", "segment", "preprocess"])
+def test_pictures_of_anisotropic_scans_have_their_true_shape(run, models, tmp_path, monkeypatch, command):
+    scan = sitk.GetImageFromArray(noise(12, 20, 24))
+    scan.SetSpacing((4.0, 8.0, 18.0))
+    sitk.WriteImage(scan, tmp_path / "scan.nii.gz")
+    drawn = []
+
+    def montage(rows, *arguments, **options):
+        drawn.extend(rows)
+        return draw(rows, *arguments, **options)
+
+    draw = pictures.montage
+    monkeypatch.setattr(pictures, "montage", montage)
+    model = models / ("segmentation" if command == "segment" else "pretext")
+    option = "--out" if command == "restore" else "--picture"
+    assert run(command, "scan.nii.gz", "--model", model, option, "p.png", "--quiet")[0] == 0
+    # (y, x) and (z, x) in mm: of the scan's voxels, or of the network's, which are 8 x 8 x 6 here.
+    axial, coronal = ((8, 4), (18, 4)) if command == "segment" else ((8, 8), (6, 8))
+    assert [row.pixel for row in drawn] == ([axial] * 3 if command == "restore" else [axial, coronal])
+
+
+def test_the_slice_with_the_most_labels_is_drawn():
+    labels = np.zeros((4, 5, 9), dtype=np.uint8)
+    assert [commands._fullest(labels, axis) for axis in (1, 2)] == [2, 4]
+    labels[:2, 1, 7] = 3
+    labels[0, 3, 2] = 1
+    assert [commands._fullest(labels, axis) for axis in (1, 2)] == [1, 7]
