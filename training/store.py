@@ -100,6 +100,15 @@ class Store:
         self._budget = cache_mib * 2**20
         self._forget()
 
+    def _forget(self) -> None:
+        self._process = os.getpid()
+        self._group: zarr.Group | None = None
+        self._arrays: dict[str, Any] = {}
+        self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._cached_bytes = 0
+        self._read_by_chunk: Counter[str] = Counter()
+        """Bytes of crops of each scan since it was in the cache."""
+
     @classmethod
     def open(cls, url: str | Path, cache_mib: int = 0) -> Store:
         """Open a finished store.
@@ -222,15 +231,6 @@ class Store:
                 self._group = zarr.open_group(self.url, mode="r")
             self._arrays[name] = self._group[f"scans/{name}"]
         return self._arrays[name]
-
-    def _forget(self) -> None:
-        self._process = os.getpid()
-        self._group: zarr.Group | None = None
-        self._arrays: dict[str, Any] = {}
-        self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
-        self._cached_bytes = 0
-        self._read_by_chunk: Counter[str] = Counter()
-        """Bytes of crops of each scan since it was in the cache."""
 
     def __getstate__(self) -> dict[str, Any]:
         cache = ("_process", "_group", "_arrays", "_cache", "_cached_bytes", "_read_by_chunk")
