@@ -1,10 +1,10 @@
 """Pretrained weights of Semantic Genesis for medical images.
 
-    import sg_hub
+import sg_hub
 
-    scan = sg_hub.load_scan("ct.nii.gz")
-    model = sg_hub.from_pretrained("semantic-genesis-3d-tiny", head="segmentation", num_classes=3)
-    labels = sg_hub.predict(model, scan, output="labels")
+scan = sg_hub.load_scan("ct.nii.gz")
+model = sg_hub.from_pretrained("semantic-genesis-3d-tiny", head="segmentation", num_classes=3)
+labels = sg_hub.predict(model, scan, output="labels")
 """
 
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError

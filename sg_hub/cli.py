@@ -91,13 +91,9 @@ def _parser() -> argparse.ArgumentParser:
         default=6,
         help=f"number of cubes, 1 to {_MOST_CUBES} (%(default)s)",
     )
-    restore.add_argument(
-        "--seed", metavar="N", type=_seed, default=0, help="of places and noise (%(default)s)"
-    )
+    restore.add_argument("--seed", metavar="N", type=_seed, default=0, help="of places and noise (%(default)s)")
 
-    segment = command(
-        "segment", commands.run_segment, "write the label map of a scan, with fine-tuned weights"
-    )
+    segment = command("segment", commands.run_segment, "write the label map of a scan, with fine-tuned weights")
     segment.add_argument("scan", metavar="SCAN", help=_FORMATS)
     _add_scan_options(segment)
     segment.add_argument(
@@ -126,9 +122,7 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="registered name, folder or hub id (%(default)s)",
     )
-    parser.add_argument(
-        "--series", metavar="UID", help="SeriesInstanceUID, where a DICOM folder holds several"
-    )
+    parser.add_argument("--series", metavar="UID", help="SeriesInstanceUID, where a DICOM folder holds several")
     parser.add_argument("--nan", metavar="VALUE", type=_number, help="replaces NaN and infinite voxels")
     parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bar")
 

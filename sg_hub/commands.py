@@ -44,9 +44,7 @@ def run_info(options: argparse.Namespace) -> None:
     config = model.config()
     preprocessing, provenance = config.pop("preprocessing"), dict(config.pop("provenance"))
     patients = provenance.pop("patients", [])
-    print(
-        f"{options.model}: {type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters"
-    )
+    print(f"{options.model}: {type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters")
     print(f"  {model.load_report}")
     if model.load_report and model.load_report.sha256:
         print(f"  sha256 {model.load_report.sha256}")
@@ -96,8 +94,7 @@ def run_restore(options: argparse.Namespace) -> None:
     model = _load(options.model)
     if model.head_name != "pretext":
         raise InvalidInputError(
-            f"{options.model} has a {model.head_name} head and cannot restore: give --model "
-            "weights with a pretext head"
+            f"{options.model} has a {model.head_name} head and cannot restore: give --model weights with a pretext head"
         )
     scan = _scan(options.scan, options)
     x = model.preprocess(scan)
@@ -206,9 +203,7 @@ def draw_cubes(x: Tensor, size: Sequence[int], count: int, seed: int) -> Tensor:
     return torch.stack(found[:count])
 
 
-def _draw_labels(
-    model: SemanticGenesis3D, scan: Scan, labels: np.ndarray, classes: dict[str, int], path: Path
-) -> None:
+def _draw_labels(model: SemanticGenesis3D, scan: Scan, labels: np.ndarray, classes: dict[str, int], path: Path) -> None:
     from sg_hub.pictures import ORIENTATION, Row, axial, coronal, grey, montage, overlay, save_png
 
     # The window that the network sees through, in the scan's own units.

@@ -131,9 +131,7 @@ def read_series(series: Series) -> sitk.Image:
 
     slices = [read_slice(file) for file in series.files]
     if slices[0].components > 1:
-        raise InvalidInputError(
-            f"{series.folder}: colour images (RGB) in the series; expected grey values, such as HU"
-        )
+        raise InvalidInputError(f"{series.folder}: colour images (RGB) in the series; expected grey values, such as HU")
     if len(slices) == 1 and slices[0].size[2] > 1:
         return sitk.ReadImage(slices[0].file, sitk.sitkUnknown, "GDCMImageIO")
     slices, distance = sort_slices(series, slices)
@@ -160,9 +158,7 @@ def read_slice(file: str) -> Slice:
             "order; export the series as CT, MR or PET slices (not as secondary capture), or convert it to "
             "NIfTI"
         )
-    return Slice(
-        file, reader.GetSize(), reader.GetNumberOfComponents(), reader.GetSpacing(), position, orientation
-    )
+    return Slice(file, reader.GetSize(), reader.GetNumberOfComponents(), reader.GetSpacing(), position, orientation)
 
 
 def sort_slices(series: Series, slices: Sequence[Slice]) -> tuple[list[Slice], float]:
@@ -189,9 +185,7 @@ def sort_slices(series: Series, slices: Sequence[Slice]) -> tuple[list[Slice], f
     rows, columns = np.array(first.orientation[:3]), np.array(first.orientation[3:])
     normal = np.cross(rows, columns)
     if np.linalg.norm(normal) < 1e-3:
-        raise InvalidInputError(
-            f"{where}: ImageOrientationPatient {first.orientation} is singular; export it again"
-        )
+        raise InvalidInputError(f"{where}: ImageOrientationPatient {first.orientation} is singular; export it again")
     normal /= np.linalg.norm(normal)
     ordered = sorted(slices, key=lambda entry: float(normal @ entry.position))
     steps = np.diff(np.array([entry.position for entry in ordered]), axis=0)
@@ -242,8 +236,7 @@ def _refuse_damaged(series: Series) -> None:
             continue
         if sitk.ImageFileReader.GetImageIOFromFileName(str(path)) != "GDCMImageIO":
             raise ReadError(
-                f"{path} is a truncated or damaged DICOM slice: copy or export it again, or move it out of "
-                "the folder"
+                f"{path} is a truncated or damaged DICOM slice: copy or export it again, or move it out of the folder"
             )
 
 
@@ -271,10 +264,7 @@ def _damaged_slice(slices: Sequence[Slice], error: RuntimeError) -> str:
             sitk.ReadImage(entry.file)
         except RuntimeError:
             return f"{entry.file} is a truncated or damaged DICOM slice: copy or export it again"
-    return (
-        f"{Path(slices[0].file).parent}: the series cannot be read ({str(error).splitlines()[-1]}): export "
-        "it again"
-    )
+    return f"{Path(slices[0].file).parent}: the series cannot be read ({str(error).splitlines()[-1]}): export it again"
 
 
 def _nothing_in(folder: Path) -> str:
@@ -286,10 +276,7 @@ def _nothing_in(folder: Path) -> str:
         return f"{folder} holds no DICOM series; give a file instead: {scans[0]}{more}"
     damaged = [path for path in files if _is_slice(path)]
     if damaged:
-        return (
-            f"{damaged[0]} is a truncated or damaged DICOM slice, and {folder} holds no good one: export it "
-            "again"
-        )
+        return f"{damaged[0]} is a truncated or damaged DICOM slice, and {folder} holds no good one: export it again"
     held = ", ".join(path.name for path in files[:3]) or "no files"
     return f"{folder} holds no scan (it holds {held}): {expected}, or a NIfTI, MHA/MHD or NRRD file"
 

@@ -12,9 +12,7 @@ FULL = "semantic-genesis-3d"
 TINY = "semantic-genesis-3d-tiny"
 
 
-def semantic_genesis_3d(
-    *, pretrained: bool = False, name: str | None = None, **options: Any
-) -> SemanticGenesis3D:
+def semantic_genesis_3d(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis3D:
     """Semantic Genesis in 3D: the U-Net of the paper (Haghighi et al., MICCAI 2020) at its full width of 32.
 
         model = torch.hub.load(repo, "semantic_genesis_3d", num_classes=2)
@@ -38,9 +36,7 @@ def semantic_genesis_3d(
     return _build(FULL, 32, pretrained, name, options)
 
 
-def semantic_genesis_3d_tiny(
-    *, pretrained: bool = False, name: str | None = None, **options: Any
-) -> SemanticGenesis3D:
+def semantic_genesis_3d_tiny(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis3D:
     """Semantic Genesis in 3D at width 8: small enough for a CPU; its weights come with the package.
 
         model = torch.hub.load(repo, "semantic_genesis_3d_tiny", pretrained=True, num_classes=2)
@@ -60,9 +56,7 @@ def semantic_genesis_3d_tiny(
     return _build(TINY, 8, pretrained, name, options)
 
 
-def semantic_genesis_3d_encoder(
-    *, pretrained: bool = False, name: str | None = None, **options: Any
-) -> Encoder3D:
+def semantic_genesis_3d_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> Encoder3D:
     """The encoder of `semantic_genesis_3d` alone, for networks of your own.
 
         encoder = torch.hub.load(repo, "semantic_genesis_3d_encoder")
@@ -77,9 +71,7 @@ def semantic_genesis_3d_encoder(
     return _build(FULL, 32, pretrained, name, options).encoder
 
 
-def semantic_genesis_3d_tiny_encoder(
-    *, pretrained: bool = False, name: str | None = None, **options: Any
-) -> Encoder3D:
+def semantic_genesis_3d_tiny_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> Encoder3D:
     """The encoder of `semantic_genesis_3d_tiny` alone, for networks of your own.
 
         encoder = torch.hub.load(repo, "semantic_genesis_3d_tiny_encoder", pretrained=True)
@@ -94,15 +86,11 @@ def semantic_genesis_3d_tiny_encoder(
     return _build(TINY, 8, pretrained, name, options).encoder
 
 
-def _build(
-    default: str, width: int, pretrained: bool, name: str | None, options: dict[str, Any]
-) -> SemanticGenesis3D:
+def _build(default: str, width: int, pretrained: bool, name: str | None, options: dict[str, Any]) -> SemanticGenesis3D:
     if pretrained:
         return SemanticGenesis3D.from_pretrained(name or default, **options)
     if name is not None:
-        raise InvalidInputError(
-            f"name={name!r} says which weights to load, but pretrained=False: give pretrained=True"
-        )
+        raise InvalidInputError(f"name={name!r} says which weights to load, but pretrained=False: give pretrained=True")
     if "num_classes" in options:
         options.setdefault("head", "segmentation")
     return SemanticGenesis3D(**{"width": width, **options})

@@ -34,8 +34,7 @@ class FileGrid:
     def axes(self) -> tuple[int, ...]:
         """For x, y, z: the axis of the file."""
         return tuple(
-            next(i for i, letter in enumerate(self.orientation) if letter in pair)
-            for pair in ("LR", "PA", "SI")
+            next(i for i, letter in enumerate(self.orientation) if letter in pair) for pair in ("LR", "PA", "SI")
         )
 
     @property
@@ -87,9 +86,7 @@ def grid_of(image: sitk.Image, source: str) -> FileGrid:
             "expected a rectangular grid: correct the header, or resample the scan onto one"
         )
     orientation = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(direction)
-    return FileGrid(
-        _sizes(image.GetSize()), triple(spacing), triple(image.GetOrigin()), tuple(direction), orientation
-    )
+    return FileGrid(_sizes(image.GetSize()), triple(spacing), triple(image.GetOrigin()), tuple(direction), orientation)
 
 
 def lps_array(image: sitk.Image, grid: FileGrid) -> np.ndarray:

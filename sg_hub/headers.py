@@ -161,9 +161,7 @@ def _check_meta(path: Path) -> None:
     else:
         data, offset = path.parent / where, 0
         if not data.is_file():
-            raise ReadError(
-                f"{path}: its voxels are in {where}, which is not beside it: copy both files together"
-            )
+            raise ReadError(f"{path}: its voxels are in {where}, which is not beside it: copy both files together")
     item = _META_BYTES.get(fields.get("ElementType", ""))
     if item is None or fields.get("HeaderSize", "0") != "0":
         return

@@ -134,9 +134,7 @@ def embed(
     _check_scan(scan)
     encoder = getattr(model, "encoder", None)
     if not isinstance(encoder, nn.Module):
-        raise InvalidInputError(
-            f"{type(model).__name__} has no encoder: give a model of sg_hub.from_pretrained"
-        )
+        raise InvalidInputError(f"{type(model).__name__} has no encoder: give a model of sg_hub.from_pretrained")
     x = preprocessing_of(model).apply(scan)
     windows = Windows.of(model, x, patch_size, overlap)
     total, count = torch.zeros(()), 0
@@ -173,10 +171,7 @@ def _collect_labels(slabs: Iterable[Tensor], size: Size, wanted: Size) -> np.nda
         if result is None:
             result = np.empty(wanted, dtype=np.uint8 if piece.channels <= 256 else np.int16)
         best = piece.resized(0, wanted)
-        if piece.channels == 1:
-            labels = (best > 0.5).to(torch.int16)
-        else:
-            labels = torch.zeros(best.shape, dtype=torch.int16)
+        labels = ((best > 0.5) & (piece.channels == 1)).to(torch.int16)
         for channel in range(1, piece.channels):
             values = piece.resized(channel, wanted)
             labels[values > best] = channel
@@ -242,9 +237,7 @@ def _ready(slabs: Iterable[Tensor], size: int, wanted: int) -> Iterator[tuple[in
 
 def _check_scan(scan: object) -> None:
     if not isinstance(scan, Scan):
-        raise InvalidInputError(
-            f"expected a Scan, not a {type(scan).__name__}: sg_hub.load_scan(path) gives one"
-        )
+        raise InvalidInputError(f"expected a Scan, not a {type(scan).__name__}: sg_hub.load_scan(path) gives one")
 
 
 @contextlib.contextmanager
@@ -256,9 +249,7 @@ def _evaluation(model: nn.Module, device: str | torch.device | None) -> Iterator
             model.to(device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InvalidInputError(
-            f"device={str(device)!r} cannot be used ({reason}): try 'cpu' or 'cuda'"
-        ) from error
+        raise InvalidInputError(f"device={str(device)!r} cannot be used ({reason}): try 'cpu' or 'cuda'") from error
     first = next(itertools.chain(model.parameters(), model.buffers()), None)
     where = first.device if first is not None else torch.device(device or "cpu")
     try:

@@ -36,14 +36,10 @@ def check_output(
     if not path.parent.is_dir():
         raise ReadError(f"{path}: the folder {path.parent} does not exist; make it first")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ReadError(
-            f"{path}: you may not write to the folder {path.parent.resolve()}; choose another one"
-        )
+        raise ReadError(f"{path}: you may not write to the folder {path.parent.resolve()}; choose another one")
     for given in inputs:
         if path.exists() and Path(given).exists() and path.samefile(given):
-            raise InvalidInputError(
-                f"{path} is the scan itself, which would be lost: give the result another name"
-            )
+            raise InvalidInputError(f"{path} is the scan itself, which would be lost: give the result another name")
     return path
 
 
@@ -62,9 +58,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or error
-        raise ReadError(
-            f"{path} cannot be written ({reason}): is there space, and may you write there?"
-        ) from error
+        raise ReadError(f"{path} cannot be written ({reason}): is there space, and may you write there?") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -55,19 +55,13 @@ class Preprocessing:
         for name in ("low", "high"):
             object.__setattr__(self, name, _number(name, getattr(self, name)))
         if self.intensity not in _INTENSITIES:
-            raise InvalidInputError(
-                f"intensity={self.intensity!r}: expected one of {', '.join(_INTENSITIES)}"
-            )
+            raise InvalidInputError(f"intensity={self.intensity!r}: expected one of {', '.join(_INTENSITIES)}")
         if not self.low < self.high:
             raise InvalidInputError(f"low={self.low:g}, high={self.high:g}: expected low below high")
         if self.intensity == "percentile" and not 0 <= self.low < self.high <= 100:
-            raise InvalidInputError(
-                f"percentiles {self.low:g} and {self.high:g}: expected numbers from 0 to 100"
-            )
+            raise InvalidInputError(f"percentiles {self.low:g} and {self.high:g}: expected numbers from 0 to 100")
         if self.orientation != "LPS":
-            raise InvalidInputError(
-                f"orientation={self.orientation!r}: expected 'LPS', the order of every Scan"
-            )
+            raise InvalidInputError(f"orientation={self.orientation!r}: expected 'LPS', the order of every Scan")
         if self.spacing is not None:
             spacing = tuple(_number("spacing", value) for value in _three("spacing", self.spacing))
             if min(spacing) <= 0:
@@ -77,9 +71,7 @@ class Preprocessing:
             object.__setattr__(self, "spacing", spacing)
         size = _three("input_size", self.input_size)
         if any(int(value) != value or value < 1 for value in size):
-            raise InvalidInputError(
-                f"input_size={self.input_size}: expected three whole numbers of voxels (x, y, z)"
-            )
+            raise InvalidInputError(f"input_size={self.input_size}: expected three whole numbers of voxels (x, y, z)")
         object.__setattr__(self, "input_size", tuple(int(value) for value in size))
 
     @classmethod
@@ -90,9 +82,7 @@ class Preprocessing:
             InvalidInputError: unknown or missing keys, impossible values.
         """
         if not isinstance(settings, Mapping):
-            raise InvalidInputError(
-                f"preprocessing is a {type(settings).__name__}: expected its settings by name"
-            )
+            raise InvalidInputError(f"preprocessing is a {type(settings).__name__}: expected its settings by name")
         names = {field.name for field in fields(cls)}
         unknown, missing = sorted(set(settings) - names), sorted(names - set(settings))
         if unknown:
@@ -102,16 +92,12 @@ class Preprocessing:
                 "sg_hub"
             )
         if missing:
-            raise InvalidInputError(
-                f"preprocessing lacks {', '.join(missing)}: add them, or save the model again"
-            )
+            raise InvalidInputError(f"preprocessing lacks {', '.join(missing)}: add them, or save the model again")
         return cls(**settings)
 
     def to_dict(self) -> dict[str, Any]:
         """In JSON types, for config.json."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
-        }
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def apply(self, scan: Scan) -> Tensor:
         """What the network takes.
@@ -176,9 +162,7 @@ class Preprocessing:
         return resampled_size(scan.size, scan.spacing, self.spacing)
 
 
-def resampled_size(
-    size: Sequence[int], spacing: Sequence[float], new_spacing: Sequence[float]
-) -> tuple[int, int, int]:
+def resampled_size(size: Sequence[int], spacing: Sequence[float], new_spacing: Sequence[float]) -> tuple[int, int, int]:
     """Voxels (x, y, z) of `new_spacing` mm that cover `size` voxels of `spacing` mm, edge to edge."""
     x, y, z = (max(1, round(n * s / new)) for n, s, new in zip(size, spacing, new_spacing, strict=True))
     return x, y, z
@@ -239,16 +223,12 @@ def check_input(x: Tensor, ndim_spatial: int, in_chans: int | None = None) -> No
             f"load it with from_pretrained(..., in_chans={x.shape[1]})"
         )
     if not x.is_floating_point():
-        raise InvalidInputError(
-            f"input of type {x.dtype}: expected floating point in 0..1; use model.preprocess(scan)"
-        )
+        raise InvalidInputError(f"input of type {x.dtype}: expected floating point in 0..1; use model.preprocess(scan)")
     if x.numel() == 0:
         raise InvalidInputError(f"input of shape {tuple(x.shape)} is empty: expected at least one {axes}")
     low, high = (float(value) for value in torch.aminmax(x.detach()))
     if math.isnan(low) or math.isnan(high):
-        raise InvalidInputError(
-            "input with NaN: expected values in 0..1; load_scan(path, nan=-1000) replaces them"
-        )
+        raise InvalidInputError("input with NaN: expected values in 0..1; load_scan(path, nan=-1000) replaces them")
     if low < _LOWEST or high > _HIGHEST:
         raise InvalidInputError(
             f"input with values {low:g} to {high:g} (in HU?) given to a model that expects 0..1: use "

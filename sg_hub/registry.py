@@ -74,6 +74,6 @@ def unknown_name(name: str) -> str:
     near = difflib.get_close_matches(name, list_models(), n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return (
-        f"no model {name!r}: {hint}Give a registered name ({', '.join(list_models())}), "
+        f"no model {name!r}: {hint}Give a registered name ({', '.join(list_models()) or 'there are none'}), "
         "a folder with config.json and model.safetensors, or a hub id such as owner/name"
     )

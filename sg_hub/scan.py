@@ -148,9 +148,7 @@ class Scan:
         cls, image: sitk.Image, source: str = "image", *, nan: float | None = None, labels: bool = False
     ) -> Scan:
         """A scan from a SimpleITK image; arguments, result and errors as for `load_scan`."""
-        check_kind(
-            source, image.GetDimension(), image.GetSize(), image.GetNumberOfComponentsPerPixel(), image
-        )
+        check_kind(source, image.GetDimension(), image.GetSize(), image.GetNumberOfComponentsPerPixel(), image)
         if image.GetDimension() == 4:
             image = image[:, :, :, 0]
         grid = grid_of(image, source)
@@ -158,10 +156,7 @@ class Scan:
         check_values(array, source, nan, labels)
         matrix = np.array(grid.direction).reshape(3, 3)
         signs = np.where(grid.flipped, -1.0, 1.0)
-        corner = [
-            grid.size[axis] - 1 if flipped else 0
-            for axis, flipped in zip(grid.axes, grid.flipped, strict=True)
-        ]
+        corner = [grid.size[axis] - 1 if flipped else 0 for axis, flipped in zip(grid.axes, grid.flipped, strict=True)]
         steps = matrix[:, grid.axes] * np.array(grid.spacing)[list(grid.axes)]
         origin = np.array(grid.origin) + steps @ np.array(corner, dtype=float)
         return cls(
@@ -220,9 +215,7 @@ def _read(path: Path, series: str | None) -> tuple[sitk.Image, str]:
         if kind not in _SCAN_IOS:
             raise ReadError(_no_scan(path, kind))
         if series is not None:
-            raise InvalidInputError(
-                f"{path}: series={series!r} chooses among DICOM series; leave it out for a file"
-            )
+            raise InvalidInputError(f"{path}: series={series!r} chooses among DICOM series; leave it out for a file")
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
@@ -273,13 +266,10 @@ def _reason(error: Exception) -> str:
 def _no_scan(path: Path, kind: str) -> str:
     if kind:
         return (
-            f"{path} is a 2D picture or the like ({kind.removesuffix('ImageIO')}), not a 3D scan: expected "
-            f"{_FORMATS}"
+            f"{path} is a 2D picture or the like ({kind.removesuffix('ImageIO')}), not a 3D scan: expected {_FORMATS}"
         )
     if path.name.lower().endswith((".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".dcm")):
-        return (
-            f"{path} is truncated or damaged (its header cannot be read): copy, download or export it again"
-        )
+        return f"{path} is truncated or damaged (its header cannot be read): copy, download or export it again"
     return f"{path} is in no format that can be read: expected {_FORMATS}"
 
 

@@ -47,10 +47,7 @@ class Windows:
         size = x.shape[2:]
         missing = [max(0, side - have) for side, have in zip(patch, size, strict=True)]
         before = [short // 2 for short in missing]
-        starts = (
-            _starts(have + short, side, overlap)
-            for have, short, side in zip(size, missing, patch, strict=True)
-        )
+        starts = (_starts(have + short, side, overlap) for have, short, side in zip(size, missing, patch, strict=True))
         after = [short - front for short, front in zip(missing, before, strict=True)]
         return cls(_size(size), patch, _size(before), _size(after), tuple(starts))
 
@@ -96,9 +93,7 @@ def slabs_of(
     rows = list(itertools.product(*windows.starts[1:]))
     side, first = windows.patch[0], windows.before[0]
     last = first + windows.size[0]
-    inner = tuple(
-        slice(start, start + size) for start, size in zip(windows.before[1:], windows.size[1:], strict=True)
-    )
+    inner = tuple(slice(start, start + size) for start, size in zip(windows.before[1:], windows.size[1:], strict=True))
     slab: Tensor | None = None
     with tqdm(total=len(windows), unit="window", disable=not progress) as bar:
         for start, following in zip(windows.starts[0], (*windows.starts[0][1:], last), strict=True):
@@ -155,9 +150,7 @@ def batches(corners: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
 def _check_patch(model: nn.Module, patch_size: Sequence[int] | None) -> Size:
     patch = tuple(patch_size) if patch_size is not None else preprocessing_of(model).input_size
     if len(patch) != 3 or any(not isinstance(side, (int, np.integer)) or side < 1 for side in patch):
-        raise InvalidInputError(
-            f"patch_size={patch_size!r}: expected three whole numbers of voxels (x, y, z)"
-        )
+        raise InvalidInputError(f"patch_size={patch_size!r}: expected three whole numbers of voxels (x, y, z)")
     strides = getattr(getattr(model, "encoder", None), "strides", (1,))
     if any(side % strides[-1] for side in patch):
         nearest = tuple(max(1, round(side / strides[-1])) * strides[-1] for side in patch)

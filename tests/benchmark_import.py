@@ -43,9 +43,7 @@ def main() -> None:
     for clock, name in enumerate(("wall", "processor")):
         torch, ours = (statistics.median(pair[which][clock] for pair in pairs) for which in (0, 1))
         ratio = statistics.median(ours[clock] / torch[clock] for torch, ours in pairs)
-        print(
-            f"{name:9} import torch {torch:.3f} s, import sg_hub {ours:.3f} s, ratio {ratio:.2f} (goal 1.3)"
-        )
+        print(f"{name:9} import torch {torch:.3f} s, import sg_hub {ours:.3f} s, ratio {ratio:.2f} (goal 1.3)")
     with tempfile.TemporaryDirectory() as folder:
         name = options.model or stand_in(folder)
         load = "sg_hub.from_pretrained(sys.argv[1])"

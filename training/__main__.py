@@ -57,7 +57,9 @@ def _compare(target: str, overrides: list[str], options: argparse.Namespace) -> 
     from training.compare import compare
     from training.targets import load_target
 
-    print(compare(load_target(target, overrides), options.inits, options.trials, options.out, progress=options.progress))
+    print(
+        compare(load_target(target, overrides), options.inits, options.trials, options.out, progress=options.progress)
+    )
 
 
 def _card(options: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from sg_hub.errors import ReadError
 from sg_hub.models.unet3d import Decoder3D, Encoder3D
 from training import runs
-from training.distributed import Process, process
+from training.distributed import Process, process, to_device
 from training.figures import reconstructions
 from training.prepare import store_path
 from training.randomness import generator, permutation
@@ -68,7 +68,8 @@ def autoencode(recipe: Recipe, *, progress: bool = True) -> Path:
         scans = np.load(folder / "whole.npy", mmap_mode="r")
         width = recipe.autoencode.width or recipe.model.width
         torch.manual_seed(recipe.seed)
-        model = Autoencoder(scans.shape[1], width).to(me.device, memory_format=torch.channels_last_3d)
+        model = Autoencoder(scans.shape[1], width)
+        to_device(model, me.device)
         train = [i for i, patient in enumerate(store.patients) if patient.split == "train"]
         if not train:
             raise ReadError("the store has no train patients: see the recipe's split and split_names")

@@ -23,7 +23,8 @@ def cubes_per_second(
 ) -> float:
     torch.manual_seed(0)
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format
-    model = SemanticGenesis3D(width=width, norm="running").to(device, memory_format=layout)
+    model = SemanticGenesis3D(width=width, norm="running").to(device)
+    model.to(memory_format=layout)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters())
     noise = torch.Generator(device).manual_seed(0)
     cubes = torch.rand(batch, 1, *size, device=device)
@@ -61,7 +62,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=5)
     options = parser.parse_args()
-    print(f"{machine()}, {torch.get_num_threads()} threads, width {options.width}, {options.batch} cubes of {options.size}")
+    print(
+        f"{machine()}, {torch.get_num_threads()} threads: width {options.width}, "
+        f"{options.batch} cubes of {tuple(options.size)}"
+    )
     baseline = None
     for bfloat16, channels_last in ((False, False), (False, True), (True, False), (True, True)):
         rate = cubes_per_second(

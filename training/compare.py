@@ -3,9 +3,9 @@
     python -m training compare TARGET --inits semantic-genesis-3d-tiny random:semantic-genesis-3d-tiny
         --trials 5 --out runs/transfer/openkbp-organs [key=value ...]
 
-Every trial is a line of `trials.jsonl`, keyed by target, settings, initialisation (with the weights' sha256) and seed: a
-comparison can be stopped, continued and extended, and nothing is computed twice. Writes `summary.json` (for the
-card), `summary.md` and `curves.png`.
+Every trial is a line of `trials.jsonl`, keyed by target, settings, initialisation (with the weights' sha256) and
+seed: a comparison can be stopped, continued and extended, and nothing is computed twice. Writes `<weights>.json` (for
+the card), `summary.md` and `curves.png`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def compare(target: Target, inits: list[str], trials: int, out: str | Path, *, p
                 shared = cases.setdefault(json.dumps(preprocessing.to_dict()), Cases(target, preprocessing))
                 done[key] = {"key": key, **run_trial(target, init, seed, shared, progress=progress)}
                 _append(table, done[key])
-                print(f"{init} seed {seed}: " + ", ".join(f"{k} {v:.3f}" for k, v in done[key]["iou"].items()), flush=True)
+                print(
+                    f"{init} seed {seed}: " + ", ".join(f"{k} {v:.3f}" for k, v in done[key]["iou"].items()), flush=True
+                )
             rows[init].append(done[key])
     _summarise(target, rows, out)
     return out
@@ -56,15 +58,21 @@ def compare(target: Target, inits: list[str], trials: int, out: str | Path, *, p
 def trial_key(target: Target, init: str, seed: int) -> str:
     """A hash of everything that determines a trial."""
     kind = init.startswith(RANDOM + ":")
-    model = sg_hub.from_pretrained(init.removeprefix(RANDOM + ":"))
-    weights = json.dumps(model.config(), sort_keys=True) if kind else (model.load_report or sg_hub.LoadReport("")).sha256
+    name = init.removeprefix(RANDOM + ":")
+    weights = _architecture(name) if kind else _sha256(name)
     settings = target.model_dump(exclude={"images", "labels", "split", "title"})
     text = json.dumps([settings, "random" if kind else "weights", weights, seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _architecture(name: str) -> str:
+    """What a random initialisation takes from a model: everything but its weights and their origin."""
+    config = sg_hub.from_pretrained(name).config()
+    return json.dumps({key: value for key, value in config.items() if key not in ("provenance", "head", "num_classes")})
+
+
 def welch(a: list[float], b: list[float]) -> dict[str, float]:
-    """Two-sample t-test, equal variances not assumed, and in the paper's plain form; 95 % interval of the difference."""
+    """Two-sample t-test, equal variances not assumed and in the paper's plain form; 95 % interval of the difference."""
     unequal = stats.ttest_ind(a, b, equal_var=False)
     interval = unequal.confidence_interval(0.95)
     return {
@@ -78,7 +86,10 @@ def welch(a: list[float], b: list[float]) -> dict[str, float]:
 
 def _summarise(target: Target, rows: dict[str, list[dict[str, Any]]], out: Path) -> None:
     lines = [f"# {target.title}", "", _about(target, rows), ""]
-    lines += ["| initialisation | " + " | ".join(target.classes) + " | mean |", "|---" * (len(target.classes) + 2) + "|"]
+    lines += [
+        "| initialisation | " + " | ".join(target.classes) + " | mean |",
+        "|---" * (len(target.classes) + 2) + "|",
+    ]
     scores = {init: _scores(target, trials) for init, trials in rows.items()}
     for init, by_class in scores.items():
         lines.append(f"| {init} | " + " | ".join(_mean(values) for values in by_class.values()) + " |")
@@ -87,12 +98,17 @@ def _summarise(target: Target, rows: dict[str, list[dict[str, Any]]], out: Path)
         random = f"{RANDOM}:{init}"
         if random not in rows:
             continue
-        summary = _card_summary(target, rows, scores[init], scores[random])
+        summary = _card_summary(target, rows, scores[init], scores[random]) | {"sha256": _sha256(init)}
         runs.write_json(out / f"{Path(init).name}.json", summary)
         lines += ["", f"{init} against random: {summary['verdict']}"]
     runs.write_atomic(out / "summary.md", "\n".join(lines) + "\n")
     figures.learning_curves({init: [t["curve"] for t in trials] for init, trials in rows.items()}, out / "curves.png")
     print("\n".join(lines))
+
+
+def _sha256(init: str) -> str | None:
+    report = sg_hub.from_pretrained(init).load_report
+    return report.sha256 if report else None
 
 
 def _scores(target: Target, trials: list[dict[str, Any]]) -> dict[str, list[float]]:
@@ -139,10 +155,11 @@ def _about(target: Target, rows: dict[str, list[dict[str, Any]]]) -> str:
     first = next(iter(rows.values()))
     settings = target.settings
     return (
-        f"{len(first)} trials each: {target.train_patients} patients to train on and {target.validation_patients} to choose "
-        f"the step, drawn by the trial's seed; {first[0]['test_patients']} test patients, none of them in "
+        f"{len(first)} trials each: {target.train_patients} patients to train on and {target.validation_patients} to "
+        f"choose the step, drawn by the trial's seed; {first[0]['test_patients']} test patients, none of them in "
         f"pre-training. {settings.steps} steps of {settings.batch_size} cubes, Adam, learning rate {settings.lr:g} "
-        f"({settings.lr * settings.pretrained_lr_factor:g} for pretrained layers). Mean ± standard deviation over trials."
+        f"({settings.lr * settings.pretrained_lr_factor:g} for pretrained layers). "
+        "Mean ± standard deviation over trials."
     )
 
 

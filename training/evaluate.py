@@ -24,6 +24,7 @@ from sg_hub import SemanticGenesis3D
 from sg_hub.errors import ReadError
 from training import figures, runs, transforms
 from training.discover import table_path
+from training.distributed import to_device
 from training.patterns import PatternDataset, PatternTable
 from training.prepare import store_path
 from training.pretrain import corruption
@@ -84,7 +85,7 @@ def published_model(recipe: Recipe) -> SemanticGenesis3D:
 def _measure(recipe: Recipe, model: SemanticGenesis3D, data: PatternDataset, progress: bool) -> dict[str, float]:
     """Means over all cubes: accuracy on clean and on corrupted cubes, error restored and left as it is."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.to(device, memory_format=torch.channels_last_3d)
+    to_device(model, device)
     sums: dict[str, float] = {}
     shown: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
 
@@ -93,7 +94,9 @@ def _measure(recipe: Recipe, model: SemanticGenesis3D, data: PatternDataset, pro
 
     options = corruption(recipe.pretrain)
     order = np.random.default_rng(recipe.seed).permutation(len(data))
-    batches = [order[i : i + recipe.pretrain.batch_size].tolist() for i in range(0, len(order), recipe.pretrain.batch_size)]
+    batches = [
+        order[i : i + recipe.pretrain.batch_size].tolist() for i in range(0, len(order), recipe.pretrain.batch_size)
+    ]
     loader = DataLoader(data, batch_sampler=batches)
     for number, (cubes, labels) in enumerate(tqdm(loader, desc="evaluating", unit="batch", disable=not progress)):
         cubes, labels = cubes.to(device), labels.to(device)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from tqdm import tqdm
 import sg_hub
 from sg_hub import SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
+from training.distributed import to_device
 from training.leakage import check_disjoint, check_unseen
 from training.randomness import generator, rng
 from training.targets import Target, find
@@ -107,7 +107,7 @@ def run_trial(
     check_disjoint(parts)
     check_unseen(model.provenance, target.dataset, parts["test"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.to(device, memory_format=torch.channels_last_3d)
+    to_device(model, device)
     curve = _train(model, target, init, seed, cases, parts, progress)
     test = _score(model, target, cases, parts["test"], progress)
     return {

@@ -140,8 +140,8 @@ class PatternDataset(Dataset[tuple[Tensor, int]]):
         missing = set(table.patients) - set(store.names())
         if missing:
             raise InvalidInputError(
-                f"the patterns table names {len(missing)} patients that the store lacks ({', '.join(sorted(missing)[:5])}): "
-                "run discover again on this store"
+                f"the patterns table names {len(missing)} patients that the store lacks "
+                f"({', '.join(sorted(missing)[:5])}): run discover again on this store"
             )
         self.table, self.store, self.row_numbers, self.size = table, store, rows, size
 

@@ -118,9 +118,7 @@ def prepare(recipe: Recipe, *, progress: bool = True) -> Summary:
     write_atomic(folder / "skipped.jsonl", "".join(lines))
     if not summary.kept:
         reasons = "; ".join(f"{source}: {reason}" for source, reason in sorted(summary.skipped.items())[:5])
-        raise ReadError(
-            f"none of the {len(summary.skipped)} scans in {recipe.source} can be used ({reasons})"
-        )
+        raise ReadError(f"none of the {len(summary.skipped)} scans in {recipe.source} can be used ({reasons})")
     summary.kept = _with_validation(sorted(summary.kept, key=lambda patient: patient.name), recipe)
     write_table(folder, summary.kept)
     summary.megabytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
@@ -150,13 +148,9 @@ def _check(settings: Prepare) -> None:
             f"prepare.window = [{low:g}, {high:g}]: expected the lower end first, within -32767 and 32767 HU"
         )
     if settings.spacing is not None and not min(settings.spacing) > 0:
-        raise InvalidInputError(
-            f"prepare.spacing = {list(settings.spacing)}: expected positive numbers in mm"
-        )
+        raise InvalidInputError(f"prepare.spacing = {list(settings.spacing)}: expected positive numbers in mm")
     if min(settings.chunk) < 1:
-        raise InvalidInputError(
-            f"prepare.chunk = {list(settings.chunk)}: expected positive numbers of voxels"
-        )
+        raise InvalidInputError(f"prepare.chunk = {list(settings.chunk)}: expected positive numbers of voxels")
 
 
 def _open_for_writing(folder: Path, prepare: Prepare) -> zarr.Group:
@@ -202,9 +196,7 @@ def _patient(job: Job, record: Any) -> Patient:
     return Patient(job.name, job.split, shape, record["channels"], spacing, job.source, record["sha256"])
 
 
-def _converted(
-    settings: Prepare, url: str, jobs: list[Job]
-) -> Generator[tuple[Job, Patient | str], None, None]:
+def _converted(settings: Prepare, url: str, jobs: list[Job]) -> Generator[tuple[Job, Patient | str], None, None]:
     """Each job with its patient, or with the reason why there is none."""
     workers = min(settings.workers, len(jobs))
     if workers <= 1:

@@ -31,7 +31,7 @@ from sg_hub import Preprocessing, SemanticGenesis3D
 from sg_hub.errors import InvalidInputError
 from training import figures, runs
 from training.discover import table_path
-from training.distributed import Process, process
+from training.distributed import Process, process, to_device
 from training.leakage import patient_hashes
 from training.patterns import PatternDataset, PatternTable
 from training.prepare import store_path
@@ -133,7 +133,7 @@ class Trainer:
         self.folder = recipe.run_dir / FOLDER
         self.metrics = runs.Metrics(self.folder / "metrics.jsonl", me.is_main, tensorboard)
         self.model = build_model(recipe, store, table.classes)
-        self.model.to(me.device, memory_format=torch.channels_last_3d)
+        to_device(self.model, me.device)
         self.task = PretextTask(self.model)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.settings.lr)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, self.settings.halve_every, gamma=0.5)
@@ -204,7 +204,7 @@ class Trainer:
         per_second = (self.steps - done_before) * self.per_process * self.me.world / (time.monotonic() - epoch_started)
         self._end_epoch(started, per_second)
 
-    def _step(self, network: nn.Module, cubes: Tensor, labels: Tensor) -> dict[str, float]:
+    def _step(self, network: nn.Module, cubes: Tensor, labels: Tensor) -> dict[str, Tensor]:
         device = self.me.device
         place = (self.recipe.seed, "transform", self.at.epoch, self.at.step, self.me.rank)
         cubes = cubes.to(device, non_blocking=True)
@@ -241,7 +241,7 @@ class Trainer:
         loss = self.settings.lambda_rec * mse + self.settings.lambda_cls * entropy
         return {"loss": loss, "cross_entropy": entropy, "top1": top1, "mse": mse}
 
-    def _batches(self) -> DataLoader[tuple[Tensor, Tensor]]:
+    def _batches(self) -> DataLoader[Any]:
         """This epoch's batches of this process, from the step where the run is."""
         order = permutation(len(self.data["train"]), self.recipe.seed, "order", self.at.epoch)
         whole = self.per_process * self.me.world
@@ -251,7 +251,7 @@ class Trainer:
         ]
         return self._loader("train", mine)
 
-    def _loader(self, split: str, batches: list[list[int]]) -> DataLoader[tuple[Tensor, Tensor]]:
+    def _loader(self, split: str, batches: list[list[int]]) -> DataLoader[Any]:
         return DataLoader(
             self.data[split],
             batch_sampler=batches,
@@ -267,13 +267,15 @@ class Trainer:
         batches = [rows[i : i + self.per_process] for i in range(0, len(rows), self.per_process)]
         mine = list(range(self.me.rank, len(batches), self.me.world))
         sums = torch.zeros(5, dtype=torch.float64)
-        for number, (cubes, labels) in zip(mine, self._loader("validation", [batches[i].tolist() for i in mine]), strict=True):
+        for number, (cubes, labels) in zip(
+            mine, self._loader("validation", [batches[i].tolist() for i in mine]), strict=True
+        ):
             noise = generator(self.me.device, self.recipe.seed, "validation", number)
             corrupted, target = self._corrupt(cubes.to(self.me.device), noise)
             losses = self._losses(self.task, corrupted, target, labels.to(self.me.device))
             without = F.mse_loss(corrupted, target)
-            values = [losses["cross_entropy"], losses["top1"], losses.get("mse", without), without, torch.tensor(1.0)]
-            sums += torch.stack([v.double().cpu() for v in values]) * len(labels)
+            parts = [losses["cross_entropy"], losses["top1"], losses.get("mse", without), without, torch.tensor(1.0)]
+            sums += torch.stack([part.double().cpu() for part in parts]) * len(labels)
             if number == 0 and self.joint and self.at.epoch % self.settings.picture_every == 0:
                 restored, _ = self.task(corrupted, True)
                 figures.restorations(target, corrupted, restored, self.folder / "restorations.png")

@@ -1,7 +1,7 @@
 """From a run to a model folder: weights in half precision, config, card, figures, and the registry's entry.
 
-    python -m training publish RECIPE [key=value ...] [--cards FOLDER]
-    python -m training card FOLDER          (rebuilds README.md from results.json and config.json)
+python -m training publish RECIPE [key=value ...] [--cards FOLDER]
+python -m training card FOLDER          (rebuilds README.md from results.json and config.json)
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from safetensors.torch import save_file
 
 from sg_hub import SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
@@ -26,6 +28,7 @@ from training.recipe import Recipe, resolved
 from training.store import Store
 
 FIGURES = ("restorations.png", "pretraining/curves.png", "discovery/patterns.png", "transforms.png")
+GOLDEN = "golden.safetensors"
 DESCRIPTION = "A 3D U-Net pre-trained by self-discovery, self-classification and self-restoration on {data}."
 NORMS = {
     "batch": "by the batch's own statistics, in evaluation too: outputs depend on the batch",
@@ -40,7 +43,8 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
     The folder is written completely before it takes the place of an older one.
 
     Args:
-        registry: file of the entry; absent: the package's own where `cards` lies beside it, else `<cards>/registry.json`.
+        registry: file of the entry; absent: the package's own where `cards` lies beside it, else
+            `<cards>/registry.json`.
 
     Raises:
         ReadError: an earlier step is missing.
@@ -56,9 +60,11 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
         for figure in FIGURES:
             if (recipe.run_dir / figure).is_file():
                 shutil.copy(recipe.run_dir / figure, new / Path(figure).name)
-        runs.write_json(new / "results.json", results)
         (new / "README.md").write_text("")  # the card follows; the mixin must not write its own
         model.save_pretrained(new, half=True)
+        _golden(model, new / GOLDEN)
+        results["transfer"] = _transfer(recipe, sha256_of(new / "model.safetensors"))
+        runs.write_json(new / "results.json", results)
         build_card(new)
         if folder.exists():
             folder.replace(Path(temporary) / "older")
@@ -105,7 +111,7 @@ def build_card(folder: str | Path) -> Path:
 
 def _card_data(name: str, config: dict[str, Any], results: dict[str, Any]) -> ModelCardData:
     measured = results["evaluation"]
-    dataset = {"dataset_type": "openkbp" if "OpenKBP" in config["provenance"]["data"] else "custom"}
+    dataset: dict[str, Any] = {"dataset_type": "openkbp" if "OpenKBP" in config["provenance"]["data"] else "custom"}
     dataset |= {"dataset_name": config["provenance"]["data"], "dataset_split": measured["split"]}
     rows = [
         ("image-classification", "Pattern classification", "accuracy", "top-1, clean cubes", measured["top1"]),
@@ -142,7 +148,13 @@ def _card_data(name: str, config: dict[str, Any], results: dict[str, Any]) -> Mo
         license=config["provenance"]["licence"],
         library_name="sg_hub",
         pipeline_tag="image-feature-extraction",
-        tags=["medical-imaging", "self-supervised", "semantic-genesis", "3d", config["preprocessing"]["modality"].lower()],
+        tags=[
+            "medical-imaging",
+            "self-supervised",
+            "semantic-genesis",
+            "3d",
+            config["preprocessing"]["modality"].lower(),
+        ],
         eval_results=evaluations,
     )
 
@@ -152,7 +164,6 @@ def _results(recipe: Recipe) -> dict[str, Any]:
     store = Store.open(store_path(recipe))
     pretraining = runs.read_json(recipe.run_dir / "pretrain.json", "pretrain")
     discovery = runs.read_json(recipe.run_dir / "discover.json", "discover")
-    transfer = sorted((recipe.run_dir / "transfer").glob("*/summary.json"))
     splits = ("train", "validation", "test")
     kept = ("epochs", "minutes", "processes", "cubes_per_epoch", "machine", "versions", "commit", "written")
     return {
@@ -164,9 +175,30 @@ def _results(recipe: Recipe) -> dict[str, Any]:
         "rows": discovery["rows"],
         "pretrain": {key: pretraining[key] for key in kept},
         "evaluation": read_evaluation(recipe),
-        "transfer": [json.loads(path.read_text()) for path in transfer],
         "parameters": sum(p.numel() for p in published_model(recipe).parameters()),
     }
+
+
+def _transfer(recipe: Recipe, sha256: str) -> list[dict[str, Any]]:
+    """What `compare` found on targets below <run>/transfer, with exactly these weights."""
+    found = [
+        json.loads(path.read_text()) for path in sorted((recipe.run_dir / "transfer").glob(f"*/{recipe.name}.json"))
+    ]
+    return [summary for summary in found if summary["sha256"] == sha256]
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@torch.inference_mode()
+def _golden(model: SemanticGenesis3D, path: Path) -> None:
+    """An input and what these weights make of it, so that a later change of the code that moves an output is seen."""
+    size = model.preprocessing.input_size
+    x = torch.rand(2, model.in_chans, *size, generator=torch.Generator().manual_seed(0)).half().float()
+    output = model(x)
+    tensors = {"input": x.half(), "restoration": output.restoration.half(), "pattern_logits": output.pattern_logits}
+    save_file({key: value.contiguous() for key, value in tensors.items()}, str(path))
 
 
 def _register(path: Path, recipe: Recipe, model: SemanticGenesis3D, folder: Path) -> None:
@@ -176,14 +208,14 @@ def _register(path: Path, recipe: Recipe, model: SemanticGenesis3D, folder: Path
         raise ReadError(f"{path} is damaged ({error}): mend it, nothing was registered") from error
     if not isinstance(entries, dict):
         raise InvalidInputError(f"{path} is not a registry")
-    weights = (folder / "model.safetensors").read_bytes()
+    weights = folder / "model.safetensors"
     entries[recipe.name] = {
         "architecture": type(model).__name__,
         "description": DESCRIPTION.format(data=recipe.publish.data_name),
         "commit": model.provenance["commit"],
-        "sha256": hashlib.sha256(weights).hexdigest(),
+        "sha256": sha256_of(weights),
         "licence": recipe.publish.licence,
         "repo_id": entries.get(recipe.name, {}).get("repo_id"),
-        "size_mb": round(len(weights) / 1e6, 1),
+        "size_mb": round(weights.stat().st_size / 1e6, 1),
     }
     runs.write_json(path, dict(sorted(entries.items())))

@@ -1,6 +1,6 @@
 """A recipe: one TOML file with everything that determines a run. Unknown keys are errors.
 
-    recipe = load_recipe("semantic-genesis-3d-tiny", ["pretrain.epochs=3", "source=/data/ct"])
+recipe = load_recipe("semantic-genesis-3d-tiny", ["pretrain.epochs=3", "source=/data/ct"])
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sg_hub.errors import InvalidInputError
 
 Size = tuple[int, int, int]
+Split = Literal["train", "validation", "test"]
 
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -134,9 +135,7 @@ class Recipe(Section):
     """Folder of everything that the run writes."""
     split: str | None = None
     """CSV with the columns patient and split; absent: every patient may train."""
-    split_names: dict[str, Literal["train", "validation", "test"]] = Field(
-        default_factory=lambda: {"train": "train", "validation": "validation", "test": "test"}
-    )
+    split_names: dict[str, Split] = {"train": "train", "validation": "validation", "test": "test"}
     """What the values of the CSV's column split mean here. Pre-training sees train, early stopping looks at
     validation, and nothing but the final evaluation reads test."""
     validation_share: float = 0.1

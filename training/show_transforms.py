@@ -39,9 +39,7 @@ def show_transforms(recipe: Recipe, count: int = 5) -> Path:
         "local_shuffle": {"windows": chosen["windows"]},
     }
     results = {
-        kind: getattr(transforms, kind)(
-            cubes, generator("cpu", recipe.seed, "figure", kind), **options.get(kind, {})
-        )
+        kind: getattr(transforms, kind)(cubes, generator("cpu", recipe.seed, "figure", kind), **options.get(kind, {}))
         for kind in kinds
     }
     noise = generator("cpu", recipe.seed, "figure", "all")

@@ -40,9 +40,7 @@ def find_scans(source: str | Path) -> dict[str, Path]:
     """
     root = Path(source).expanduser()
     if not root.is_dir():
-        raise ReadError(
-            f"source {source} is not a folder: give source=FOLDER of scans, or the URL of a store"
-        )
+        raise ReadError(f"source {source} is not a folder: give source=FOLDER of scans, or the URL of a store")
     found: dict[str, Path] = {}
     seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):

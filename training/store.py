@@ -68,9 +68,7 @@ class Patient:
         spacing = tuple(float(value) for value in row["spacing"].split("x"))
         if len(shape) != 3 or len(spacing) != 3:
             raise ValueError(f"shape {row['shape']}, spacing {row['spacing']}")
-        return cls(
-            row["patient"], row["split"], shape, int(row["channels"]), spacing, row["source"], row["sha256"]
-        )
+        return cls(row["patient"], row["split"], shape, int(row["channels"]), spacing, row["source"], row["sha256"])
 
 
 class Store:
@@ -87,9 +85,7 @@ class Store:
         cache_mib: decoded scans kept in memory, at most, in each process; 0: none.
     """
 
-    def __init__(
-        self, url: str, patients: list[Patient], settings: dict[str, Any], cache_mib: int = 0
-    ) -> None:
+    def __init__(self, url: str, patients: list[Patient], settings: dict[str, Any], cache_mib: int = 0) -> None:
         self.url, self.patients, self.settings = url, patients, settings
         low, high = settings["window"]
         self.window: tuple[float, float] = (float(low), float(high))
@@ -124,9 +120,7 @@ class Store:
             with fsspec.open(f"{url.rstrip('/')}/{TABLE}", "rt", newline="") as file:
                 patients = [Patient.from_row(row) for row in csv.DictReader(file)]
         except FileNotFoundError:
-            raise ReadError(
-                f"the store {url} is not finished: run `python -m training prepare` again"
-            ) from None
+            raise ReadError(f"the store {url} is not finished: run `python -m training prepare` again") from None
         except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
             raise ReadError(f"{url}/{TABLE} is damaged ({error}): remove it and run prepare again") from error
         if not patients:
@@ -163,8 +157,7 @@ class Store:
             raise InvalidInputError(f"crop at {corner} of size {size}: both take three numbers, (x, y, z)")
         if any(c < 0 or s < 1 or c + s > n for c, s, n in zip(corner, size, shape, strict=True)):
             raise InvalidInputError(
-                f"crop at {tuple(corner)} of size {tuple(size)} reaches outside patient {name}, "
-                f"whose size is {shape}"
+                f"crop at {tuple(corner)} of size {tuple(size)} reaches outside patient {name}, whose size is {shape}"
             )
         x, y, z = (slice(int(c), int(c + s)) for c, s in zip(corner, size, strict=True))
         scan = self._cached(name)

@@ -22,6 +22,7 @@ TASK_LAYERS = ("classifier.fc", "segmentation")
 
 class PretrainedMixin(
     PyTorchModelHubMixin,
+    nn.Module,
     library_name="sg_hub",
     tags=["medical-imaging", "semantic-genesis"],
 ):
@@ -93,7 +94,7 @@ class PretrainedMixin(
         report.log()
         return model.to(device).eval()
 
-    def save_pretrained(  # type: ignore[override]
+    def save_pretrained(
         self, save_directory: str | os.PathLike[str], *, half: bool = False, **kwargs: Any
     ) -> str | None:
         """Write config.json, model.safetensors and (where there is none) a card into a folder.
@@ -122,7 +123,6 @@ class PretrainedMixin(
         return None
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        assert isinstance(self, nn.Module)
         half = self.__dict__.pop("_save_half", False)
         parameters = {name for name, _ in self.named_parameters()}
         state = {
@@ -146,5 +146,3 @@ def _choose_head(config: dict[str, Any], head: str | None, num_classes: int | No
         config["head"] = head
     if num_classes is not None:
         config["num_classes"] = num_classes
-
-

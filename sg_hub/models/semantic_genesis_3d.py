@@ -27,7 +27,7 @@ class PretextOutput(NamedTuple):
     """(N, num_classes): one logit per anatomical pattern."""
 
 
-class SemanticGenesis3D(PretrainedMixin, nn.Module):
+class SemanticGenesis3D(PretrainedMixin):
     """U-Net of Semantic Genesis for 3D scans (MICCAI 2020).
 
     Input is (N, in_chans, X, Y, Z) in 0..1, x to the patient's left, y to posterior, z to superior; every side

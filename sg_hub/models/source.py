@@ -86,7 +86,7 @@ def locate(
                 file,
                 revision=revision,
                 token=token,
-                cache_dir=cache_dir,
+                cache_dir=None if cache_dir is None else os.fspath(cache_dir),
                 local_files_only=local_files_only,
                 force_download=force_download,
                 library_name="sg_hub",

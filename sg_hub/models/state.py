@@ -89,7 +89,7 @@ def load_state(
         else:
             problems.append(f"{key} has shape {tuple(found.shape)}, expected {tuple(value.shape)}")
     for key in state.keys() - target.keys():
-        if head_changed and key.startswith(_HEADS) or norm_changed and key.endswith(_STATISTICS):
+        if (head_changed and key.startswith(_HEADS)) or (norm_changed and key.endswith(_STATISTICS)):
             report.left_out.append(key)
         else:
             problems.append(f"{key} is unexpected")

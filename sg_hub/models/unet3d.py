@@ -72,9 +72,7 @@ class Encoder3D(nn.Module):
         self.levels = nn.ModuleList()
         previous = in_chans
         for out in self.channels:
-            self.levels.append(
-                nn.Sequential(ConvBlock(previous, out // 2, norm), ConvBlock(out // 2, out, norm))
-            )
+            self.levels.append(nn.Sequential(ConvBlock(previous, out // 2, norm), ConvBlock(out // 2, out, norm)))
             previous = out
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -153,8 +151,7 @@ def check_shape(x: Tensor, in_chans: int, stride: int) -> None:
     if x.ndim != 5:
         hint = "a 2D batch (N, C, H, W) needs a 2D model" if x.ndim == 4 else "add the missing axes"
         raise InvalidInputError(
-            f"input of shape {tuple(x.shape)}: a 3D model takes (N, C, X, Y, Z); {hint}, "
-            "or use model.preprocess(scan)"
+            f"input of shape {tuple(x.shape)}: a 3D model takes (N, C, X, Y, Z); {hint}, or use model.preprocess(scan)"
         )
     if x.shape[1] != in_chans:
         raise InvalidInputError(

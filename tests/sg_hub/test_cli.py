@@ -27,9 +27,7 @@ def models(tmp_path_factory):
     """Folder of the small models `pretext` and `segmentation`."""
     folder = tmp_path_factory.mktemp("models")
     for head in ("pretext", "segmentation"):
-        model = SemanticGenesis3D(
-            width=2, num_classes=5, head=head, norm="running", preprocessing=PREPROCESSING
-        )
+        model = SemanticGenesis3D(width=2, num_classes=5, head=head, norm="running", preprocessing=PREPROCESSING)
         model.eval().save_pretrained(folder / head)
     return folder
 
@@ -210,9 +208,7 @@ def test_label_maps_of_every_allowed_suffix_can_be_written(tmp_path, suffix):
 
 
 def test_preprocess_writes_what_the_network_sees(run, models):
-    code, out, error = run(
-        "preprocess", CT, "--model", models / "pretext", "--out", "x.npy", "--picture", "p.png"
-    )
+    code, out, error = run("preprocess", CT, "--model", models / "pretext", "--out", "x.npy", "--picture", "p.png")
     assert (code, error) == (0, "")
     np.testing.assert_array_equal(np.load("x.npy"), PREPROCESSING.apply(load_scan(CT)).numpy())
     assert str(np.load("x.npy").shape) in out
@@ -249,9 +245,7 @@ def test_the_scan_is_never_replaced_by_the_result(run, models, tmp_path):
     scan = tmp_path / "scan.nii.gz"
     shutil.copy(CT, scan)
     before = scan.read_bytes()
-    assert_mistake(
-        run("segment", "scan.nii.gz", "--out", scan, "--model", models / "segmentation"), "would be lost"
-    )
+    assert_mistake(run("segment", "scan.nii.gz", "--out", scan, "--model", models / "segmentation"), "would be lost")
     assert scan.read_bytes() == before
 
 
@@ -340,9 +334,7 @@ def test_a_bad_scan_is_one_clear_line_and_nothing_is_written(run, models, tmp_pa
 
 def test_nan_voxels_can_be_replaced(run, models, tmp_path):
     _nan(tmp_path)
-    assert (
-        run("embed", "scan.nii.gz", "--model", models / "pretext", "--nan", "-1000", "--out", "f.npy")[0] == 0
-    )
+    assert run("embed", "scan.nii.gz", "--model", models / "pretext", "--nan", "-1000", "--out", "f.npy")[0] == 0
     assert np.isfinite(np.load("f.npy")).all()
 
 

@@ -133,9 +133,7 @@ def test_an_identity_network_gives_the_scan():
 
 
 @pytest.mark.parametrize("classes", [1, 2, 5])
-@pytest.mark.parametrize(
-    "spacing", [None, (1.0, 1.0, 1.0), (1.7, 2.3, 1.2), (0.6, 0.8, 0.7), (2.5, 0.5, 30.0)]
-)
+@pytest.mark.parametrize("spacing", [None, (1.0, 1.0, 1.0), (1.7, 2.3, 1.2), (0.6, 0.8, 0.7), (2.5, 0.5, 30.0)])
 def test_results_are_on_the_scans_grid(classes, spacing):
     scan = make_scan(smooth=True)
     model = Bands(classes, spacing=spacing)
@@ -289,7 +287,5 @@ def test_models_and_scans_that_cannot_be_used():
         predict(bare, scan)
     with pytest.raises(InvalidInputError, match=r"expected one scan \(1, C, X, Y, Z\)"):
         sliding_window(bare, torch.zeros(2, 1, 8, 8, 8), patch_size=PATCH)
-    with pytest.raises(
-        InvalidInputError, match=r"gives \(1, 1, 4, 4, 4\) for a patch of .* of the same size"
-    ):
+    with pytest.raises(InvalidInputError, match=r"gives \(1, 1, 4, 4, 4\) for a patch of .* of the same size"):
         sliding_window(nn.MaxPool3d(2), torch.zeros(1, 1, 8, 8, 8), patch_size=PATCH)

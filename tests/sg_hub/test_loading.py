@@ -43,7 +43,8 @@ def test_saved_and_loaded_is_the_same_network(folder):
     loaded = SemanticGenesis3D.from_pretrained(folder)
     assert not loaded.training
     assert loaded.config() == build().config()
-    assert not (loaded.load_report.adapted or loaded.load_report.reset or loaded.load_report.left_out)
+    report = loaded.load_report
+    assert report.adapted == report.reset == report.left_out == []
     assert set(loaded.load_report.loaded) == set(build().state_dict())
     with torch.inference_mode():
         same(loaded(cube()), build()(cube()))

@@ -117,4 +117,6 @@ def test_gradients_reach_every_parameter():
     model = small().train()
     out = model(cube())
     (out.restoration.mean() + out.pattern_logits.square().mean()).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for n, p in model.named_parameters() if "conv.bias" not in n)
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0 for n, p in model.named_parameters() if "conv.bias" not in n
+    )

@@ -81,9 +81,7 @@ def test_overlay_colours_labels_and_leaves_the_rest():
 
 
 def test_more_labels_than_colours_repeat_them():
-    assert overlay(np.zeros((1, 1)), np.array([[255]], dtype=np.uint8), 1)[0, 0].tolist() == list(
-        colour_of(255)
-    )
+    assert overlay(np.zeros((1, 1)), np.array([[255]], dtype=np.uint8), 1)[0, 0].tolist() == list(colour_of(255))
     assert colour_of(8) == colour_of(1)
 
 

@@ -37,9 +37,7 @@ def test_settings_survive_json():
 
 def test_unknown_and_missing_keys_are_named():
     settings = Preprocessing().to_dict()
-    with pytest.raises(
-        InvalidInputError, match=r"unknown keys gamma .*newer version\? Upgrade with: pip install"
-    ):
+    with pytest.raises(InvalidInputError, match=r"unknown keys gamma .*newer version\? Upgrade with: pip install"):
         Preprocessing.from_dict(settings | {"gamma": 2})
     settings.pop("low")
     with pytest.raises(InvalidInputError, match=r"lacks low: add them, or save the model again"):
@@ -101,9 +99,7 @@ def test_a_scan_outside_of_the_window_is_refused():
         Preprocessing().apply(make_scan(low=2000, high=3000))
     spike = make_scan(low=0, high=0)
     spike.array[0, 0, 0, 0] = 1
-    with pytest.raises(
-        InvalidInputError, match=r"percentiles 5 and 95 are the same value \(0\).*further apart"
-    ):
+    with pytest.raises(InvalidInputError, match=r"percentiles 5 and 95 are the same value \(0\).*further apart"):
         Preprocessing("MR", "percentile", 5, 95).apply(spike)
 
 

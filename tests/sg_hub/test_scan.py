@@ -76,9 +76,7 @@ def test_every_orientation_is_read_as_lps_and_written_as_it_was(tmp_path, suffix
         expected = sitk.DICOMOrient(original, "LPS")
         scan = load_scan(path)
         assert np.array_equal(scan.array[0], sitk.GetArrayFromImage(expected).T), direction
-        assert np.allclose(
-            geometry(expected), [*scan.size, *scan.spacing, *scan.origin, *scan.direction], atol=1e-5
-        )
+        assert np.allclose(geometry(expected), [*scan.size, *scan.spacing, *scan.origin, *scan.direction], atol=1e-5)
         assert np.allclose(scan.direction, np.eye(3).ravel())
         back = scan.to_image(scan.array.astype(np.int16))
         assert np.array_equal(geometry(back), geometry(original))
@@ -131,9 +129,7 @@ def test_results_with_channels_and_from_torch(nifti, tmp_path):
     result = torch.rand(3, *SIZE)
     saved = sitk.ReadImage(str(scan.save(result, tmp_path / "three.nii.gz")))
     assert saved.GetNumberOfComponentsPerPixel() == 3
-    assert np.array_equal(
-        np.moveaxis(sitk.GetArrayFromImage(saved), -1, 0).transpose(0, 3, 2, 1), result.numpy()
-    )
+    assert np.array_equal(np.moveaxis(sitk.GetArrayFromImage(saved), -1, 0).transpose(0, 3, 2, 1), result.numpy())
     again = load_scan(tmp_path / "three.nii.gz")
     assert again.array.shape == (3, *SIZE)
     assert np.array_equal(again.array, result.numpy())
@@ -196,9 +192,7 @@ def test_a_scan_of_an_array():
 
 def test_folders_without_scans(tmp_path, nifti):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(
-        ReadError, match=r"holds no scan .it holds no files.: expected a folder with the slices"
-    ):
+    with pytest.raises(ReadError, match=r"holds no scan .it holds no files.: expected a folder with the slices"):
         load_scan(tmp_path / "empty")
     with pytest.raises(ReadError, match=r"give a file instead: .*scan\.nii\.gz"):
         load_scan(tmp_path)
@@ -259,16 +253,12 @@ def test_other_files(tmp_path):
 @pytest.mark.parametrize("value", [0.0, -2.0, float("nan"), float("inf")])
 def test_impossible_spacing_in_nifti(nifti, tmp_path, value):
     path = edit(nifti, tmp_path / "bad.nii.gz", 80, "<f", value)
-    with pytest.raises(
-        InvalidInputError, match=r"spacing \(.*\(pixdim\); expected positive numbers in mm.*SetSpacing"
-    ):
+    with pytest.raises(InvalidInputError, match=r"spacing \(.*\(pixdim\); expected positive numbers in mm.*SetSpacing"):
         load_scan(path)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan"])
-@pytest.mark.parametrize(
-    ("suffix", "field"), [(".mha", r"(ElementSpacing = )\S+"), (".nrrd", r"(spacings: )\S+")]
-)
+@pytest.mark.parametrize(("suffix", "field"), [(".mha", r"(ElementSpacing = )\S+"), (".nrrd", r"(spacings: )\S+")])
 def test_impossible_spacing_in_text_headers(tmp_path, suffix, field, value):
     path = write(make_image(), tmp_path / f"scan{suffix}", compressed=False)
     header, split, voxels = path.read_bytes().partition(b"ElementDataFile" if suffix == ".mha" else b"\n\n")
@@ -305,9 +295,7 @@ def test_more_and_fewer_dimensions(tmp_path):
             load_scan(path)
 
     values = np.random.default_rng(0).integers(0, 200, (3, 4, 5, 6))
-    refused(
-        values.astype(np.float32), "4d.nii.gz", r"4D: 3 volumes of 6 x 5 x 4; expected one 3D.*WriteImage"
-    )
+    refused(values.astype(np.float32), "4d.nii.gz", r"4D: 3 volumes of 6 x 5 x 4; expected one 3D.*WriteImage")
     refused(
         values[0, 0].astype(np.uint8),
         "2d.nii.gz",
@@ -332,9 +320,7 @@ def test_nan_voxels_are_counted_and_can_be_replaced(tmp_path, suffix):
     image = make_image(kind=np.float32)
     image[0, 0, 0], image[1, 2, 3], image[2, 2, 2] = float("nan"), float("inf"), float("-inf")
     path = write(image, tmp_path / f"scan{suffix}")
-    with pytest.raises(
-        InvalidInputError, match=r"3 of 210 voxels are NaN or infinite.*load_scan\(path, nan=-1000\)"
-    ):
+    with pytest.raises(InvalidInputError, match=r"3 of 210 voxels are NaN or infinite.*load_scan\(path, nan=-1000\)"):
         load_scan(path)
     scan = load_scan(path, nan=-1000)
     assert (scan.array == -1000).sum() == 3
@@ -352,9 +338,7 @@ def test_nan_in_one_channel_of_nifti(tmp_path):
 
 def test_a_constant_scan_is_refused_but_not_a_constant_label_map(tmp_path):
     path = write(make_image() * 0 + 7, tmp_path / "scan.nii.gz")
-    with pytest.raises(
-        InvalidInputError, match=r"every voxel is 7, so there is nothing to see.*Check the export"
-    ):
+    with pytest.raises(InvalidInputError, match=r"every voxel is 7, so there is nothing to see.*Check the export"):
         load_scan(path)
     assert (load_scan(path, labels=True).array == 7).all()
     fractions = write(sitk.Cast(make_image(), sitk.sitkFloat32) * 0.5, tmp_path / "half.nii.gz")

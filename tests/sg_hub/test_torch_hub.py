@@ -44,9 +44,7 @@ def test_num_classes_gives_a_segmentation_network(name):
 def test_without_options_it_is_the_network_of_the_pretext_tasks():
     model = load("semantic_genesis_3d_tiny")
     assert (model.head_name, model.num_classes) == ("pretext", 44)
-    assert (
-        load("semantic_genesis_3d_tiny", head="classification", num_classes=3).head_name == "classification"
-    )
+    assert load("semantic_genesis_3d_tiny", head="classification", num_classes=3).head_name == "classification"
 
 
 @pytest.mark.parametrize("name", ENCODERS)

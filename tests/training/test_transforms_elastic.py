@@ -66,9 +66,7 @@ def test_elastic_field_has_the_definitions_covariance(shape: tuple[int, ...], si
         for axis in range(len(shape)):
             for lag in (2, 5):
                 other = tuple(p + lag * (axis == k) for k, p in enumerate(place))
-                expected = covariance(place, other) / math.sqrt(
-                    covariance(place, place) * covariance(other, other)
-                )
+                expected = covariance(place, other) / math.sqrt(covariance(place, place) * covariance(other, other))
                 there = field[(slice(None), slice(None), *other)]
                 found = np.corrcoef(values.ravel(), there.ravel())[0, 1]
                 assert found == pytest.approx(expected, abs=0.05)
@@ -108,9 +106,7 @@ def test_elastic_resamples_like_scipy(shape: tuple[int, ...]) -> None:
     inner = displacements(1, shape, sigma, seed=9)[0].astype(float) * alpha
     assert abs(inner).max() > 3
     places = np.meshgrid(*(np.arange(s, dtype=float) for s in shape), indexing="ij")
-    expected = reference.resample(
-        batch[0, 0].numpy(), [places[0] + inner[0], places[1] + inner[1], *places[2:]]
-    )
+    expected = reference.resample(batch[0, 0].numpy(), [places[0] + inner[0], places[1] + inner[1], *places[2:]])
     result = T.elastic(batch, seeded(9), alpha=alpha, sigma=sigma)[0, 0].numpy()
     trusted = (slice(1, -1), slice(1, -1))  # the ramps tell no displacement in the outermost voxels
     assert np.abs(result - expected)[trusted].max() < 0.01

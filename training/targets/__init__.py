@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from sg_hub.errors import ReadError
-from training.recipe import Section, Size, load_settings
+from training.recipe import Section, Size, Split, load_settings
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 
@@ -45,7 +45,7 @@ class Target(Section):
     labels: str
     split: str
     """CSV with the columns patient and split."""
-    split_names: dict[str, Literal["train", "validation", "test"]]
+    split_names: dict[str, Split]
     train_patients: int = Field(ge=1)
     validation_patients: int = Field(ge=1)
     classes: dict[str, int]

@@ -28,9 +28,7 @@ def machine(device: torch.device) -> str:
     return f"{names[0] if names else platform.processor()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def per_cube(
-    run: Callable[[], object], cubes: int, repeats: int, device: torch.device
-) -> tuple[float, float]:
+def per_cube(run: Callable[[], object], cubes: int, repeats: int, device: torch.device) -> tuple[float, float]:
     """Least and median milliseconds per cube over the repeats, after one that does not count."""
     times = []
     for _ in range(repeats + 1):

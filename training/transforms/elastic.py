@@ -65,9 +65,7 @@ def deform(batch: Tensor, generator: torch.Generator, alpha: float, sigma: float
     along_x, along_y, identity = _plane(x, y, sigma, alpha / math.sqrt(3), device)
     # An image is not smoothed along z, a cube is, even where it is one voxel deep.
     along_z = smooth_factor(z, sigma, device) if batch.ndim == 5 else torch.ones(1, 1, device=device)
-    coarse = torch.randn(
-        n, along_z.shape[1], along_x.shape[1] * along_y.shape[0], generator=generator, device=device
-    )
+    coarse = torch.randn(n, along_z.shape[1], along_x.shape[1] * along_y.shape[0], generator=generator, device=device)
     out = torch.empty(cubes.shape, dtype=batch.dtype, device=device)
     for part in parts(cubes):
         grid = _grid(coarse[part], along_x, along_y, along_z, identity)

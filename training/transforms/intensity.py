@@ -13,9 +13,7 @@ KNOTS = 1024
 
 
 @torch.no_grad()
-def nonlinear(
-    batch: Tensor, generator: torch.Generator, *, reverse: float = 0.5, knots: int = KNOTS
-) -> Tensor:
+def nonlinear(batch: Tensor, generator: torch.Generator, *, reverse: float = 0.5, knots: int = KNOTS) -> Tensor:
     """Map each cube's intensities through a cubic Bezier curve of its own.
 
     The curve runs from (0, 0) to (1, 1) with two inner control points drawn uniformly from the unit square,
@@ -43,9 +41,7 @@ def nonlinear(
     return map_intensity(batch, generator, reverse, knots)
 
 
-def map_intensity(
-    batch: Tensor, generator: torch.Generator, reverse: float = 0.5, knots: int = KNOTS
-) -> Tensor:
+def map_intensity(batch: Tensor, generator: torch.Generator, reverse: float = 0.5, knots: int = KNOTS) -> Tensor:
     """`nonlinear` on a batch that was checked."""
     n, device = len(batch), batch.device
     control = torch.rand(n, 2, 2, generator=generator, device=device)  # cube, control point, coordinate

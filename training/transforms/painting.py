@@ -45,9 +45,7 @@ def in_paint(batch: Tensor, generator: torch.Generator, *, boxes: int = 1, conti
 
 
 @torch.no_grad()
-def out_paint(
-    batch: Tensor, generator: torch.Generator, *, boxes: int = 1, continuing: float = 1.0
-) -> Tensor:
+def out_paint(batch: Tensor, generator: torch.Generator, *, boxes: int = 1, continuing: float = 1.0) -> Tensor:
     """Replace everything outside a random box of each cube by uniform noise.
 
     A box's side is uniform in 3/7 to 4/7 of the cube's. It keeps 3 voxels from the border; along a side
@@ -72,9 +70,7 @@ def out_paint(
     return paint_outside(batch, generator, boxes, continuing)
 
 
-def paint_inside(
-    batch: Tensor, generator: torch.Generator, boxes: int = 1, continuing: float = 1.0
-) -> Tensor:
+def paint_inside(batch: Tensor, generator: torch.Generator, boxes: int = 1, continuing: float = 1.0) -> Tensor:
     """`in_paint` on a batch that was checked."""
     out = batch.clone(memory_format=torch.contiguous_format)
     shape, device = batch.shape[2:], batch.device
@@ -86,13 +82,8 @@ def paint_inside(
     for drawn in present:
         size, corner = _box(sides // 6, sides // 3, sides, len(batch), generator)
         start = torch.minimum(corner, sides - frame)
-        places = [
-            start[:, axis, None] + torch.arange(shape[axis] // 3, device=device) for axis in range(len(shape))
-        ]
-        inside = [
-            (p >= corner[:, axis, None]) & (p < (corner + size)[:, axis, None])
-            for axis, p in enumerate(places)
-        ]
+        places = [start[:, axis, None] + torch.arange(shape[axis] // 3, device=device) for axis in range(len(shape))]
+        inside = [(p >= corner[:, axis, None]) & (p < (corner + size)[:, axis, None]) for axis, p in enumerate(places)]
         chosen = _outer(inside) & drawn.view(-1, *[1] * len(shape))
         where = _frames(places, batch.shape)
         old = out.view(-1).index_select(0, where.view(-1)).view(where.shape)
@@ -102,9 +93,7 @@ def paint_inside(
     return out
 
 
-def paint_outside(
-    batch: Tensor, generator: torch.Generator, boxes: int = 1, continuing: float = 1.0
-) -> Tensor:
+def paint_outside(batch: Tensor, generator: torch.Generator, boxes: int = 1, continuing: float = 1.0) -> Tensor:
     """`out_paint` on a batch that was checked."""
     shape, device = batch.shape[2:], batch.device
     sides = torch.tensor(shape, device=device)
@@ -157,9 +146,7 @@ def _present(
     return list((draw < limit).cummin(0).values)
 
 
-def _box(
-    smallest: Tensor, largest: Tensor, sides: Tensor, n: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def _box(smallest: Tensor, largest: Tensor, sides: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Size and corner in voxels, (n, axes) each, of a box for each of n cubes."""
     size = random_integers(smallest.expand(n, -1), largest.expand(n, -1), generator)
     room = sides - size

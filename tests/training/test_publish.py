@@ -1,0 +1,122 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file
+
+import sg_hub
+from sg_hub.errors import ReadError
+from training.evaluate import evaluate
+from training.pretrain import pretrain
+from training.publish import build_card, publish
+
+from .conftest import small_recipe
+
+CARDS = Path(__file__).parent.parent.parent / "model_cards"
+
+
+@pytest.fixture(scope="module")
+def trained(discovered, tmp_path_factory):
+    run = Path(shutil.copytree(discovered, tmp_path_factory.mktemp("trained") / "run"))
+    pretrain(small_recipe(run), progress=False)
+    evaluate(small_recipe(run), progress=False)
+    return run
+
+
+def test_evaluation_measures_what_it_says(trained):
+    result = json.loads((trained / "evaluation.json").read_text())
+    assert result["split"] == "validation"  # the samples' recipe has no test patients
+    assert result["patients"] == 2
+    assert result["chance"] == pytest.approx(1 / 3)
+    assert 0 <= result["top1"] <= 1
+    assert result["mse_corrupted"] > 0
+    kinds = result["by_transformation"]
+    assert set(kinds) == {"nonlinear", "local_shuffle", "in_paint", "out_paint"}
+    assert result["mse"] == pytest.approx(sum(k["mse"] for k in kinds.values()) / 4)
+    assert kinds["out_paint"]["mse_corrupted"] > 5 * kinds["in_paint"]["mse_corrupted"]  # it hides far more
+
+
+def test_a_published_model_is_loaded_and_its_card_is_valid(trained, tmp_path):
+    folder = publish(small_recipe(trained), tmp_path / "cards")
+    model = sg_hub.from_pretrained(folder)
+    assert model.num_classes == 3
+    assert load_file(folder / "model.safetensors")["encoder.levels.0.0.conv.weight"].dtype == torch.float16
+    golden = load_file(folder / "golden.safetensors")
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            model(golden["input"].float()).restoration, golden["restoration"].float(), atol=1e-3, rtol=0
+        )
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.license == "apache-2.0"
+    assert card.data.library_name == "sg_hub"
+    measured = {(r.task_name, r.metric_name): r.metric_value for r in card.data.eval_results}
+    evaluation = json.loads((trained / "evaluation.json").read_text())
+    assert measured["Restoration", "mean squared error"] == pytest.approx(evaluation["mse"], abs=1e-5)
+    for picture in ("restorations.png", "curves.png", "patterns.png"):
+        assert (folder / picture).is_file()
+    registry = json.loads((tmp_path / "cards" / "registry.json").read_text())
+    assert registry["demo"]["sha256"] == model.load_report.sha256
+    assert registry["demo"]["commit"] == model.provenance["commit"]
+
+
+def test_publishing_twice_gives_the_same_weights_and_keeps_other_entries(trained, tmp_path):
+    recipe, cards = small_recipe(trained), tmp_path / "cards"
+    first = (publish(recipe, cards) / "model.safetensors").read_bytes()
+    registry = json.loads((cards / "registry.json").read_text())
+    registry["other"] = registry["demo"]
+    registry["demo"]["repo_id"] = "owner/demo"
+    (cards / "registry.json").write_text(json.dumps(registry))
+    assert (publish(recipe, cards) / "model.safetensors").read_bytes() == first
+    after = json.loads((cards / "registry.json").read_text())
+    assert after == registry
+    assert sorted(path.name for path in cards.iterdir()) == ["demo", "registry.json"]
+
+
+def test_a_damaged_registry_is_not_overwritten(trained, tmp_path):
+    (tmp_path / "registry.json").write_text("{")
+    with pytest.raises(ReadError, match="damaged"):
+        publish(small_recipe(trained), tmp_path)
+    assert (tmp_path / "registry.json").read_text() == "{"
+
+
+def test_publishing_before_training_names_the_step(run, tmp_path):
+    with pytest.raises(ReadError, match="training pretrain"):
+        publish(small_recipe(run), tmp_path / "cards")
+
+
+def test_fine_tuning_results_of_other_weights_are_not_shown(trained, tmp_path):
+    folder = trained / "transfer" / "organs"
+    folder.mkdir(parents=True)
+    (folder / "demo.json").write_text(json.dumps({"sha256": "of other weights"}))
+    results = json.loads((publish(small_recipe(trained), tmp_path) / "results.json").read_text())
+    shutil.rmtree(trained / "transfer")
+    assert results["transfer"] == []
+
+
+# -- what is committed -----------------------------------------------------------------------------------------------
+
+MODELS = sorted(path.parent for path in CARDS.glob("*/results.json"))
+
+
+def test_there_are_committed_cards():
+    assert MODELS
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
+def test_the_committed_card_is_what_the_command_builds(folder, tmp_path):
+    copy = Path(shutil.copytree(folder, tmp_path / folder.name))
+    build_card(copy)
+    assert (copy / "README.md").read_text() == (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
+def test_committed_weights_give_the_golden_output(folder):
+    golden = load_file(folder / "golden.safetensors")
+    model = sg_hub.from_pretrained(folder)
+    with torch.inference_mode():
+        output = model(golden["input"].float())
+    torch.testing.assert_close(output.restoration, golden["restoration"].float(), atol=2e-3, rtol=0)
+    torch.testing.assert_close(output.pattern_logits, golden["pattern_logits"], atol=1e-3, rtol=1e-3)
