@@ -28,7 +28,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class PatternTable:
-    """One row per cube, in columns. A row takes 22 bytes, whatever the cube's size."""
+    """One row per cube, in columns. A row takes 24 bytes, whatever the cube's size."""
 
     patients: list[str]
     pattern: np.ndarray
@@ -59,9 +59,13 @@ class PatternTable:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over all rows."""
-        columns = (self.pattern, self.patient, self.corner, self.size, self.split)
-        digest = hashlib.sha256("\n".join(self.patients).encode())
+        """sha256 over all rows; the same before and after saving, though `patients` is in another order then."""
+        named = np.stack([self.patient, self.reference], axis=1).ravel()
+        named = named[np.sort(np.unique(named, return_index=True)[1])]
+        number = np.empty(len(self.patients), dtype=np.int64)
+        number[named] = np.arange(len(named))
+        columns = (self.pattern, number[self.patient], self.corner, self.size, self.split)
+        digest = hashlib.sha256("\n".join(self.patients[i] for i in named).encode())
         for column in columns:
             digest.update(column.astype(np.int64).tobytes())
         return digest.hexdigest()
@@ -114,15 +118,19 @@ class PatternTable:
         rows = []
         with open(path, newline="") as file:
             reader = csv.reader(file)
-            if tuple(next(reader, ())) != COLUMNS:
-                raise ReadError(f"{path} is not a patterns table: expected the columns {', '.join(COLUMNS)}")
             try:
+                if tuple(next(reader, ())) != COLUMNS:
+                    raise ReadError(f"{path} is not a patterns table: expected the columns {', '.join(COLUMNS)}")
                 for line in reader:
+                    if len(line) != len(COLUMNS):
+                        raise ValueError(f"{len(line)} values instead of {len(COLUMNS)}")
                     pattern, patient, reference, *numbers, split = line
                     ids = (index.setdefault(name, len(index)) for name in (patient, reference))
                     rows.append((int(pattern), *ids, *map(int, numbers), SPLITS.index(split)))
-            except ValueError as error:
-                raise ReadError(f"{path} line {reader.line_num} is damaged: {error}") from error
+            except (ValueError, csv.Error) as error:
+                raise ReadError(
+                    f"{path} line {reader.line_num} is damaged ({error}): run `python -m training discover` again"
+                ) from error
         if not rows:
             raise ReadError(f"{path} has no rows: run `python -m training discover` again")
         return cls.from_rows(list(index), rows)

@@ -9,13 +9,15 @@ import json
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from sg_hub.errors import InvalidInputError
 
 Size = tuple[int, int, int]
+Sides = tuple[PositiveInt, PositiveInt, PositiveInt]
+Border = Annotated[float, Field(ge=0, lt=0.5)]
 Split = Literal["train", "validation", "test"]
 
 
@@ -33,9 +35,9 @@ class Prepare(Section):
     """Voxel spacing (x, y, z) in mm that every scan is resampled to; absent: each keeps its own."""
     window: tuple[float, float] = (-1000.0, 1000.0)
     """HU range kept in the store, and scaled to 0..1 for the network."""
-    chunk: Size = (64, 64, 32)
+    chunk: Sides = (64, 64, 32)
     """Voxels of one compressed chunk of the store."""
-    workers: int = 2
+    workers: NonNegativeInt = 2
 
 
 class Autoencode(Section):
@@ -43,37 +45,43 @@ class Autoencode(Section):
 
     size: Size = (128, 128, 64)
     """Voxels that every whole scan is resized to."""
-    width: int | None = None
+    width: PositiveInt | None = None
     """Channels of the first level; absent: the network's."""
-    epochs: int = 100
-    batch_size: int = 4
-    lr: float = 1e-3
+    epochs: PositiveInt = 100
+    batch_size: PositiveInt = 4
+    lr: float = Field(1e-3, gt=0)
 
 
 class Discover(Section):
     """Self-discovery: which cubes of which patients carry which pattern label (paper, Sec. 2)."""
 
-    patterns: int = 44
-    neighbours: int = 200
+    patterns: PositiveInt = 44
+    neighbours: PositiveInt = 200
     """K: nearest patients of a reference that a pattern is cropped from, itself included."""
-    cube: Size = (64, 64, 32)
+    cube: Sides = (64, 64, 32)
     """Voxels of the base cube."""
-    resolutions: int = 3
+    resolutions: int = Field(3, ge=1, le=127)
     """Cubes per patient and pattern: the base one and resolutions - 1 of a random in-plane size."""
-    in_plane: tuple[int, int] = (50, 80)
+    in_plane: tuple[PositiveInt, PositiveInt] = (50, 80)
     """Range of the random in-plane size, in voxels."""
-    jitter: Size = (10, 10, 10)
+    jitter: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt] = (10, 10, 10)
     """Largest shift of the cubes of a random size along each axis, in voxels."""
     frame: Literal["voxel", "relative"] = "voxel"
     """What a coordinate is, from patient to patient: the voxel index (paper), or the fraction of the scan's
     size, for scans whose field of view was cropped to the body."""
-    border: tuple[float, float, float] = (100 / 512, 100 / 512, 30 / 300)
+    border: tuple[Border, Border, Border] = (100 / 512, 100 / 512, 30 / 300)
     """Share of each side that stays free of corners, at both ends."""
-    min_distance: float = 5.0
+    min_distance: float = Field(5.0, ge=0)
     """Voxels between any two corners."""
-    tissue: float = 0.5
+    tissue: float = Field(0.5, ge=0, lt=1)
     """Share of a window's voxels that must lie above tissue_hu."""
     tissue_hu: float = -150.0
+
+    @model_validator(mode="after")
+    def _range_is_in_order(self) -> Discover:
+        if self.in_plane[0] > self.in_plane[1]:
+            raise ValueError(f"discover.in_plane = {list(self.in_plane)}: expected the smaller end first")
+        return self
 
 
 class Pretrain(Section):
@@ -81,35 +89,35 @@ class Pretrain(Section):
 
     size: Size = (64, 64, 32)
     """Input of the network: every cube is resized to it."""
-    batch_size: int = 16
-    classification_epochs: int = 20
-    epochs: int = 400
+    batch_size: PositiveInt = 16
+    classification_epochs: NonNegativeInt = 20
+    epochs: NonNegativeInt = 400
     """Most epochs of joint training; early stopping ends it sooner."""
-    samples_per_epoch: int | None = None
+    samples_per_epoch: PositiveInt | None = None
     """Cubes drawn per epoch; absent: the whole table."""
-    lr: float = 1e-3
-    halve_every: int = 40
+    lr: float = Field(1e-3, gt=0)
+    halve_every: PositiveInt = 40
     """Epochs after which the learning rate is halved."""
-    patience: int = 50
-    lambda_rec: float = 1.0
-    lambda_cls: float = 0.01
+    patience: NonNegativeInt = 50
+    lambda_rec: float = Field(1.0, ge=0)
+    lambda_cls: float = Field(0.01, ge=0)
     elastic: tuple[float, float] = (991.0, 8.0)
     """alpha and sigma of the elastic deformation, in voxels of the network's input."""
-    shuffle_windows: int = 5
+    shuffle_windows: NonNegativeInt = 5
     """Windows of the local shuffling in each cube."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    workers: int = 4
-    cache_mib: int = 2048
+    workers: NonNegativeInt = 4
+    cache_mib: NonNegativeInt = 2048
     """Decoded scans that each reading process may keep in memory."""
-    picture_every: int = 5
-    checkpoint_every: int = 200
+    picture_every: PositiveInt = 5
+    checkpoint_every: PositiveInt = 200
     """Steps between two checkpoints."""
 
 
 class Model(Section):
     """What is trained: arguments of sg_hub.SemanticGenesis3D."""
 
-    width: int = 32
+    width: PositiveInt = 32
     norm: Literal["batch", "running", "instance"] = "batch"
 
 
@@ -138,7 +146,7 @@ class Recipe(Section):
     split_names: dict[str, Split] = {"train": "train", "validation": "validation", "test": "test"}
     """What the values of the CSV's column split mean here. Pre-training sees train, early stopping looks at
     validation, and nothing but the final evaluation reads test."""
-    validation_share: float = 0.1
+    validation_share: float = Field(0.1, ge=0, lt=1)
     """Share of the train patients, drawn by the seed, that becomes validation where the CSV names none."""
     model: Model = Field(default_factory=Model)
     prepare: Prepare = Field(default_factory=Prepare)
@@ -188,7 +196,7 @@ def load_settings(
         for override in overrides:
             _apply(values, override)
         return model.model_validate(values)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{name}: {error}") from error
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors())
