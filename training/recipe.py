@@ -49,7 +49,7 @@ class Autoencode(Section):
     """Channels of the first level; absent: the network's."""
     epochs: PositiveInt = 100
     batch_size: PositiveInt = 4
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(default=1e-3, gt=0)
 
 
 class Discover(Section):
@@ -60,7 +60,7 @@ class Discover(Section):
     """K: nearest patients of a reference that a pattern is cropped from, itself included."""
     cube: Sides = (64, 64, 32)
     """Voxels of the base cube."""
-    resolutions: int = Field(3, ge=1, le=127)
+    resolutions: int = Field(default=3, ge=1, le=127)
     """Cubes per patient and pattern: the base one and resolutions - 1 of a random in-plane size."""
     in_plane: tuple[PositiveInt, PositiveInt] = (50, 80)
     """Range of the random in-plane size, in voxels."""
@@ -71,9 +71,9 @@ class Discover(Section):
     size, for scans whose field of view was cropped to the body."""
     border: tuple[Border, Border, Border] = (100 / 512, 100 / 512, 30 / 300)
     """Share of each side that stays free of corners, at both ends."""
-    min_distance: float = Field(5.0, ge=0)
+    min_distance: float = Field(default=5.0, ge=0)
     """Voxels between any two corners."""
-    tissue: float = Field(0.5, ge=0, lt=1)
+    tissue: float = Field(default=0.5, ge=0, lt=1)
     """Share of a window's voxels that must lie above tissue_hu."""
     tissue_hu: float = -150.0
 
@@ -95,12 +95,12 @@ class Pretrain(Section):
     """Most epochs of joint training; early stopping ends it sooner."""
     samples_per_epoch: PositiveInt | None = None
     """Cubes drawn per epoch; absent: the whole table."""
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(default=1e-3, gt=0)
     halve_every: PositiveInt = 40
     """Epochs after which the learning rate is halved."""
     patience: NonNegativeInt = 50
-    lambda_rec: float = Field(1.0, ge=0)
-    lambda_cls: float = Field(0.01, ge=0)
+    lambda_rec: float = Field(default=1.0, ge=0)
+    lambda_cls: float = Field(default=0.01, ge=0)
     elastic: tuple[float, float] = (991.0, 8.0)
     """alpha and sigma of the elastic deformation, in voxels of the network's input."""
     shuffle_windows: NonNegativeInt = 5
@@ -146,7 +146,7 @@ class Recipe(Section):
     split_names: dict[str, Split] = {"train": "train", "validation": "validation", "test": "test"}
     """What the values of the CSV's column split mean here. Pre-training sees train, early stopping looks at
     validation, and nothing but the final evaluation reads test."""
-    validation_share: float = Field(0.1, ge=0, lt=1)
+    validation_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of the train patients, drawn by the seed, that becomes validation where the CSV names none."""
     model: Model = Field(default_factory=Model)
     prepare: Prepare = Field(default_factory=Prepare)
