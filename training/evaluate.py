@@ -76,11 +76,8 @@ def published_model(recipe: Recipe) -> SemanticGenesis3D:
     folder = recipe.run_dir / "pretraining" / "model"
     if not (folder / "model.safetensors").is_file():
         raise ReadError(f"{folder} is not there yet: run `python -m training pretrain` first")
-    finished = runs.read_json(recipe.run_dir / "pretrain.json", "pretrain")
-    model = SemanticGenesis3D.from_pretrained(folder)
-    model.provenance["commit"] = finished["commit"]
     with tempfile.TemporaryDirectory() as temporary:
-        model.save_pretrained(temporary, half=True)
+        SemanticGenesis3D.from_pretrained(folder).save_pretrained(temporary, half=True)
         return SemanticGenesis3D.from_pretrained(temporary)
 
 
