@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from sg_hub.errors import SgHubError
 from training.recipe import Recipe, load_recipe, shipped
+
+Verb = Callable[[Recipe, argparse.Namespace], None]
 
 
 def _prepare(recipe: Recipe, options: argparse.Namespace) -> None:
@@ -68,20 +71,31 @@ def _card(options: argparse.Namespace) -> None:
     print(build_card(options.folder))
 
 
+def _alone(verb: Verb) -> Verb:
+    """The work of one process: under torchrun the first does it, and the others go on to the next step."""
+
+    def run(recipe: Recipe, options: argparse.Namespace) -> None:
+        if int(os.environ.get("RANK", 0)) == 0:
+            verb(recipe, options)
+
+    return run
+
+
 def _regenerate(recipe: Recipe, options: argparse.Namespace) -> None:
     for verb in (_prepare, _autoencode, _discover, _transforms, _pretrain, _evaluate, _publish):
-        print(f"== {verb.__name__.removeprefix('_')}", flush=True)
-        verb(recipe, options)
+        name = verb.__name__.removeprefix("_")
+        print(f"== {name}", flush=True)
+        VERBS[name][0](recipe, options)
 
 
-VERBS: dict[str, tuple[Callable[[Recipe, argparse.Namespace], None], str]] = {
-    "prepare": (_prepare, "a folder of scans to one store"),
+VERBS: dict[str, tuple[Verb, str]] = {
+    "prepare": (_alone(_prepare), "a folder of scans to one store"),
     "autoencode": (_autoencode, "the autoencoder and the features of every patient"),
-    "discover": (_discover, "the table of anatomical patterns, and its figure"),
-    "transforms": (_transforms, "the figure of every transformation on real cubes"),
+    "discover": (_alone(_discover), "the table of anatomical patterns, and its figure"),
+    "transforms": (_alone(_transforms), "the figure of every transformation on real cubes"),
     "pretrain": (_pretrain, "self-classification and self-restoration"),
-    "evaluate": (_evaluate, "the weights on patients that discovery never saw"),
-    "publish": (_publish, "model_cards/<model>/ and the registry's entry"),
+    "evaluate": (_alone(_evaluate), "the weights on patients that discovery never saw"),
+    "publish": (_alone(_publish), "model_cards/<model>/ and the registry's entry"),
     "regenerate": (_regenerate, "all of the above, in this order"),
 }
 
@@ -115,6 +129,8 @@ def main(arguments: list[str] | None = None) -> int:
     options: Any
     options, more = parser.parse_known_args(arguments)
     if any(text.startswith("-") or "=" not in text for text in more):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more and options.verb == "card":
         parser.error(f"unrecognized arguments: {' '.join(more)}")
     if more:  # overrides that stand behind an option
         options.overrides += more

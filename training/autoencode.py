@@ -9,7 +9,9 @@ A patient's feature is the average over space of the deepest feature map. Reads 
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,13 +57,14 @@ def autoencode(recipe: Recipe, *, progress: bool = True) -> Path:
     Raises:
         ReadError: no store yet, or a checkpoint of another recipe.
     """
-    store = Store.open(store_path(recipe))
     folder = recipe.run_dir / FOLDER
     done = folder / "features.npz"
-    determined_by = f"{store.fingerprint} {recipe.autoencode!r} {recipe.model.width} {recipe.seed}"
-    if done.is_file() and str(np.load(done)["determined_by"]) == determined_by:
-        return done
     with process() as me:
+        me.barrier()  # the first process may still be writing the store
+        store = Store.open(store_path(recipe))
+        determined_by = f"{store.fingerprint} {recipe.autoencode!r} {recipe.model.width} {recipe.seed}"
+        if _read(done).get("determined_by") == determined_by:
+            return done
         if me.is_main:
             _whole_scans(store, recipe, folder, progress)
         me.barrier()
@@ -92,10 +95,19 @@ def load_features(recipe: Recipe, store: Store) -> np.ndarray:
     path = recipe.run_dir / FOLDER / "features.npz"
     if not path.is_file():
         raise ReadError(f"{path} is not there yet: run `python -m training autoencode` first")
-    with np.load(path) as saved:
-        if list(saved["patients"]) != store.names():
-            raise ReadError(f"{path} is of other patients than the store: run `python -m training autoencode` again")
-        return saved["features"]
+    saved = _read(path)
+    if not str(saved.get("determined_by", "")).startswith(store.fingerprint):
+        raise ReadError(f"{path} is damaged or of another store: run `python -m training autoencode` again")
+    return saved["features"]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What is in a file of features; nothing where it is missing or damaged."""
+    try:
+        with np.load(path) as saved:
+            return {key: saved[key] if saved[key].ndim else str(saved[key]) for key in saved}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return {}
 
 
 def _whole_scans(store: Store, recipe: Recipe, folder: Path, progress: bool) -> None:

@@ -22,7 +22,7 @@ from scipy import stats
 import sg_hub
 from sg_hub.errors import InvalidInputError
 from training import figures, runs
-from training.finetune import RANDOM, Cases, run_trial
+from training.finetune import ENCODER, RANDOM, Cases, name_of, run_trial
 from training.targets import Target
 
 
@@ -43,7 +43,7 @@ def compare(target: Target, inits: list[str], trials: int, out: str | Path, *, p
         for init in inits:
             key = trial_key(target, init, seed)
             if key not in done:
-                preprocessing = sg_hub.from_pretrained(init.removeprefix(RANDOM + ":")).preprocessing
+                preprocessing = sg_hub.from_pretrained(name_of(init)).preprocessing
                 shared = cases.setdefault(json.dumps(preprocessing.to_dict()), Cases(target, preprocessing))
                 done[key] = {"key": key, **run_trial(target, init, seed, shared, progress=progress)}
                 _append(table, done[key])
@@ -57,11 +57,10 @@ def compare(target: Target, inits: list[str], trials: int, out: str | Path, *, p
 
 def trial_key(target: Target, init: str, seed: int) -> str:
     """A hash of everything that determines a trial."""
-    kind = init.startswith(RANDOM + ":")
-    name = init.removeprefix(RANDOM + ":")
-    weights = _architecture(name) if kind else _sha256(name)
+    kind = "random" if init.startswith(RANDOM + ":") else "encoder" if init.startswith(ENCODER + ":") else "weights"
+    weights = _architecture(name_of(init)) if kind == "random" else _sha256(name_of(init))
     settings = target.model_dump(exclude={"images", "labels", "split", "title"})
-    text = json.dumps([settings, "random" if kind else "weights", weights, seed], sort_keys=True)
+    text = json.dumps([settings, kind, weights, seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -95,11 +94,13 @@ def _summarise(target: Target, rows: dict[str, list[dict[str, Any]]], out: Path)
         lines.append(f"| {init} | " + " | ".join(_mean(values) for values in by_class.values()) + " |")
     weights = [init for init in rows if not init.startswith(RANDOM + ":")]
     for init in weights:
-        random = f"{RANDOM}:{init}"
+        random = f"{RANDOM}:{name_of(init)}"
         if random not in rows:
             continue
-        summary = _card_summary(target, rows, scores[init], scores[random]) | {"sha256": _sha256(init)}
-        runs.write_json(out / f"{Path(init).name}.json", summary)
+        summary = _card_summary(target, rows, scores[init], scores[random]) | {"sha256": _sha256(name_of(init))}
+        part = "-encoder" if init.startswith(ENCODER + ":") else ""
+        summary["title"] += ", encoder alone (the decoder starts afresh)" if part else ", the whole network"
+        runs.write_json(out / f"{Path(name_of(init)).name}{part}.json", summary)
         lines += ["", f"{init} against random: {summary['verdict']}"]
     runs.write_atomic(out / "summary.md", "\n".join(lines) + "\n")
     figures.learning_curves({init: [t["curve"] for t in trials] for init, trials in rows.items()}, out / "curves.png")

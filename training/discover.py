@@ -66,7 +66,7 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
     table = PatternTable.from_rows(store.names(), rows)
     path = table_path(recipe)
     table.save(path)
-    discovered_patterns(store, table, features, path.with_name("patterns.png"))
+    discovered_patterns(store, table, features, path.with_name("patterns.png"), settings.frame == "relative")
     counts = {split: len(table.rows(split)) for split in SPLITS}
     runs.record(recipe, "discover", rows=counts, store=store.fingerprint)
     return path

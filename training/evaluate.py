@@ -32,7 +32,7 @@ from training.randomness import generator
 from training.recipe import Recipe
 from training.store import Store
 
-KINDS = ("nonlinear", "local_shuffle", "in_paint", "out_paint")
+KINDS = transforms.CHOICES
 """What a cube is corrupted by, each behind the elastic deformation, as in pre-training."""
 
 
@@ -65,6 +65,7 @@ def evaluate(recipe: Recipe, *, progress: bool = True) -> Path:
             for kind in KINDS
         },
         "store": store.fingerprint,
+        "sha256": model.load_report.sha256 if model.load_report else None,
     }
     path = recipe.run_dir / "evaluation.json"
     runs.write_json(path, result)

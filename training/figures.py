@@ -68,12 +68,19 @@ def transformations(cubes: Tensor, results: dict[str, Tensor], path: Path) -> No
 
 
 def discovered_patterns(
-    store: Store, table: PatternTable, features: np.ndarray, path: Path, references: int = 3, neighbours: int = 4
+    store: Store,
+    table: PatternTable,
+    features: np.ndarray,
+    path: Path,
+    relative: bool,
+    references: int = 3,
+    neighbours: int = 4,
 ) -> None:
     """The paper's Fig. 4: the place of a pattern in its reference, the nearest and the farthest patients.
 
     Args:
         features: (patients, features), in the order of the store.
+        relative: a place is the same fraction of every scan's size; else it is the same voxel.
     """
     figure, axes = plt.subplots(
         references, 1 + 2 * neighbours, figsize=(1.6 * (1 + 2 * neighbours), 1.9 * references), squeeze=False
@@ -97,7 +104,10 @@ def discovered_patterns(
                 continue
             patient, cube_row, kind, colour = shown[column]
             shape = np.array(store.patients[patient].shape)
-            corner = table.corner[cube_row] if cube_row >= 0 else np.round(centre * shape - size / 2)
+            if cube_row >= 0:
+                corner = table.corner[cube_row]
+            else:
+                corner = np.round(centre * shape - size / 2) if relative else table.corner[rows[0]]
             _patient_slice(axis, store, patient, corner.astype(int), size, colour)
             axis.set_title(f"{kind}: {store.patients[patient].name}", fontsize=7, color=colour)
         _row_label(axes[row, 0], f"pattern {label}")

@@ -27,6 +27,14 @@ from training.targets import Target, find
 
 RANDOM = "random"
 """Initialisation `random:NAME`: the architecture and preprocessing of NAME, and none of its weights."""
+ENCODER = "encoder"
+"""Initialisation `encoder:NAME`: the encoder of NAME with its weights, and a decoder that starts afresh."""
+
+
+def name_of(init: str) -> str:
+    """The weights that an initialisation names."""
+    kind, _, name = init.partition(":")
+    return name if kind in (RANDOM, ENCODER) else init
 
 
 @dataclass(frozen=True)
@@ -76,16 +84,19 @@ class Cases:
 
 
 def initialise(init: str, target: Target, seed: int) -> SemanticGenesis3D:
-    """The network of an initialisation: weights by name or folder, or `random:NAME`."""
+    """The network of an initialisation: weights by name or folder, `random:NAME` or `encoder:NAME`."""
     torch.manual_seed(seed)
     classes = len(target.classes) + 1
-    kind, _, name = init.partition(":")
-    model = sg_hub.from_pretrained(name if kind == RANDOM else init, head="segmentation", num_classes=classes)
-    if kind != RANDOM:
-        return model
-    config = model.config()
+    pretrained = sg_hub.from_pretrained(name_of(init), head="segmentation", num_classes=classes)
+    if name_of(init) == init:
+        return pretrained
     torch.manual_seed(seed)
-    return SemanticGenesis3D(**(config | {"preprocessing": model.preprocessing, "provenance": {}}))
+    provenance = {} if init.startswith(RANDOM) else pretrained.provenance
+    kept = {"preprocessing": pretrained.preprocessing, "provenance": provenance}
+    model = SemanticGenesis3D(**(pretrained.config() | kept))
+    if init.startswith(ENCODER):
+        model.encoder.load_state_dict(pretrained.encoder.state_dict())
+    return model
 
 
 def run_trial(
@@ -153,9 +164,7 @@ def _train(
     progress: bool,
 ) -> list[list[float]]:
     settings = target.settings
-    pretrained = not init.startswith(RANDOM + ":")
-    groups = _parameter_groups(model, settings.lr, settings.pretrained_lr_factor if pretrained else 1.0)
-    optimizer = torch.optim.Adam(groups)
+    optimizer = torch.optim.Adam(_parameter_groups(model, settings.lr, settings.pretrained_lr_factor))
     warmup = max(1, int(settings.warmup * settings.steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - step / settings.steps) ** 0.9
@@ -163,11 +172,12 @@ def _train(
     device = next(model.parameters()).device
     train = [cases[name] for name in parts["train"]]
     noise = generator("cpu", "cubes", seed)
-    best, best_state, curve, total = -1.0, copy.deepcopy(model.state_dict()), [], 0.0
+    best, best_state, curve = -1.0, copy.deepcopy(model.state_dict()), []
+    losses: list[float] = []
     bar = tqdm(range(1, settings.steps + 1), desc=f"{init} seed {seed}", unit="step", disable=not progress, leave=False)
     for step in bar:
         model.train()
-        x, y = sample_batch(train, settings.batch_size, settings.patch, len(target.classes), noise)
+        x, y = sample_batch(train, settings.batch_size, settings.patch, len(target.classes), noise, settings.mirror)
         x = x.to(device).contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
             logits = model(x)
@@ -176,12 +186,12 @@ def _train(
         loss.backward()
         optimizer.step()
         schedule.step()
-        total += loss.item()
+        losses.append(loss.item())
         if step % settings.validate_every == 0 or step == settings.steps:
             scores = _score(model, target, cases, parts["validation"], False)
             mean = float(np.mean([value for case in scores.values() for value in case.values()]))
-            curve.append([step, round(mean, 5), round(total / settings.validate_every, 5)])
-            total = 0.0
+            curve.append([step, round(mean, 5), round(float(np.mean(losses)), 5)])
+            losses = []
             bar.set_postfix(validation_iou=f"{mean:.3f}")
             if mean > best:
                 best, best_state = mean, copy.deepcopy(model.state_dict())
@@ -190,7 +200,8 @@ def _train(
 
 
 def _parameter_groups(model: SemanticGenesis3D, lr: float, factor: float) -> list[dict[str, Any]]:
-    fresh = set(model.load_report.reset) if model.load_report else {name for name, _ in model.named_parameters()}
+    """The last layer, which is fresh in every initialisation, and all others: the same groups for all of them."""
+    fresh = {name for name, _ in model.named_parameters() if name.startswith("segmentation.")}
     named = list(model.named_parameters())
     groups = [
         {"params": [p for n, p in named if n in fresh], "lr": lr},
@@ -200,11 +211,17 @@ def _parameter_groups(model: SemanticGenesis3D, lr: float, factor: float) -> lis
 
 
 def sample_batch(
-    cases: list[Case], batch_size: int, patch: tuple[int, int, int], classes: int, noise: torch.Generator
+    cases: list[Case],
+    batch_size: int,
+    patch: tuple[int, int, int],
+    classes: int,
+    noise: torch.Generator,
+    mirror: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Cubes (N, C, *patch) and labels (N, *patch); every other cube is centred on a voxel of some class.
 
-    Half of the cubes are mirrored along x. Cubes that reach beyond the scan are padded with 0 and background.
+    With `mirror`, half of the cubes are mirrored along x. Cubes that reach beyond the scan are padded with 0 and
+    background.
     """
 
     def draw(high: int) -> int:
@@ -226,7 +243,7 @@ def sample_batch(
         short = [int(s - have) for s, have in zip(size, label.shape, strict=True)]
         padding = [value for amount in reversed(short) for value in (0, amount)]
         image, label = F.pad(image, padding), F.pad(label, padding)
-        if draw(2):
+        if mirror and draw(2):
             image, label = image.flip(1), label.flip(0)
         images.append(image)
         labels.append(label)

@@ -15,7 +15,9 @@ on the validation loss. Reads the store and the patterns table; writes below `pr
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
 from sg_hub import Preprocessing, SemanticGenesis3D
@@ -33,7 +35,7 @@ from training import figures, runs
 from training.discover import table_path
 from training.distributed import Process, process, to_device
 from training.leakage import patient_hashes
-from training.patterns import PatternDataset, PatternTable
+from training.patterns import SPLITS, PatternDataset, PatternTable
 from training.prepare import store_path
 from training.randomness import generator, permutation
 from training.recipe import Pretrain, Recipe
@@ -77,14 +79,32 @@ def pretrain(recipe: Recipe, *, progress: bool = True, tensorboard: bool = False
         ReadError: an earlier step is missing, or a checkpoint of another recipe.
         InvalidInputError: data that cannot be trained on.
     """
-    store = Store.open(store_path(recipe), cache_mib=recipe.pretrain.cache_mib)
-    table = PatternTable.load(table_path(recipe))
-    if table.classes < 2:
-        raise InvalidInputError("the patterns table has one pattern: there is nothing to tell apart")
     with process() as me:
+        me.barrier()  # the first process may still be writing the table
+        store = Store.open(store_path(recipe), cache_mib=recipe.pretrain.cache_mib)
+        table = PatternTable.load(table_path(recipe))
+        check_table(table, store)
         trainer = Trainer(recipe, store, table, me, progress, tensorboard)
         trainer.run()
     return trainer.folder / "model"
+
+
+def check_table(table: PatternTable, store: Store) -> None:
+    """Refuse a table that was discovered before the patients were split otherwise.
+
+    Raises:
+        InvalidInputError: fewer than two patterns, or patients that are in another split of the store.
+    """
+    if table.classes < 2:
+        raise InvalidInputError("the patterns table has one pattern: there is nothing to tell apart")
+    splits = {patient.name: patient.split for patient in store.patients}
+    pairs = {(int(p), int(s)) for p, s in zip(table.patient, table.split, strict=True)}
+    moved = sorted(table.patients[p] for p, s in pairs if splits.get(table.patients[p]) not in (None, SPLITS[s]))
+    if moved:
+        raise InvalidInputError(
+            f"{len(moved)} patients are in another split than when their patterns were discovered "
+            f"({', '.join(moved[:5])}): run autoencode and discover again"
+        )
 
 
 def corruption(settings: Pretrain) -> dict[str, Any]:
@@ -101,7 +121,7 @@ def build_model(recipe: Recipe, store: Store, classes: int) -> SemanticGenesis3D
         intensity="window",
         low=store.window[0],
         high=store.window[1],
-        spacing=recipe.prepare.spacing,
+        spacing=store.settings["spacing"],
         input_size=recipe.pretrain.size,
     )
     return SemanticGenesis3D(
@@ -120,6 +140,19 @@ def build_model(recipe: Recipe, store: Store, classes: int) -> SemanticGenesis3D
             "patients": patient_hashes(recipe.publish.dataset, store.names("train") + store.names("validation")),
         },
     )
+
+
+class Batches(Sampler[list[int]]):
+    """Lists of row numbers, changed from epoch to epoch."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
 
 
 class Trainer:
@@ -143,15 +176,24 @@ class Trainer:
         }
         for split, data in self.data.items():
             if len(data) == 0:
-                raise InvalidInputError(f"the patterns table has no rows of the {split} split: run discover again")
+                raise InvalidInputError(
+                    f"the patterns table has no rows of the {split} split: give the recipe's split {split} patients "
+                    "(or a validation_share above 0), and run prepare, autoencode and discover again"
+                )
+        if self.settings.batch_size % me.world:
+            raise InvalidInputError(
+                f"pretrain.batch_size={self.settings.batch_size} cannot be shared evenly by {me.world} processes"
+            )
         per_epoch = min(self.settings.samples_per_epoch or len(self.data["train"]), len(self.data["train"]))
-        self.per_process = max(1, self.settings.batch_size // me.world)
+        self.per_process = self.settings.batch_size // me.world
         self.steps = max(1, per_epoch // (self.per_process * me.world))
         # What the weights of an epoch depend on. How long to train does not count, so a run can be extended.
         free = {"epochs", "patience", "workers", "cache_mib", "picture_every", "checkpoint_every"}
         settings = self.settings.model_dump_json(exclude=free)
-        parts = (store.fingerprint, table.fingerprint, settings, recipe.model.model_dump_json(), str(recipe.seed))
-        self.determined_by = " ".join(parts)
+        model = recipe.model.model_dump_json()
+        parts = (store.fingerprint, table.fingerprint, settings, model, recipe.seed, me.world)
+        self.determined_by = " ".join(map(str, parts))
+        self.loaders = {split: self._loader(split) for split in self.data}
         self.at = Progress()
         self.sums: dict[str, Tensor] = {}
         """Sums of this epoch's training metrics so far."""
@@ -163,10 +205,12 @@ class Trainer:
 
     def run(self) -> None:
         self._resume()
-        epochs = self.settings.classification_epochs + self.settings.epochs
-        while self.at.epoch < epochs and self.at.stale <= self.settings.patience:
+        epochs, before = self.settings.classification_epochs + self.settings.epochs, self.at.epoch
+        while self.at.epoch < epochs and not self._stale():
             self._epoch(epochs)
-        if self.me.is_main:
+        self.metrics.close()
+        record = self.recipe.run_dir / "pretrain.json"
+        if self.me.is_main and (self.at.epoch > before or not record.is_file()):
             figures.training_curves(runs.read_metrics(self.metrics.path), self.folder / "curves.png")
             runs.record(
                 self.recipe,
@@ -178,13 +222,17 @@ class Trainer:
                 cubes_per_epoch=self.steps * self.per_process * self.me.world,
             )
 
+    def _stale(self) -> bool:
+        """Whether the joint training has not got better for too long."""
+        return self.joint and self.at.stale > 0 and self.at.stale >= self.settings.patience
+
     def _epoch(self, epochs: int) -> None:
         network = self.me.wrap(self.task, unused=not self.joint)
         started = time.monotonic()
         epoch_started, done_before = started, self.at.step
         self.task.train()
         bar = tqdm(
-            self._batches(),
+            self._read("train", self._batches()),
             initial=self.at.step,
             total=self.steps,
             desc=f"epoch {self.at.epoch + 1}/{epochs} {'joint' if self.joint else 'classification'}",
@@ -241,23 +289,30 @@ class Trainer:
         loss = self.settings.lambda_rec * mse + self.settings.lambda_cls * entropy
         return {"loss": loss, "cross_entropy": entropy, "top1": top1, "mse": mse}
 
-    def _batches(self) -> DataLoader[Any]:
+    def _batches(self) -> list[list[int]]:
         """This epoch's batches of this process, from the step where the run is."""
         order = permutation(len(self.data["train"]), self.recipe.seed, "order", self.at.epoch)
         whole = self.per_process * self.me.world
-        mine = [
+        return [
             order[step * whole + self.me.rank * self.per_process :][: self.per_process].tolist()
             for step in range(self.at.step, self.steps)
         ]
-        return self._loader("train", mine)
 
-    def _loader(self, split: str, batches: list[list[int]]) -> DataLoader[Any]:
+    def _loader(self, split: str) -> DataLoader[Any]:
+        """Reads the batches that are put into its `batch_sampler`; its processes keep their decoded scans."""
         return DataLoader(
             self.data[split],
-            batch_sampler=batches,
+            batch_sampler=Batches(),
             num_workers=self.settings.workers,
+            persistent_workers=self.settings.workers > 0,
             pin_memory=self.me.device.type == "cuda",
         )
+
+    def _read(self, split: str, batches: list[list[int]]) -> DataLoader[Any]:
+        loader = self.loaders[split]
+        assert isinstance(loader.batch_sampler, Batches)
+        loader.batch_sampler.batches = batches
+        return loader
 
     @torch.inference_mode()
     def _validate(self) -> dict[str, float]:
@@ -267,9 +322,8 @@ class Trainer:
         batches = [rows[i : i + self.per_process] for i in range(0, len(rows), self.per_process)]
         mine = list(range(self.me.rank, len(batches), self.me.world))
         sums = torch.zeros(5, dtype=torch.float64)
-        for number, (cubes, labels) in zip(
-            mine, self._loader("validation", [batches[i].tolist() for i in mine]), strict=True
-        ):
+        loader = self._read("validation", [batches[i].tolist() for i in mine])
+        for number, (cubes, labels) in zip(mine, loader, strict=True):
             noise = generator(self.me.device, self.recipe.seed, "validation", number)
             corrupted, target = self._corrupt(cubes.to(self.me.device), noise)
             losses = self._losses(self.task, corrupted, target, labels.to(self.me.device))
@@ -289,9 +343,13 @@ class Trainer:
 
     def _end_epoch(self, started: float, cubes_per_second: float) -> None:
         values = self._validate()
-        first_joint = self.at.epoch == self.settings.classification_epochs
-        if first_joint:  # the loss is another one from here on
-            self.at.best, self.at.stale = float("inf"), 0
+        if not math.isfinite(values["validation_loss"]):
+            raise InvalidInputError(
+                f"the validation loss of epoch {self.at.epoch + 1} is {values['validation_loss']}: training diverged; "
+                "lower pretrain.lr, or use pretrain.precision=float32, and start afresh in another run=FOLDER"
+            )
+        if self.at.epoch == self.settings.classification_epochs:  # the loss is another one from here on
+            self.at.best, self.at.stale = math.inf, 0
         better = values["validation_loss"] < self.at.best
         self.at.best = min(self.at.best, values["validation_loss"])
         self.at.stale = 0 if better else self.at.stale + 1

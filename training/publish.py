@@ -24,7 +24,7 @@ from sg_hub.registry import REGISTRY_FILE
 from training import runs
 from training.evaluate import published_model, read_evaluation
 from training.prepare import store_path
-from training.recipe import Recipe, resolved
+from training.recipe import Recipe, load_recipe, resolved
 from training.store import Store
 
 FIGURES = ("restorations.png", "pretraining/curves.png", "discovery/patterns.png", "transforms.png")
@@ -50,8 +50,12 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
         ReadError: an earlier step is missing.
     """
     cards = Path(cards)
+    if registry is None:
+        beside_package = cards.resolve() == (REGISTRY_FILE.parent.parent / "model_cards").resolve()
+        registry = REGISTRY_FILE if beside_package else cards / "registry.json"
+    entries = _read_registry(Path(registry))  # before anything is replaced
     model = published_model(recipe)
-    results = _results(recipe)
+    results = _results(recipe, model)
     cards.mkdir(parents=True, exist_ok=True)
     folder = cards / recipe.name
     with tempfile.TemporaryDirectory(dir=cards, prefix=".publishing-") as temporary:
@@ -66,14 +70,22 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
         results["transfer"] = _transfer(recipe, sha256_of(new / "model.safetensors"))
         runs.write_json(new / "results.json", results)
         build_card(new)
-        if folder.exists():
-            folder.replace(Path(temporary) / "older")
-        new.replace(folder)
-    if registry is None:
-        beside_package = cards.resolve() == (REGISTRY_FILE.parent.parent / "model_cards").resolve()
-        registry = REGISTRY_FILE if beside_package else cards / "registry.json"
-    _register(Path(registry), recipe, model, folder)
+        _replace(new, folder, Path(temporary) / "older")
+    _register(Path(registry), entries, recipe, model, folder)
     return folder
+
+
+def _replace(new: Path, folder: Path, older: Path) -> None:
+    """Put `new` in the place of `folder`; what was there comes back when that fails."""
+    there = folder.exists()
+    if there:
+        folder.replace(older)
+    try:
+        new.replace(folder)
+    except OSError:
+        if there:
+            older.replace(folder)
+        raise
 
 
 def build_card(folder: str | Path) -> Path:
@@ -104,9 +116,23 @@ def build_card(folder: str | Path) -> Path:
         spacing="each scan's own" if shape["spacing"] is None else " x ".join(map(str, shape["spacing"])) + " mm",
         size=" x ".join(map(str, shape["input_size"])),
         norm=NORMS[config["norm"]],
+        differences=_differences(results["recipe"]),
+        share=min(1.0, results["recipe"]["discover"]["neighbours"] / results["patients"]["train"]),
     )
     card.save(folder / "README.md")
     return folder / "README.md"
+
+
+def _differences(used: dict[str, Any]) -> str:
+    """In what a recipe is not the paper's, in words."""
+    paper = resolved(load_recipe("semantic-genesis-3d"))
+    ignored = {"workers", "cache_mib", "picture_every", "checkpoint_every", "chunk", "epochs", "size", "batch_size"}
+    return ", ".join(
+        f"{section}.{key} {json.dumps(value)} (paper {json.dumps(paper[section][key])})"
+        for section in ("model", "prepare", "discover", "pretrain")
+        for key, value in used[section].items()
+        if key not in ignored and value != paper[section].get(key)
+    )
 
 
 def _card_data(name: str, config: dict[str, Any], results: dict[str, Any]) -> ModelCardData:
@@ -138,8 +164,8 @@ def _card_data(name: str, config: dict[str, Any], results: dict[str, Any]) -> Mo
                 dataset_name=transfer["dataset_name"],
                 dataset_split="test",
                 metric_type="iou",
-                metric_name=f"{transfer['metric']}, mean ± s.d. over trials",
-                metric_value=row["pretrained"],
+                metric_name=f"{transfer['metric']}, mean over trials",
+                metric_value=float(row["pretrained"].split()[0]),
             )
             for row in transfer["rows"]
         ]
@@ -159,30 +185,44 @@ def _card_data(name: str, config: dict[str, Any], results: dict[str, Any]) -> Mo
     )
 
 
-def _results(recipe: Recipe) -> dict[str, Any]:
-    """Everything that the card shows, gathered from the run's own records."""
+def _results(recipe: Recipe, model: SemanticGenesis3D) -> dict[str, Any]:
+    """Everything that the card shows, gathered from the run's own records.
+
+    Raises:
+        ReadError: a step is missing, or the evaluation is of other weights.
+    """
     store = Store.open(store_path(recipe))
     pretraining = runs.read_json(recipe.run_dir / "pretrain.json", "pretrain")
     discovery = runs.read_json(recipe.run_dir / "discover.json", "discover")
     splits = ("train", "validation", "test")
+    evaluation = read_evaluation(recipe)
+    if model.load_report is None or evaluation.get("sha256") != model.load_report.sha256:
+        raise ReadError("evaluation.json is of other weights: run `python -m training evaluate` again")
     kept = ("epochs", "minutes", "processes", "cubes_per_epoch", "machine", "versions", "commit", "written")
     return {
         "name": recipe.name,
-        "seed": recipe.seed,
-        "recipe": {key: value for key, value in resolved(recipe).items() if key not in ("source", "split", "run")},
+        "seed": pretraining["recipe"]["seed"],
+        # Each section as it was when its step ran, whatever is given to publish.
+        "recipe": {
+            "model": pretraining["recipe"]["model"],
+            "prepare": discovery["recipe"]["prepare"],
+            "autoencode": discovery["recipe"]["autoencode"],
+            "discover": discovery["recipe"]["discover"],
+            "pretrain": pretraining["recipe"]["pretrain"],
+        },
         "publish": resolved(recipe)["publish"],
         "patients": {split: len(store.names(split)) for split in splits},
         "rows": discovery["rows"],
         "pretrain": {key: pretraining[key] for key in kept},
-        "evaluation": read_evaluation(recipe),
-        "parameters": sum(p.numel() for p in published_model(recipe).parameters()),
+        "evaluation": evaluation,
+        "parameters": sum(p.numel() for p in model.parameters()),
     }
 
 
 def _transfer(recipe: Recipe, sha256: str) -> list[dict[str, Any]]:
     """What `compare` found on targets below <run>/transfer, with exactly these weights."""
     found = [
-        json.loads(path.read_text()) for path in sorted((recipe.run_dir / "transfer").glob(f"*/{recipe.name}.json"))
+        json.loads(path.read_text()) for path in sorted((recipe.run_dir / "transfer").glob(f"*/{recipe.name}*.json"))
     ]
     return [summary for summary in found if summary["sha256"] == sha256]
 
@@ -201,21 +241,29 @@ def _golden(model: SemanticGenesis3D, path: Path) -> None:
     save_file({key: value.contiguous() for key, value in tensors.items()}, str(path))
 
 
-def _register(path: Path, recipe: Recipe, model: SemanticGenesis3D, folder: Path) -> None:
+def _read_registry(path: Path) -> dict[str, Any]:
     try:
         entries = json.loads(path.read_text()) if path.is_file() else {}
     except ValueError as error:
         raise ReadError(f"{path} is damaged ({error}): mend it, nothing was registered") from error
     if not isinstance(entries, dict):
-        raise InvalidInputError(f"{path} is not a registry")
+        raise InvalidInputError(f"{path} is not a registry: expected a JSON object with an entry per model")
+    return entries
+
+
+def _register(path: Path, entries: dict[str, Any], recipe: Recipe, model: SemanticGenesis3D, folder: Path) -> None:
     weights = folder / "model.safetensors"
+    sha256 = sha256_of(weights)
+    before = entries.get(recipe.name, {})
+    on_hub = before.get("repo_id") is not None and before.get("sha256") == sha256
     entries[recipe.name] = {
         "architecture": type(model).__name__,
         "description": DESCRIPTION.format(data=recipe.publish.data_name),
-        "commit": model.provenance["commit"],
-        "sha256": sha256_of(weights),
+        # Of the hub repository where the same weights were uploaded; new weights are on no hub yet.
+        "commit": before["commit"] if on_hub else model.provenance["commit"],
+        "sha256": sha256,
         "licence": recipe.publish.licence,
-        "repo_id": entries.get(recipe.name, {}).get("repo_id"),
+        "repo_id": before["repo_id"] if on_hub else None,
         "size_mb": round(weights.stat().st_size / 1e6, 1),
     }
     runs.write_json(path, dict(sorted(entries.items())))

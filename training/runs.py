@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import platform
 import subprocess
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from sg_hub.errors import ReadError
+from sg_hub.errors import InvalidInputError, ReadError
 from training.recipe import Recipe, resolved
 
 PACKAGES = ("torch", "numpy", "zarr", "SimpleITK", "huggingface_hub", "safetensors", "scipy")
@@ -63,7 +64,10 @@ def load_checkpoint(path: Path, determined_by: str) -> dict[str, Any] | None:
     """
     if not path.is_file():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise ReadError(f"{path} is damaged ({error}): remove it to start afresh") from error
     if state["determined_by"] != determined_by:
         raise ReadError(
             f"{path} was written with another recipe or other data: "
@@ -79,9 +83,15 @@ class Metrics:
         self.path, self.enabled = path, enabled
         self._board = None
         if enabled and tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise InvalidInputError("--tensorboard needs TensorBoard: pip install tensorboard") from None
             self._board = SummaryWriter(path.parent / "tensorboard")
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()
 
     def position(self) -> int:
         return self.path.stat().st_size if self.path.is_file() else 0
@@ -106,7 +116,8 @@ class Metrics:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines() if line]
+    # A last line without its end was cut off by a crash: it is computed again.
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def record(recipe: Recipe, step: str, **more: Any) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class PretrainedMixin(
             reset=TASK_LAYERS if task_changed else (),
             adapt_channels=config["in_chans"] != before["in_chans"],
             norm_changed=config["norm"] != before["norm"],
-            head_changed=config["head"] != before["head"],
+            heads=(before["head"], config["head"]),
         )
         report.revision, report.sha256 = files.revision, sha256
         model.load_report = report
@@ -95,7 +95,15 @@ class PretrainedMixin(
         return model.to(device).eval()
 
     def save_pretrained(
-        self, save_directory: str | os.PathLike[str], *, half: bool = False, **kwargs: Any
+        self,
+        save_directory: str | os.PathLike[str],
+        *,
+        half: bool = False,
+        config: Any = None,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        model_card_kwargs: dict[str, Any] | None = None,
+        **push_to_hub_kwargs: Any,
     ) -> str | None:
         """Write config.json, model.safetensors and (where there is none) a card into a folder.
 
@@ -103,34 +111,44 @@ class PretrainedMixin(
 
         Args:
             half: store parameters in half precision (running statistics stay in single precision).
-            kwargs: as in huggingface_hub's mixin (`push_to_hub`, `repo_id`, `model_card_kwargs`, ...).
+            config: not used; the model's own config is written.
+            repo_id, push_to_hub, model_card_kwargs, push_to_hub_kwargs: as in huggingface_hub's mixin.
+
+        Raises:
+            InvalidInputError: a path that is a file, or an option that does not exist.
         """
+        if push_to_hub_kwargs and not push_to_hub:
+            raise InvalidInputError(f"save_pretrained has no option {', '.join(push_to_hub_kwargs)}")
+        if push_to_hub and half:
+            raise InvalidInputError("push_to_hub uploads single precision: save with half=True, and upload the folder")
         folder = Path(save_directory)
         if folder.exists() and not folder.is_dir():
             raise InvalidInputError(f"{folder} is a file: save_pretrained needs a folder")
         folder.mkdir(parents=True, exist_ok=True)
-        push, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", None)
-        card_kwargs = kwargs.pop("model_card_kwargs", None) or {}
+        card_kwargs = model_card_kwargs or {}
         with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-            self._save_half = half
-            self._save_pretrained(Path(temporary))
+            self._write(Path(temporary), half)
             if not (folder / "README.md").exists():
                 self.generate_model_card(**card_kwargs).save(Path(temporary) / "README.md")
             for file in sorted(Path(temporary).iterdir()):
                 os.replace(file, folder / file.name)
-        if push:
-            return self.push_to_hub(repo_id=repo_id or folder.name, model_card_kwargs=card_kwargs, **kwargs)
+        if push_to_hub:
+            name = repo_id or folder.name
+            return self.push_to_hub(repo_id=name, model_card_kwargs=card_kwargs, **push_to_hub_kwargs)
         return None
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        half = self.__dict__.pop("_save_half", False)
+        self._write(save_directory, half=False)
+
+    def _write(self, folder: Path, half: bool) -> None:
         parameters = {name for name, _ in self.named_parameters()}
         state = {
             key: (value.half() if half and key in parameters else value).detach().cpu().contiguous()
             for key, value in self.state_dict().items()
         }
-        save_file(state, str(save_directory / WEIGHTS), metadata={"format": "pt"})
-        write_config(save_directory / CONFIG, type(self).__name__, self.config())
+        save_file(state, str(folder / WEIGHTS), metadata={"format": "pt"})
+        os.chmod(folder / WEIGHTS, 0o644)  # written for this user alone, and a model is there to be shared
+        write_config(folder / CONFIG, type(self).__name__, self.config())
 
 
 def _choose_head(config: dict[str, Any], head: str | None, num_classes: int | None) -> None:

@@ -59,6 +59,8 @@ def locate(
         ReadError: a folder without the files; a hub that has no such model, or cannot be reached.
     """
     text = os.fspath(name)
+    if text.startswith("~"):
+        text = os.path.expanduser(text)
     sha256 = None
     repo_id = text
     if is_registered(text):
@@ -157,6 +159,8 @@ def read_config(path: Path, architecture: str) -> dict[str, Any]:
             f"{path}: unknown keys {sorted(unknown)}, missing keys {sorted(missing)}; a newer sg_hub may have "
             "written it (pip install -U sg_hub)"
         )
+    if not isinstance(config["provenance"], dict):
+        raise ReadError(f"{path}: its provenance is a {type(config['provenance']).__name__}, expected an object")
     arguments = {key: config[key] for key in _CONFIG_KEYS}
     arguments["preprocessing"] = Preprocessing.from_dict(arguments["preprocessing"])
     return arguments

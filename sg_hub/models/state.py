@@ -14,7 +14,12 @@ logger = logging.getLogger("sg_hub")
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _INPUT = "encoder.levels.0.0.conv.weight"
-_HEADS = ("classifier.", "restoration.", "segmentation.", "decoder.")
+PARTS = {
+    "pretext": frozenset({"decoder.", "restoration.", "classifier."}),
+    "segmentation": frozenset({"decoder.", "segmentation."}),
+    "classification": frozenset({"classifier."}),
+}
+"""What a network has beside its encoder, by head."""
 
 
 @dataclass
@@ -55,7 +60,7 @@ def load_state(
     reset: tuple[str, ...] = (),
     adapt_channels: bool = False,
     norm_changed: bool = False,
-    head_changed: bool = False,
+    heads: tuple[str, str] = ("", ""),
 ) -> LoadReport:
     """Copy `state` into `model`, and say what became of every tensor.
 
@@ -63,7 +68,7 @@ def load_state(
         reset: modules that start afresh, because the task is another.
         adapt_channels: the number of input channels was asked to change.
         norm_changed: the kind of normalisation was asked to change, so running statistics may come or go.
-        head_changed: another head was asked for, so heads may come or go.
+        heads: of the file and of the network; where they differ, what only one of them has may come or go.
 
     Raises:
         InvalidInputError: any other missing or unexpected key, or another shape.
@@ -71,6 +76,8 @@ def load_state(
     report = LoadReport(source)
     target = model.state_dict()
     fresh = tuple(name + "." for name in reset)
+    old, new = (PARTS.get(head, frozenset()) for head in heads)
+    old_parts, new_parts = tuple(old - new), tuple(new - old)
     chosen: dict[str, Tensor] = {}
     problems: list[str] = []
     for key, value in target.items():
@@ -78,7 +85,7 @@ def load_state(
         if fresh and key.startswith(fresh):
             report.reset.append(key)
         elif found is None:
-            allowed = (norm_changed and key.endswith(_STATISTICS)) or (head_changed and key.startswith(_HEADS))
+            allowed = (norm_changed and key.endswith(_STATISTICS)) or key.startswith(new_parts)
             (report.reset if allowed else problems).append(key if allowed else f"{key} is missing")
         elif found.shape == value.shape:
             chosen[key] = found
@@ -89,7 +96,7 @@ def load_state(
         else:
             problems.append(f"{key} has shape {tuple(found.shape)}, expected {tuple(value.shape)}")
     for key in state.keys() - target.keys():
-        if (head_changed and key.startswith(_HEADS)) or (norm_changed and key.endswith(_STATISTICS)):
+        if key.startswith(old_parts) or (norm_changed and key.endswith(_STATISTICS)):
             report.left_out.append(key)
         else:
             problems.append(f"{key} is unexpected")

@@ -181,6 +181,20 @@ def test_a_mismatch_that_nobody_asked_for_is_an_error(folder, change, words):
     assert words in str(error.value)
 
 
+def test_a_missing_decoder_is_an_error_whatever_head_is_asked_for(folder):
+    change_state(folder, lambda s: [s.pop(key) for key in list(s) if key.startswith("decoder.")])
+    with pytest.raises(InvalidInputError, match=r"decoder\.levels"):
+        SemanticGenesis3D.from_pretrained(folder, head="segmentation", num_classes=2)
+    with pytest.raises(InvalidInputError, match=r"decoder\.levels"):
+        SemanticGenesis3D.from_pretrained(folder)
+
+
+def test_options_that_save_pretrained_has_not_are_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="hlaf"):
+        build().save_pretrained(tmp_path / "model", hlaf=True)
+    assert not (tmp_path / "model").exists()
+
+
 def test_truncated_and_foreign_weights_are_refused(folder):
     data = (folder / "model.safetensors").read_bytes()
     for broken in (data[: len(data) // 2], b"", b"PK\x03\x04 a pickle"):

@@ -242,7 +242,7 @@ def test_while_a_scan_is_rewritten_the_store_is_not_finished(recipe, source, mon
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(zarr.Group, "create_array", kill)
+        patch.setattr(module.shutil, "rmtree", kill)
         with pytest.raises(Killed):
             prepare(recipe(), progress=False)
     with pytest.raises(ReadError, match="not finished"):
@@ -359,3 +359,10 @@ def test_the_summary(recipe):
     assert "0.0 million voxels" in str(summary)
     assert "spacing 2 x 2 x 3 mm" in str(summary)
     assert table_of(store_path(recipe())).startswith("patient,split,shape,channels,spacing,source,sha256\na,")
+
+
+def test_chunks_lost_from_a_prepared_store_are_seen(recipe):
+    prepare(recipe(), progress=False)
+    next(p for p in (Path(store_path(recipe())) / "scans" / "a" / "c").rglob("*") if p.is_file()).unlink()
+    with pytest.raises(ReadError, match=r"patient a .*lacks chunks"):
+        Store.open(store_path(recipe())).whole("a")

@@ -61,11 +61,47 @@ def test_learning_rate_is_halved(run):
 
 
 def test_early_stopping(run):
-    pretrain(small_recipe(run, "pretrain.patience=0", "pretrain.epochs=30", "pretrain.lr=0.3"), progress=False)
+    pretrain(small_recipe(run, "pretrain.patience=2", "pretrain.epochs=30", "pretrain.lr=0.3"), progress=False)
     rows = runs.read_metrics(run / "pretraining" / "metrics.jsonl")
     losses = [row["validation_loss"] for row in rows if row["stage"] == "joint"]
     assert len(losses) < 30
-    assert losses[-1] >= min(losses[:-1])
+    best = losses.index(min(losses))
+    assert best == len(losses) - 1 - 2  # stopped after two epochs that were no better
+
+
+def test_the_classification_stage_is_never_cut_short(run):
+    stubborn = ("pretrain.classification_epochs=5", "pretrain.patience=1", "pretrain.lr=0.3", "pretrain.epochs=1")
+    pretrain(small_recipe(run, *stubborn), progress=False)
+    rows = runs.read_metrics(run / "pretraining" / "metrics.jsonl")
+    assert [row["stage"] for row in rows] == ["classification"] * 5 + ["joint"]
+
+
+@pytest.mark.slow
+def test_reading_processes_change_nothing(run):
+    pretrain(small_recipe(run), progress=False)
+    expected = weights(run)
+    (run / "pretraining").rename(run / "alone")
+    pretrain(small_recipe(run, "pretrain.workers=2"), progress=False)
+    assert all(torch.equal(value, expected[key]) for key, value in weights(run).items())
+
+
+def test_a_run_that_diverges_is_stopped(run):
+    with pytest.raises(InvalidInputError, match="diverged"):
+        pretrain(small_recipe(run, "pretrain.lr=1e30"), progress=False)
+
+
+def test_patients_that_changed_their_split_after_discovery_are_refused(run):
+    table = run / "store.zarr" / "patients.csv"
+    table.write_text(table.read_text().replace(",train,", ",test,", 1))
+    with pytest.raises(InvalidInputError, match="another split"):
+        pretrain(small_recipe(run), progress=False)
+
+
+def test_a_damaged_checkpoint_is_named(run):
+    pretrain(small_recipe(run, "pretrain.epochs=0"), progress=False)
+    (run / "pretraining" / "checkpoint.pt").write_bytes(b"PK nothing")
+    with pytest.raises(ReadError, match="damaged"):
+        pretrain(small_recipe(run, "pretrain.epochs=1"), progress=False)
 
 
 @pytest.mark.slow

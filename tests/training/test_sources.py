@@ -123,3 +123,10 @@ def test_validation_is_drawn_among_readable_scans(recipe, source):
     (source / f"{drawn}.nii.gz").write_bytes(b"")
     prepare(recipe(), progress=False)
     assert len(Store.open(store_path(recipe())).names("validation")) == 1
+
+
+def test_a_single_patient_stays_for_training(recipe, source):
+    for name in "bcdef":
+        (source / f"{name}.nii.gz").unlink()
+    prepare(recipe(), progress=False)
+    assert Store.open(store_path(recipe())).names("train") == ["a"]

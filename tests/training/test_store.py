@@ -21,13 +21,13 @@ def voxels_of(seed: int, shape=SHAPE, channels=1) -> np.ndarray:
     return np.random.default_rng(seed).integers(-1000, 1000, (channels, *shape), dtype=np.int16)
 
 
-def write_store(folder: Path, scans: dict[str, np.ndarray], spacing=None) -> Path:
+def write_store(folder: Path, scans: dict[str, np.ndarray], spacing=None, chunk=(16, 16, 8)) -> Path:
     group = zarr.open_group(str(folder), mode="w")
-    group.attrs.update({"sg_hub_store": 1, "window": [-1000.0, 1000.0], "spacing": spacing, "chunk": [16, 16, 8]})
+    group.attrs.update({"sg_hub_store": 1, "window": [-1000.0, 1000.0], "spacing": spacing, "chunk": list(chunk)})
     patients = []
     for i, (name, array) in enumerate(scans.items()):
         stored = group.create_array(
-            f"scans/{name}", shape=array.shape, dtype="int16", chunks=(1, 16, 16, 8), fill_value=MISSING
+            f"scans/{name}", shape=array.shape, dtype="int16", chunks=(1, *chunk), fill_value=MISSING
         )
         stored[:] = array
         split = ("train", "validation", "test")[i % 3]
@@ -155,7 +155,8 @@ def test_what_fits_is_read_once(folder, monkeypatch):
 
 def big_store(folder: Path) -> Path:
     """Four scans of half a MiB each."""
-    return write_store(folder, {name: voxels_of(i, (64, 64, 64)) for i, name in enumerate("abcd")})
+    scans = {name: voxels_of(i, (64, 64, 64)) for i, name in enumerate("abcd")}
+    return write_store(folder, scans, chunk=(32, 64, 64))
 
 
 def test_the_cache_keeps_its_bound(tmp_path, monkeypatch):
@@ -194,7 +195,7 @@ def test_a_full_cache_is_not_turned_over_by_single_crops(tmp_path, monkeypatch):
 
 
 def test_a_scan_larger_than_the_cache_is_read_by_chunk(tmp_path, monkeypatch):
-    folder = write_store(tmp_path / "large", {"a": voxels_of(0, (128, 96, 64))})
+    folder = write_store(tmp_path / "large", {"a": voxels_of(0, (128, 96, 64))}, chunk=(64, 48, 64))
     store = Store.open(folder, cache_mib=1)
     for _ in range(3):
         store.whole("a")

@@ -9,28 +9,29 @@ import csv
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from sg_hub.errors import ReadError
 from training.recipe import Section, Size, Split, load_settings
-
-SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+from training.sources import SUFFIXES
 
 
 class Settings(Section):
     """How a trial is trained."""
 
-    steps: int = 600
-    batch_size: int = 8
+    steps: PositiveInt = 400
+    batch_size: PositiveInt = 8
     patch: Size = (32, 32, 16)
-    lr: float = 2e-3
-    pretrained_lr_factor: float = 1.0
-    """Learning rate of layers that came with the weights, as a share of lr; 1 for a random initialisation."""
-    background_weight: float = 0.1
+    lr: float = Field(default=2e-3, gt=0)
+    pretrained_lr_factor: float = Field(default=1.0, ge=0)
+    """Learning rate of all layers but the last, as a share of lr, for every initialisation."""
+    background_weight: float = Field(default=0.1, ge=0)
     """Weight of the background in the cross-entropy: small organs are found many steps sooner than with 1."""
-    warmup: float = 0.05
+    mirror: bool = False
+    """Mirror half of the cubes along x: only where no class is of one side of the body."""
+    warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the learning rate rises."""
-    validate_every: int = 100
+    validate_every: PositiveInt = 100
     precision: Literal["float32", "bfloat16"] = "bfloat16"
 
 
