@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 import sg_hub
 from sg_hub.errors import ReadError
 from training.evaluate import evaluate
+from training.patterns import PatternTable
 from training.pretrain import pretrain
 from training.publish import build_card, publish
 
@@ -29,7 +30,10 @@ def trained(discovered, tmp_path_factory):
 def test_evaluation_measures_what_it_says(trained):
     result = json.loads((trained / "evaluation.json").read_text())
     assert result["split"] == "validation"  # the samples' recipe has no test patients
-    assert result["patients"] == 2
+    table = PatternTable.load(trained / "discovery" / "patterns.csv")
+    rows = table.rows("validation")
+    assert result["cubes"] == len(rows)
+    assert result["patients"] == len(set(table.patient[rows]))
     assert result["chance"] == pytest.approx(1 / 3)
     assert 0 <= result["top1"] <= 1
     assert result["mse_corrupted"] > 0
