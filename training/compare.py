@@ -171,7 +171,7 @@ def _mean(values: list[float]) -> str:
 def _append(path: Path, row: dict[str, Any]) -> None:
     """One line, written at once: a crash loses at most the running trial."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
+    with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
         file.flush()
         os.fsync(file.fileno())

@@ -116,7 +116,7 @@ class PatternTable:
             raise ReadError(f"{path} is not there yet: run `python -m training discover` first")
         index: dict[str, int] = {}
         rows = []
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             reader = csv.reader(file)
             try:
                 if tuple(next(reader, ())) != COLUMNS:

@@ -64,7 +64,7 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
         for figure in FIGURES:
             if (recipe.run_dir / figure).is_file():
                 shutil.copy(recipe.run_dir / figure, new / Path(figure).name)
-        (new / "README.md").write_text("")  # the card follows; the mixin must not write its own
+        (new / "README.md").write_text("", encoding="utf-8")  # the card follows; the mixin must not write its own
         model.save_pretrained(new, half=True)
         _golden(model, new / GOLDEN)
         results["transfer"] = _transfer(recipe, sha256_of(new / "model.safetensors"))
@@ -222,7 +222,8 @@ def _results(recipe: Recipe, model: SemanticGenesis3D) -> dict[str, Any]:
 def _transfer(recipe: Recipe, sha256: str) -> list[dict[str, Any]]:
     """What `compare` found on targets below <run>/transfer, with exactly these weights."""
     found = [
-        json.loads(path.read_text()) for path in sorted((recipe.run_dir / "transfer").glob(f"*/{recipe.name}*.json"))
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((recipe.run_dir / "transfer").glob(f"*/{recipe.name}*.json"))
     ]
     return [summary for summary in found if summary["sha256"] == sha256]
 
@@ -243,7 +244,7 @@ def _golden(model: SemanticGenesis3D, path: Path) -> None:
 
 def _read_registry(path: Path) -> dict[str, Any]:
     try:
-        entries = json.loads(path.read_text()) if path.is_file() else {}
+        entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
         raise ReadError(f"{path} is damaged ({error}): mend it, nothing was registered") from error
     if not isinstance(entries, dict):

@@ -38,7 +38,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, made_by: str) -> Any:
     """A JSON file of an earlier step; an error that names the step where it is not there."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ReadError(f"{path} is not there yet: run `python -m training {made_by}` first") from None
     except ValueError as error:
@@ -105,7 +105,7 @@ class Metrics:
         if not self.enabled:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a") as file:
+        with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
         if self._board is not None:
             for key, value in values.items():
@@ -117,7 +117,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     # A last line without its end was cut off by a crash: it is computed again.
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [
+        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+    ]
 
 
 def record(recipe: Recipe, step: str, **more: Any) -> dict[str, Any]:
@@ -173,6 +175,6 @@ def _versions() -> dict[str, str]:
 
 def _cpuinfo() -> list[str]:
     try:
-        return Path("/proc/cpuinfo").read_text().splitlines()
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []

@@ -142,7 +142,7 @@ def test_embed_of_several_scans_writes_a_row_per_scan(run, models, suffix):
     if suffix == ".npy":
         features = np.load(out)
     else:
-        rows = list(csv.reader(Path(out).read_text().splitlines()))
+        rows = list(csv.reader(Path(out).read_text(encoding="utf-8").splitlines()))
         assert [row[0] for row in rows] == ["scan", CT, OTHER_CT]
         features = np.array([row[1:] for row in rows[1:]], dtype=float)
     assert features.shape == (2, 32)
@@ -277,7 +277,7 @@ def _truncated(folder):
 
 
 def _text(folder):
-    (folder / "scan.nii.gz").write_text("not a scan at all")
+    (folder / "scan.nii.gz").write_text("not a scan at all", encoding="utf-8")
 
 
 def _four_dimensions(folder):
@@ -300,13 +300,13 @@ def _nan(folder):
 
 def _zero_spacing(folder):
     header = "NDims = 3\nDimSize = 2 2 2\nElementType = MET_SHORT\nElementSpacing = 1 0 1\n"
-    (folder / "scan.mhd").write_text(f"ObjectType = Image\n{header}ElementDataFile = scan.raw\n")
+    (folder / "scan.mhd").write_text(f"ObjectType = Image\n{header}ElementDataFile = scan.raw\n", encoding="utf-8")
     (folder / "scan.raw").write_bytes(bytes(range(16)))
 
 
 def _folder_without_scans(folder):
     (folder / "scan").mkdir()
-    (folder / "scan" / "notes.txt").write_text("nothing here")
+    (folder / "scan" / "notes.txt").write_text("nothing here", encoding="utf-8")
 
 
 BAD_SCANS = {
@@ -344,8 +344,8 @@ def test_a_bad_model_is_one_clear_line(run, models, tmp_path):
     shutil.copytree(models / "pretext", newer)
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    config = json.loads((newer / "config.json").read_text())
-    (newer / "config.json").write_text(json.dumps({**config, "config_version": 99}))
+    config = json.loads((newer / "config.json").read_text(encoding="utf-8"))
+    (newer / "config.json").write_text(json.dumps({**config, "config_version": 99}), encoding="utf-8")
     assert_mistake(run("embed", CT, "--model", damaged), "model.safetensors", "damaged")
     assert_mistake(run("info", newer), "99", "upgrade")
     assert_mistake(run("info", "no-such-model"), "no-such-model", "registered name")

@@ -84,8 +84,8 @@ def test_a_slope_that_is_a_fraction_after_a_whole_one(tmp_path):
 
 def test_one_file_stands_for_its_series_and_a_parent_for_its_only_folder(tmp_path):
     one = make_series(tmp_path / "patient" / "study" / "a")
-    (tmp_path / "patient" / "notes.txt").write_text("nothing")
-    (tmp_path / "patient" / "study" / "a" / "notes.txt").write_text("nothing")
+    (tmp_path / "patient" / "notes.txt").write_text("nothing", encoding="utf-8")
+    (tmp_path / "patient" / "study" / "a" / "notes.txt").write_text("nothing", encoding="utf-8")
     expected = load_scan(tmp_path / "patient" / "study" / "a").array
     assert np.array_equal(load_scan(one[2]).array, expected)
     assert np.array_equal(load_scan(tmp_path / "patient").array, expected)

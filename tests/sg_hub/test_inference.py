@@ -174,12 +174,14 @@ def test_a_result_can_be_saved(tmp_path):
 def peak_growth(work) -> float:
     """By how many MB the resident memory of this process grows at most while `work` runs."""
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is resident now
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # sets the peak back to what is resident now
     except OSError:
         pytest.skip("the peak of the memory cannot be measured here")
 
     def peak() -> float:
-        line = next(part for part in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in part)
+        line = next(
+            part for part in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if "VmHWM" in part
+        )
         return int(line.split()[1]) / 1024
 
     before = peak()

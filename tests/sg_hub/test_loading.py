@@ -63,7 +63,7 @@ def test_half_precision_on_disk_single_precision_in_memory(tmp_path):
 
 
 def test_config_holds_what_the_contract_names(folder):
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["architecture"] == "SemanticGenesis3D"
     for key in ("width", "in_chans", "head", "num_classes", "norm", "preprocessing", "provenance", "config_version"):
         assert key in config
@@ -204,8 +204,8 @@ def test_truncated_and_foreign_weights_are_refused(folder):
 
 
 def change_config(folder, **values):
-    config = json.loads((folder / "config.json").read_text()) | values
-    (folder / "config.json").write_text(json.dumps(config))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | values
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_config_of_a_newer_version_is_refused(folder, values, words):
 
 
 def test_a_damaged_config_and_a_folder_without_a_model_are_refused(folder, tmp_path):
-    (folder / "config.json").write_text('{"architecture": ')
+    (folder / "config.json").write_text('{"architecture": ', encoding="utf-8")
     with pytest.raises(ReadError, match=r"config\.json"):
         SemanticGenesis3D.from_pretrained(folder)
     with pytest.raises(ReadError, match=r"has no config\.json"):

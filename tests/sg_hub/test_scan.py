@@ -239,7 +239,7 @@ def test_the_data_file_of_a_header_is_missing(tmp_path):
 
 
 def test_other_files(tmp_path):
-    (tmp_path / "notes.txt").write_text("nothing")
+    (tmp_path / "notes.txt").write_text("nothing", encoding="utf-8")
     with pytest.raises(ReadError, match=r"no format that can be read: expected a DICOM folder, NIfTI"):
         load_scan(tmp_path / "notes.txt")
     sitk.WriteImage(sitk.GetImageFromArray(np.eye(9, dtype=np.uint8)), str(tmp_path / "slice.png"))

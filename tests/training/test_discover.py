@@ -59,13 +59,14 @@ def root(tmp_path_factory) -> Path:
         image.SetSpacing((4.0, 4.0, 3.0))  # the recipe's own: nothing is resampled
         sitk.WriteImage(image, str(root / "ct" / f"p{i:02d}.nii.gz"))
         rows.append(f"p{i:02d},{'train' if i < 10 else 'validation' if i < 13 else 'test'}")
-    (root / "split.csv").write_text("\n".join(["patient,split", *rows]) + "\n")
+    (root / "split.csv").write_text("\n".join(["patient,split", *rows]) + "\n", encoding="utf-8")
     recipe = recipe_of(root)
     prepare(recipe, progress=False)
     store = Store.open(store_path(recipe))
     folder = recipe.run_dir / "autoencoder"
     folder.mkdir()
-    np.savez(folder / "features.npz", patients=store.names(), features=draw.normal(size=(15, 6)), determined_by="")
+    values = {"features": draw.normal(size=(15, 6)), "determined_by": store.fingerprint}
+    np.savez(folder / "features.npz", patients=store.names(), **values)
     return root
 
 
@@ -201,9 +202,9 @@ def test_splits_are_kept_apart(root, store):
 
 def test_the_seed_decides(root):
     first = found(root)
-    text = table_path(recipe_of(root)).read_text()
+    text = table_path(recipe_of(root)).read_text(encoding="utf-8")
     assert found(root).fingerprint == first.fingerprint
-    assert table_path(recipe_of(root)).read_text() == text
+    assert table_path(recipe_of(root)).read_text(encoding="utf-8") == text
     assert found(root, "seed=7").fingerprint != first.fingerprint
 
 
@@ -248,7 +249,7 @@ def test_features_that_are_missing_or_of_others(root, tmp_path):
         with pytest.raises(ReadError, match=r"run `python -m training autoencode` first"):
             discover(recipe, progress=False)
         np.savez(path, patients=["x"], features=np.zeros((1, 6)), determined_by="")
-        with pytest.raises(ReadError, match="other patients than the store"):
+        with pytest.raises(ReadError, match="of another store"):
             discover(recipe, progress=False)
     finally:
         path.write_bytes(kept)
@@ -323,7 +324,7 @@ def test_rows_of_a_split():
 def test_a_damaged_table_is_named(tmp_path, line, said):
     path = tmp_path / "t.csv"
     good = "0,a,a,1,2,3,12,12,8,0,train"
-    path.write_text("\n".join([",".join(COLUMNS), good, line, good]) + "\n")
+    path.write_text("\n".join([",".join(COLUMNS), good, line, good]) + "\n", encoding="utf-8")
     with pytest.raises(ReadError, match=said):
         PatternTable.load(path)
 

@@ -22,7 +22,7 @@ def target(tmp_path):
     """Cord and mandible in the sample patients: four to draw from, two to test on."""
     split = tmp_path / "split.csv"
     rows = [f"{name},{'train-pats' if i < 4 else 'validation-pats'}\n" for i, name in enumerate(PATIENTS)]
-    split.write_text("patient,split\n" + "".join(rows))
+    split.write_text("patient,split\n" + "".join(rows), encoding="utf-8")
     settings = ["steps=2", "batch_size=2", "patch=[16, 16, 8]", "validate_every=1", 'precision="float32"']
     return load_target(
         "openkbp-organs",
@@ -76,7 +76,7 @@ def test_random_takes_the_architecture_and_none_of_the_weights(target, weights):
 
 def test_test_patients_that_were_pre_trained_on_are_refused(target, weights, tmp_path):
     rows = [f"{name},{'validation-pats' if i == 0 else 'train-pats'}\n" for i, name in enumerate(PATIENTS)]
-    (tmp_path / "split.csv").write_text("patient,split\n" + "".join(rows))
+    (tmp_path / "split.csv").write_text("patient,split\n" + "".join(rows), encoding="utf-8")
     with pytest.raises(InvalidInputError, match="pt_201"):
         run_trial(target, weights, seed=0, progress=False)
 
@@ -89,21 +89,21 @@ def test_too_few_patients_are_said(target, weights):
 def test_a_comparison_computes_nothing_twice_and_ends_in_a_table(target, weights, tmp_path, capsys):
     inits = [weights, f"random:{weights}"]
     out = compare(target, inits, 2, tmp_path / "out", progress=False)
-    rows = [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (out / "trials.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(rows) == len({row["key"] for row in rows}) == 4
     before = (out / "trials.jsonl").read_bytes()
     compare(target, inits, 2, out, progress=False)
     assert (out / "trials.jsonl").read_bytes() == before
     compare(target, inits, 3, out, progress=False)
     assert (out / "trials.jsonl").read_bytes().startswith(before)
-    assert len((out / "trials.jsonl").read_text().splitlines()) == 6
-    summary = json.loads((out / "weights.json").read_text())
+    assert len((out / "trials.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+    summary = json.loads((out / "weights.json").read_text(encoding="utf-8"))
     assert [row["name"] for row in summary["rows"]] == ["spinal_cord", "mandible", "mean"]
-    assert "random:" in (out / "summary.md").read_text()
+    assert "random:" in (out / "summary.md").read_text(encoding="utf-8")
     assert (out / "curves.png").stat().st_size > 5000
     changed = target.model_copy(update={"settings": target.settings.model_copy(update={"steps": 1})})
     compare(changed, inits, 2, out, progress=False)
-    assert len((out / "trials.jsonl").read_text().splitlines()) == 10
+    assert len((out / "trials.jsonl").read_text(encoding="utf-8").splitlines()) == 10
 
 
 def test_welch_is_scipys():

@@ -38,7 +38,7 @@ def recipe(tmp_path, source):
 
 
 def table_of(store: str | Path) -> str:
-    return (Path(store) / "patients.csv").read_text()
+    return (Path(store) / "patients.csv").read_text(encoding="utf-8")
 
 
 def stored(store: str | Path) -> dict[str, bytes]:
@@ -122,7 +122,7 @@ def test_broken_files_are_skipped_and_named(recipe, source, capsys):
     printed = capsys.readouterr().out
     assert "3 patients in the store: 2 train, 1 validation, 0 test; 0 were there already, 3 skipped" in printed
     assert "skipped c.nii.gz: " in printed
-    lines = (Path(store_path(recipe())) / "skipped.jsonl").read_text().splitlines()
+    lines = (Path(store_path(recipe())) / "skipped.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["source"] for line in lines] == ["b.nii.gz", "c.nii.gz", "d.nii.gz"]
 
     (source / "b.nii.gz").write_bytes(whole)
@@ -221,7 +221,7 @@ def test_a_half_written_patient_is_written_again(recipe):
     array = zarr.open_group(str(store))["scans/c"]
     del array.attrs["stamp"]
     next(p for p in (store / "scans" / "c" / "c").rglob("*") if p.is_file()).unlink()
-    (store / "scans" / "d" / "zarr.json").write_text('{"zarr_format": 3, "node')
+    (store / "scans" / "d" / "zarr.json").write_text('{"zarr_format": 3, "node', encoding="utf-8")
     (store / "patients.csv").unlink()
     summary = prepare(recipe(), progress=False)
     assert summary.already_there == 4
@@ -273,7 +273,7 @@ def test_killed_and_started_again(recipe, tmp_path, source):
     for i in range(20):
         write_scan(source / f"more{i:02}.nii.gz", seed=100 + i)
     run = tmp_path / "killed"
-    (tmp_path / "killed.py").write_text(KILLED)
+    (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
     settings = [f"source={source}", f"run={run}", "prepare.workers=2", "prepare.spacing=[2.0, 2.0, 3.0]"]
     environment = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parent.parent)}
     process = subprocess.Popen([sys.executable, str(tmp_path / "killed.py"), *settings], env=environment)

@@ -38,7 +38,7 @@ def test_two_stages_and_what_they_write(run):
     assert model.num_classes == 3
     assert model.preprocessing.spacing == (4.0, 4.0, 3.0)
     assert len(model.provenance["patients"]) == 12
-    record = json.loads((run / "pretrain.json").read_text())
+    record = json.loads((run / "pretrain.json").read_text(encoding="utf-8"))
     assert record["recipe"]["seed"] == 2020
     assert record["versions"]["torch"]
 
@@ -92,7 +92,7 @@ def test_a_run_that_diverges_is_stopped(run):
 
 def test_patients_that_changed_their_split_after_discovery_are_refused(run):
     table = run / "store.zarr" / "patients.csv"
-    table.write_text(table.read_text().replace(",train,", ",test,", 1))
+    table.write_text(table.read_text(encoding="utf-8").replace(",train,", ",test,", 1))
     with pytest.raises(InvalidInputError, match="another split"):
         pretrain(small_recipe(run), progress=False)
 
@@ -147,7 +147,7 @@ def test_two_processes_under_torchrun(run):
     assert done.returncode == 0, done.stderr[-2000:]
     rows = runs.read_metrics(run / "pretraining" / "metrics.jsonl")
     assert len(rows) == 3  # one process writes
-    assert json.loads((run / "pretrain.json").read_text())["processes"] == 2
+    assert json.loads((run / "pretrain.json").read_text(encoding="utf-8"))["processes"] == 2
     SemanticGenesis3D.from_pretrained(run / "pretraining" / "model")
 
 
@@ -176,7 +176,9 @@ def test_missing_steps_are_named(tmp_path, run):
 
 def test_a_table_without_validation_rows_is_refused(run):
     path = run / "discovery" / "patterns.csv"
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.endswith("validation\n")))
+    path.write_text(
+        "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if not line.endswith("validation\n"))
+    )
     with pytest.raises(InvalidInputError, match="validation"):
         pretrain(small_recipe(run), progress=False)
 

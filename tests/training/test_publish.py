@@ -28,7 +28,7 @@ def trained(discovered, tmp_path_factory):
 
 
 def test_evaluation_measures_what_it_says(trained):
-    result = json.loads((trained / "evaluation.json").read_text())
+    result = json.loads((trained / "evaluation.json").read_text(encoding="utf-8"))
     assert result["split"] == "validation"  # the samples' recipe has no test patients
     table = PatternTable.load(trained / "discovery" / "patterns.csv")
     rows = table.rows("validation")
@@ -57,11 +57,11 @@ def test_a_published_model_is_loaded_and_its_card_is_valid(trained, tmp_path):
     assert card.data.license == "apache-2.0"
     assert card.data.library_name == "sg_hub"
     measured = {(r.task_name, r.metric_name): r.metric_value for r in card.data.eval_results}
-    evaluation = json.loads((trained / "evaluation.json").read_text())
+    evaluation = json.loads((trained / "evaluation.json").read_text(encoding="utf-8"))
     assert measured["Restoration", "mean squared error"] == pytest.approx(evaluation["mse"], abs=1e-5)
     for picture in ("restorations.png", "curves.png", "patterns.png"):
         assert (folder / picture).is_file()
-    registry = json.loads((tmp_path / "cards" / "registry.json").read_text())
+    registry = json.loads((tmp_path / "cards" / "registry.json").read_text(encoding="utf-8"))
     assert registry["demo"]["sha256"] == model.load_report.sha256
     assert registry["demo"]["commit"] == model.provenance["commit"]
 
@@ -69,21 +69,21 @@ def test_a_published_model_is_loaded_and_its_card_is_valid(trained, tmp_path):
 def test_publishing_twice_gives_the_same_weights_and_keeps_other_entries(trained, tmp_path):
     recipe, cards = small_recipe(trained), tmp_path / "cards"
     first = (publish(recipe, cards) / "model.safetensors").read_bytes()
-    registry = json.loads((cards / "registry.json").read_text())
+    registry = json.loads((cards / "registry.json").read_text(encoding="utf-8"))
     registry["other"] = registry["demo"]
     registry["demo"]["repo_id"] = "owner/demo"
-    (cards / "registry.json").write_text(json.dumps(registry))
+    (cards / "registry.json").write_text(json.dumps(registry), encoding="utf-8")
     assert (publish(recipe, cards) / "model.safetensors").read_bytes() == first
-    after = json.loads((cards / "registry.json").read_text())
+    after = json.loads((cards / "registry.json").read_text(encoding="utf-8"))
     assert after == registry
     assert sorted(path.name for path in cards.iterdir()) == ["demo", "registry.json"]
 
 
 def test_a_damaged_registry_is_not_overwritten(trained, tmp_path):
-    (tmp_path / "registry.json").write_text("{")
+    (tmp_path / "registry.json").write_text("{", encoding="utf-8")
     with pytest.raises(ReadError, match="damaged"):
         publish(small_recipe(trained), tmp_path)
-    assert (tmp_path / "registry.json").read_text() == "{"
+    assert (tmp_path / "registry.json").read_text(encoding="utf-8") == "{"
 
 
 def test_publishing_before_training_names_the_step(run, tmp_path):
@@ -94,8 +94,8 @@ def test_publishing_before_training_names_the_step(run, tmp_path):
 def test_fine_tuning_results_of_other_weights_are_not_shown(trained, tmp_path):
     folder = trained / "transfer" / "organs"
     folder.mkdir(parents=True)
-    (folder / "demo.json").write_text(json.dumps({"sha256": "of other weights"}))
-    results = json.loads((publish(small_recipe(trained), tmp_path) / "results.json").read_text())
+    (folder / "demo.json").write_text(json.dumps({"sha256": "of other weights"}), encoding="utf-8")
+    results = json.loads((publish(small_recipe(trained), tmp_path) / "results.json").read_text(encoding="utf-8"))
     shutil.rmtree(trained / "transfer")
     assert results["transfer"] == []
 
@@ -113,7 +113,7 @@ def test_there_are_committed_cards():
 def test_the_committed_card_is_what_the_command_builds(folder, tmp_path):
     copy = Path(shutil.copytree(folder, tmp_path / folder.name))
     build_card(copy)
-    assert (copy / "README.md").read_text() == (folder / "README.md").read_text()
+    assert (copy / "README.md").read_text(encoding="utf-8") == (folder / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)

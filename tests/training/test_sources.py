@@ -30,7 +30,7 @@ def test_every_format_is_a_patient(recipe, source):
     write_scan(source / "deep" / "n.mhd")
     write_scan(source / "o.NRRD".lower())
     write_dicom(source / "p1" / "study")
-    (source / "notes.txt").write_text("no scan")
+    (source / "notes.txt").write_text("no scan", encoding="utf-8")
     write_scan(source / ".hidden.nii.gz")
     write_scan(source / ".cache" / "h.nii.gz")
     (source / "again").symlink_to(source)
@@ -45,7 +45,7 @@ def test_nothing_found(recipe, tmp_path, source):
     with pytest.raises(ReadError, match="is not a folder: give source=FOLDER"):
         prepare(recipe(), progress=False)
     source.mkdir()
-    (source / "notes.txt").write_text("no scan")
+    (source / "notes.txt").write_text("no scan", encoding="utf-8")
     with pytest.raises(ReadError, match=r"no scans below .*\.nii\.gz.*DICOM"):
         prepare(recipe(), progress=False)
     assert not (tmp_path / "run").exists(), "nothing is written for a mistake"
@@ -96,10 +96,10 @@ def test_bad_splits(recipe, tmp_path):
     path = tmp_path / "split.csv"
     with pytest.raises(ReadError, match="cannot be read"):
         prepare(recipe(f"split={path}"), progress=False)
-    path.write_text("name,fold\na,1\n")
+    path.write_text("name,fold\na,1\n", encoding="utf-8")
     with pytest.raises(ReadError, match="columns patient and split"):
         prepare(recipe(f"split={path}"), progress=False)
-    path.write_text("patient,split\na,train\na,test\n")
+    path.write_text("patient,split\na,train\na,test\n", encoding="utf-8")
     with pytest.raises(InvalidInputError, match="patient 'a' in 'train' and in 'test'"):
         prepare(recipe(f"split={path}"), progress=False)
 

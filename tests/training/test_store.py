@@ -86,7 +86,9 @@ def test_the_table(folder):
     assert store.patients[2].channels == 2
     assert store.patients[0].spacing == (0.7031251, 2.0, 3.3333333), "as exact as it was given"
     assert (store.window, store.spacing) == ((-1000.0, 1000.0), None)
-    assert (folder / "patients.csv").read_text().splitlines()[1] == "a,train,40x30x20,1,0.7031251x2x3.3333333,a.nii,0"
+    assert (folder / "patients.csv").read_text(encoding="utf-8").splitlines()[
+        1
+    ] == "a,train,40x30x20,1,0.7031251x2x3.3333333,a.nii,0"
 
 
 def test_common_spacing(tmp_path, scans):
@@ -96,9 +98,9 @@ def test_common_spacing(tmp_path, scans):
 def test_fingerprint_follows_content_and_split(folder):
     before = Store.open(folder).fingerprint
     assert Store.open(folder, 10).fingerprint == before
-    table = (folder / "patients.csv").read_text()
+    table = (folder / "patients.csv").read_text(encoding="utf-8")
     for change in (("train", "test"), (",0\n", ",9\n"), ("a.nii", "other.nii")):
-        (folder / "patients.csv").write_text(table.replace(*change))
+        (folder / "patients.csv").write_text(table.replace(*change), encoding="utf-8")
         assert Store.open(folder).fingerprint != before
 
 
@@ -257,7 +259,7 @@ def test_fsspec_urls(folder, scans, scheme):
 
 @pytest.mark.parametrize("where", ["nothing/there", "", "file", "memory://nothing/there"])
 def test_no_store(tmp_path, where):
-    (tmp_path / "file").write_text("text")
+    (tmp_path / "file").write_text("text", encoding="utf-8")
     with pytest.raises(ReadError, match=r"is not a store: run `python -m training prepare`"):
         Store.open(where if "://" in where else tmp_path / where)
 
@@ -290,7 +292,7 @@ def test_unfinished(folder):
     ],
 )
 def test_a_damaged_table(folder, text, said):
-    (folder / "patients.csv").write_text(text)
+    (folder / "patients.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ReadError, match=said):
         Store.open(folder)
 

@@ -57,7 +57,7 @@ class Target(Section):
         path = Path(self.split)
         if not path.is_file():
             raise ReadError(f"target {self.name}: its split {path} is not there")
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if not {"patient", "split"} <= set(reader.fieldnames or ()):
                 raise ReadError(f"{path}: expected the columns patient and split, found {reader.fieldnames}")
