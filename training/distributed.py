@@ -50,7 +50,7 @@ class Process:
 
 
 def to_device(module: nn.Module, device: torch.device | str) -> None:
-    """Move a 3D network, in the memory layout in which 3D convolutions are quickest (1.7 times on two CPU cores)."""
+    """Move a 3D network, in the memory layout in which 3D convolutions are quickest (1.4 times on two CPU cores)."""
     module.to(device)
     module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
