@@ -159,7 +159,7 @@ def _about(target: Target, rows: dict[str, list[dict[str, Any]]]) -> str:
         f"{len(first)} trials each: {target.train_patients} patients to train on and {target.validation_patients} to "
         f"choose the step, drawn by the trial's seed; {first[0]['test_patients']} test patients, none of them in "
         f"pre-training. {settings.steps} steps of {settings.batch_size} cubes, Adam, learning rate {settings.lr:g} "
-        f"({settings.lr * settings.pretrained_lr_factor:g} for pretrained layers). "
+        f"({settings.lr * settings.body_lr_factor:g} for all layers but the last). "
         "Mean ± standard deviation over trials."
     )
 

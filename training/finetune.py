@@ -164,7 +164,7 @@ def _train(
     progress: bool,
 ) -> list[list[float]]:
     settings = target.settings
-    optimizer = torch.optim.Adam(_parameter_groups(model, settings.lr, settings.pretrained_lr_factor))
+    optimizer = torch.optim.Adam(_parameter_groups(model, settings.lr, settings.body_lr_factor))
     warmup = max(1, int(settings.warmup * settings.steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - step / settings.steps) ** 0.9

@@ -412,11 +412,3 @@ def test_pictures_of_anisotropic_scans_have_their_true_shape(run, models, tmp_pa
     # (y, x) and (z, x) in mm: of the scan's voxels, or of the network's, which are 8 x 8 x 6 here.
     axial, coronal = ((8, 4), (18, 4)) if command == "segment" else ((8, 8), (6, 8))
     assert [row.pixel for row in drawn] == ([axial] * 3 if command == "restore" else [axial, coronal])
-
-
-def test_the_slice_with_the_most_labels_is_drawn():
-    labels = np.zeros((4, 5, 9), dtype=np.uint8)
-    assert [commands._fullest(labels, axis) for axis in (1, 2)] == [2, 4]
-    labels[:2, 1, 7] = 3
-    labels[0, 3, 2] = 1
-    assert [commands._fullest(labels, axis) for axis in (1, 2)] == [1, 7]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,6 +11,8 @@ import torch
 from sg_hub.errors import InvalidInputError
 from training import transforms as T
 from training.transforms import reference
+
+from .random_cubes import cubes, seeded
 
 SHAPES = [(3, 1, 32, 32, 16), (2, 2, 20, 16, 8), (2, 3, 64, 48)]
 SINGLE = {
@@ -26,23 +27,6 @@ EVERY = {
     "semantic_genesis": lambda b, g: T.semantic_genesis(b, g)[0],
     "models_genesis": lambda b, g: T.models_genesis(b, g)[0],
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """The tensors here are small: on a busy machine threads would spend most of the time waiting."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def cubes(*shape: int, seed: int = 7) -> torch.Tensor:
-    return torch.rand(*shape, generator=seeded(seed))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

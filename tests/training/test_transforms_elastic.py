@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,22 +12,7 @@ from training import transforms as T
 from training.transforms import reference
 from training.transforms.elastic import smooth_factor
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """The tensors here are small: on a busy machine threads would spend most of the time waiting."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def cubes(*shape: int, seed: int = 7) -> torch.Tensor:
-    return torch.rand(*shape, generator=seeded(seed))
+from .random_cubes import cubes, seeded
 
 
 def displacements(n: int, shape: tuple[int, ...], sigma: float, seed: int = 0) -> np.ndarray:

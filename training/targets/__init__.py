@@ -23,7 +23,7 @@ class Settings(Section):
     batch_size: PositiveInt = 8
     patch: Size = (32, 32, 16)
     lr: float = Field(default=2e-3, gt=0)
-    pretrained_lr_factor: float = Field(default=1.0, ge=0)
+    body_lr_factor: float = Field(default=1.0, ge=0)
     """Learning rate of all layers but the last, as a share of lr, for every initialisation."""
     background_weight: float = Field(default=0.1, ge=0)
     """Weight of the background in the cross-entropy: small organs are found many steps sooner than with 1."""
