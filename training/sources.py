@@ -28,6 +28,8 @@ class Job:
     name: str
     person: str
     """Whose it is; of scans, each is of another."""
+    ndim: int
+    """3: a scan; 2: an image."""
     path: str
     source: str
     split: str
@@ -162,7 +164,7 @@ def list_jobs(recipe: Recipe) -> tuple[list[Job], dict[str, str], list[str]]:
                 skipped[source] = f"its split {word!r} is none of split_names ({known})"
                 continue
             split = recipe.split_names[word]
-        jobs.append(Job(name, person, str(path), source, split, stamp(path)))
+        jobs.append(Job(name, person, recipe.model.ndim, str(path), source, split, stamp(path)))
     _check_persons(jobs, recipe)
     return jobs, skipped, sorted(set(given or ()) - named)
 
