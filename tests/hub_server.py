@@ -17,8 +17,7 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,7 +25,6 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 LFS_SUFFIXES = (".safetensors", ".png", ".bin")
-KINDS = ("500", "reset", "cut", "truncated", "corrupt", "stalled")
 
 
 @dataclass
@@ -35,8 +33,7 @@ class Repository:
     private: bool = False
     gated: bool = False
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    """Every commit's whole content."""
-    parents: dict[str, str | None] = field(default_factory=dict)
+    """Every commit's whole content, oldest first."""
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
@@ -46,27 +43,17 @@ class Repository:
         return self.branches.get(revision) or self.tags.get(revision)
 
     def commit(self, files: dict[str, bytes], branch: str = "main") -> str:
-        """The whole content of the next commit of a branch; returns its hash."""
-        parent = self.branches.get(branch)
-        listing = [f"{path} {sha256(files[path])}" for path in sorted(files)]
-        sha = hashlib.sha1("\n".join([str(parent), str(len(self.commits)), *listing]).encode()).hexdigest()
-        self.commits[sha], self.parents[sha], self.branches[branch] = dict(files), parent, sha
+        """Add a commit with this whole content to a branch; returns its hash."""
+        about = [self.branches.get(branch), len(self.commits), sorted((path, sha256(files[path])) for path in files)]
+        sha = hashlib.sha1(json.dumps(about).encode()).hexdigest()
+        self.commits[sha], self.branches[branch] = dict(files), sha
         return sha
-
-    def history(self, branch: str = "main") -> list[str]:
-        """Commits of a branch, newest first."""
-        found, sha = [], self.branches.get(branch)
-        while sha is not None:
-            found.append(sha)
-            sha = self.parents[sha]
-        return found
 
 
 @dataclass
 class Failure:
     kind: str
     path: str
-    """End of the file's path."""
     times: int
     method: str
 
@@ -120,16 +107,12 @@ class HubServer:
             "NO_PROXY": "*",
         }
 
-    def add(
-        self, repo_id: str, files: dict[str, bytes] | None = None, *, private: bool = False, gated: bool = False
-    ) -> Repository:
-        """A repository as the hub's web page makes it: a first commit that holds .gitattributes, then `files`."""
-        repository = Repository(repo_id.split("/")[0], private, gated)
-        self.repositories[repo_id] = repository
-        attributes = {".gitattributes": "".join(f"*{s} filter=lfs\n" for s in LFS_SUFFIXES).encode()}
-        repository.commit(attributes)
-        if files is not None:
-            repository.commit(attributes | files)
+    def add(self, repo_id: str, files: dict[str, bytes] | None = None, **options: bool) -> Repository:
+        """A repository as the hub makes it, with .gitattributes in a first commit, and `files` in a second."""
+        repository = self.repositories[repo_id] = Repository(repo_id.split("/")[0], **options)
+        attributes = {".gitattributes": "".join(f"*{suffix} filter=lfs\n" for suffix in LFS_SUFFIXES).encode()}
+        for content in ({},) if files is None else ({}, files):
+            repository.commit(attributes | content)
         return repository
 
     def fail(self, kind: str, path: str, times: int = 1, method: str = "GET") -> None:
@@ -140,8 +123,6 @@ class HubServer:
                 client goes on from there by itself; `truncated`: half the file as if it were all of it; `corrupt`:
                 the right size with a wrong content; `stalled`: nothing comes after the first half.
         """
-        if kind not in KINDS:
-            raise ValueError(f"{kind!r} is none of {KINDS}")
         self.failures.append(Failure(kind, path, times, method))
 
     def take_failure(self, method: str, path: str) -> str | None:
@@ -151,34 +132,18 @@ class HubServer:
                 return failure.kind
         return None
 
-    @contextmanager
-    def counting(self, pattern: str) -> Iterator[list[str]]:
-        """A list that holds, at the end of the block, the requests that match."""
-        found: list[str] = []
-        start = len(self.requests)
-        yield found
-        found += [request for request in self.requests[start:] if re.search(pattern, request)]
-
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def is_lfs(path: str) -> bool:
-    return path.endswith(LFS_SUFFIXES)
+def git_hash(data: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 def etag(path: str, data: bytes) -> str:
     """As the hub has it: sha256 of an LFS file, git's hash of any other."""
-    return sha256(data) if is_lfs(path) else hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-
-
-def entry(path: str, data: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = {"type": "file", "path": path, "size": len(data)}
-    found["oid"] = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-    if is_lfs(path):
-        found["lfs"] = {"oid": sha256(data), "size": len(data), "pointerSize": 134}
-    return found
+    return sha256(data) if path.endswith(LFS_SUFFIXES) else git_hash(data)
 
 
 def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
@@ -187,8 +152,6 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
 
         def log_message(self, *_: object) -> None:
             pass
-
-        # -- requests ------------------------------------------------------------------------------------------
 
         def handle_any(self) -> None:
             url = urlsplit(self.path)
@@ -203,23 +166,22 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                         return
                 raise Refusal(404, "", f"no such page: {self.path}")
             except Refusal as refusal:
-                headers = {"X-Error-Message": refusal.message}
-                if refusal.code:
-                    headers["X-Error-Code"] = refusal.code
+                headers = {"X-Error-Message": refusal.message, "X-Error-Code": refusal.code}
                 self.answer({"error": refusal.message}, refusal.status, headers)
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True
 
         do_GET = do_HEAD = do_POST = do_PUT = handle_any
 
+        def reply(self, body: bytes, status: int, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in (headers | {"Content-Length": str(len(body))}).items():
+                self.send_header(name, value)
+            self.end_headers()
+
         def answer(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
             body = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
+            self.reply(body, status, {"Content-Type": "application/json"} | (headers or {}))
             if self.command != "HEAD":
                 self.wfile.write(body)
 
@@ -247,13 +209,6 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             if sha is None:
                 raise Refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
             return sha
-
-        def branch(self, repository: Repository, revision: str) -> str:
-            if revision not in repository.branches:
-                raise Refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-            return revision
-
-        # -- the account and the repository --------------------------------------------------------------------
 
         def whoami(self) -> None:
             user = self.user()
@@ -284,22 +239,25 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
         def tree(self, repo_id: str, revision: str) -> None:
             repository = self.repository(repo_id)
             files = repository.commits[self.revision(repository, revision)]
-            self.answer([entry(path, data) for path, data in sorted(files.items())])
+            found: list[dict[str, Any]] = []
+            for path, data in sorted(files.items()):
+                found.append({"type": "file", "path": path, "size": len(data), "oid": git_hash(data)})
+                if path.endswith(LFS_SUFFIXES):
+                    found[-1]["lfs"] = {"oid": sha256(data), "size": len(data), "pointerSize": 134}
+            self.answer(found)
 
         def make_branch(self, repo_id: str, name: str) -> None:
-            repository = self.repository(repo_id, write=True)
-            start = self.revision(repository, json.loads(self.body or b"{}").get("startingPoint", "main"))
-            there = name in repository.branches
-            repository.branches.setdefault(name, start)
-            self.answer({}, 409 if there else 200)
+            repository, start = self.repository(repo_id, write=True), json.loads(self.body).get("startingPoint", "main")
+            self.make(repository.branches, name, self.revision(repository, start))
 
         def make_tag(self, repo_id: str, revision: str) -> None:
-            repository, name = self.repository(repo_id, write=True), json.loads(self.body)["tag"]
-            there = name in repository.tags
-            repository.tags.setdefault(name, self.revision(repository, revision))
-            self.answer({}, 409 if there else 200)
+            repository = self.repository(repo_id, write=True)
+            self.make(repository.tags, json.loads(self.body)["tag"], self.revision(repository, revision))
 
-        # -- uploads -------------------------------------------------------------------------------------------
+        def make(self, names: dict[str, str], name: str, sha: str) -> None:
+            there = name in names
+            names.setdefault(name, sha)
+            self.answer({}, 409 if there else 200)
 
         def validate(self) -> None:
             errors = [{"message": hub.refuse_cards}] if hub.refuse_cards else []
@@ -307,13 +265,13 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
 
         def preupload(self, repo_id: str, revision: str) -> None:
             repository = self.repository(repo_id, write=True)
-            there = repository.commits[repository.branches[self.branch(repository, revision)]]
+            there = repository.commits[self.revision(repository, revision)]
             files = []
             for asked in json.loads(self.body)["files"]:
                 path = asked["path"]
-                mode = "lfs" if is_lfs(path) else "regular"
-                oid = etag(path, there[path]) if path in there else None
-                files.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid})
+                files.append({"path": path, "shouldIgnore": False})
+                files[-1]["uploadMode"] = "lfs" if path.endswith(LFS_SUFFIXES) else "regular"
+                files[-1]["oid"] = etag(path, there[path]) if path in there else None
             self.answer({"files": files})
 
         def batch(self, repo_id: str) -> None:
@@ -326,9 +284,7 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             self.answer({"transfer": "basic", "objects": objects})
 
         def put(self, oid: str) -> None:
-            if hub.take_failure("PUT", oid) or hub.take_failure("PUT", self.path):
-                raise Refusal(400, "", "this upload fails")
-            if sha256(self.body) != oid:
+            if hub.take_failure("PUT", oid) or sha256(self.body) != oid:
                 raise Refusal(400, "", f"the content does not hash to {oid}")
             hub.lfs[oid] = self.body
             self.answer({})
@@ -342,13 +298,12 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
 
         def commit(self, repo_id: str, revision: str) -> None:
             repository = self.repository(repo_id, write=True)
-            branch = self.branch(repository, revision)
-            files = dict(repository.commits[repository.branches[branch]])
+            if revision not in repository.branches:
+                raise Refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            files = dict(repository.commits[repository.branches[revision]])
             for line in self.body.decode().splitlines():
                 item = json.loads(line)
                 value = item["value"]
-                if item["key"] == "header" and value.get("parentCommit") not in (None, repository.branches[branch]):
-                    raise Refusal(412, "", "A commit has happened since. Please refresh and try again.")
                 if item["key"] == "file":
                     files[value["path"]] = base64.b64decode(value["content"])
                 elif item["key"] == "lfsFile":
@@ -357,10 +312,8 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                     files[value["path"]] = hub.lfs[value["oid"]]
                 elif item["key"] == "deletedFile":
                     files.pop(value["path"])
-            sha = repository.commit(files, branch)
+            sha = repository.commit(files, revision)
             self.answer({"success": True, "commitOid": sha, "commitUrl": f"{hub.url}/{repo_id}/commit/{sha}"})
-
-        # -- downloads -----------------------------------------------------------------------------------------
 
         def resolve(self, repo_id: str, revision: str, path: str) -> None:
             repository = self.repository(repo_id)
@@ -372,12 +325,13 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             if data is None:
                 self.answer({}, 404, headers | {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"})
                 return
-            if not is_lfs(path):
+            if not path.endswith(LFS_SUFFIXES):
                 self.send_file(path, data, headers | {"ETag": f'"{etag(path, data)}"'})
                 return
-            if self.command == "HEAD" and hub.take_failure("HEAD", path) == "500":
+            if self.command == "HEAD" and hub.take_failure("HEAD", path):
                 raise Refusal(500, "", "Internal Error")
-            oid = hub.lfs.setdefault(sha256(data), data) and sha256(data)
+            oid = sha256(data)
+            hub.lfs[oid] = data
             headers |= {"X-Linked-ETag": f'"{oid}"', "X-Linked-Size": str(len(data))}
             # Another name, so another host to the client: it must keep its token to itself.
             headers["Location"] = f"http://localhost:{hub.port}/storage/{oid}?path={quote(path)}"
@@ -396,32 +350,27 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 data = data[: len(data) // 2] + bytes(255 - byte for byte in data[len(data) // 2 :])
             if failure == "truncated":
                 data = data[: len(data) // 2]
-            status, start = 200, 0
+            status = 200
             if match := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
                 status, start = 206, int(match.group(1))
                 headers = headers | {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
-            part = data[start:]
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(part)))
-            self.end_headers()
+                data = data[start:]
+            self.reply(data, status, headers)
             if self.command == "HEAD":
                 return
             if failure in ("reset", "cut", "stalled"):
-                self.break_off(part[: len(part) // 2], failure)
+                self.break_off(data[: len(data) // 2], failure)
                 return
-            self.wfile.write(part)
+            self.wfile.write(data)
             if hook := hub.after.pop(path, None):
                 hook()
 
         def break_off(self, part: bytes, failure: str) -> None:
             self.wfile.write(part)
-            self.wfile.flush()
             if failure == "stalled":
                 hub.stalled.set()
                 self.rfile.read(1)  # until the client goes away
-            if failure == "reset":  # no more than a reset packet
+            if failure == "reset":  # closed with a reset packet, where `cut` says goodbye
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()
             self.close_connection = True

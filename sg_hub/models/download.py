@@ -148,9 +148,7 @@ def failure(error: Exception, repo_id: str, revision: str | None = None, file: s
     if isinstance(reason, HfHubHTTPError) and not isinstance(reason, EntryNotFoundError):
         status = reason.response.status_code
         if status == 401:
-            return (
-                f"{where}: the hub does not accept the token; log in again (hf auth login), or give another token=..."
-            )
+            return f"{where}: the hub asks for a valid token: log in (hf auth login), set HF_TOKEN, or give token=..."
         if status == 403:
             return f"{where}: this token may not do that; give one with the rights, or ask the owner ({reason})"
         return f"{where}: the hub answered with status {status} ({reason}); try again later"
