@@ -152,7 +152,9 @@ def failure(error: Exception, repo_id: str, revision: str | None = None, file: s
         if status == 403:
             return f"{where}: this token may not do that; give one with the rights, or ask the owner ({reason})"
         return f"{where}: the hub answered with status {status} ({reason}); try again later"
-    if isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)):
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"{where}: the hub cannot be reached in offline mode; unset HF_HUB_OFFLINE"
+    if isinstance(error, LocalEntryNotFoundError):
         return (
             f"{where}: not in the local cache, and the hub cannot be reached (no network, or offline mode); "
             "connect once, or copy the model's folder here and give its path"

@@ -13,6 +13,12 @@ from sg_hub.models.download import failure
 CARD = "README.md"
 
 
+def listing(folder: Path) -> dict[str, Path]:
+    """What is uploaded of a folder: every file below it, by its name in the repository, but nothing hidden."""
+    names = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name.as_posix(): path for name, path in names.items() if not any(p.startswith(".") for p in name.parts)}
+
+
 def upload(
     folder: Path,
     repo_id: str,
@@ -23,7 +29,7 @@ def upload(
     message: str = "Upload model",
     keep_card: bool = False,
 ) -> tuple[CommitInfo, bool]:
-    """Commit the files of a folder (not those whose name begins with a dot) to a repository, made where there is none.
+    """Commit the files of a folder to a repository, which is made where there is none.
 
     Everything is in one commit, so that nobody can load the weights of one upload with the config of another. Files
     that the repository has beside these stay.
@@ -52,13 +58,12 @@ def upload(
         if branch is not None:
             api.create_branch(repo_id, branch=branch, exist_ok=True)
         before = api.repo_info(repo_id, revision=branch).sha
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        names = {path.relative_to(folder).as_posix(): path for path in files}
-        if keep_card and CARD in names and api.file_exists(repo_id, CARD, revision=branch):
-            del names[CARD]
+        files = listing(folder)
+        if keep_card and CARD in files and api.file_exists(repo_id, CARD, revision=branch):
+            del files[CARD]
         commit = api.create_commit(
             repo_id,
-            [CommitOperationAdd(name, path) for name, path in names.items() if not name.startswith(".")],
+            [CommitOperationAdd(name, path) for name, path in files.items()],
             commit_message=message,
             revision=branch,
         )

@@ -1,26 +1,19 @@
 """The hub, by the real huggingface_hub client against a server on loopback, in processes with a user's environment."""
 
-import hashlib
 import json
-import multiprocessing
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
 from sg_hub import InvalidInputError, ReadError, SemanticGenesis3D
-from tests.hub_server import HubServer, etag, sha256
-
-ALICE, BOB = "hf_alice", "hf_bob"
-
+from tests.hub_server import etag, sha256
+from tests.hub_user import ALICE, BOB, counting
 
 # -- what the user's process does --------------------------------------------------------------------------------------
 
@@ -70,52 +63,7 @@ def tag(repo_id, name, token, **options):
     HfApi(token=token).create_tag(repo_id, tag=name, **options)
 
 
-# -- the hub and its users ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def hub():
-    with HubServer() as server:
-        yield server
-
-
-class User:
-    """A process of its own with this environment; `user(function, ...)` calls a function of this module there."""
-
-    def __init__(self, environment):
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            self.pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
-            self(os.getpid)  # the process starts now, with the environment as it is here
-
-    def __call__(self, function, *values, **options):
-        return self.pool.submit(function, *values, **options).result(timeout=100)
-
-
-@pytest.fixture(scope="module")
-def user(hub, tmp_path_factory):
-    user = User(hub.environment(tmp_path_factory.mktemp("home")))
-    yield user
-    user.pool.shutdown()
-
-
-@pytest.fixture(scope="module")
-def offline_user(hub, tmp_path_factory):
-    user = User(hub.environment(tmp_path_factory.mktemp("home")) | {"HF_HUB_OFFLINE": "1"})
-    yield user
-    user.pool.shutdown()
-
-
-@pytest.fixture
-def repo_id(hub, request):
-    """A name that no other test uses; nothing fails any more at the end."""
-    yield "alice/" + hashlib.sha1(request.node.name.encode()).hexdigest()[:12]
-    left = [failure for failure in hub.failures if failure.times]
-    hub.failures.clear()
-    hub.after.clear()
-    assert not left, "a failure that never happened"
-    assert hub.tokens_at_storage == []
+# -- the hub -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +76,6 @@ def files(tmp_path_factory):
         SemanticGenesis3D(width=2, num_classes=5 + seed, norm="running").save_pretrained(folder)
         found.append({path.name: path.read_bytes() for path in folder.iterdir()})
     return found
-
-
-@contextmanager
-def counting(hub, pattern):
-    """A list that holds, at the end of the block, the requests that match."""
-    found, start = [], len(hub.requests)
-    yield found
-    found += [request for request in hub.requests[start:] if re.search(pattern, request)]
 
 
 def hashes(files):
