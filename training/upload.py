@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard, get_session
 from huggingface_hub.repocard import metadata_load
-from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.utils import disable_progress_bars, hf_raise_for_status
 
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
@@ -41,18 +41,13 @@ def upload_folder(folder: str | Path, repo_id: str, private: bool = False, progr
         ReadError: no card, weights that do not load, no access, or no network. After either nothing was uploaded.
     """
     folder = Path(folder).expanduser().resolve()
-    card = check_card(folder)
+    check_card(folder)
     weights = folder / "model.safetensors"
     if weights.exists():
         sg_hub.from_pretrained(folder)
     registry = registry_file(folder.parent)
     entries = read_registry(registry)  # before anything is sent
-    try:
-        card.validate()  # the hub knows rules that it alone can know, such as the list of licences
-    except ValueError as error:
-        raise InvalidInputError(f"{folder / CARD}: the hub does not accept its metadata; mend it: {error}") from error
-    except Exception as error:
-        raise ReadError(f"nothing was uploaded. {failure(error, repo_id)}") from error
+    _ask_hub(folder / CARD, repo_id)
     files = listing(folder)
     if progress:
         size = sum(path.stat().st_size for path in files.values()) / 1e6
@@ -73,8 +68,8 @@ def upload_folder(folder: str | Path, repo_id: str, private: bool = False, progr
     return f"{said}, registered in {registry}"
 
 
-def check_card(folder: Path) -> ModelCard:
-    """The card of a folder.
+def check_card(folder: Path) -> None:
+    """Whether a folder has a card with valid metadata, as far as can be told without the hub.
 
     Raises:
         ReadError: there is none, or it cannot be read.
@@ -89,11 +84,27 @@ def check_card(folder: Path) -> ModelCard:
         metadata = metadata_load(path) or {}
         card = ModelCard.load(path)
     except Exception as error:  # of the YAML parser, or ValueError
-        raise InvalidInputError(f"{path}: its metadata cannot be read: {error}. Mend it") from error
+        said = " ".join(str(error).split())
+        raise InvalidInputError(f"{path}: its metadata cannot be read: {said}. Mend it") from error
     wrong = [*_licence(metadata), *_lists(metadata), *_results(metadata, card)]
     if wrong:
         raise InvalidInputError(f"{path}: its metadata is invalid ({'; '.join(wrong)}): mend it, nothing was uploaded")
-    return card
+
+
+def _ask_hub(path: Path, repo_id: str) -> None:
+    """Whether the hub accepts a card: it knows more rules, such as the list of licences.
+
+    ModelCard.validate would ask the same, but in huggingface_hub 1.9 of huggingface.co, whatever HF_ENDPOINT is.
+    """
+    asked = {"repoType": "model", "content": path.read_text(encoding="utf-8")}
+    try:
+        response = get_session().post(f"{HfApi().endpoint}/api/validate-yaml", json=asked)
+        if response.status_code != 400:
+            hf_raise_for_status(response)
+            return
+    except Exception as error:
+        raise ReadError(f"nothing was uploaded. {failure(error, repo_id)}") from error
+    raise InvalidInputError(f"{path}: the hub refuses its metadata; mend it, nothing was uploaded: {response.text}")
 
 
 def _licence(metadata: dict[str, Any]) -> Iterator[str]:

@@ -139,6 +139,7 @@ def failure(error: Exception, repo_id: str, revision: str | None = None, file: s
         error = error.__cause__  # how huggingface_hub reports that force_download failed
     where = f"hub model {repo_id!r}" + (f" at revision {revision!r}" if revision else "")
     reason = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
+    said = " ".join(str(reason).split())  # the client's messages have several lines
     if isinstance(error, GatedRepoError):
         return f"{where}: access is restricted; ask for it on the model's page and give token=..."
     if isinstance(error, RepositoryNotFoundError):
@@ -150,8 +151,8 @@ def failure(error: Exception, repo_id: str, revision: str | None = None, file: s
         if status == 401:
             return f"{where}: the hub asks for a valid token: log in (hf auth login), set HF_TOKEN, or give token=..."
         if status == 403:
-            return f"{where}: this token may not do that; give one with the rights, or ask the owner ({reason})"
-        return f"{where}: the hub answered with status {status} ({reason}); try again later"
+            return f"{where}: this token may not do that; give one with the rights, or ask the owner ({said})"
+        return f"{where}: the hub answered with status {status} ({said}); try again later"
     if isinstance(error, OfflineModeIsEnabled):
         return f"{where}: the hub cannot be reached in offline mode; unset HF_HUB_OFFLINE"
     if isinstance(error, LocalEntryNotFoundError):
@@ -163,4 +164,4 @@ def failure(error: Exception, repo_id: str, revision: str | None = None, file: s
         return f"{where}: it lacks {file}; only models with config.json and model.safetensors are loaded (no pickles)"
     if isinstance(error, HFValidationError):
         return unknown_name(repo_id)
-    return f"{where}: the transfer failed ({type(error).__name__}: {error}); try again, or give a local folder"
+    return f"{where}: the transfer failed ({type(error).__name__}: {said}); try again, or give a local folder"
