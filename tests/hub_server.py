@@ -37,25 +37,12 @@ class Repository:
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
 
-    def resolve(self, revision: str) -> str | None:
-        if revision in self.commits:
-            return revision
-        return self.branches.get(revision) or self.tags.get(revision)
-
     def commit(self, files: dict[str, bytes], branch: str = "main") -> str:
         """Add a commit with this whole content to a branch; returns its hash."""
         about = [self.branches.get(branch), len(self.commits), sorted((path, sha256(files[path])) for path in files)]
         sha = hashlib.sha1(json.dumps(about).encode()).hexdigest()
         self.commits[sha], self.branches[branch] = dict(files), sha
         return sha
-
-
-@dataclass
-class Failure:
-    kind: str
-    path: str
-    times: int
-    method: str
 
 
 class Refusal(Exception):
@@ -80,7 +67,7 @@ class HubServer:
         """Called once, after the file of that name was sent whole."""
         self.stalled = threading.Event()
         """Set as soon as a stalled answer has sent its first half."""
-        self.failures: list[Failure] = []
+        self.failures: list[tuple[str, str, str]] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
@@ -121,15 +108,16 @@ class HubServer:
         Args:
             kind: `500`; `reset`: the connection is reset in the middle of the file; `cut`: it is closed there, and the
                 client goes on from there by itself; `truncated`: half the file as if it were all of it; `corrupt`:
-                the right size with a wrong content; `stalled`: nothing comes after the first half.
+                the right size with a wrong content; `stalled`: nothing comes after the first half. What is sent up
+                (PUT, by its sha256) is refused, whatever the kind.
         """
-        self.failures.append(Failure(kind, path, times, method))
+        self.failures += [(kind, method, path)] * times
 
     def take_failure(self, method: str, path: str) -> str | None:
         for failure in self.failures:
-            if failure.times and failure.method == method and path.endswith(failure.path):
-                failure.times -= 1
-                return failure.kind
+            if failure[1] == method and path.endswith(failure[2]):
+                self.failures.remove(failure)
+                return failure[0]
         return None
 
 
@@ -185,9 +173,11 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        def user(self) -> str | None:
+        def user(self, needed: bool = False) -> str | None:
             """Whose token came along; nobody's is refused, as the hub does for public pages too."""
             given = self.headers.get("Authorization")
+            if given is None and needed:
+                raise Refusal(401, "", "Invalid username or password.")
             if given is None:
                 return None
             user = hub.users.get(given.removeprefix("Bearer "))
@@ -205,21 +195,16 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             return repository
 
         def revision(self, repository: Repository, revision: str) -> str:
-            sha = repository.resolve(revision)
-            if sha is None:
+            sha = (repository.branches | repository.tags).get(revision, revision)
+            if sha not in repository.commits:
                 raise Refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
             return sha
 
         def whoami(self) -> None:
-            user = self.user()
-            if user is None:
-                raise Refusal(401, "", "Invalid username or password.")
-            self.answer({"type": "user", "name": user, "orgs": [], "auth": {"type": "access_token"}})
+            self.answer({"type": "user", "name": self.user(needed=True), "orgs": [], "auth": {"type": "access_token"}})
 
         def create(self) -> None:
-            asked, user = json.loads(self.body), self.user()
-            if user is None:
-                raise Refusal(401, "", "Invalid username or password.")
+            asked, user = json.loads(self.body), self.user(needed=True)
             owner = asked.get("organization") or user
             if owner != user:
                 raise Refusal(403, "", f"You don't have the rights to create a model under the namespace {owner!r}")
@@ -307,11 +292,7 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 if item["key"] == "file":
                     files[value["path"]] = base64.b64decode(value["content"])
                 elif item["key"] == "lfsFile":
-                    if value["oid"] not in hub.lfs:
-                        raise Refusal(400, "", f"LFS pointer to a file that was not uploaded: {value['path']}")
-                    files[value["path"]] = hub.lfs[value["oid"]]
-                elif item["key"] == "deletedFile":
-                    files.pop(value["path"])
+                    files[value["path"]] = hub.lfs[value["oid"]]  # there, or the client forgot to upload it
             sha = repository.commit(files, revision)
             self.answer({"success": True, "commitOid": sha, "commitUrl": f"{hub.url}/{repo_id}/commit/{sha}"})
 

@@ -57,10 +57,16 @@ def snapshot(repo_id, **options):
     return snapshot_download(repo_id, **options)
 
 
-def tag(repo_id, name, token, **options):
+def tag(repo_id, name, token):
     from huggingface_hub import HfApi
 
-    HfApi(token=token).create_tag(repo_id, tag=name, **options)
+    HfApi(token=token).create_tag(repo_id, tag=name)
+
+
+def whoami(token):
+    from huggingface_hub import HfApi
+
+    return HfApi(token=token).whoami()["name"]
 
 
 # -- the hub -----------------------------------------------------------------------------------------------------------
@@ -185,6 +191,10 @@ def test_a_warm_cache_sends_for_no_file(hub, user, files, repo_id, tmp_path):
     with counting(hub, "GET .*storage") as asked:
         user(load, repo_id, cache_dir=tmp_path, force_download=True)
     assert len(asked) == 1
+
+
+def test_a_token_says_who_one_is(user):
+    assert [user(whoami, token) for token in (ALICE, BOB)] == ["alice", "bob"]
 
 
 # -- who may -----------------------------------------------------------------------------------------------------------
@@ -403,7 +413,7 @@ def test_a_killed_download_is_started_again(hub, user, files, repo_id, tmp_path)
 def test_a_failed_upload_commits_nothing_and_can_be_repeated(hub, user, repo_id, tmp_path):
     build(7).save_pretrained(tmp_path)
     hub.lfs.pop(sha256((tmp_path / "model.safetensors").read_bytes()), None)
-    hub.fail("500", sha256((tmp_path / "model.safetensors").read_bytes()), method="PUT")
+    hub.fail("refused", sha256((tmp_path / "model.safetensors").read_bytes()), method="PUT")
     with pytest.raises(ReadError, match="nothing was committed"):
         user(push, 7, repo_id, token=ALICE)
     assert len(hub.repositories[repo_id].commits) == 1

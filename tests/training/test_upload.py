@@ -196,7 +196,7 @@ def test_private_needs_somewhere_to_go(capsys):
 
 def test_an_upload_that_breaks_can_be_repeated(hub, user, folder, repo_id):
     hub.lfs.pop(sha256_of(folder / "model.safetensors"), None)
-    hub.fail("500", sha256_of(folder / "model.safetensors"), method="PUT")
+    hub.fail("refused", sha256_of(folder / "model.safetensors"), method="PUT")
     code, _, err = user(command, "upload", folder, "--to", repo_id)
     assert code == 2
     assert "nothing was committed" in err
