@@ -152,7 +152,7 @@ def failure(error: Exception, repo_id: str, revision: str | None = None, file: s
             return f"{where}: the hub asks for a valid token: log in (hf auth login), set HF_TOKEN, or give token=..."
         if status == 403:
             return f"{where}: this token may not do that; give one with the rights, or ask the owner ({said})"
-        return f"{where}: the hub answered with status {status} ({said}); try again later"
+        return f"{where}: the hub answered with status {status}; try again later"
     if isinstance(error, OfflineModeIsEnabled):
         return f"{where}: the hub cannot be reached in offline mode; unset HF_HUB_OFFLINE"
     if isinstance(error, LocalEntryNotFoundError):
