@@ -394,6 +394,18 @@ def test_a_cache_without_links_is_checked_as_well(hub, user, files, repo_id, tmp
     assert user(load, repo_id, cache_dir=tmp_path)["sha256"] == hashes(files[0])
 
 
+@pytest.mark.parametrize("share", [0.5, 1])
+def test_a_bad_beginning_left_by_another_download_is_not_built_on(hub, user, files, repo_id, tmp_path, share):
+    hub.add(repo_id, files[0])
+    size = len(files[0]["model.safetensors"])
+    blobs = tmp_path / f"models--{repo_id.replace('/', '--')}" / "blobs"
+    blobs.mkdir(parents=True)
+    left = blobs / f"{hashes(files[0])}.incomplete"  # huggingface_hub 1.9 goes on from such a file
+    left.write_bytes(bytes(int(share * size)))
+    assert user(load, repo_id, cache_dir=tmp_path)["sha256"] == hashes(files[0])
+    assert len(check_cache(tmp_path)) == 2
+
+
 def test_a_killed_download_is_started_again(hub, user, files, repo_id, tmp_path):
     hub.add(repo_id, files[0])
     hub.fail("stalled", "model.safetensors")
