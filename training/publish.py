@@ -1,6 +1,6 @@
 """From a run to a model folder: weights in half precision, config, card, figures, and the registry's entry.
 
-python -m training publish RECIPE [key=value ...] [--cards FOLDER]
+python -m training publish RECIPE [key=value ...] [--cards FOLDER] [--to REPO_ID [--private]]
 python -m training card FOLDER          (rebuilds README.md from results.json and config.json)
 """
 
@@ -50,10 +50,8 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
         ReadError: an earlier step is missing.
     """
     cards = Path(cards)
-    if registry is None:
-        beside_package = cards.resolve() == (REGISTRY_FILE.parent.parent / "model_cards").resolve()
-        registry = REGISTRY_FILE if beside_package else cards / "registry.json"
-    entries = _read_registry(Path(registry))  # before anything is replaced
+    registry = registry_file(cards) if registry is None else Path(registry)
+    entries = read_registry(registry)  # before anything is replaced
     model = published_model(recipe)
     results = _results(recipe, model)
     cards.mkdir(parents=True, exist_ok=True)
@@ -71,7 +69,7 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
         runs.write_json(new / "results.json", results)
         build_card(new)
         _replace(new, folder, Path(temporary) / "older")
-    _register(Path(registry), entries, recipe, model, folder)
+    _register(registry, entries, recipe, model, folder)
     return folder
 
 
@@ -242,7 +240,13 @@ def _golden(model: SemanticGenesis3D, path: Path) -> None:
     save_file({key: value.contiguous() for key, value in tensors.items()}, str(path))
 
 
-def _read_registry(path: Path) -> dict[str, Any]:
+def registry_file(cards: Path) -> Path:
+    """The registry that a folder of cards belongs to."""
+    beside_package = cards.resolve() == (REGISTRY_FILE.parent.parent / "model_cards").resolve()
+    return REGISTRY_FILE if beside_package else cards / "registry.json"
+
+
+def read_registry(path: Path) -> dict[str, Any]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
