@@ -70,7 +70,7 @@ def _compare(target: str, overrides: list[str], options: argparse.Namespace) -> 
 
 
 def _card(options: argparse.Namespace) -> None:
-    from training.publish import build_card
+    from training.card import build_card
 
     print(build_card(options.folder))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -203,8 +204,7 @@ def read_split(recipe: Recipe) -> dict[str, Row] | None:
     try:
         shipped = resources.files("training") / "recipes" / recipe.split
         path = shipped if shipped.is_file() else Path(recipe.split).expanduser()
-        with path.open("r", newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReadError(f"the recipe's split {recipe.split} cannot be read: {error}") from error
     if not rows or not {"patient", "split"} <= rows[0].keys():

@@ -9,10 +9,11 @@ from safetensors.torch import load_file
 
 import sg_hub
 from sg_hub.errors import ReadError
+from training.card import build_card
 from training.evaluate import evaluate
 from training.patterns import PatternTable
 from training.pretrain import pretrain
-from training.publish import build_card, publish
+from training.publish import publish
 
 from .conftest import SAMPLES, SMALL, small_recipe
 from .test_upload import command
