@@ -59,9 +59,7 @@ def build_card(folder: str | Path) -> Path:
         size=" x ".join(map(str, config["preprocessing"]["input_size"])),
         norms=NORMS,
         differences=_differences(results["recipe"], PAPER[images]),
-        share=min(
-            1.0, results["recipe"]["discover"]["neighbours"] / results.get("images", results["patients"])["train"]
-        ),
+        share=min(1.0, results["recipe"]["discover"]["neighbours"] / counts["train"]),
     )
     card.save(folder / "README.md")
     return folder / "README.md"
