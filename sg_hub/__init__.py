@@ -11,6 +11,7 @@ from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 
 __version__ = "0.1.0"
 
+from sg_hub.convert import convert
 from sg_hub.inference import embed, predict
 from sg_hub.models import LoadReport, PretextOutput, SemanticGenesis3D, from_pretrained
 from sg_hub.preprocessing import Preprocessing
@@ -27,6 +28,7 @@ __all__ = [
     "Scan",
     "SemanticGenesis3D",
     "SgHubError",
+    "convert",
     "embed",
     "from_pretrained",
     "get_weights",

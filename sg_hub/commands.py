@@ -92,7 +92,7 @@ def run_restore(options: argparse.Namespace) -> None:
 
     out = check_output(options.out, (".png",), [options.scan])
     model = _load(options.model)
-    if model.head_name != "pretext":
+    if model.head_name not in ("pretext", "restoration"):
         raise InvalidInputError(
             f"{options.model} has a {model.head_name} head and cannot restore: give --model weights with a pretext head"
         )
@@ -102,15 +102,15 @@ def run_restore(options: argparse.Namespace) -> None:
     corrupted = hide_boxes(cubes, options.seed)
     with torch.inference_mode():
         output = model(corrupted)
-    assert isinstance(output, PretextOutput)
-    before, after = (float(((batch - cubes) ** 2).mean()) for batch in (corrupted, output.restoration))
+    restored = output.restoration if isinstance(output, PretextOutput) else output
+    before, after = (float(((batch - cubes) ** 2).mean()) for batch in (corrupted, restored))
     z = cubes.shape[-1] // 2
     rows = [
         Row(label, [grey(axial(cube[0].numpy(), z)) for cube in batch], _pixel(scan, x)[:2])
         for label, batch in (
             (f"input: axial slices of {len(cubes)} cubes, {ORIENTATION['axial']}", cubes),
             (f"corrupted: a box of noise, mean squared error {before:.4f}", corrupted),
-            (f"restored by {Path(options.model).name}, mean squared error {after:.4f}", output.restoration),
+            (f"restored by {Path(options.model).name}, mean squared error {after:.4f}", restored),
         )
     ]
     save_png(montage(rows), out)

@@ -25,7 +25,7 @@ def semantic_genesis_3d(*, pretrained: bool = False, name: str | None = None, **
         pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
         name: which weights: a registered name, a folder, or a hub id. Absent: "semantic-genesis-3d", which is
             not published yet, so give one of your own.
-        options: num_classes, head ("pretext", "segmentation" or "classification"), in_chans, norm. With
+        options: num_classes, head ("pretext", "restoration", "segmentation" or "classification"), in_chans, norm. With
             num_classes and no head, it is a segmentation network; with neither, the one of the pretext tasks,
             which gives (restoration, pattern_logits). Without weights also preprocessing, and width; with
             weights also revision, token, cache_dir, local_files_only, device.

@@ -14,7 +14,7 @@ from sg_hub.models.unet3d import NORMS, ClassifierHead, Decoder3D, Encoder3D, No
 from sg_hub.preprocessing import Preprocessing, check_input
 from sg_hub.scan import Scan
 
-Head = Literal["pretext", "segmentation", "classification"]
+Head = Literal["pretext", "restoration", "segmentation", "classification"]
 HEADS: tuple[str, ...] = get_args(Head)
 
 
@@ -36,9 +36,10 @@ class SemanticGenesis3D(PretrainedMixin):
     Args:
         width: channels of the first level; 32 in the paper.
         in_chans: channels of the input.
-        head: `pretext` gives a `PretextOutput`; `segmentation` logits (N, num_classes, X, Y, Z);
-            `classification` logits (N, num_classes). No softmax or sigmoid, but for the restoration.
-        num_classes: patterns (pretext) or classes.
+        head: `pretext` gives a `PretextOutput`; `restoration` the restored cube alone (what Models Genesis
+            was trained with); `segmentation` logits (N, num_classes, X, Y, Z); `classification` logits
+            (N, num_classes). No softmax or sigmoid, but for the restoration.
+        num_classes: patterns (pretext) or classes; not used, and 0 afterwards, with `restoration`.
         norm: `batch` normalises by the batch's own statistics, in evaluation too, so that outputs depend on
             the batch (how the paper's weights were trained and published); `running` is the usual batch
             normalisation; `instance` normalises every sample alone.
@@ -60,6 +61,8 @@ class SemanticGenesis3D(PretrainedMixin):
         provenance: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        if head == "restoration":
+            num_classes = 0
         _check_arguments(width, in_chans, head, num_classes, norm)
         self.width, self.in_chans, self.num_classes = width, in_chans, num_classes
         self.head_name, self.norm = head, norm
@@ -71,9 +74,9 @@ class SemanticGenesis3D(PretrainedMixin):
             self.decoder = Decoder3D(channels, norm)
         if head == "segmentation":
             self.segmentation = nn.Conv3d(channels[0], num_classes, kernel_size=1)
-        else:
+        elif head != "restoration":
             self.classifier = ClassifierHead(channels[-1], 32 * width, num_classes, norm)
-        if head == "pretext":
+        if head in ("pretext", "restoration"):
             self.restoration = nn.Conv3d(channels[0], in_chans, kernel_size=1)
         self._values_checked = False
 
@@ -98,6 +101,8 @@ class SemanticGenesis3D(PretrainedMixin):
         if self.head_name == "segmentation":
             return _crop(self.segmentation(decoded), size)
         restoration = _crop(torch.sigmoid(self.restoration(decoded)), size)
+        if self.head_name == "restoration":
+            return restoration
         return PretextOutput(restoration, self.classifier(features[-1]))
 
     def preprocess(self, scan: Scan) -> Tensor:
@@ -143,7 +148,8 @@ def _crop(x: Tensor, size: torch.Size) -> Tensor:
 
 def _check_arguments(width: int, in_chans: int, head: str, num_classes: int, norm: str) -> None:
     for name, value in (("width", width), ("in_chans", in_chans), ("num_classes", num_classes)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        lowest = 0 if head == "restoration" and name == "num_classes" else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
             raise InvalidInputError(f"{name}={value!r}: expected a whole number of at least 1")
     if head not in HEADS:
         raise InvalidInputError(f"head={head!r}: expected one of {', '.join(HEADS)}")

@@ -16,6 +16,7 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _INPUT = "encoder.levels.0.0.conv.weight"
 PARTS = {
     "pretext": frozenset({"decoder.", "restoration.", "classifier."}),
+    "restoration": frozenset({"decoder.", "restoration."}),
     "segmentation": frozenset({"decoder.", "segmentation."}),
     "classification": frozenset({"classifier."}),
 }
