@@ -15,7 +15,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 
 _PREFIXES = ("module.", "classficationNet.")  # of several GPUs; (sic) of the wrapper that the weights were trained in
 _LEFT_OUT = ("projection_head", "prototypes")
-_WANTED = "give semantic_genesis_chest_ct.pt, Genesis_Chest_CT.pt, or the Keras .h5 of Semantic Genesis"
+WANTED = "semantic_genesis_chest_ct.pt, Genesis_Chest_CT.pt, or the Keras .h5 of Semantic Genesis, as published"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
@@ -35,8 +35,7 @@ class _NotNeeded:
 
 
 _NUMPY_NUMBERS: list[Any] = [
-    (_NotNeeded, name)
-    for name in ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
+    (_NotNeeded, name) for name in ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype")
 ]
 
 
@@ -65,7 +64,7 @@ def read_state(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise ReadError(f"{path} {what}: {_WANTED}")
+        raise ReadError(f"{path} {what}; expected {WANTED}")
     try:
         with path.open("rb") as file:
             start = file.read(512)
@@ -76,7 +75,7 @@ def read_state(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
 
         return read_keras(path)
     if not start.startswith((_ZIP, _PICKLE)):
-        raise ReadError(f"{path} {_other_format(start, path)}: {_WANTED}")
+        raise ReadError(f"{path} {_other_format(start, path)}; expected {WANTED}")
     return _state_dict(_load(path, zipped=start.startswith(_ZIP)), path), {}
 
 
@@ -103,11 +102,12 @@ def _load(path: Path, zipped: bool) -> Any:
         named = f" ({found.group(1) or found.group(2)})" if found else ""
         raise ReadError(
             f"{path} is damaged, or holds other things than tensors{named}, which could run code and are not "
-            f"loaded: {_WANTED}"
+            f"loaded; expected {WANTED}"
         ) from error
     except Exception as error:  # torch raises nearly anything for a file that is cut off or of another kind
         raise ReadError(
-            f"{path} is damaged, or not written by torch.save ({_first_line(error)}): download it again; {_WANTED}"
+            f"{path} is damaged, or not written by torch.save ({_first_line(error)}): download it again; "
+            f"expected {WANTED}"
         ) from error
 
 
@@ -120,10 +120,10 @@ def _state_dict(content: Any, path: Path) -> Mapping[str, Any]:
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping):
-        raise InvalidInputError(f"{path} holds a {type(content).__name__}, expected a state dict: {_WANTED}")
+        raise InvalidInputError(f"{path} holds a {type(content).__name__}, expected a state dict; expected {WANTED}")
     if not any(isinstance(value, Tensor) for value in content.values()):
         there = ", ".join(map(str, list(content)[:12])) or "nothing"
-        raise InvalidInputError(f"{path} holds no state dict, but {there}: {_WANTED}")
+        raise InvalidInputError(f"{path} holds no state dict, but {there}; expected {WANTED}")
     return content
 
 
@@ -143,8 +143,10 @@ def state_of(raw: Mapping[Any, Any], path: Path) -> tuple[dict[str, Tensor], lis
         while name.startswith(_PREFIXES):
             name = name.split(".", 1)[1]
         if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized or value.is_meta:
-            raise InvalidInputError(f"{path}: {key} is a {type(value).__name__}, expected a dense tensor: {_WANTED}")
+            raise InvalidInputError(
+                f"{path}: {key} is a {type(value).__name__}, expected a dense tensor; expected {WANTED}"
+            )
         if name in state:
-            raise InvalidInputError(f"{path}: two of its keys are {name} without their prefixes: {_WANTED}")
+            raise InvalidInputError(f"{path}: two of its keys are {name} without their prefixes; expected {WANTED}")
         state[name] = value
     return state, sorted(left_out)

@@ -71,6 +71,18 @@ def _parser() -> argparse.ArgumentParser:
     info = command("info", commands.run_info, "say what a model is, what it expects, and where it comes from")
     info.add_argument("model", metavar="NAME", help="registered name, folder or hub id")
 
+    convert = command("convert", commands.run_convert, "make a model folder of a published checkpoint")
+    convert.add_argument(
+        "file", metavar="FILE", help="semantic_genesis_chest_ct.pt, Genesis_Chest_CT.pt, or the Keras .h5 of the former"
+    )
+    convert.add_argument("out_dir", metavar="OUT_DIR", help="new folder, for from_pretrained and --model")
+    convert.add_argument(
+        "--norm",
+        choices=("batch", "running"),
+        default="batch",
+        help="statistics of the batch, as published, or the running ones (%(default)s)",
+    )
+
     embed = command("embed", commands.run_embed, "compute one feature vector per scan")
     embed.add_argument("scans", metavar="SCAN", nargs="+", help=f"{_FORMATS}; several are allowed")
     _add_scan_options(embed)

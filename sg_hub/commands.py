@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from sg_hub.convert import convert
 from sg_hub.errors import InvalidInputError
 from sg_hub.inference import embed, predict
 from sg_hub.models import PretextOutput, SemanticGenesis3D, from_pretrained
@@ -33,9 +34,13 @@ def run_models(options: argparse.Namespace) -> None:
     for name in names:
         weights = get_weights(name)
         where = "shipped" if weights.folder else weights.repo_id or "not in this installation"
+        if weights.how_to_get:
+            where = "to be converted"
         size = f"{weights.size_mb:g} MB" if weights.size_mb else "size unknown"
         print(f"{name:28} {weights.architecture:18} {where}, {size}, licence {weights.licence}")
         print(f"    {weights.description}")
+        if weights.how_to_get:
+            print(f"    {weights.how_to_get}")
 
 
 def run_info(options: argparse.Namespace) -> None:
@@ -56,6 +61,19 @@ def run_info(options: argparse.Namespace) -> None:
             print(f"  {section}.{key}: {json.dumps(value, ensure_ascii=False)}")
     if patients:
         print(f"  pre-trained on {len(patients)} patients")
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    """A published checkpoint to a model folder."""
+    folder = convert(options.file, options.out_dir, norm=options.norm)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    provenance = config["provenance"]
+    classes = f", {config['num_classes']} patterns" if config["num_classes"] else ", no classifier"
+    print(f"{provenance['checkpoint']}: head {config['head']}{classes}, norm {config['norm']}")
+    if provenance["left_out"]:
+        print(f"left out: {', '.join(provenance['left_out'])}")
+    print(f"licence: {provenance['licence_name']}, non-commercial use only ({provenance['licence_link']})")
+    print(folder)
 
 
 def run_embed(options: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sg_hub.checkpoint_files import published_keys, read_state, state_of
+from sg_hub.checkpoint_files import WANTED, published_keys, read_state, state_of
 from sg_hub.errors import InvalidInputError
 from sg_hub.models.semantic_genesis_3d import SemanticGenesis3D
 from sg_hub.models.source import CONFIG, WEIGHTS
@@ -152,8 +152,8 @@ def _renamed(
     ]
     if problems:
         raise InvalidInputError(
-            f"{source} is not a published checkpoint of Semantic Genesis or Models Genesis. {'. '.join(problems)}. Give "
-            "semantic_genesis_chest_ct.pt, Genesis_Chest_CT.pt or the Keras file of Semantic Genesis, as published"
+            f"{source} is not a published checkpoint of Semantic Genesis or Models Genesis. {'. '.join(problems)}. "
+            f"Expected: {WANTED}"
         )
     return renamed
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sg_hub.checkpoint_files import WANTED
 from sg_hub.errors import InvalidInputError, ReadError
 
 _LAYER = re.compile(r"(conv3d_transpose|conv3d|batch_normalization|dense)(?:_(\d+))?")
@@ -53,11 +54,11 @@ def read_keras(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     kinds, epsilons = _read(path)
     convolutions, norms = kinds["conv3d"], kinds["batch_normalization"]
-    targets = _targets(convolutions, path)
+    targets = _targets(convolutions, bool(kinds["dense"]), path)
     _expect(norms, len(convolutions) - 1, "BatchNormalization", path)
     if kinds["conv3d_transpose"]:
         _expect(kinds["conv3d_transpose"], len(_UP), "Conv3DTranspose", path)
-    if _CLASSIFIER in targets or kinds["dense"]:
+    if _CLASSIFIER in targets:
         _expect(kinds["dense"], 1, "Dense", path)
     state: dict[str, Tensor] = {}
     labels: dict[str, str] = {}
@@ -94,10 +95,10 @@ def read_keras(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return state, labels
 
 
-def _targets(convolutions: list[_Layer], path: Path) -> list[str]:
+def _targets(convolutions: list[_Layer], classifier: bool, path: Path) -> list[str]:
     """Which convolution of the published network each one is; the classifier's stands before or behind the decoder."""
     plain = [*_ENCODER, *_DECODER, _LAST]
-    if len(convolutions) == len(plain):
+    if len(convolutions) == len(plain) and not classifier:
         return plain
     _expect(convolutions, len(plain) + 1, "Conv3D", path)
     wide = [index for index, layer in enumerate(convolutions) if layer.shape("kernel")[3:] == (512, 1024)]
@@ -157,11 +158,13 @@ def _read(path: Path) -> tuple[dict[str, list[_Layer]], dict[str, float]]:
 
             root.visititems(visit)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ReadError(f"{path} is damaged, or no Keras file ({error}): download it again") from error
+        raise ReadError(
+            f"{path} is damaged, or no Keras file ({error}): download it again; expected {WANTED}"
+        ) from error
     if strangers:
         raise InvalidInputError(
-            f"{path} is not the Keras network of Semantic Genesis: weights of the unknown layers "
-            f"{', '.join(sorted(strangers)[:12])}; expected conv3d_*, conv3d_transpose_*, batch_normalization_*, dense_*"
+            f"{path} is not the Keras network of Semantic Genesis: unknown layers with weights "
+            f"({', '.join(sorted(strangers)[:12])}); expected conv3d, conv3d_transpose, batch_normalization and dense"
         )
     kinds: dict[str, list[_Layer]] = {"conv3d": [], "conv3d_transpose": [], "batch_normalization": [], "dense": []}
     for (kind, _), layer in layers.items():
