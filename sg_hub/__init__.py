@@ -1,4 +1,4 @@
-"""Pretrained weights of Semantic Genesis for medical images.
+"""Pretrained weights of Semantic Genesis for medical images, in 3D and 2D.
 
 import sg_hub
 
@@ -12,13 +12,17 @@ from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 __version__ = "0.1.0"
 
 from sg_hub.convert import convert
+from sg_hub.image import Image, load_image
+from sg_hub.image_preprocessing import ImagePreprocessing
 from sg_hub.inference import embed, predict
-from sg_hub.models import LoadReport, PretextOutput, SemanticGenesis3D, from_pretrained
+from sg_hub.models import LoadReport, PretextOutput, SemanticGenesis2D, SemanticGenesis3D, from_pretrained
 from sg_hub.preprocessing import Preprocessing
 from sg_hub.registry import PretrainedWeights, get_weights, list_models
 from sg_hub.scan import Scan, load_scan
 
 __all__ = [
+    "Image",
+    "ImagePreprocessing",
     "InvalidInputError",
     "LoadReport",
     "Preprocessing",
@@ -26,6 +30,7 @@ __all__ = [
     "PretrainedWeights",
     "ReadError",
     "Scan",
+    "SemanticGenesis2D",
     "SemanticGenesis3D",
     "SgHubError",
     "convert",
@@ -33,6 +38,7 @@ __all__ = [
     "from_pretrained",
     "get_weights",
     "list_models",
+    "load_image",
     "load_scan",
     "predict",
 ]

@@ -87,11 +87,11 @@ def initialise(init: str, target: Target, seed: int) -> SemanticGenesis3D:
     """The network of an initialisation: weights by name or folder, `random:NAME` or `encoder:NAME`."""
     torch.manual_seed(seed)
     classes = len(target.classes) + 1
-    pretrained = sg_hub.from_pretrained(name_of(init), head="segmentation", num_classes=classes)
+    pretrained = SemanticGenesis3D.from_pretrained(name_of(init), head="segmentation", num_classes=classes)
     if name_of(init) == init:
         return pretrained
     torch.manual_seed(seed)
-    provenance = {} if init.startswith(RANDOM) else pretrained.provenance
+    provenance: dict[str, Any] = {} if init.startswith(RANDOM) else pretrained.provenance
     kept = {"preprocessing": pretrained.preprocessing, "provenance": provenance}
     model = SemanticGenesis3D(**(pretrained.config() | kept))
     if init.startswith(ENCODER):

@@ -194,7 +194,7 @@ def test_a_whole_module_is_refused(tmp_path):
 
 
 def pickled(path):
-    path.write_bytes(pickle.dumps({"state_dict": {"a": 1}}))
+    path.write_bytes(pickle.dumps({"state_dict": {"a": 1}}, protocol=2))
 
 
 @pytest.mark.parametrize(
