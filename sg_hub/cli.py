@@ -83,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         help="statistics of the batch, as published, or the running ones (%(default)s)",
     )
 
+    _add_export(command("export", commands.run_export, "write a network as an ONNX file, and check it"))
+
     embed = command("embed", commands.run_embed, "compute one feature vector per scan")
     embed.add_argument("scans", metavar="SCAN", nargs="+", help=f"{_FORMATS}; several are allowed")
     _add_scan_options(embed)
@@ -126,6 +128,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="NAME", help="registered name, folder or hub id")
+    parser.add_argument("--onnx", metavar="FILE", required=True, help="where to write it (.onnx)")
+    parser.add_argument(
+        "--size",
+        metavar="N",
+        type=_count,
+        nargs="+",
+        help="of the patch, X Y Z or H W; absent: any size that the largest stride divides",
+    )
+    parser.add_argument("--head", metavar="NAME", help="another head than the weights' own, as in from_pretrained")
+    parser.add_argument("--num-classes", metavar="N", type=_count, help="of that head")
+    parser.add_argument("--in-chans", metavar="N", type=_count, help="input channels; absent: those of the weights")
+    parser.add_argument("--norm", metavar="NAME", help="batch, running or instance; absent: the weights' own")
+
+
 def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
@@ -140,6 +158,10 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
 
 def _cubes(text: str) -> int:
     return _whole(text, 1, _MOST_CUBES)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1, 1 << 20)
 
 
 def _seed(text: str) -> int:

@@ -77,6 +77,27 @@ def run_convert(options: argparse.Namespace) -> None:
     print(folder)
 
 
+def run_export(options: argparse.Namespace) -> None:
+    """The network as an ONNX file, and how far onnxruntime is from it."""
+    from sg_hub.export import export_onnx
+
+    check_output(options.onnx, (".onnx",))
+    model = from_pretrained(
+        options.model, head=options.head, num_classes=options.num_classes, in_chans=options.in_chans, norm=options.norm
+    )
+    difference = export_onnx(model, options.onnx, size=options.size)
+    reset = model.load_report.reset if model.load_report else []
+    if reset:
+        print(f"sg-hub: {len(reset)} tensors are at random ({', '.join(reset[:4])}): fine-tune first", file=sys.stderr)
+    if difference is None:
+        print("not checked: onnxruntime is not installed (pip install onnxruntime)", file=sys.stderr)
+    else:
+        print(f"largest difference from onnxruntime: {difference:.2g}")
+    size = " x ".join(map(str, options.size)) if options.size else f"multiples of {model.encoder.strides[-1]}"
+    print(f"input (N, {model.in_chans}, size) in 0..1, size {size}; head {model.head_name}")
+    print(options.onnx)
+
+
 def run_embed(options: argparse.Namespace) -> None:
     """One feature vector per scan: to a .npy or .csv file, or as CSV to standard output."""
     out = check_output(options.out, (".npy", ".csv"), options.scans) if options.out else None
