@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import ModelCard, ModelCardData
 from torch import Tensor
 
 from sg_hub.checkpoint_files import WANTED, published_keys, read_state, state_of
@@ -196,7 +197,7 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _write(model: SemanticGenesis3D, folder: Path, card: Any) -> None:
+def _write(model: SemanticGenesis3D, folder: Path, card: ModelCard) -> None:
     """All files complete before the first takes its place."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".converting-") as temporary:
@@ -206,18 +207,21 @@ def _write(model: SemanticGenesis3D, folder: Path, card: Any) -> None:
             os.replace(Path(temporary) / name, folder / name)
 
 
-def _card(model: SemanticGenesis3D, published: _Published, file: str, keras: bool) -> Any:
-    from huggingface_hub import ModelCard, ModelCardData
+def card_data(published: _Published) -> ModelCardData:
+    """What the head of a card says of published weights."""
+    return ModelCardData(
+        license="other",
+        license_name=LICENCE.lower().replace(" ", "-"),
+        license_link=published.home,
+        library_name="sg_hub",
+        pipeline_tag="image-feature-extraction",
+        tags=["medical-imaging", "self-supervised", published.title.lower().replace(" ", "-"), "3d", "ct"],
+    )
 
+
+def _card(model: SemanticGenesis3D, published: _Published, file: str, keras: bool) -> ModelCard:
     return ModelCard.from_template(
-        ModelCardData(
-            license="other",
-            license_name=LICENCE.lower().replace(" ", "-"),
-            license_link=published.home,
-            library_name="sg_hub",
-            pipeline_tag="image-feature-extraction",
-            tags=["medical-imaging", "self-supervised", published.title.lower().replace(" ", "-"), "3d", "ct"],
-        ),
+        card_data(published),
         template_str=_TEMPLATE.read_text(encoding="utf-8"),
         published=published,
         file=file,

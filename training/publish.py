@@ -1,7 +1,7 @@
 """From a run to a model folder: weights in half precision, config, card, figures, and the registry's entry.
 
 python -m training publish RECIPE [key=value ...] [--cards FOLDER]
-python -m training card FOLDER          (rebuilds README.md from results.json and config.json)
+python -m training card FOLDER          (rebuilds README.md from the folder's records, or from reported.toml)
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from training import runs
 from training.evaluate import published_model, read_evaluation
 from training.prepare import store_path
 from training.recipe import Recipe, load_recipe, resolved
+from training.reported import build_reported_card, reported
 from training.store import Store
 
 FIGURES = ("restorations.png", "pretraining/curves.png", "discovery/patterns.png", "transforms.png")
@@ -91,10 +92,14 @@ def _replace(new: Path, folder: Path, older: Path) -> None:
 def build_card(folder: str | Path) -> Path:
     """Write README.md of a model folder from its config.json and results.json; returns it.
 
+    Weights that others published (training/reported.toml) have neither: their card is built from what is reported.
+
     Raises:
         ReadError: one of the two is missing.
     """
     folder = Path(folder)
+    if folder.name in reported() and not (folder / "results.json").exists():
+        return build_reported_card(folder)
     config = runs.read_json(folder / "config.json", "publish")
     results = runs.read_json(folder / "results.json", "publish")
     name = folder.name
