@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import SgHubError
@@ -53,7 +54,10 @@ def _evaluate(recipe: Recipe, options: argparse.Namespace) -> None:
 def _publish(recipe: Recipe, options: argparse.Namespace) -> None:
     from training.publish import publish
 
-    print(publish(recipe, options.cards))
+    folder = publish(recipe, options.cards)
+    print(folder)
+    if options.to:
+        _send(folder, options)
 
 
 def _compare(target: str, overrides: list[str], options: argparse.Namespace) -> None:
@@ -66,9 +70,15 @@ def _compare(target: str, overrides: list[str], options: argparse.Namespace) -> 
 
 
 def _card(options: argparse.Namespace) -> None:
-    from training.publish import build_card
+    from training.card import build_card
 
     print(build_card(options.folder))
+
+
+def _send(folder: str | Path, options: argparse.Namespace) -> None:
+    from training.upload import upload_folder
+
+    print(upload_folder(folder, options.to, private=options.private, progress=options.progress))
 
 
 def _alone(verb: Verb) -> Verb:
@@ -112,6 +122,8 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--tensorboard", action="store_true", help="write TensorBoard events as well")
         if name in ("publish", "regenerate"):
             verb.add_argument("--cards", default="model_cards", help="folder of the model cards (%(default)s)")
+            verb.add_argument("--to", metavar="REPO_ID", help="upload the folder to this hub repository")
+            verb.add_argument("--private", action="store_true", help="make a new repository private")
     compare = verbs.add_parser("compare", help="initialisations against each other on a target task")
     compare.add_argument("target", help=f"TOML file, or one of {', '.join(shipped('targets'))}")
     compare.add_argument("overrides", nargs="*", metavar="key=value", help="such as settings.steps=300")
@@ -121,6 +133,11 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
     card = verbs.add_parser("card", help="rebuild the card of a model folder from its records")
     card.add_argument("folder", help="such as model_cards/semantic-genesis-3d-tiny")
+    upload = verbs.add_parser("upload", help="a model folder to a hub repository")
+    upload.add_argument("folder", help="such as model_cards/semantic-genesis-3d-tiny")
+    upload.add_argument("--to", metavar="REPO_ID", required=True, help="owner/name; made where there is none")
+    upload.add_argument("--private", action="store_true", help="make a new repository private")
+    upload.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
     return parser
 
 
@@ -133,8 +150,10 @@ def main(arguments: list[str] | None = None) -> int:
     options, more = parser.parse_known_args(arguments)
     if any(text.startswith("-") or "=" not in text for text in more):
         parser.error(f"unrecognized arguments: {' '.join(more)}")
-    if more and options.verb == "card":
+    if more and options.verb in ("card", "upload"):
         parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if getattr(options, "private", False) and not options.to:  # said now, not after hours of training
+        parser.error("--private is for the upload: give --to REPO_ID with it")
     if more:  # overrides that stand behind an option
         options.overrides += more
     try:
@@ -142,6 +161,8 @@ def main(arguments: list[str] | None = None) -> int:
             _compare(options.target, options.overrides, options)
         elif options.verb == "card":
             _card(options)
+        elif options.verb == "upload":
+            _send(options.folder, options)
         else:
             VERBS[options.verb][0](load_recipe(options.recipe, options.overrides), options)
     except SgHubError as error:

@@ -118,7 +118,7 @@ def run_trial(
     check_disjoint(parts)
     check_unseen(model.provenance, target.dataset, parts["test"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    to_device(model, device)
+    to_device(model, device, 3)
     curve = _train(model, target, init, seed, cases, parts, progress)
     test = _score(model, target, cases, parts["test"], progress)
     return {
@@ -213,7 +213,7 @@ def _parameter_groups(model: SemanticGenesis3D, lr: float, factor: float) -> lis
 def sample_batch(
     cases: list[Case],
     batch_size: int,
-    patch: tuple[int, int, int],
+    patch: tuple[int, ...],
     classes: int,
     noise: torch.Generator,
     mirror: bool = False,
