@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from huggingface_hub import CommitInfo, PyTorchModelHubMixin
+from huggingface_hub import CommitInfo, ModelCard, PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import nn
 
@@ -189,6 +189,16 @@ class PretrainedMixin(
                 keep_card=model_card_kwargs is None,
             )
         return commit
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """A short card; weights that go back to a licence of its own name it, as that licence demands."""
+        card = super().generate_model_card(*args, **kwargs)
+        provenance = getattr(self, "provenance", {})
+        if provenance.get("licence") == "other":
+            card.data.license = "other"
+            card.data.license_name = provenance.get("licence_name", "").lower().replace(" ", "-") or None
+            card.data.license_link = provenance.get("licence_link")
+        return card
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self._write(save_directory, half=False)

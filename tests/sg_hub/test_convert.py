@@ -164,6 +164,14 @@ def test_the_folder_carries_licence_source_and_how_to_read_it(converted):
     assert len(provenance["file_sha256"]) == 64
 
 
+def test_weights_fine_tuned_from_them_keep_the_licence(converted, tmp_path):
+    sg_hub.from_pretrained(converted, num_classes=2).save_pretrained(tmp_path)
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert (data.license, data.license_name) == ("other", "asu-github-project-license")
+    sg_hub.SemanticGenesis3D(width=1).save_pretrained(tmp_path / "own")
+    assert ModelCard.load(tmp_path / "own" / "README.md").data.license is None
+
+
 # -- refused ----------------------------------------------------------------------------------------------------------
 
 
