@@ -195,9 +195,9 @@ class PretrainedMixin(
         card = super().generate_model_card(*args, **kwargs)
         provenance = getattr(self, "provenance", {})
         if provenance.get("licence") == "other":
-            card.data.license = "other"
-            card.data.license_name = provenance.get("licence_name", "").lower().replace(" ", "-") or None
-            card.data.license_link = provenance.get("licence_link")
+            card.data["license"] = "other"
+            card.data["license_name"] = provenance.get("licence_name", "see-link").lower().replace(" ", "-")
+            card.data["license_link"] = provenance.get("licence_link")
         return card
 
     def _save_pretrained(self, save_directory: Path) -> None:
