@@ -44,11 +44,14 @@ def build_card(folder: str | Path) -> Path:
     name = folder.name
     template = resources.files("training") / "card_template.md.jinja"
     images = config["architecture"] == "SemanticGenesis2D"
+    counts = results["images"] if images else results["patients"]
     card = ModelCard.from_template(
         _card_data(name, config, results),
         template_str=template.read_text(encoding="utf-8"),
         name=name,
         images=images,
+        pieces="patches" if images else "cubes",
+        whose="images" if images else "patients",
         description=DESCRIPTION.format(ndim=2 if images else 3, data=config["provenance"]["data"]),
         config=config,
         provenance=config["provenance"],
@@ -61,7 +64,9 @@ def build_card(folder: str | Path) -> Path:
         size=" x ".join(map(str, config["preprocessing"]["input_size"])),
         norms=NORMS,
         differences=_differences(results["recipe"], PAPER[images]),
-        share=min(1.0, results["recipe"]["discover"]["neighbours"] / results["patients"]["train"]),
+        share=min(
+            1.0, results["recipe"]["discover"]["neighbours"] / results.get("images", results["patients"])["train"]
+        ),
     )
     card.save(folder / "README.md")
     return folder / "README.md"

@@ -105,7 +105,8 @@ def _results(recipe: Recipe, model: SemanticGenesis) -> dict[str, Any]:
             "pretrain": pretraining["recipe"]["pretrain"],
         },
         "publish": resolved(recipe)["publish"],
-        "patients": {split: len(store.names(split)) for split in splits},
+        "patients": {split: len(store.persons(split)) for split in splits},
+        **({"images": {split: len(store.names(split)) for split in splits}} if store.ndim == 2 else {}),
         "rows": discovery["rows"],
         "pretrain": {key: pretraining[key] for key in kept},
         "evaluation": evaluation,
@@ -135,6 +136,7 @@ def _golden(model: SemanticGenesis, path: Path) -> None:
     output = model(x)
     tensors = {"input": x.half(), "restoration": output.restoration.half(), "pattern_logits": output.pattern_logits}
     save_file({key: value.contiguous() for key, value in tensors.items()}, str(path))
+    path.chmod(0o644)  # written for this user alone
 
 
 def registry_file(cards: Path) -> Path:

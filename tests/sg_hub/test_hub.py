@@ -47,6 +47,12 @@ def push(seed, repo_id, **options):
     return build(seed).push_to_hub(repo_id, **options).oid
 
 
+def push_2d(repo_id, **options):
+    from sg_hub import SemanticGenesis2D
+
+    return SemanticGenesis2D(encoder="lcnet_050", num_classes=3).push_to_hub(repo_id, **options).oid
+
+
 def save_and_push(seed, folder, repo_id, **options):
     build(seed).save_pretrained(folder, repo_id=repo_id, push_to_hub=True, **options)
 
@@ -136,6 +142,12 @@ def test_revisions_are_branches_tags_and_commits(hub, user, repo_id, tmp_path):
     expected = {None: first, "main": first, "v1": first, first: first, "try/it": branched, branched: branched}
     for revision, commit in expected.items():
         assert user(load, repo_id, revision=revision, cache_dir=tmp_path)["revision"] == commit
+
+
+def test_a_2d_model_goes_the_same_way(hub, user, repo_id, tmp_path):
+    commit = user(push_2d, repo_id, token=ALICE, half=True)
+    loaded = user(load, repo_id, cache_dir=tmp_path)
+    assert (loaded["revision"], loaded["classes"]) == (commit, 3)
 
 
 def test_half_precision_goes_up_too(hub, user, repo_id, tmp_path):
