@@ -107,9 +107,9 @@ def semantic_genesis_2d(*, pretrained: bool = False, name: str | None = None, **
         pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
         name: which weights: a registered name, a folder, or a hub id. Absent: "semantic-genesis-2d", which is on no
             hub yet, so give one of your own.
-        options: num_classes, head ("pretext", "segmentation" or "classification"), in_chans. With num_classes and no
-            head, it is a segmentation network; with neither, the one of the pretext tasks, which gives
-            (restoration, pattern_logits). Without weights also encoder, encoder_weights ("imagenet"),
+        options: num_classes, head ("pretext", "restoration", "segmentation" or "classification"), in_chans. With
+            num_classes and no head, it is a segmentation network; with neither, the one of the pretext tasks,
+            which gives (restoration, pattern_logits). Without weights also encoder, encoder_weights ("imagenet"),
             decoder_width and preprocessing; with weights also revision, token, cache_dir, local_files_only, device.
 
     Raises:

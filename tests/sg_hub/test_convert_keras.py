@@ -3,7 +3,6 @@
 import builtins
 import json
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,6 +13,8 @@ from sg_hub import InvalidInputError, ReadError, convert
 from sg_hub.checkpoint_files import read_state, state_of
 
 from .published import filled, light, reference
+
+h5py = pytest.importorskip("h5py", reason="h5py is in the extra [convert]")
 
 CONVOLUTIONS = [f"down_tr{c}.ops.{block}" for c in (64, 128, 256, 512) for block in (0, 1)]
 CLASSIFIER = "clc_out"
@@ -173,6 +174,9 @@ def test_another_keras_network_is_refused_by_its_layers(tmp_path, layers, words)
 
 
 def test_a_file_that_was_cut_off_is_refused(tmp_path):
+    (tmp_path / "start.h5").write_bytes(b"\x89HDF\r\n\x1a\n and nothing more")
+    with pytest.raises(ReadError, match="damaged"):
+        convert(tmp_path / "start.h5", tmp_path / "out")
     data = write(tmp_path / "a.h5", layers_of(light())).read_bytes()
     (tmp_path / "cut.h5").write_bytes(data[: len(data) // 2])
     with pytest.raises(ReadError, match="damaged"):
