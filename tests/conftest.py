@@ -1,3 +1,4 @@
+import locale
 import os
 
 import pytest
@@ -16,3 +17,11 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _same_locale():
+    """Writing DICOM by SimpleITK, as tests do, leaves the C locale, in which torch cannot read its own source files."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    yield
+    locale.setlocale(locale.LC_CTYPE, before)
