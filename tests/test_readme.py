@@ -16,17 +16,19 @@ BLOCKS = [
     (match["run"] is not None, match["code"]) for match in BLOCK.finditer((ROOT / "README.md").read_text("utf-8"))
 ]
 RUN = [code for run, code in BLOCKS if run]
-USES = ["sg_hub.predict", "export_onnx", "SlidingWindowInferer", "smp.Unet"]
+XRAY = min((ROOT / "tests" / "samples" / "chestxray14" / "images").glob("*.png"))
+USES = ["sg_hub.load_scan", "sg_hub.load_image", "export_onnx", "SlidingWindowInferer", "smp.Unet"]
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Runs code in an empty folder with one scan, and gives its names."""
+    """Runs the first example with these words in a folder with a scan and an image, and gives its names."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(SCAN, tmp_path / "ct.nii.gz")
+    shutil.copy(XRAY, tmp_path / "xray.png")
 
     def run(words):
-        (code,) = [code for code in RUN if words in code]
+        code = next(code for code in RUN if words in code)
         names = {"__name__": "readme"}
         exec(compile(code, "README.md", "exec"), names)
         return names
@@ -46,10 +48,17 @@ def test_every_marked_example_is_run():
 
 @pytest.mark.slow
 def test_first_example(run):
-    names = run("sg_hub.predict")
+    names = run("sg_hub.load_scan")
     assert names["features"].shape == (128,)
     assert names["restored"].shape == (1, *names["scan"].size)
     assert Path("restored.nii.gz").is_file()
+
+
+def test_the_same_for_images(run):
+    names = run("sg_hub.load_image")
+    assert names["features"].shape == (256,)
+    assert names["restored"].shape == (1, *names["image"].size)
+    assert Path("restored.png").is_file()
 
 
 @pytest.mark.slow
