@@ -1,0 +1,107 @@
+"""Crops, sizes and pictures that several readers share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import sg_hub
+from sg_hub import Scan
+from sg_hub.errors import InvalidInputError, ReadError
+from training.targets.protocol import Grid, Sample
+
+
+def fit_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """(C, spatial...) interpolated linearly to `size`, edge to edge; downwards without aliasing in 2D."""
+    if image.shape[1:] == tuple(size):
+        return image.astype(np.float32, copy=False)
+    x = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None]
+    if len(size) == 2:
+        return F.interpolate(x, tuple(size), mode="bilinear", antialias=True)[0].clamp(0, 1).numpy()
+    return F.interpolate(x, tuple(size), mode="trilinear")[0].numpy()
+
+
+def fit_labels(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """(spatial...) of whole numbers on a grid of `size`, edge to edge: the nearest voxel, nothing is averaged."""
+    if labels.shape == tuple(size):
+        return labels.astype(np.uint8, copy=False)
+    x = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.float32))[None, None]
+    return F.interpolate(x, tuple(size), mode="nearest-exact")[0, 0].numpy().astype(np.uint8)
+
+
+def pad_to(array: np.ndarray, corner: Sequence[int], size: Sequence[int], fill: float) -> np.ndarray:
+    """The box at `corner` of `size` of (..., X, Y, Z), with `fill` where it reaches outside."""
+    spatial = array.shape[-len(corner) :]
+    inner, margins = [], []
+    for start, side, length in zip(corner, size, spatial, strict=True):
+        low, high = min(max(start, 0), length), min(max(start + side, 0), length)
+        inner.append(slice(low, high))
+        before = min(max(-start, 0), side)
+        margins.append((before, side - before - (high - low)))
+    lead = array.ndim - len(corner)
+    box = array[(slice(None),) * lead + tuple(inner)]
+    return np.pad(box, [(0, 0)] * lead + margins, constant_values=fill)
+
+
+def labelled_scan(grid: Grid, image: Path | str, label: Path | str, values: Sequence[Sequence[int]]) -> Sample:
+    """A scan and its label map on the target's grid.
+
+    Args:
+        values: of the label map, for each class.
+
+    Raises:
+        ReadError, InvalidInputError: a file that cannot be read, or two of different sizes.
+    """
+    scan, labels = sg_hub.load_scan(image), sg_hub.load_scan(label, labels=True)
+    if labels.size != scan.size:
+        raise InvalidInputError(
+            f"{label} has size {labels.size}, its image {image} {scan.size}: they must be of the same grid"
+        )
+    return on_grid(grid, scan, numbered(labels.array[0], values))
+
+
+def numbered(labels: np.ndarray, values: Sequence[Sequence[int]]) -> np.ndarray:
+    """Class numbers from 1 on, of a label map whose values belong to classes; 0 elsewhere."""
+    numbers = np.zeros(labels.shape, dtype=np.uint8)
+    for number, wanted in enumerate(values, 1):
+        numbers[np.isin(labels, wanted)] = number
+    return numbers
+
+
+def on_grid(grid: Grid, scan: Scan, labels: np.ndarray) -> Sample:
+    """A scan and its class numbers, windowed and resampled as the target says."""
+    x = grid.preprocessing().apply(scan)[0].numpy()
+    size = grid.size or x.shape[1:]
+    return Sample(fit_image(x, size), fit_labels(labels, size))
+
+
+def read_image(path: Path) -> np.ndarray:
+    """(1, H, W) float32 in 0..1 of an X-ray in PNG, JPEG or DICOM; MONOCHROME1 is inverted.
+
+    Raises:
+        ReadError: missing, truncated or no image.
+    """
+    import SimpleITK as sitk
+
+    if not path.is_file():
+        raise ReadError(f"{path} is not there: download or copy it again")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise ReadError(f"{path} is truncated, damaged or no image: download or copy it again") from error
+    array = sitk.GetArrayFromImage(image).astype(np.float32)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        array = array[..., :3].mean(-1)
+    array = array.reshape(array.shape[-2:])
+    stored = reader.GetMetaData("0028|0101") if reader.HasMetaDataKey("0028|0101") else ""
+    highest = 2.0 ** (int(stored) if stored.strip().isdigit() else (8 if array.max() < 256 else 16)) - 1
+    array = np.clip(array / highest, 0, 1)
+    if reader.HasMetaDataKey("0028|0004") and reader.GetMetaData("0028|0004").strip() == "MONOCHROME1":
+        array = 1 - array
+    return array[None]
