@@ -1,4 +1,4 @@
-"""Pretrained weights of Semantic Genesis for medical images.
+"""Pretrained weights of Semantic Genesis for medical images, in 3D and 2D.
 
 import sg_hub
 
@@ -11,13 +11,17 @@ from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 
 __version__ = "0.1.0"
 
+from sg_hub.image import Image, load_image
+from sg_hub.image_preprocessing import ImagePreprocessing
 from sg_hub.inference import embed, predict
-from sg_hub.models import LoadReport, PretextOutput, SemanticGenesis3D, from_pretrained
+from sg_hub.models import LoadReport, PretextOutput, SemanticGenesis2D, SemanticGenesis3D, from_pretrained
 from sg_hub.preprocessing import Preprocessing
 from sg_hub.registry import PretrainedWeights, get_weights, list_models
 from sg_hub.scan import Scan, load_scan
 
 __all__ = [
+    "Image",
+    "ImagePreprocessing",
     "InvalidInputError",
     "LoadReport",
     "Preprocessing",
@@ -25,12 +29,14 @@ __all__ = [
     "PretrainedWeights",
     "ReadError",
     "Scan",
+    "SemanticGenesis2D",
     "SemanticGenesis3D",
     "SgHubError",
     "embed",
     "from_pretrained",
     "get_weights",
     "list_models",
+    "load_image",
     "load_scan",
     "predict",
 ]

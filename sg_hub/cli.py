@@ -16,7 +16,7 @@ from sg_hub.errors import SgHubError
 
 DEFAULT_MODEL = "semantic-genesis-3d-tiny"
 _MOST_CUBES = 32
-_FORMATS = "DICOM folder, NIfTI, MHD/MHA or NRRD file"
+_FORMATS = "DICOM folder, NIfTI, MHD/MHA or NRRD file; for 2D weights a DICOM, PNG, JPEG or TIFF image"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,7 +57,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="sg-hub", description="Semantic Genesis weights on scans of your own.")
+    parser = _Parser(prog="sg-hub", description="Semantic Genesis weights on scans and images of your own.")
     parser.add_argument("--version", action="version", version=__version__)
     added = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -99,8 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     segment.add_argument(
         "--out",
         metavar="FILE",
-        default="labels.nii.gz",
-        help="label map that overlays the scan (%(default)s)",
+        help="label map that overlays the scan (labels.nii.gz; of an image labels.png)",
     )
     segment.add_argument(
         "--overlap", metavar="SHARE", type=_share, default=0.5, help="of neighbouring windows (%(default)s)"
@@ -110,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     preprocess = command("preprocess", commands.run_preprocess, "show what the network gets to see of a scan")
     preprocess.add_argument("scan", metavar="SCAN", help=_FORMATS)
     _add_scan_options(preprocess)
-    preprocess.add_argument("--out", metavar="NPY", help="the array (1, C, X, Y, Z)")
+    preprocess.add_argument("--out", metavar="NPY", help="the array (1, C, X, Y, Z) or (1, C, H, W)")
     preprocess.add_argument("--picture", metavar="PNG", help="some slices")
     return parser
 

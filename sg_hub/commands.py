@@ -13,14 +13,15 @@ from typing import TextIO
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from sg_hub.cubes import draw_cubes, hide_boxes
 from sg_hub.errors import InvalidInputError
+from sg_hub.image import Image, load_image
 from sg_hub.inference import embed, predict
-from sg_hub.models import PretextOutput, SemanticGenesis3D, from_pretrained
-from sg_hub.outputs import LABEL_MAPS, check_output, writing
+from sg_hub.models import PretextOutput, SemanticGenesis, from_pretrained
+from sg_hub.outputs import LABEL_IMAGES, LABEL_MAPS, check_output, writing
 from sg_hub.registry import get_weights, list_models
 from sg_hub.scan import Scan, load_scan
 
@@ -63,13 +64,13 @@ def run_embed(options: argparse.Namespace) -> None:
     out = check_output(options.out, (".npy", ".csv"), options.scans) if options.out else None
     if options.series and len(options.scans) > 1:
         raise InvalidInputError("--series chooses within one DICOM folder: give one scan with it")
+    model = _load(options.model)
     for path in options.scans:  # the typing mistakes first, before minutes of work
         if not Path(path).expanduser().exists():
-            load_scan(path)
-    model = _load(options.model)
+            _read(model, path, options)
     several = len(options.scans) > 1
     rows = [
-        embed(model, _scan(path, options), progress=options.progress and not several)
+        embed(model, _read(model, path, options), progress=options.progress and not several)
         for path in tqdm(options.scans, unit="scan", disable=not (options.progress and several))
     ]
     features = np.stack(rows)
@@ -96,7 +97,11 @@ def run_restore(options: argparse.Namespace) -> None:
         raise InvalidInputError(
             f"{options.model} has a {model.head_name} head and cannot restore: give --model weights with a pretext head"
         )
-    scan = _scan(options.scan, options)
+    scan = _read(model, options.scan, options)
+    if isinstance(scan, Image):
+        from sg_hub.image_commands import restore
+
+        return restore(model, scan, options, out)
     x = model.preprocess(scan)
     cubes = draw_cubes(x, model.preprocessing.input_size, options.cubes, options.seed)
     corrupted = hide_boxes(cubes, options.seed)
@@ -120,14 +125,21 @@ def run_restore(options: argparse.Namespace) -> None:
 
 def run_segment(options: argparse.Namespace) -> None:
     """Write the label map of a scan, and draw it over the scan."""
-    out = check_output(options.out, LABEL_MAPS, [options.scan])
     picture = check_output(options.picture, (".png",), [options.scan]) if options.picture else None
+    if options.out:
+        check_output(options.out, LABEL_MAPS + LABEL_IMAGES, [options.scan])
     model = _load(options.model)
     if model.head_name != "segmentation":
         raise InvalidInputError(
             f"{options.model} has a {model.head_name} head and knows no classes: give --model a "
             "folder of weights that were fine-tuned for segmentation"
         )
+    if model.NDIM == 2:
+        from sg_hub.image_commands import segment
+
+        out = check_output(options.out or "labels.png", LABEL_IMAGES, [options.scan])
+        return segment(model, _image(options.scan, options), out, picture)
+    out = check_output(options.out or "labels.nii.gz", LABEL_MAPS, [options.scan])
     scan = _scan(options.scan, options)
     labels = predict(model, scan, output="labels", overlap=options.overlap, progress=options.progress)
     scan.save(labels, out)
@@ -149,7 +161,12 @@ def run_preprocess(options: argparse.Namespace) -> None:
 
     out = check_output(options.out, (".npy",), [options.scan]) if options.out else None
     picture = check_output(options.picture, (".png",), [options.scan]) if options.picture else None
-    model, scan = _load(options.model), _scan(options.scan, options)
+    model = _load(options.model)
+    scan = _read(model, options.scan, options)
+    if isinstance(scan, Image):
+        from sg_hub.image_commands import preprocess
+
+        return preprocess(model, scan, out, picture)
     x = model.preprocess(scan)
     print(scan)
     print(f"input of the network: {tuple(x.shape)}, values {float(x.min()):.3f} to {float(x.max()):.3f}")
@@ -177,33 +194,7 @@ def run_preprocess(options: argparse.Namespace) -> None:
         print(picture)
 
 
-def hide_boxes(cubes: Tensor, seed: int) -> Tensor:
-    """Copies of (N, C, X, Y, Z) with uniform noise in a box of a third of each side, in the middle."""
-    hidden = cubes.clone()
-    x, y, z = (slice(side // 3, side - side // 3) for side in cubes.shape[2:])
-    noise = torch.rand(cubes.shape, generator=torch.Generator().manual_seed(seed))
-    hidden[..., x, y, z] = noise[..., x, y, z]
-    return hidden
-
-
-def draw_cubes(x: Tensor, size: Sequence[int], count: int, seed: int) -> Tensor:
-    """Cubes (count, C, *size) of (1, C, X, Y, Z): those with the most structure of many random places."""
-    short = [max(0, want - have) for want, have in zip(size, x.shape[2:], strict=True)]
-    x = F.pad(x, [value for amount in reversed(short) for value in (0, amount)])
-    generator = torch.Generator().manual_seed(seed)
-    found = []
-    for _ in range(8 * count):
-        corner = [
-            int(torch.randint(have - want + 1, (), generator=generator))
-            for want, have in zip(size, x.shape[2:], strict=True)
-        ]
-        i, j, k = (slice(start, start + side) for start, side in zip(corner, size, strict=True))
-        found.append(x[0, :, i, j, k])
-    found.sort(key=lambda cube: -float(cube.std()))
-    return torch.stack(found[:count])
-
-
-def _draw_labels(model: SemanticGenesis3D, scan: Scan, labels: np.ndarray, classes: dict[str, int], path: Path) -> None:
+def _draw_labels(model: SemanticGenesis, scan: Scan, labels: np.ndarray, classes: dict[str, int], path: Path) -> None:
     from sg_hub.pictures import ORIENTATION, Row, axial, coronal, grey, montage, overlay, save_png
 
     # The window that the network sees through, in the scan's own units.
@@ -250,8 +241,19 @@ def _write_csv(file: TextIO, scans: Sequence[str], features: np.ndarray) -> None
         writer.writerow([path, *(f"{value:.6g}" for value in row)])
 
 
-def _load(name: str) -> SemanticGenesis3D:
+def _load(name: str) -> SemanticGenesis:
     return from_pretrained(name)
+
+
+def _read(model: SemanticGenesis, path: str, options: argparse.Namespace) -> Scan | Image:
+    """What the model takes: a scan, or an image."""
+    return _scan(path, options) if model.NDIM == 3 else _image(path, options)
+
+
+def _image(path: str, options: argparse.Namespace) -> Image:
+    if options.series is not None or options.nan is not None:
+        raise InvalidInputError(f"--series and --nan are for scans, and {options.model} takes images: leave them out")
+    return load_image(path)
 
 
 def _scan(path: str, options: argparse.Namespace) -> Scan:

@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from sg_hub import image_inference
 from sg_hub.errors import InvalidInputError
+from sg_hub.image import Image
 from sg_hub.scan import Scan
 from sg_hub.windows import Size, Windows, batches, preprocessing_of, slabs_of
 
@@ -24,7 +26,7 @@ _OUTPUTS: tuple[str, ...] = get_args(Output)
 
 def predict(
     model: nn.Module,
-    scan: Scan,
+    scan: Scan | Image,
     *,
     patch_size: Sequence[int] | None = None,
     overlap: float = 0.5,
@@ -33,9 +35,10 @@ def predict(
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> np.ndarray:
-    """Run a segmentation or pretext model over a whole scan and give the result in the scan's own grid.
+    """Run a segmentation or pretext model over a whole scan or image and give the result in its own grid.
 
-    Windows are weighed by a Gaussian and blended. What is held at any time is the preprocessed scan, the
+    An image goes through a 2D model at once, resized as `model.preprocess` does. A scan goes through a 3D model in
+    windows: they are weighed by a Gaussian and blended. What is held at any time is the preprocessed scan, the
     result, and one slab of patch_size[0] planes of the network's output: memory does not grow with the
     number of windows. With `output="labels"` the result is one byte per voxel, whatever the number of
     classes.
@@ -44,7 +47,8 @@ def predict(
         model: with `preprocessing` and `head_name`; `segmentation` gives logits (N, classes, X, Y, Z),
             `pretext` a tuple with `restoration` (N, C, X, Y, Z). Its training or evaluation mode is as
             before afterwards.
-        scan: as `load_scan` gives it.
+        scan: as `load_scan` gives it, or `load_image` for a 2D model; what follows but output and device is for
+            scans.
         patch_size: window (x, y, z) in voxels of the network's grid; absent: the one that the weights
             recommend. A scan smaller than that is padded by its border.
         overlap: share of a window that its neighbour covers too, from 0 to below 1.
@@ -56,7 +60,7 @@ def predict(
 
     Returns:
         (classes, X, Y, Z) float32, or (X, Y, Z) uint8 (int16 above 256 classes) for labels; `scan.save`
-        writes it.
+        writes it. Of an image (classes, H, W) and (H, W).
 
     Raises:
         InvalidInputError: a model without maps (classification), or impossible settings.
@@ -75,6 +79,9 @@ def predict(
             "a pretext head restores the scan and knows no labels: leave output='probabilities', or load "
             "the weights with from_pretrained(name, head='segmentation', num_classes=...) and fine-tune them"
         )
+    if isinstance(scan, Image):
+        with _evaluation(model, device) as where:
+            return image_inference.predict_image(model, scan, output, where)
     x = preprocessing_of(model).apply(scan)
     windows = Windows.of(model, x, patch_size, overlap)
     with _evaluation(model, device) as where:
@@ -113,7 +120,7 @@ def sliding_window(
 
 def embed(
     model: nn.Module,
-    scan: Scan,
+    scan: Scan | Image,
     *,
     patch_size: Sequence[int] | None = None,
     overlap: float = 0.0,
@@ -121,8 +128,8 @@ def embed(
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> np.ndarray:
-    """One feature vector of a whole scan: the mean over space and windows of the encoder's deepest feature
-    map.
+    """One feature vector of a whole scan or image: the mean over space (and windows) of the encoder's deepest
+    feature map.
 
     Args:
         model: with `preprocessing` and `encoder` (feature maps, finest first); any head.
@@ -135,6 +142,9 @@ def embed(
     encoder = getattr(model, "encoder", None)
     if not isinstance(encoder, nn.Module):
         raise InvalidInputError(f"{type(model).__name__} has no encoder: give a model of sg_hub.from_pretrained")
+    if isinstance(scan, Image):
+        with _evaluation(model, device) as where:
+            return image_inference.embed_image(model, scan, where)
     x = preprocessing_of(model).apply(scan)
     windows = Windows.of(model, x, patch_size, overlap)
     total, count = torch.zeros(()), 0
@@ -236,8 +246,11 @@ def _ready(slabs: Iterable[Tensor], size: int, wanted: int) -> Iterator[tuple[in
 
 
 def _check_scan(scan: object) -> None:
-    if not isinstance(scan, Scan):
-        raise InvalidInputError(f"expected a Scan, not a {type(scan).__name__}: sg_hub.load_scan(path) gives one")
+    if not isinstance(scan, (Scan, Image)):
+        raise InvalidInputError(
+            f"expected a Scan or an Image, not a {type(scan).__name__}: sg_hub.load_scan(path) gives the one, "
+            "sg_hub.load_image(path) the other"
+        )
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ from sg_hub.errors import InvalidInputError, ReadError
 
 LABEL_MAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
 """What `Scan.save` writes."""
+LABEL_IMAGES = (".png", ".tif", ".tiff")
+"""What `Image.save` writes."""
 
 
 def check_output(

@@ -52,14 +52,9 @@ class Preprocessing:
     """Recommended patch (x, y, z) in voxels."""
 
     def __post_init__(self) -> None:
-        for name in ("low", "high"):
-            object.__setattr__(self, name, _number(name, getattr(self, name)))
-        if self.intensity not in _INTENSITIES:
-            raise InvalidInputError(f"intensity={self.intensity!r}: expected one of {', '.join(_INTENSITIES)}")
-        if not self.low < self.high:
-            raise InvalidInputError(f"low={self.low:g}, high={self.high:g}: expected low below high")
-        if self.intensity == "percentile" and not 0 <= self.low < self.high <= 100:
-            raise InvalidInputError(f"percentiles {self.low:g} and {self.high:g}: expected numbers from 0 to 100")
+        low, high = check_intensity(self.intensity, self.low, self.high)
+        object.__setattr__(self, "low", low)
+        object.__setattr__(self, "high", high)
         if self.orientation != "LPS":
             raise InvalidInputError(f"orientation={self.orientation!r}: expected 'LPS', the order of every Scan")
         if self.spacing is not None:
@@ -81,19 +76,7 @@ class Preprocessing:
         Raises:
             InvalidInputError: unknown or missing keys, impossible values.
         """
-        if not isinstance(settings, Mapping):
-            raise InvalidInputError(f"preprocessing is a {type(settings).__name__}: expected its settings by name")
-        names = {field.name for field in fields(cls)}
-        unknown, missing = sorted(set(settings) - names), sorted(names - set(settings))
-        if unknown:
-            raise InvalidInputError(
-                f"preprocessing has unknown keys {', '.join(map(str, unknown))} (known: "
-                f"{', '.join(sorted(names))}); written by a newer version? Upgrade with: pip install -U "
-                "sg_hub"
-            )
-        if missing:
-            raise InvalidInputError(f"preprocessing lacks {', '.join(missing)}: add them, or save the model again")
-        return cls(**settings)
+        return cls(**settings_of(cls, settings))
 
     def to_dict(self) -> dict[str, Any]:
         """In JSON types, for config.json."""
@@ -234,6 +217,43 @@ def check_input(x: Tensor, ndim_spatial: int, in_chans: int | None = None) -> No
             f"input with values {low:g} to {high:g} (in HU?) given to a model that expects 0..1: use "
             "model.preprocess(scan), which applies the window that the weights were trained with"
         )
+
+
+def check_intensity(intensity: str, low: Any, high: Any) -> tuple[float, float]:
+    """Low and high as numbers.
+
+    Raises:
+        InvalidInputError: no such kind of intensity, or limits that are impossible for it.
+    """
+    low, high = _number("low", low), _number("high", high)
+    if intensity not in _INTENSITIES:
+        raise InvalidInputError(f"intensity={intensity!r}: expected one of {', '.join(_INTENSITIES)}")
+    if not low < high:
+        raise InvalidInputError(f"low={low:g}, high={high:g}: expected low below high")
+    if intensity == "percentile" and not 0 <= low < high <= 100:
+        raise InvalidInputError(f"percentiles {low:g} and {high:g}: expected numbers from 0 to 100")
+    return low, high
+
+
+def settings_of(kind: type, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What config.json holds of a dataclass of settings, when it is that.
+
+    Raises:
+        InvalidInputError: unknown or missing keys.
+    """
+    if not isinstance(settings, Mapping):
+        raise InvalidInputError(f"preprocessing is a {type(settings).__name__}: expected its settings by name")
+    names = {field.name for field in fields(kind)}
+    unknown, missing = sorted(set(settings) - names), sorted(names - set(settings))
+    if unknown:
+        raise InvalidInputError(
+            f"preprocessing has unknown keys {', '.join(map(str, unknown))} (known: "
+            f"{', '.join(sorted(names))}); written by a newer version? Upgrade with: pip install -U "
+            "sg_hub"
+        )
+    if missing:
+        raise InvalidInputError(f"preprocessing lacks {', '.join(missing)}: add them, or save the model again")
+    return settings
 
 
 def _three(name: str, values: Any) -> tuple[Any, Any, Any]:

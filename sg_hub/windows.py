@@ -167,6 +167,11 @@ def _size(values: Iterable[int]) -> Size:
 
 def preprocessing_of(model: nn.Module) -> Preprocessing:
     found = getattr(model, "preprocessing", None)
+    if getattr(model, "NDIM", 3) != 3:
+        raise InvalidInputError(
+            f"a scan given to a {type(model).__name__}, which takes images: sg_hub.load_image(path) reads them; for "
+            "scans load 3D weights"
+        )
     if not isinstance(found, Preprocessing):
         raise InvalidInputError(
             f"{type(model).__name__} has no preprocessing: give a model of sg_hub.from_pretrained, or set "

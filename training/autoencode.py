@@ -2,8 +2,8 @@
 
     python -m training autoencode RECIPE [key=value ...]
 
-Whole scans, resized to one size; encoder and decoder of the network without skip connections, mean squared error.
-A patient's feature is the average over space of the deepest feature map. Reads the store, writes
+Whole scans (or images), resized to one size; encoder and decoder of the network without skip connections, mean
+squared error. A patient's feature is the average over space of the deepest feature map. Reads the store, writes
 `autoencoder/features.npz` (patients, features) and the picture `autoencoder/reconstructions.png`.
 """
 
@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sg_hub.errors import ReadError
+from sg_hub.models.unet2d import Decoder2D, Encoder2D
 from sg_hub.models.unet3d import Decoder3D, Encoder3D
 from training import runs
-from training.distributed import Process, process, to_device
+from training.distributed import Process, layout, process, to_device
 from training.figures import reconstructions
+from training.patterns import resize
 from training.prepare import store_path
 from training.randomness import generator, permutation
 from training.recipe import Recipe
@@ -33,20 +35,26 @@ FOLDER = "autoencoder"
 
 
 class Autoencoder(nn.Module):
-    """Encoder and decoder without skip connections. (N, C, X, Y, Z) in 0..1 to the same."""
+    """Encoder and decoder of the recipe's network without skip connections. (N, C, spatial...) in 0..1 to the same."""
 
-    def __init__(self, in_chans: int, width: int) -> None:
+    def __init__(self, in_chans: int, recipe: Recipe) -> None:
         super().__init__()
-        self.encoder = Encoder3D(in_chans, width, norm="running")
-        self.decoder = Decoder3D(self.encoder.channels, norm="running", skips=False)
-        self.output = nn.Conv3d(self.encoder.channels[0], in_chans, kernel_size=1)
+        model = recipe.model
+        if model.ndim == 3:
+            self.encoder: Any = Encoder3D(in_chans, recipe.autoencode.width or model.width, norm="running")
+            self.decoder: Any = Decoder3D(self.encoder.channels, norm="running", skips=False)
+            self.output: nn.Module = nn.Conv3d(self.decoder.out_chans, in_chans, kernel_size=1)
+        else:
+            self.encoder = Encoder2D(model.encoder, in_chans)
+            self.decoder = Decoder2D(self.encoder.channels, self.encoder.strides, model.decoder_width, skips=False)
+            self.output = nn.Conv2d(self.decoder.out_chans, in_chans, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.sigmoid(self.output(self.decoder(self.encoder(x))))
 
     def features(self, x: Tensor) -> Tensor:
-        """(N, 16 * width): average over space of the deepest feature map."""
-        return self.encoder(x)[-1].mean(dim=(2, 3, 4))
+        """(N, channels): average over space of the deepest feature map."""
+        return self.encoder(x)[-1].flatten(2).mean(2)
 
 
 def autoencode(recipe: Recipe, *, progress: bool = True) -> Path:
@@ -62,17 +70,16 @@ def autoencode(recipe: Recipe, *, progress: bool = True) -> Path:
     with process() as me:
         me.barrier()  # the first process may still be writing the store
         store = Store.open(store_path(recipe))
-        determined_by = f"{store.fingerprint} {recipe.autoencode!r} {recipe.model.width} {recipe.seed}"
+        determined_by = f"{store.fingerprint} {recipe.autoencode!r} {recipe.model!r} {recipe.seed}"
         if _read(done).get("determined_by") == determined_by:
             return done
         if me.is_main:
             _whole_scans(store, recipe, folder, progress)
         me.barrier()
         scans = np.load(folder / "whole.npy", mmap_mode="r")
-        width = recipe.autoencode.width or recipe.model.width
         torch.manual_seed(recipe.seed)
-        model = Autoencoder(scans.shape[1], width)
-        to_device(model, me.device)
+        model = Autoencoder(scans.shape[1], recipe)
+        to_device(model, me.device, store.ndim)
         train = [i for i, patient in enumerate(store.patients) if patient.split == "train"]
         if not train:
             raise ReadError("the store has no train patients: see the recipe's split and split_names")
@@ -111,7 +118,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _whole_scans(store: Store, recipe: Recipe, folder: Path, progress: bool) -> None:
-    """Every scan resized to one size, on disk: (patients, C, X, Y, Z) in half precision, 0..1."""
+    """Every scan resized to one size, on disk: (patients, C, spatial...) in half precision, 0..1."""
     folder.mkdir(parents=True, exist_ok=True)
     channels = store.patients[0].channels
     shape = (len(store.patients), channels, *recipe.autoencode.size)
@@ -120,7 +127,7 @@ def _whole_scans(store: Store, recipe: Recipe, folder: Path, progress: bool) -> 
     low, high = store.window
     for i, name in enumerate(names):
         scan = torch.from_numpy(store.whole(name)).float()[None]
-        scan = F.interpolate((scan - low) / (high - low), recipe.autoencode.size, mode="trilinear")
+        scan = resize((scan - low) / (high - low), recipe.autoencode.size)
         resized[i] = scan[0].clamp(0, 1).numpy()
     resized.flush()
 
@@ -137,6 +144,7 @@ def _train(
 ) -> None:
     settings = recipe.autoencode
     network = me.wrap(model)
+    left_right = -1 if recipe.model.ndim == 2 else 2
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
     metrics = runs.Metrics(folder / "metrics.jsonl", enabled=me.is_main)
@@ -168,8 +176,8 @@ def _train(
             chosen = np.sort(np.asarray(train)[batch])
             x = torch.from_numpy(scans[chosen]).float()
             if torch.rand((), generator=flips) < 0.5:
-                x = x.flip(2)
-            x = x.to(me.device, memory_format=torch.channels_last_3d)
+                x = x.flip(left_right)
+            x = x.to(me.device, memory_format=layout(recipe.model.ndim))
             with torch.autocast(me.device.type, torch.bfloat16, enabled=recipe.pretrain.precision == "bfloat16"):
                 restored = network(x)
             loss = F.mse_loss(restored.float(), x)
@@ -200,5 +208,5 @@ def _features(model: Autoencoder, scans: np.ndarray, me: Process) -> np.ndarray:
     rows = []
     for i in range(len(scans)):
         x = torch.from_numpy(np.array(scans[i : i + 1])).float()
-        rows.append(model.features(x.to(me.device, memory_format=torch.channels_last_3d))[0].cpu().numpy())
+        rows.append(model.features(x.to(me.device, memory_format=layout(x.ndim - 2)))[0].cpu().numpy())
     return np.stack(rows)

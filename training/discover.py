@@ -2,6 +2,8 @@
 
     python -m training discover RECIPE [key=value ...]
 
+With a 2D recipe the same for images, and what is said of patients here holds for each image.
+
 For each of C patterns: a reference patient that was not used yet, its K nearest patients by the L2 distance of their
 latent features, and a random place that all of them share. Reads the store and the autoencoder's features; writes
 `discovery/patterns.csv` (see training.patterns) and the figure `discovery/patterns.png` (the paper's Fig. 4).
@@ -78,6 +80,7 @@ class _Search:
     def __init__(self, store: Store, features: np.ndarray, settings: Discover) -> None:
         self.store, self.features, self.settings = store, features, settings
         self.cube = np.array(settings.cube)
+        self.tissue_above = settings.tissue_hu if store.ndim == 3 else settings.tissue_level * store.window[1]
         self.shapes = np.array([patient.shape for patient in store.patients])
         self.splits = np.array([SPLITS.index(patient.split) for patient in store.patients])
         self.train = np.flatnonzero(self.splits == 0)
@@ -132,7 +135,7 @@ class _Search:
         if resolution == 0:
             return corner.tolist(), self.cube.tolist()
         in_plane = random.integers(self.settings.in_plane[0], self.settings.in_plane[1] + 1)
-        size = np.minimum([in_plane, in_plane, self.cube[2]], shape)
+        size = np.minimum([in_plane, in_plane, *self.cube[2:]], shape)
         jitter = np.array(self.settings.jitter)
         moved = corner + (self.cube - size) // 2 + random.integers(-jitter, jitter + 1)
         return np.clip(moved, 0, shape - size).tolist(), size.tolist()
@@ -151,4 +154,4 @@ class _Search:
         name = self.store.patients[reference].name
         corner, size = tuple(voxel.tolist()), tuple(self.cube.tolist())
         cube = self.store.crop(name, corner, size)
-        return float((cube > self.settings.tissue_hu).mean()) > self.settings.tissue
+        return float((cube > self.tissue_above).mean()) > self.settings.tissue

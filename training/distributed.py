@@ -49,10 +49,15 @@ class Process:
             dist.barrier()
 
 
-def to_device(module: nn.Module, device: torch.device | str) -> None:
-    """Move a 3D network, in the memory layout in which 3D convolutions are quickest (1.4 times on two CPU cores)."""
+def layout(ndim: int) -> torch.memory_format:
+    """The memory layout in which convolutions are quickest (in 3D 1.4 times, on two CPU cores)."""
+    return torch.channels_last_3d if ndim == 3 else torch.channels_last
+
+
+def to_device(module: nn.Module, device: torch.device | str, ndim: int) -> None:
+    """Move a network of `ndim` spatial dimensions, and put it into the layout for it."""
     module.to(device)
-    module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    module.to(memory_format=layout(ndim))  # type: ignore[call-overload]
 
 
 @contextmanager

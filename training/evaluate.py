@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from sg_hub import SemanticGenesis3D
+from sg_hub import from_pretrained
 from sg_hub.errors import ReadError
+from sg_hub.models import SemanticGenesis
 from training import figures, runs, transforms
 from training.discover import table_path
 from training.distributed import to_device
@@ -48,11 +49,12 @@ def evaluate(recipe: Recipe, *, progress: bool = True) -> Path:
     rows = table.rows(split)
     if len(rows) == 0:
         raise ReadError("no patient is left for evaluation: name test or validation patients in the recipe's split")
+    person = {patient.name: patient.person for patient in store.patients}
     model = published_model(recipe)
     sums = _measure(recipe, model, PatternDataset(table, store, rows, recipe.pretrain.size), progress)
     result = {
         "split": split,
-        "patients": len({int(p) for p in table.patient[rows]}),
+        "patients": len({person[table.patients[p]] for p in table.patient[rows]}),
         "cubes": len(rows),
         "patterns": table.classes,
         "chance": 1 / table.classes,
@@ -72,21 +74,21 @@ def evaluate(recipe: Recipe, *, progress: bool = True) -> Path:
     return path
 
 
-def published_model(recipe: Recipe) -> SemanticGenesis3D:
+def published_model(recipe: Recipe) -> SemanticGenesis:
     """The best weights of the run, rounded to half precision as `publish` writes them."""
     folder = recipe.run_dir / "pretraining" / "model"
     if not (folder / "model.safetensors").is_file():
         raise ReadError(f"{folder} is not there yet: run `python -m training pretrain` first")
     with tempfile.TemporaryDirectory() as temporary:
-        SemanticGenesis3D.from_pretrained(folder).save_pretrained(temporary, half=True)
-        return SemanticGenesis3D.from_pretrained(temporary)
+        from_pretrained(folder).save_pretrained(temporary, half=True)
+        return from_pretrained(temporary)
 
 
 @torch.inference_mode()
-def _measure(recipe: Recipe, model: SemanticGenesis3D, data: PatternDataset, progress: bool) -> dict[str, float]:
+def _measure(recipe: Recipe, model: SemanticGenesis, data: PatternDataset, progress: bool) -> dict[str, float]:
     """Means over all cubes: accuracy on clean and on corrupted cubes, error restored and left as it is."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    to_device(model, device)
+    to_device(model, device, model.NDIM)
     sums: dict[str, float] = {}
     shown: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
 

@@ -31,7 +31,8 @@ def restorations(
     """Columns of cubes: original, corrupted, restored, and what is wrong with the restored one.
 
     Args:
-        target, corrupted, restored: (N, C, X, Y, Z) in 0..1; the middle axial slice of the first channel is shown.
+        target, corrupted, restored: (N, C, spatial...) in 0..1; the first channel is shown, of a cube its middle
+            axial slice.
     """
     count = min(most, len(target))
     rows = [("original", target), ("corrupted", corrupted), ("restored", restored)]
@@ -53,7 +54,7 @@ def transformations(cubes: Tensor, results: dict[str, Tensor], path: Path) -> No
     """The paper's Fig. 5: every transformation (columns) of some cubes (rows).
 
     Args:
-        cubes: (N, C, X, Y, Z) in 0..1.
+        cubes: (N, C, spatial...) in 0..1.
         results: transformed cubes of the same shape, by name.
     """
     columns = {"original": cubes, **results}
@@ -152,7 +153,7 @@ def learning_curves(curves: dict[str, list[list[list[float]]]], path: Path) -> N
 
 @torch.inference_mode()
 def reconstructions(model: nn.Module, scans: np.ndarray, rows: list[int], path: Path, count: int = 6) -> None:
-    """Whole scans and what the autoencoder makes of them. scans: (patients, C, X, Y, Z) in 0..1."""
+    """Whole scans (or images) and what the autoencoder makes of them. scans: (patients, C, spatial...) in 0..1."""
     device = next(model.parameters()).device
     count = min(count, len(rows))
     model.eval()
@@ -162,7 +163,7 @@ def reconstructions(model: nn.Module, scans: np.ndarray, rows: list[int], path: 
     for column in range(count):
         _slice(axes[0, column], x[column, 0].numpy(), axis=0)
         _slice(axes[1, column], restored[column, 0].numpy(), axis=0)
-    _row_label(axes[0, 0], "scan (sagittal)")
+    _row_label(axes[0, 0], "scan (sagittal)" if x.ndim == 5 else "image")
     _row_label(axes[1, 0], "autoencoder")
     _save(figure, path)
 
@@ -174,18 +175,26 @@ def _farthest(store: Store, features: np.ndarray, reference: int, count: int) ->
 
 
 def _patient_slice(axis: Axes, store: Store, patient: int, corner: np.ndarray, size: np.ndarray, colour: str) -> None:
-    shape = store.patients[patient].shape
-    z = int(np.clip(corner[2] + size[2] // 2, 0, shape[2] - 1))
-    plane = store.crop(store.patients[patient].name, (0, 0, z), (shape[0], shape[1], 1))[0, :, :, 0]
-    axis.imshow(plane.T, cmap="gray", vmin=-400, vmax=400)
+    shape, name = store.patients[patient].shape, store.patients[patient].name
+    if store.ndim == 2:
+        axis.imshow(store.whole(name)[0], cmap="gray", vmin=store.window[0], vmax=store.window[1])
+        corner, size = corner[::-1], size[::-1]  # rows run downwards
+    else:
+        z = int(np.clip(corner[2] + size[2] // 2, 0, shape[2] - 1))
+        plane = store.crop(name, (0, 0, z), (shape[0], shape[1], 1))[0, :, :, 0]
+        axis.imshow(plane.T, cmap="gray", vmin=-400, vmax=400)
     axis.add_patch(Rectangle((corner[0], corner[1]), size[0], size[1], fill=False, edgecolor=colour, linewidth=1.3))
     _bare(axis)
 
 
 def _slice(axes: Axes, volume: np.ndarray, *, axis: int = 2, vmax: float = 1.0, cmap: str = "gray") -> None:
-    """The middle slice across `axis` of (X, Y, Z); across x or y, superior is up."""
-    plane = np.take(volume, volume.shape[axis] // 2, axis=axis).T
-    axes.imshow(plane if axis == 2 else plane[::-1], cmap=cmap, vmin=0, vmax=vmax)
+    """The middle slice across `axis` of (X, Y, Z); across x or y, superior is up. An image (H, W) as it is."""
+    if volume.ndim == 2:
+        plane = volume
+    else:
+        plane = np.take(volume, volume.shape[axis] // 2, axis=axis).T
+        plane = plane if axis == 2 else plane[::-1]
+    axes.imshow(plane, cmap=cmap, vmin=0, vmax=vmax)
     _bare(axes)
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import sg_hub.inference
 from sg_hub.errors import InvalidInputError
-from training.distributed import to_device
+from training.distributed import layout, to_device
 from training.initialise import head_parameters, initialise
 from training.leakage import check_disjoint, check_unseen
 from training.metrics import auc_by_class, overlap
@@ -94,17 +94,10 @@ def run_trial(
     model = initialise(init, target, seed_of("initialise", trial))
     check_unseen(model.provenance, identities(target, cases)["test"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    _place(model, target, device)
+    to_device(model, device, target.ndim)
     curve = _train(model, target, trial, samples, parts, f"{target.name}, {init}, trial {trial}", progress)
     test = score(model, target, samples, parts["test"])
     return Trial(model, test, curve, parts, (time.monotonic() - started) / 60)
-
-
-def _place(model: Any, target: Target, device: torch.device) -> None:
-    if target.ndim == 3:
-        to_device(model, device)
-    else:
-        model.to(device)
 
 
 def _train(
@@ -132,7 +125,7 @@ def _train(
         model.train()
         x, y = batches.draw(noise)
         with _autocast(target, device):
-            logits = model(_laid_out(x.to(device)))
+            logits = model(_in_layout(x.to(device)))
         value = loss(target, logits.float(), y.to(device))
         optimizer.zero_grad(set_to_none=True)
         value.backward()
@@ -150,12 +143,12 @@ def _train(
     return curve
 
 
+def _in_layout(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=layout(x.ndim - 2))
+
+
 def _autocast(target: Target, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=target.settings.precision == "bfloat16")
-
-
-def _laid_out(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last_3d if x.ndim == 5 else torch.channels_last)
 
 
 def _parameter_groups(model: Any, lr: float, factor: float) -> list[dict[str, Any]]:
@@ -245,7 +238,7 @@ def predict(
         part = cases[start : start + 32]
         images = [samples[case][0].float() for case in part]
         with _autocast(target, device):
-            logits = model(_laid_out(torch.cat([_views(target, image) for image in images]).to(device))).float().cpu()
+            logits = model(_in_layout(torch.cat([_views(target, image) for image in images]).to(device))).float().cpu()
         if target.head == "segmentation":
             found = logits.argmax(1).to(torch.uint8)
         else:
@@ -263,10 +256,10 @@ def _segment(model: Any, target: Target, image: Tensor, device: torch.device) ->
     """Class numbers of a case: by windows in 3D, as a whole in 2D, slice by slice where 3D data are sliced."""
     if target.sliced:
         slices = axial_slices(image)
-        parts = [model(_laid_out(part.to(device)), pad=True).argmax(1).cpu() for part in slices.split(16)]
+        parts = [model(_in_layout(part.to(device)), pad=True).argmax(1).cpu() for part in slices.split(16)]
         return from_axial_slices(torch.cat(parts)).to(torch.uint8).numpy()
     if target.ndim == 2:
-        return model(_laid_out(image[None].to(device)), pad=True)[0].argmax(0).cpu().to(torch.uint8).numpy()
+        return model(_in_layout(image[None].to(device)), pad=True)[0].argmax(0).cpu().to(torch.uint8).numpy()
     found = sg_hub.inference.sliding_window(model, image[None], patch_size=target.patch, overlap=0.25)
     return found[0].argmax(0).to(torch.uint8).numpy()
 

@@ -22,8 +22,14 @@ from training import runs
 from training.recipe import Size
 from training.store import Store
 
-COLUMNS = ("pattern", "patient", "reference", "x", "y", "z", "size_x", "size_y", "size_z", "resolution", "split")
+AXES = {3: ("x", "y", "z"), 2: ("row", "column")}
 SPLITS = ("train", "validation", "test")
+
+
+def columns(ndim: int) -> tuple[str, ...]:
+    """Of the table's file, for scans (3) or images (2)."""
+    axes = AXES.get(ndim, ())
+    return ("pattern", "patient", "reference", *axes, *(f"size_{axis}" for axis in axes), "resolution", "split")
 
 
 @dataclass(frozen=True)
@@ -38,9 +44,9 @@ class PatternTable:
     reference: np.ndarray
     """(rows,) index of the pattern's reference patient."""
     corner: np.ndarray
-    """(rows, 3) first voxel (x, y, z)."""
+    """(rows, 3) first voxel (x, y, z), or (rows, 2) first pixel (row, column)."""
     size: np.ndarray
-    """(rows, 3) voxels that are cropped."""
+    """Voxels that are cropped, of the same shape."""
     resolution: np.ndarray
     """(rows,) 0: base size; 1 and up: a random in-plane size."""
     split: np.ndarray
@@ -72,25 +78,27 @@ class PatternTable:
 
     @classmethod
     def from_rows(cls, patients: list[str], rows: list[tuple[int, ...]]) -> PatternTable:
-        """From tuples (pattern, patient, reference, x, y, z, sizes..., resolution, split), all numbers."""
-        table = np.asarray(rows, dtype=np.int64).reshape(-1, len(COLUMNS))
-        small = np.int16 if table.size == 0 or table[:, 3:9].max() < 2**15 else np.int32
+        """From tuples (pattern, patient, reference, corner..., size..., resolution, split), all numbers."""
+        table = np.asarray(rows, dtype=np.int64)
+        ndim = (table.shape[1] - len(columns(0))) // 2
+        where, extent = slice(3, 3 + ndim), slice(3 + ndim, 3 + 2 * ndim)
+        small = np.int16 if table[:, where.start : extent.stop].max() < 2**15 else np.int32
         return cls(
             patients,
             table[:, 0].astype(np.int16),
             table[:, 1].astype(np.int32),
             table[:, 2].astype(np.int32),
-            table[:, 3:6].astype(small),
-            table[:, 6:9].astype(small),
-            table[:, 9].astype(np.int8),
-            table[:, 10].astype(np.int8),
+            table[:, where].astype(small),
+            table[:, extent].astype(small),
+            table[:, -2].astype(np.int8),
+            table[:, -1].astype(np.int8),
         )
 
     def save(self, path: Path) -> None:
         """Write the table as CSV, atomically."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(columns(self.corner.shape[1]))
         for i in range(len(self)):
             writer.writerow(
                 [
@@ -119,11 +127,12 @@ class PatternTable:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.reader(file)
             try:
-                if tuple(next(reader, ())) != COLUMNS:
-                    raise ReadError(f"{path} is not a patterns table: expected the columns {', '.join(COLUMNS)}")
+                header = tuple(next(reader, ()))
+                if header not in (columns(2), columns(3)):
+                    raise ReadError(f"{path} is not a patterns table: expected the columns {', '.join(columns(3))}")
                 for line in reader:
-                    if len(line) != len(COLUMNS):
-                        raise ValueError(f"{len(line)} values instead of {len(COLUMNS)}")
+                    if len(line) != len(header):
+                        raise ValueError(f"{len(line)} values instead of {len(header)}")
                     pattern, patient, reference, *numbers, split = line
                     ids = (index.setdefault(name, len(index)) for name in (patient, reference))
                     rows.append((int(pattern), *ids, *map(int, numbers), SPLITS.index(split)))
@@ -141,7 +150,7 @@ class PatternDataset(Dataset[tuple[Tensor, int]]):
 
     Args:
         rows: which rows of the table.
-        size: voxels (x, y, z) that every cube is resized to.
+        size: voxels (x, y, z), or pixels (rows, columns), that every cube is resized to.
     """
 
     def __init__(self, table: PatternTable, store: Store, rows: np.ndarray, size: Size) -> None:
@@ -165,9 +174,14 @@ class PatternDataset(Dataset[tuple[Tensor, int]]):
 
 
 def to_network(cube: np.ndarray, window: tuple[float, float], size: Size) -> Tensor:
-    """(C, X, Y, Z) in HU to (C, *size) float32 in 0..1."""
+    """(C, spatial...) as stored to (C, *size) float32 in 0..1."""
     low, high = window
     x = torch.from_numpy(np.ascontiguousarray(cube)).float().sub_(low).div_(high - low).clamp_(0, 1)
     if tuple(x.shape[1:]) != tuple(size):
-        x = F.interpolate(x[None], size, mode="trilinear", align_corners=False)[0]
+        x = resize(x[None], size)[0]
     return x
+
+
+def resize(x: Tensor, size: Size) -> Tensor:
+    """(N, C, spatial...) to (N, C, *size), linearly, edge to edge."""
+    return F.interpolate(x, size, mode="trilinear" if x.ndim == 5 else "bilinear", align_corners=False)

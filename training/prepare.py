@@ -1,10 +1,11 @@
-"""A folder of scans to one store.
+"""A folder of scans or images to one store.
 
     python -m training prepare RECIPE [key=value ...]
 
 Finds every NIfTI, MHA, MHD and NRRD file and every DICOM folder below `source`, reads them in parallel
 processes into LPS order, clips to the window, resamples to the recipe's spacing and writes them to
 `<run>/store.zarr` (see training.store). A scan that cannot be read is reported with its reason and skipped.
+With a 2D recipe the same for every PNG, JPEG, TIFF and DICOM image, resized to fit `prepare.size`.
 Can be stopped at any time and started again: what is complete in the store stays.
 """
 
@@ -28,17 +29,18 @@ from typing import Any
 import numpy as np
 import torch
 import zarr
+from torch import Tensor
 from tqdm import tqdm
 from zarr.codecs import BloscCodec
 
-from sg_hub import load_scan
+from sg_hub import ImagePreprocessing, load_image, load_scan
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from sg_hub.preprocessing import resample, resampled_size
 from training.randomness import permutation
 from training.recipe import Prepare, Recipe
 from training.runs import write_atomic
 from training.sources import Job, list_jobs
-from training.store import FORMAT, MISSING, TABLE, Patient, Store, read_settings, write_table
+from training.store import FORMAT, LEVELS, MISSING, TABLE, Patient, Store, read_settings, write_table
 
 
 @dataclass
@@ -56,22 +58,33 @@ class Summary:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        spacing = np.array([patient.spacing for patient in self.kept])
-        low, high = (" x ".join(f"{v:.4g}" for v in values) for values in (spacing.min(0), spacing.max(0)))
         splits = [patient.split for patient in self.kept]
         counts = ", ".join(f"{splits.count(split)} {split}" for split in ("train", "validation", "test"))
         voxels = sum(patient.channels * int(np.prod(patient.shape)) for patient in self.kept)
         lines = [
-            f"{len(self.kept)} patients in the store: {counts}; {self.already_there} were there already, "
+            f"{self._what()} in the store: {counts}; {self.already_there} were there already, "
             f"{len(self.skipped)} skipped",
-            f"{voxels / 1e6:.1f} million voxels, {self.megabytes:.1f} MB on disk, spacing {low}"
-            f"{'' if low == high else ' to ' + high} mm, {self.seconds:.1f} s",
+            f"{voxels / 1e6:.1f} million voxels, {self.megabytes:.1f} MB on disk, {self._range()}, "
+            f"{self.seconds:.1f} s",
         ]
         lines += [f"  skipped {source}: {reason}" for source, reason in sorted(self.skipped.items())]
         if self.absent:
             shown = ", ".join(self.absent[:5]) + (", ..." if len(self.absent) > 5 else "")
             lines.append(f"  {len(self.absent)} patients of the split have no scan: {shown}")
         return "\n".join(lines)
+
+    def _what(self) -> str:
+        if len(self.kept[0].shape) == 3:
+            return f"{len(self.kept)} patients"
+        return f"{len(self.kept)} images of {len({patient.person for patient in self.kept})} patients"
+
+    def _range(self) -> str:
+        """Of the spacing; of images, of their size."""
+        images = len(self.kept[0].shape) == 2
+        values = np.array([patient.shape if images else patient.spacing for patient in self.kept])
+        low, high = (" x ".join(f"{v:.4g}" for v in ends) for ends in (values.min(0), values.max(0)))
+        text = low if low == high else f"{low} to {high}"
+        return f"{text} pixels" if images else f"spacing {text} mm"
 
 
 def store_path(recipe: Recipe) -> str:
@@ -101,14 +114,14 @@ def prepare(recipe: Recipe, *, progress: bool = True) -> Summary:
     summary = Summary()
     jobs, summary.skipped, summary.absent = list_jobs(recipe)
     folder = recipe.run_dir / "store.zarr"
-    group = _open_for_writing(folder, recipe.prepare)
+    group = _open_for_writing(folder, recipe)
     there = {job: _finished(group, job) for job in jobs}
     waiting = [job for job, patient in there.items() if patient is None]
     summary.kept = [patient for patient in there.values() if patient is not None]
     summary.already_there = len(summary.kept)
     if waiting:  # until all is there again, it is not a finished store
         (folder / TABLE).unlink(missing_ok=True)
-    with closing(_converted(recipe.prepare, str(folder), waiting)) as results:
+    with closing(_converted(recipe.prepare, recipe.model.ndim, str(folder), waiting)) as results:
         bar = tqdm(results, total=len(waiting), desc="preparing", unit="scan", disable=not progress)
         for job, result in bar:
             if isinstance(result, str):
@@ -130,7 +143,7 @@ def prepare(recipe: Recipe, *, progress: bool = True) -> Summary:
 
 def _with_validation(patients: list[Patient], recipe: Recipe) -> list[Patient]:
     """Where no patient is for validation, the recipe's share of the train patients, drawn by its seed."""
-    train = [patient.name for patient in patients if patient.split == "train"]
+    train = sorted({patient.person for patient in patients if patient.split == "train"})
     count = max(1, round(recipe.validation_share * len(train)))
     if (
         recipe.validation_share <= 0
@@ -139,7 +152,7 @@ def _with_validation(patients: list[Patient], recipe: Recipe) -> list[Patient]:
     ):
         return patients
     drawn = {train[i] for i in permutation(len(train), recipe.seed, "validation patients")[:count]}
-    return [replace(p, split="validation") if p.name in drawn else p for p in patients]
+    return [replace(p, split="validation") if p.person in drawn else p for p in patients]
 
 
 def _check(settings: Prepare) -> None:
@@ -154,13 +167,16 @@ def _check(settings: Prepare) -> None:
         raise InvalidInputError(f"prepare.chunk = {list(settings.chunk)}: expected positive numbers of voxels")
 
 
-def _open_for_writing(folder: Path, prepare: Prepare) -> zarr.Group:
+def _open_for_writing(folder: Path, recipe: Recipe) -> zarr.Group:
+    prepare, images = recipe.prepare, recipe.model.ndim == 2
     settings: dict[str, Any] = {
         "sg_hub_store": FORMAT,
-        "window": list(prepare.window),
-        "spacing": list(prepare.spacing) if prepare.spacing else None,
+        "window": list(LEVELS if images else prepare.window),
+        "spacing": list(prepare.spacing) if prepare.spacing and not images else None,
         "chunk": list(prepare.chunk),
     }
+    if images:
+        settings |= {"size": list(prepare.size), "channels": prepare.channels}
     there = read_settings(str(folder))
     changed = [f"{key} {there.get(key)}" for key in settings if there and there.get(key) != settings[key]]
     if changed:
@@ -191,41 +207,41 @@ def _finished(group: zarr.Group, job: Job) -> Patient | None:
 
 def _patient(job: Job, record: Any) -> Patient:
     """The split is the recipe's, so that it may change without reading the scans again."""
-    x, y, z = record["shape"]
-    a, b, c = record["spacing"]
-    shape, spacing = (x, y, z), (a, b, c)
-    return Patient(job.name, job.split, shape, record["channels"], spacing, job.source, record["sha256"])
+    shape, spacing = tuple(record["shape"]), tuple(record["spacing"])
+    return Patient(job.name, job.split, shape, record["channels"], spacing, job.source, record["sha256"], job.person)
 
 
-def _converted(settings: Prepare, url: str, jobs: list[Job]) -> Generator[tuple[Job, Patient | str], None, None]:
+def _converted(
+    settings: Prepare, ndim: int, url: str, jobs: list[Job]
+) -> Generator[tuple[Job, Patient | str], None, None]:
     """Each job with its patient, or with the reason why there is none."""
     workers = min(settings.workers, len(jobs))
     if workers <= 1:
-        yield from ((job, _convert(job, url, settings)) for job in jobs)
+        yield from ((job, _convert(job, ndim, url, settings)) for job in jobs)
         return
     done = 0
     while done < len(jobs):
         try:
-            for result in _in_processes(workers, jobs[done:], url, settings):
+            for result in _in_processes(workers, jobs[done:], ndim, url, settings):
                 yield jobs[done], result
                 done += 1
         except BrokenProcessPool:
             # One of the scans in work killed its process. Each of them gets a process of its own.
             for job in jobs[done : done + workers]:
                 try:
-                    (result,) = _in_processes(1, [job], url, settings)
+                    (result,) = _in_processes(1, [job], ndim, url, settings)
                 except BrokenProcessPool:
                     result = "the process that read it was killed: too large for the memory, or badly damaged"
                 yield job, result
                 done += 1
 
 
-def _in_processes(workers: int, jobs: list[Job], url: str, settings: Prepare) -> Iterator[Patient | str]:
+def _in_processes(workers: int, jobs: list[Job], ndim: int, url: str, settings: Prepare) -> Iterator[Patient | str]:
     # A forked process would hang in torch's or zarr's threads.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
-        futures = [pool.submit(_convert, job, url, settings) for job in jobs]
+        futures = [pool.submit(_convert, job, ndim, url, settings) for job in jobs]
         yield from (future.result() for future in futures)
     finally:
         pool.shutdown(cancel_futures=True)
@@ -244,16 +260,29 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _convert(job: Job, url: str, settings: Prepare) -> Patient | str:
-    """Read, clip, resample and write one scan; the mark that it is complete is written last."""
+def _read_scan(path: str, settings: Prepare) -> tuple[Tensor, tuple[float, ...]]:
+    """(C, X, Y, Z) in HU, clipped and resampled, and its spacing."""
+    scan = load_scan(path)
+    voxels = torch.from_numpy(scan.array).clamp(*settings.window)[None]
+    if settings.spacing is None:
+        return voxels[0], scan.spacing
+    return resample(voxels, resampled_size(scan.size, scan.spacing, settings.spacing))[0], settings.spacing
+
+
+def _read_image(path: str, settings: Prepare) -> tuple[Tensor, tuple[float, ...]]:
+    """(C, H, W) grey levels of the store, resized; images have no spacing that training would need."""
+    image = load_image(path)
+    pixels = ImagePreprocessing(input_size=settings.size).fit(image)[0]
+    if pixels.shape[0] != settings.channels:
+        pixels = pixels.mean(0, keepdim=True) if settings.channels == 1 else pixels.repeat(settings.channels, 1, 1)
+    return pixels * LEVELS[1], (1.0, 1.0)
+
+
+def _convert(job: Job, ndim: int, url: str, settings: Prepare) -> Patient | str:
+    """Read, clip, resample and write one scan (or image); the mark that it is complete is written last."""
     try:
-        scan = load_scan(job.path)
-        voxels = torch.from_numpy(scan.array).clamp(*settings.window)[None]
-        spacing = scan.spacing
-        if settings.spacing is not None:
-            spacing = settings.spacing
-            voxels = resample(voxels, resampled_size(scan.size, scan.spacing, spacing))
-        array = np.ascontiguousarray(voxels[0].round().to(torch.int16).numpy())
+        voxels, spacing = (_read_scan if ndim == 3 else _read_image)(job.path, settings)
+        array = np.ascontiguousarray(voxels.round().to(torch.int16).numpy())
     except SgHubError as error:
         return str(error)
     except Exception as error:  # the readers' own, for damage that nobody foresaw; the other scans go on

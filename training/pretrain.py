@@ -29,11 +29,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
-from sg_hub import Preprocessing, SemanticGenesis3D
+from sg_hub import ImagePreprocessing, Preprocessing, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.errors import InvalidInputError
+from sg_hub.models import SemanticGenesis
 from training import figures, runs
 from training.discover import table_path
-from training.distributed import Process, process, to_device
+from training.distributed import Process, layout, process, to_device
 from training.leakage import patient_hashes
 from training.patterns import SPLITS, PatternDataset, PatternTable
 from training.prepare import store_path
@@ -48,12 +49,12 @@ FOLDER = "pretraining"
 class PretextTask(nn.Module):
     """The network with or without its restoration branch, so that the first stage never runs the decoder."""
 
-    def __init__(self, model: SemanticGenesis3D) -> None:
+    def __init__(self, model: SemanticGenesis) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, x: Tensor, restore: bool) -> tuple[Tensor | None, Tensor]:
-        """(restoration or None, pattern logits) of (N, C, X, Y, Z) in 0..1."""
+        """(restoration or None, pattern logits) of (N, C, spatial...) in 0..1."""
         if restore:
             return tuple(self.model(x))
         return None, self.model.classifier(self.model.encoder(x)[-1])
@@ -113,33 +114,39 @@ def corruption(settings: Pretrain) -> dict[str, Any]:
     return {"alpha": alpha, "sigma": sigma, "windows": settings.shuffle_windows}
 
 
-def build_model(recipe: Recipe, store: Store, classes: int) -> SemanticGenesis3D:
+def build_model(recipe: Recipe, store: Store, classes: int) -> SemanticGenesis:
     """The network of a recipe, initialised by its seed."""
     torch.manual_seed(recipe.seed)
-    preprocessing = Preprocessing(
+    provenance = {
+        "data": recipe.publish.data_name,
+        "recipe": recipe.name,
+        "commit": runs.commit(),
+        "licence": recipe.publish.licence,
+        "store": store.fingerprint,
+        "patients": patient_hashes(recipe.publish.dataset, store.persons("train") + store.persons("validation")),
+    }
+    shared: dict[str, Any] = {
+        "in_chans": store.patients[0].channels,
+        "head": "pretext",
+        "num_classes": classes,
+        "provenance": provenance,
+    }
+    if recipe.model.ndim == 2:
+        images = ImagePreprocessing(modality=recipe.publish.modality, input_size=store.settings["size"])
+        model = recipe.model
+        return SemanticGenesis2D(
+            encoder=model.encoder, decoder_width=model.decoder_width, preprocessing=images, **shared
+        )
+    x, y, z = recipe.pretrain.size
+    scans = Preprocessing(
         modality=recipe.publish.modality,
         intensity="window",
         low=store.window[0],
         high=store.window[1],
         spacing=store.settings["spacing"],
-        input_size=recipe.pretrain.size,
+        input_size=(x, y, z),
     )
-    return SemanticGenesis3D(
-        width=recipe.model.width,
-        in_chans=store.patients[0].channels,
-        head="pretext",
-        num_classes=classes,
-        norm=recipe.model.norm,
-        preprocessing=preprocessing,
-        provenance={
-            "data": recipe.publish.data_name,
-            "recipe": recipe.name,
-            "commit": runs.commit(),
-            "licence": recipe.publish.licence,
-            "store": store.fingerprint,
-            "patients": patient_hashes(recipe.publish.dataset, store.names("train") + store.names("validation")),
-        },
-    )
+    return SemanticGenesis3D(width=recipe.model.width, norm=recipe.model.norm, preprocessing=scans, **shared)
 
 
 class Batches(Sampler[list[int]]):
@@ -166,7 +173,7 @@ class Trainer:
         self.folder = recipe.run_dir / FOLDER
         self.metrics = runs.Metrics(self.folder / "metrics.jsonl", me.is_main, tensorboard)
         self.model = build_model(recipe, store, table.classes)
-        to_device(self.model, me.device)
+        to_device(self.model, me.device, self.model.NDIM)
         self.task = PretextTask(self.model)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.settings.lr)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, self.settings.halve_every, gamma=0.5)
@@ -277,7 +284,7 @@ class Trainer:
         return {key: value.item() for key, value in self.sums.items()}
 
     def _losses(self, network: nn.Module, corrupted: Tensor, target: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        corrupted = corrupted.contiguous(memory_format=torch.channels_last_3d)
+        corrupted = corrupted.contiguous(memory_format=layout(self.model.NDIM))
         with torch.autocast(self.me.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
             restoration, logits = network(corrupted, self.joint)
         logits = logits.float()

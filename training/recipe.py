@@ -6,17 +6,28 @@ recipe = load_recipe("semantic-genesis-3d-tiny", ["pretrain.epochs=3", "source=/
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sg_hub.errors import InvalidInputError
 
-Size = tuple[int, int, int]
-Sides = tuple[PositiveInt, PositiveInt, PositiveInt]
+Size = tuple[int, ...]
+"""Voxels (x, y, z) of a scan, or pixels (rows, columns) of an image."""
+Sides = tuple[PositiveInt, ...]
 Border = Annotated[float, Field(ge=0, lt=0.5)]
 Split = Literal["train", "validation", "test"]
 
@@ -29,14 +40,18 @@ class Section(BaseModel):
 
 
 class Prepare(Section):
-    """Scans to one store of resampled volumes."""
+    """Scans to one store of resampled volumes, or images to one store of resized images."""
 
     spacing: tuple[float, float, float] | None = None
     """Voxel spacing (x, y, z) in mm that every scan is resampled to; absent: each keeps its own."""
     window: tuple[float, float] = (-1000.0, 1000.0)
-    """HU range kept in the store, and scaled to 0..1 for the network."""
+    """HU range of scans that is kept in the store, and scaled to 0..1 for the network."""
+    size: tuple[PositiveInt, PositiveInt] = (224, 224)
+    """Rows and columns that every image is made to fit, its proportions kept."""
+    channels: Literal[1, 3] = 1
+    """Of images: 1 makes colour grey."""
     chunk: Sides = (64, 64, 32)
-    """Voxels of one compressed chunk of the store."""
+    """Voxels (or pixels) of one compressed chunk of the store."""
     workers: NonNegativeInt = 2
 
 
@@ -44,9 +59,9 @@ class Autoencode(Section):
     """The autoencoder without skip connections on whole scans (design of the latent features)."""
 
     size: Size = (128, 128, 64)
-    """Voxels that every whole scan is resized to."""
+    """Voxels (or pixels) that every whole scan (or image) is resized to."""
     width: PositiveInt | None = None
-    """Channels of the first level; absent: the network's."""
+    """Channels of the first level in 3D; absent: the network's. In 2D the encoder is the network's."""
     epochs: PositiveInt = 100
     batch_size: PositiveInt = 4
     lr: float = Field(default=1e-3, gt=0)
@@ -64,18 +79,19 @@ class Discover(Section):
     """Cubes per patient and pattern: the base one and resolutions - 1 of a random in-plane size."""
     in_plane: tuple[PositiveInt, PositiveInt] = (50, 80)
     """Range of the random in-plane size, in voxels."""
-    jitter: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt] = (10, 10, 10)
+    jitter: tuple[NonNegativeInt, ...] = (10, 10, 10)
     """Largest shift of the cubes of a random size along each axis, in voxels."""
     frame: Literal["voxel", "relative"] = "voxel"
     """What a coordinate is, from patient to patient: the voxel index (paper), or the fraction of the scan's
     size, for scans whose field of view was cropped to the body."""
-    border: tuple[Border, Border, Border] = (100 / 512, 100 / 512, 30 / 300)
+    border: tuple[Border, ...] = (100 / 512, 100 / 512, 30 / 300)
     """Share of each side that stays free of corners, at both ends."""
     min_distance: float = Field(default=5.0, ge=0)
     """Voxels between any two corners."""
     tissue: float = Field(default=0.5, ge=0, lt=1)
-    """Share of a window's voxels that must lie above tissue_hu."""
+    """Share of a window's voxels that must lie above tissue_hu, of images above tissue_level."""
     tissue_hu: float = -150.0
+    tissue_level: float = Field(default=0.1, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _range_is_in_order(self) -> Discover:
@@ -115,10 +131,22 @@ class Pretrain(Section):
 
 
 class Model(Section):
-    """What is trained: arguments of sg_hub.SemanticGenesis3D."""
+    """What is trained: a class of sg_hub and its arguments."""
 
+    architecture: Literal["SemanticGenesis3D", "SemanticGenesis2D"] = "SemanticGenesis3D"
     width: PositiveInt = 32
+    """Channels of the first level, in 3D."""
     norm: Literal["batch", "running", "instance"] = "batch"
+    """Normalisation, in 3D."""
+    encoder: str = "resnet18"
+    """Encoder of timm, in 2D."""
+    decoder_width: PositiveInt = 16
+    """Channels of the decoder at the size of the input, in 2D."""
+
+    @property
+    def ndim(self) -> int:
+        """Spatial dimensions: 3 for scans, 2 for images."""
+        return 3 if self.architecture == "SemanticGenesis3D" else 2
 
 
 class Publish(Section):
@@ -138,11 +166,14 @@ class Recipe(Section):
     name: str
     seed: int = 2020
     source: str
-    """Folder of scans; searched recursively."""
+    """Folder of scans (or images); searched recursively."""
     run: str
     """Folder of everything that the run writes."""
     split: str | None = None
-    """CSV with the columns patient and split; absent: every patient may train."""
+    """CSV with the columns patient and split (and image, where a patient has several), a file or the name of one that
+    comes with the recipes; absent: every patient may train."""
+    patient: str | None = None
+    """Regular expression whose first group is the patient in the path of an image; absent: each is of another."""
     split_names: dict[str, Split] = {"train": "train", "validation": "validation", "test": "test"}
     """What the values of the CSV's column split mean here. Pre-training sees train, early stopping looks at
     validation, and nothing but the final evaluation reads test."""
@@ -156,11 +187,34 @@ class Recipe(Section):
     publish: Publish
 
     @model_validator(mode="after")
-    def _sizes_fit_the_strides(self) -> Recipe:
-        for name, size in (("pretrain.size", self.pretrain.size), ("autoencode.size", self.autoencode.size)):
-            if any(side % 8 or side <= 0 for side in size):
-                raise ValueError(f"{name} = {list(size)}: every side must be a multiple of 8")
+    def _sizes_fit_the_network(self) -> Recipe:
+        ndim, multiple = self.model.ndim, 8 if self.model.ndim == 3 else 32
+        sizes: dict[str, tuple[float, ...]] = {
+            "prepare.chunk": self.prepare.chunk,
+            "autoencode.size": self.autoencode.size,
+            "discover.cube": self.discover.cube,
+            "discover.jitter": self.discover.jitter,
+            "discover.border": self.discover.border,
+            "pretrain.size": self.pretrain.size,
+        }
+        for name, size in sizes.items():
+            if len(size) != ndim:
+                raise ValueError(f"{name} = {list(size)}: a {self.model.architecture} needs {ndim} numbers")
+        for name in ("pretrain.size", "autoencode.size"):
+            if any(side % multiple or side <= 0 for side in sizes[name]):
+                raise ValueError(f"{name} = {list(sizes[name])}: every side must be a multiple of {multiple}")
         return self
+
+    @field_validator("patient")
+    @classmethod
+    def _pattern_has_a_group(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                if re.compile(pattern).groups < 1:
+                    raise ValueError(f"{pattern!r}: put the patient's part in parentheses, such as ([0-9]+)_")
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return pattern
 
     @property
     def run_dir(self) -> Path:

@@ -1,15 +1,19 @@
-"""The scans of a recipe: which there are, whose they are, and which split each patient belongs to."""
+"""The scans (or images) of a recipe: which there are, whose they are, and which split each patient belongs to."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import os
+import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.image import FORMATS, IMAGE_SUFFIXES
 from training.recipe import Recipe
 
 SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
@@ -19,14 +23,36 @@ HEADERS = (".mhd", ".nhdr")
 
 @dataclass(frozen=True)
 class Job:
-    """One scan to read."""
+    """One scan or image to read."""
 
     name: str
+    person: str
+    """Whose it is; of scans, each is of another."""
     path: str
     source: str
     split: str
     stamp: str
     """Name, size and time of change of its files."""
+
+
+def find_images(source: str | Path) -> dict[str, Path]:
+    """Images below a folder by name, the file's without its suffix.
+
+    Links are followed; hidden files and folders, and stores, are not looked at.
+
+    Raises:
+        ReadError: no such folder, or no images in it.
+        InvalidInputError: two images of one name.
+    """
+    root = _root(source)
+    found: dict[str, Path] = {}
+    for folder, names in _walk(root):
+        for path in (folder / name for name in names):
+            if path.suffix.lower() in IMAGE_SUFFIXES or (not path.suffix and _is_dicom(path)):
+                _add(found, path.stem if path.suffix else path.name, path)
+    if not found:
+        raise ReadError(f"no images below {root}: looked for {FORMATS}")
+    return found
 
 
 def find_scans(source: str | Path) -> dict[str, Path]:
@@ -38,10 +64,28 @@ def find_scans(source: str | Path) -> dict[str, Path]:
         ReadError: no such folder, or no scans in it.
         InvalidInputError: two scans of one name.
     """
+    root = _root(source)
+    found: dict[str, Path] = {}
+    for folder, names in _walk(root):
+        paths = [folder / name for name in names if name.lower().endswith(SUFFIXES)]
+        if any(_is_dicom(folder / name) for name in names if not name.lower().endswith(SUFFIXES)):
+            paths.append(folder)
+        for path in paths:
+            _add(found, _patient_name(path, root), path)
+    if not found:
+        raise ReadError(f"no scans below {root}: looked for {', '.join(SUFFIXES)} files and DICOM folders")
+    return found
+
+
+def _root(source: str | Path) -> Path:
     root = Path(source).expanduser()
     if not root.is_dir():
         raise ReadError(f"source {source} is not a folder: give source=FOLDER of scans, or the URL of a store")
-    found: dict[str, Path] = {}
+    return root
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below `root` with the names of its files, both sorted."""
     seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):
         seen.add(os.path.realpath(folder))
@@ -52,21 +96,16 @@ def find_scans(source: str | Path) -> dict[str, Path]:
             and not name.endswith(".zarr")
             and os.path.realpath(os.path.join(folder, name)) not in seen
         )
-        names = sorted(name for name in files if not name.startswith("."))
-        paths = [Path(folder) / name for name in names if name.lower().endswith(SUFFIXES)]
-        if any(_is_dicom(Path(folder) / name) for name in names if not name.lower().endswith(SUFFIXES)):
-            paths.append(Path(folder))
-        for path in paths:
-            name = _patient_name(path, root)
-            if name in found:
-                raise InvalidInputError(
-                    f"two scans would be patient {name!r}: {found[name]} and {path}; rename one of them, or "
-                    "give a source folder that holds one of them"
-                )
-            found[name] = path
-    if not found:
-        raise ReadError(f"no scans below {root}: looked for {', '.join(SUFFIXES)} files and DICOM folders")
-    return found
+        yield Path(folder), sorted(name for name in files if not name.startswith("."))
+
+
+def _add(found: dict[str, Path], name: str, path: Path) -> None:
+    if name in found:
+        raise InvalidInputError(
+            f"two scans would be patient {name!r}: {found[name]} and {path}; rename one of them, or "
+            "give a source folder that holds one of them"
+        )
+    found[name] = path
 
 
 def _patient_name(path: Path, root: Path) -> str:
@@ -89,7 +128,7 @@ def _is_dicom(path: Path) -> bool:
 
 
 def list_jobs(recipe: Recipe) -> tuple[list[Job], dict[str, str], list[str]]:
-    """The scans below a recipe's source, with their splits.
+    """The scans (or images) below a recipe's source, with their splits.
 
     Returns:
         jobs, by patient name; scans to skip, with the reason, because the recipe's CSV gives them no split;
@@ -100,45 +139,81 @@ def list_jobs(recipe: Recipe) -> tuple[list[Job], dict[str, str], list[str]]:
         InvalidInputError: two scans of one name, or two splits of one patient.
     """
     root = Path(recipe.source).expanduser()
-    scans, given = find_scans(root), read_split(recipe)
+    scans = find_scans(root) if recipe.model.ndim == 3 else find_images(root)
+    given = read_split(recipe)
     jobs: list[Job] = []
     skipped: dict[str, str] = {}
     named = set()
     for name, path in sorted(scans.items()):
         source = path.relative_to(root).as_posix()
-        split = "train"
+        split, person = "train", _person(recipe, name, source)
+        if person is None:
+            skipped[source] = f"the recipe's patient pattern {recipe.patient!r} does not match its path"
+            continue
         if given is not None:
-            row = name if name in given else source
-            if row not in given:
-                skipped[source] = f"patient {name!r} is not in {recipe.split}"
+            row = next((key for key in (name, path.name, source, person) if key in given), None)
+            if row is None:
+                skipped[source] = f"patient {person!r} is not in {recipe.split}"
                 continue
             named.add(row)
-            if given[row] not in recipe.split_names:
+            word, person = given[row].split, given[row].patient if recipe.model.ndim == 2 else person
+            if word not in recipe.split_names:
                 known = ", ".join(recipe.split_names)
-                skipped[source] = f"its split {given[row]!r} is none of split_names ({known})"
+                skipped[source] = f"its split {word!r} is none of split_names ({known})"
                 continue
-            split = recipe.split_names[given[row]]
-        jobs.append(Job(name, str(path), source, split, stamp(path)))
+            split = recipe.split_names[word]
+        jobs.append(Job(name, person, str(path), source, split, stamp(path)))
+    _check_persons(jobs, recipe)
     return jobs, skipped, sorted(set(given or ()) - named)
 
 
-def read_split(recipe: Recipe) -> dict[str, str] | None:
-    """The split that the recipe's CSV gives to each patient, in its own words."""
+@dataclass(frozen=True)
+class Row:
+    """Of the recipe's CSV."""
+
+    split: str
+    """In the words of the CSV."""
+    patient: str
+
+
+def _person(recipe: Recipe, name: str, source: str) -> str | None:
+    if recipe.model.ndim == 3 or recipe.patient is None:
+        return name
+    found = re.search(recipe.patient, source)
+    return found.group(1) if found else None
+
+
+def _check_persons(jobs: list[Job], recipe: Recipe) -> None:
+    """Refuse a person whose images are in several splits."""
+    splits: dict[str, str] = {}
+    for job in jobs:
+        if splits.setdefault(job.person, job.split) != job.split:
+            raise InvalidInputError(
+                f"{recipe.split} has images of patient {job.person!r} in {splits[job.person]!r} and in {job.split!r}: "
+                "patients are split, not images"
+            )
+
+
+def read_split(recipe: Recipe) -> dict[str, Row] | None:
+    """What the recipe's CSV says of each patient, or of each image where it has a column of that name."""
     if recipe.split is None:
         return None
     try:
-        with open(Path(recipe.split).expanduser(), newline="", encoding="utf-8-sig") as file:
+        shipped = resources.files("training") / "recipes" / recipe.split
+        path = shipped if shipped.is_file() else Path(recipe.split).expanduser()
+        with path.open("r", newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReadError(f"the recipe's split {recipe.split} cannot be read: {error}") from error
     if not rows or not {"patient", "split"} <= rows[0].keys():
         raise ReadError(f"{recipe.split}: expected a CSV with the columns patient and split")
-    given: dict[str, str] = {}
+    given: dict[str, Row] = {}
     for row in rows:
-        if given.setdefault(row["patient"], row["split"]) != row["split"]:
+        key = row.get("image") or row["patient"]
+        if given.setdefault(key, Row(row["split"], row["patient"])).split != row["split"]:
             raise InvalidInputError(
-                f"{recipe.split} has patient {row['patient']!r} in {given[row['patient']]!r} and in "
-                f"{row['split']!r}: leave one"
+                f"{recipe.split} has {'image' if row.get('image') else 'patient'} {key!r} in {given[key].split!r} and "
+                f"in {row['split']!r}: leave one"
             )
     return given
 

@@ -5,7 +5,8 @@ A zarr group (version 3), chunked and compressed, in a folder or on object stora
     patients.csv         patient, split, shape, channels, spacing, source, sha256; written last
     scans/<patient>      int16 (C, X, Y, Z) in HU, LPS order, clipped to the window and resampled
 
-What the scans were prepared with (window, spacing, chunk) is in the group's attributes.
+What the scans were prepared with (window, spacing, chunk) is in the group's attributes. A store of images holds one
+array (C, H, W) per image, with grey levels 0 to 4095, and its table has one more column: the person whose image it is.
 """
 
 from __future__ import annotations
@@ -32,27 +33,33 @@ MISSING = -32768
 """What zarr reads where a chunk is missing; no stored voxel has this value, so the loss is seen."""
 TABLE = "patients.csv"
 COLUMNS = ("patient", "split", "shape", "channels", "spacing", "source", "sha256")
+PERSON = "person"
+LEVELS = (0, 4095)
+"""What black and white are in a store of images."""
 
 
 @dataclass(frozen=True)
 class Patient:
-    """A row of the patient table."""
+    """A row of the patient table: a scan, or an image."""
 
     name: str
+    """Of its array in the store."""
     split: str
     """train, validation or test."""
-    shape: tuple[int, int, int]
-    """Voxels (X, Y, Z) in the store."""
+    shape: tuple[int, ...]
+    """Voxels (X, Y, Z), or pixels (H, W), in the store."""
     channels: int
-    spacing: tuple[float, float, float]
-    """(x, y, z) in mm, in the store."""
+    spacing: tuple[float, ...]
+    """(x, y, z) in mm, in the store; 1 along each axis of an image."""
     source: str
     """File or folder, relative to the folder of scans."""
     sha256: str
     """Of the stored voxels."""
+    person: str
+    """Whose it is: several images may be of one."""
 
     def row(self) -> list[str]:
-        return [
+        row = [
             self.name,
             self.split,
             "x".join(map(str, self.shape)),
@@ -61,14 +68,16 @@ class Patient:
             self.source,
             self.sha256,
         ]
+        return row if len(self.shape) == 3 else [*row, self.person]
 
     @classmethod
     def from_row(cls, row: dict[str, str]) -> Patient:
         shape = tuple(int(value) for value in row["shape"].split("x"))
         spacing = tuple(float(value) for value in row["spacing"].split("x"))
-        if len(shape) != 3 or len(spacing) != 3:
+        if len(shape) not in (2, 3) or len(spacing) != len(shape):
             raise ValueError(f"shape {row['shape']}, spacing {row['spacing']}")
-        return cls(row["patient"], row["split"], shape, int(row["channels"]), spacing, row["source"], row["sha256"])
+        name, person = row["patient"], row[PERSON] if len(shape) == 2 else row["patient"]
+        return cls(name, row["split"], shape, int(row["channels"]), spacing, row["source"], row["sha256"], person)
 
 
 class Store:
@@ -89,7 +98,9 @@ class Store:
         self.url, self.patients, self.settings = url, patients, settings
         low, high = settings["window"]
         self.window: tuple[float, float] = (float(low), float(high))
-        """HU range that the voxels are clipped to."""
+        """HU range that the voxels are clipped to; of images, what black and white are."""
+        self.ndim = len(patients[0].shape)
+        """3: scans; 2: images."""
         self.spacing: tuple[float, float, float] | None = tuple(settings["spacing"] or ()) or None
         """(x, y, z) in mm of every scan; None: each has its own (`Patient.spacing`)."""
         self._by_name = {patient.name: patient for patient in patients}
@@ -137,8 +148,12 @@ class Store:
         """Patients of a split (train, validation or test), or all, in the order of the table."""
         return [patient.name for patient in self.patients if split in (None, patient.split)]
 
-    def shape(self, name: str) -> tuple[int, int, int]:
-        """Voxels (X, Y, Z) of a patient.
+    def persons(self, split: str) -> list[str]:
+        """Whose scans (or images) a split holds, each once, sorted."""
+        return sorted({patient.person for patient in self.patients if patient.split == split})
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Voxels (X, Y, Z) of a patient, or pixels (H, W) of an image.
 
         Raises:
             InvalidInputError: no such patient.
@@ -146,29 +161,29 @@ class Store:
         return self._patient(name).shape
 
     def crop(self, name: str, corner: Sequence[int], size: Sequence[int]) -> np.ndarray:
-        """(C, *size) int16 in HU from voxel `corner` (x, y, z) on; a new array.
+        """(C, *size) int16 in HU (or grey levels) from voxel `corner` on, (x, y, z) or (row, column); a new array.
 
         Raises:
             InvalidInputError: no such patient, or a crop that reaches outside.
             ReadError: a chunk is missing or damaged.
         """
         shape = self._patient(name).shape
-        if len(corner) != 3 or len(size) != 3:
-            raise InvalidInputError(f"crop at {corner} of size {size}: both take three numbers, (x, y, z)")
+        if len(corner) != len(shape) or len(size) != len(shape):
+            raise InvalidInputError(f"crop at {corner} of size {size}: both take {len(shape)} numbers here")
         if any(c < 0 or s < 1 or c + s > n for c, s, n in zip(corner, size, shape, strict=True)):
             raise InvalidInputError(
                 f"crop at {tuple(corner)} of size {tuple(size)} reaches outside patient {name}, whose size is {shape}"
             )
-        x, y, z = (slice(int(c), int(c + s)) for c, s in zip(corner, size, strict=True))
+        place = (slice(None), *(slice(int(c), int(c + s)) for c, s in zip(corner, size, strict=True)))
         scan = self._cached(name)
         if scan is not None:
-            return scan[:, x, y, z].copy()
-        crop = self._read(name, (slice(None), x, y, z))
+            return scan[place].copy()
+        crop = self._read(name, place)
         self._read_by_chunk[name] += crop.nbytes
         return crop
 
     def whole(self, name: str) -> np.ndarray:
-        """(C, X, Y, Z) int16 in HU. May be the cache's own array: do not write into it.
+        """(C, X, Y, Z) int16 in HU, or (C, H, W) grey levels. May be the cache's own array: do not write into it.
 
         Raises:
             InvalidInputError: no such patient.
@@ -263,6 +278,6 @@ def write_table(folder: Path, patients: list[Patient]) -> None:
     """Finish a store: write its patient table, atomically."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(COLUMNS if len(patients[0].shape) == 3 else (*COLUMNS, PERSON))
     writer.writerows(patient.row() for patient in patients)
     write_atomic(folder / TABLE, text.getvalue())

@@ -6,14 +6,16 @@ import os
 from typing import Any
 
 from sg_hub.errors import ReadError
-from sg_hub.models.semantic_genesis_3d import PretextOutput, SemanticGenesis3D
+from sg_hub.models.semantic_genesis import PretextOutput, SemanticGenesis
+from sg_hub.models.semantic_genesis_2d import SemanticGenesis2D
+from sg_hub.models.semantic_genesis_3d import SemanticGenesis3D
 from sg_hub.models.source import architecture_of, locate
 from sg_hub.models.state import LoadReport
 
-ARCHITECTURES = {cls.__name__: cls for cls in (SemanticGenesis3D,)}
+ARCHITECTURES: dict[str, type[SemanticGenesis]] = {cls.__name__: cls for cls in (SemanticGenesis2D, SemanticGenesis3D)}
 
 
-def from_pretrained(name: str | os.PathLike[str], **options: Any) -> SemanticGenesis3D:
+def from_pretrained(name: str | os.PathLike[str], **options: Any) -> SemanticGenesis:
     """A pretrained model of whatever architecture its config names; options as in its class's `from_pretrained`.
 
     Raises:
@@ -31,4 +33,12 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> SemanticGen
     return ARCHITECTURES[architecture].from_pretrained(name, **options)
 
 
-__all__ = ["ARCHITECTURES", "LoadReport", "PretextOutput", "SemanticGenesis3D", "from_pretrained"]
+__all__ = [
+    "ARCHITECTURES",
+    "LoadReport",
+    "PretextOutput",
+    "SemanticGenesis",
+    "SemanticGenesis2D",
+    "SemanticGenesis3D",
+    "from_pretrained",
+]

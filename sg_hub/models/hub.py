@@ -28,6 +28,11 @@ class PretrainedMixin(
 ):
     """`from_pretrained`, `save_pretrained` and `push_to_hub` for the models of sg_hub."""
 
+    CONFIG_KEYS: frozenset[str]
+    """Keys of config.json: the arguments of the constructor."""
+    PREPROCESSING: type[Any]
+    """Class of the argument `preprocessing`."""
+
     load_report: LoadReport | None = None
     """What `from_pretrained` loaded, adapted, reset and left out; absent on a model that was built afresh."""
 
@@ -61,7 +66,7 @@ class PretrainedMixin(
             num_classes: classes of the new head; needed when the head changes.
             in_chans: input channels. The first convolution is averaged over its input channels and repeated,
                 scaled so that the same image in every channel gives the same features as before.
-            norm: `batch`, `running` or `instance`; absent: the weights' own.
+            norm: `batch`, `running` or `instance`, in 3D; absent: the weights' own. 2D has that of its encoder.
             revision: branch, tag or commit of the hub repository; a registered name has its own pinned.
             token, cache_dir, local_files_only, force_download: as in huggingface_hub.
             device: where the model goes.
@@ -71,12 +76,15 @@ class PretrainedMixin(
             ReadError: a missing, damaged, newer or wrong file; no network.
         """
         files = locate(name, revision, token, cache_dir, local_files_only, force_download)
-        config = read_config(files.config, cls.__name__)
+        config = read_config(files.config, cls.__name__, cls.CONFIG_KEYS)
+        config["preprocessing"] = cls.PREPROCESSING.from_dict(config["preprocessing"])
         state, sha256 = read_weights(files.weights, files.sha256)
         before = dict(config)
         _choose_head(config, head, num_classes)
         for key, value in (("in_chans", in_chans), ("norm", norm)):
             if value is not None:
+                if key not in config:
+                    raise InvalidInputError(f"{key}={value!r}: a {cls.__name__} has no such option; leave it out")
                 config[key] = value
         model = cls(**config)
         task_changed = config["head"] != before["head"] or config["num_classes"] != before["num_classes"]
@@ -86,7 +94,7 @@ class PretrainedMixin(
             source=files.source,
             reset=TASK_LAYERS if task_changed else (),
             adapt_channels=config["in_chans"] != before["in_chans"],
-            norm_changed=config["norm"] != before["norm"],
+            norm_changed=config.get("norm") != before.get("norm"),
             heads=(before["head"], config["head"]),
         )
         report.revision, report.sha256 = files.revision, sha256

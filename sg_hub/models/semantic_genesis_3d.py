@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.models.hub import PretrainedMixin
-from sg_hub.models.unet3d import NORMS, ClassifierHead, Decoder3D, Encoder3D, Norm, check_shape
-from sg_hub.preprocessing import Preprocessing, check_input
-from sg_hub.scan import Scan
-
-Head = Literal["pretext", "segmentation", "classification"]
-HEADS: tuple[str, ...] = get_args(Head)
+from sg_hub.models.semantic_genesis import Head, SemanticGenesis, check_arguments
+from sg_hub.models.unet3d import NORMS, ClassifierHead, Decoder3D, Encoder3D, Norm
+from sg_hub.preprocessing import Preprocessing
 
 
-class PretextOutput(NamedTuple):
-    """What the network of the pretext tasks gives."""
-
-    restoration: Tensor
-    """(N, C, X, Y, Z) in 0..1: the restored cube, of the input's size and channels."""
-    pattern_logits: Tensor
-    """(N, num_classes): one logit per anatomical pattern."""
-
-
-class SemanticGenesis3D(PretrainedMixin):
+class SemanticGenesis3D(SemanticGenesis):
     """U-Net of Semantic Genesis for 3D scans (MICCAI 2020).
 
     Input is (N, in_chans, X, Y, Z) in 0..1, x to the patient's left, y to posterior, z to superior; every side
@@ -47,6 +33,8 @@ class SemanticGenesis3D(PretrainedMixin):
     """
 
     NDIM = 3
+    CONFIG_KEYS = frozenset({"width", "in_chans", "head", "num_classes", "norm", "preprocessing", "provenance"})
+    PREPROCESSING = Preprocessing
 
     def __init__(
         self,
@@ -60,49 +48,21 @@ class SemanticGenesis3D(PretrainedMixin):
         provenance: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        _check_arguments(width, in_chans, head, num_classes, norm)
-        self.width, self.in_chans, self.num_classes = width, in_chans, num_classes
-        self.head_name, self.norm = head, norm
+        check_arguments(head, width=width, in_chans=in_chans, num_classes=num_classes)
+        if norm not in NORMS:
+            raise InvalidInputError(f"norm={norm!r}: expected one of {', '.join(NORMS)}")
+        self.width, self.norm = width, norm
         self.preprocessing = preprocessing or Preprocessing()
         self.provenance = provenance or {}
         self.encoder = Encoder3D(in_chans, width, norm)
         channels = self.encoder.channels
-        if head != "classification":
-            self.decoder = Decoder3D(channels, norm)
-        if head == "segmentation":
-            self.segmentation = nn.Conv3d(channels[0], num_classes, kernel_size=1)
-        else:
-            self.classifier = ClassifierHead(channels[-1], 32 * width, num_classes, norm)
-        if head == "pretext":
-            self.restoration = nn.Conv3d(channels[0], in_chans, kernel_size=1)
-        self._values_checked = False
-
-    def forward(self, x: Tensor, pad: bool = False) -> PretextOutput | Tensor:
-        """Run the network on (N, in_chans, X, Y, Z) in 0..1; see the class for what each head gives.
-
-        Args:
-            pad: accept any size: the far side of each axis is padded by its border, and the output cropped.
-
-        Raises:
-            InvalidInputError: a wrong shape, or values that are not in 0..1 (HU, for instance). Values are looked at
-                in evaluation, and in training in the first batch.
-        """
-        size = x.shape[2:]
-        if pad and x.ndim == 5:
-            x = pad_to_multiple(x, self.encoder.strides[-1])
-        self._check(x)
-        features = self.encoder(x)
-        if self.head_name == "classification":
-            return self.classifier(features[-1])
-        decoded = self.decoder(features)
-        if self.head_name == "segmentation":
-            return _crop(self.segmentation(decoded), size)
-        restoration = _crop(torch.sigmoid(self.restoration(decoded)), size)
-        return PretextOutput(restoration, self.classifier(features[-1]))
-
-    def preprocess(self, scan: Scan) -> Tensor:
-        """(1, C, X, Y, Z) in 0..1 of a `Scan`, as these weights expect it (window, spacing, orientation)."""
-        return self.preprocessing.apply(scan)
+        self._add_heads(
+            head,
+            in_chans,
+            num_classes,
+            decoder=lambda: Decoder3D(channels, norm),
+            classifier=lambda: ClassifierHead(channels[-1], 32 * width, num_classes, norm),
+        )
 
     def config(self) -> dict[str, Any]:
         """What config.json holds: every argument of the constructor, in JSON types."""
@@ -117,35 +77,11 @@ class SemanticGenesis3D(PretrainedMixin):
         }
 
     def _check(self, x: Tensor) -> None:
+        super()._check(x)
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return
-        check_shape(x, self.in_chans, self.encoder.strides[-1])
         if self.norm != "running" and (self.norm == "instance" or x.shape[0] == 1) and x[0, 0].numel() == 512:
             raise InvalidInputError(
                 f"input of size {tuple(x.shape[2:])} leaves one voxel at the deepest level, which norm={self.norm!r} "
                 "cannot normalise: give larger cubes, or use norm='running'"
             )
-        if not (self.training and self._values_checked):
-            check_input(x, ndim_spatial=self.NDIM)
-            self._values_checked = True
-
-
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Pad the far side of the three last axes of (N, C, X, Y, Z) by its border, to multiples of `multiple`."""
-    amounts = [-side % multiple for side in x.shape[2:]]
-    padding = [value for amount in reversed(amounts) for value in (0, amount)]
-    return F.pad(x, padding, mode="replicate") if any(amounts) else x
-
-
-def _crop(x: Tensor, size: torch.Size) -> Tensor:
-    return x[..., : size[0], : size[1], : size[2]]
-
-
-def _check_arguments(width: int, in_chans: int, head: str, num_classes: int, norm: str) -> None:
-    for name, value in (("width", width), ("in_chans", in_chans), ("num_classes", num_classes)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InvalidInputError(f"{name}={value!r}: expected a whole number of at least 1")
-    if head not in HEADS:
-        raise InvalidInputError(f"head={head!r}: expected one of {', '.join(HEADS)}")
-    if norm not in NORMS:
-        raise InvalidInputError(f"norm={norm!r}: expected one of {', '.join(NORMS)}")

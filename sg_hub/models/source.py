@@ -24,13 +24,11 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.preprocessing import Preprocessing
 from sg_hub.registry import get_weights, is_registered, unknown_name
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 CONFIG_VERSION = 1
-_CONFIG_KEYS = {"width", "in_chans", "head", "num_classes", "norm", "preprocessing", "provenance"}
 _ABOUT_KEYS = {"config_version", "architecture", "sg_hub_version"}
 
 
@@ -130,8 +128,12 @@ def _hub_failure(error: Exception, repo_id: str, revision: str | None) -> str:
     return f"{where}: the download failed ({type(error).__name__}: {error}); try again, or give a local folder"
 
 
-def read_config(path: Path, architecture: str) -> dict[str, Any]:
-    """The constructor's arguments in config.json.
+def read_config(path: Path, architecture: str, keys: frozenset[str]) -> dict[str, Any]:
+    """The constructor's arguments in config.json, as they are.
+
+    Args:
+        architecture: class that the file must name.
+        keys: of the arguments that it must hold.
 
     Raises:
         ReadError: not JSON, of another architecture, or with keys of a newer version.
@@ -153,7 +155,7 @@ def read_config(path: Path, architecture: str) -> dict[str, Any]:
             f"{path} is of a {config['architecture']}, not of a {architecture}: "
             "load it with sg_hub.from_pretrained, or with its own class"
         )
-    unknown, missing = set(config) - _CONFIG_KEYS - _ABOUT_KEYS, _CONFIG_KEYS - set(config)
+    unknown, missing = set(config) - keys - _ABOUT_KEYS, keys - set(config)
     if unknown or missing:
         raise ReadError(
             f"{path}: unknown keys {sorted(unknown)}, missing keys {sorted(missing)}; a newer sg_hub may have "
@@ -161,9 +163,7 @@ def read_config(path: Path, architecture: str) -> dict[str, Any]:
         )
     if not isinstance(config["provenance"], dict):
         raise ReadError(f"{path}: its provenance is a {type(config['provenance']).__name__}, expected an object")
-    arguments = {key: config[key] for key in _CONFIG_KEYS}
-    arguments["preprocessing"] = Preprocessing.from_dict(arguments["preprocessing"])
-    return arguments
+    return {key: config[key] for key in sorted(keys)}
 
 
 def architecture_of(path: Path) -> str:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
 
 logger = logging.getLogger("sg_hub")
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-_INPUT = "encoder.levels.0.0.conv.weight"
 PARTS = {
     "pretext": frozenset({"decoder.", "restoration.", "classifier."}),
     "segmentation": frozenset({"decoder.", "segmentation."}),
@@ -53,7 +53,7 @@ class LoadReport:
 
 
 def load_state(
-    model: nn.Module,
+    model: Any,
     state: dict[str, Tensor],
     *,
     source: str,
@@ -80,6 +80,7 @@ def load_state(
     old_parts, new_parts = tuple(old - new), tuple(new - old)
     chosen: dict[str, Tensor] = {}
     problems: list[str] = []
+    input_key = f"encoder.{model.encoder.input_key}"
     for key, value in target.items():
         found = state.get(key)
         if fresh and key.startswith(fresh):
@@ -90,8 +91,8 @@ def load_state(
         elif found.shape == value.shape:
             chosen[key] = found
             report.loaded.append(key)
-        elif adapt_channels and key in (_INPUT, "restoration.weight", "restoration.bias"):
-            chosen[key] = _adapt(found, value.shape, 1 if key == _INPUT else 0)
+        elif adapt_channels and key in (input_key, "restoration.weight", "restoration.bias"):
+            chosen[key] = _adapt(found, value.shape, 1 if key == input_key else 0)
             report.adapted.append(key)
         else:
             problems.append(f"{key} has shape {tuple(found.shape)}, expected {tuple(value.shape)}")

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.models.shapes import check_shape
 
 Norm = Literal["batch", "running", "instance"]
 NORMS: tuple[str, ...] = get_args(Norm)
@@ -62,7 +63,10 @@ class Encoder3D(nn.Module):
     Attributes:
         channels: channels of each feature map, finest first: (2, 4, 8, 16) times `width`.
         strides: voxels of the input per voxel of each feature map: (1, 2, 4, 8).
+        input_key: state-dict key of the first convolution, the one that sees the input's channels.
     """
+
+    input_key = "levels.0.0.conv.weight"
 
     def __init__(self, in_chans: int = 1, width: int = 32, norm: str = "batch") -> None:
         super().__init__()
@@ -81,7 +85,7 @@ class Encoder3D(nn.Module):
         Raises:
             InvalidInputError: wrong number of dimensions or channels, or a side that 8 does not divide.
         """
-        check_shape(x, self.in_chans, self.strides[-1])
+        check_shape(x, self.in_chans, self.strides[-1], 3)
         features = []
         for i, level in enumerate(self.levels):
             x = level(x if i == 0 else F.max_pool3d(x, kernel_size=2))
@@ -140,27 +144,3 @@ class ClassifierHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, num_classes) from the deepest feature map (N, in_chans, X, Y, Z)."""
         return self.fc(self.block(x).mean(dim=(2, 3, 4)))
-
-
-def check_shape(x: Tensor, in_chans: int, stride: int) -> None:
-    """Refuse what a 3D network cannot take, saying what to do.
-
-    Raises:
-        InvalidInputError: not (N, in_chans, X, Y, Z), or a side that `stride` does not divide.
-    """
-    if x.ndim != 5:
-        hint = "a 2D batch (N, C, H, W) needs a 2D model" if x.ndim == 4 else "add the missing axes"
-        raise InvalidInputError(
-            f"input of shape {tuple(x.shape)}: a 3D model takes (N, C, X, Y, Z); {hint}, or use model.preprocess(scan)"
-        )
-    if x.shape[1] != in_chans:
-        raise InvalidInputError(
-            f"input with {x.shape[1]} channels given to a model with in_chans={in_chans}: "
-            f"load it with from_pretrained(..., in_chans={x.shape[1]})"
-        )
-    if any(side % stride or side == 0 for side in x.shape[2:]):
-        nearest = tuple(max(stride, round(side / stride) * stride) for side in x.shape[2:])
-        raise InvalidInputError(
-            f"input of size {tuple(x.shape[2:])}: every side must be a multiple of {stride}; "
-            f"the nearest allowed size is {nearest}, or call the model with pad=True"
-        )

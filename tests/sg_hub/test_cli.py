@@ -14,6 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 from sg_hub import Preprocessing, SemanticGenesis3D, cli, commands, load_scan, pictures
+from sg_hub import cubes as cubes_of_a_scan
 from sg_hub.errors import InvalidInputError
 from sg_hub.outputs import LABEL_MAPS, check_output, writing
 
@@ -180,9 +181,9 @@ def test_same_seed_draws_the_same_picture(run, models):
 
 
 def test_boxes_hide_a_third_of_each_side(models):
-    cubes = commands.draw_cubes(PREPROCESSING.apply(load_scan(CT)), (32, 32, 16), 2, seed=0)
+    cubes = cubes_of_a_scan.draw_cubes(PREPROCESSING.apply(load_scan(CT)), (32, 32, 16), 2, seed=0)
     assert cubes.shape == (2, 1, 32, 32, 16)
-    changed = commands.hide_boxes(cubes, seed=0) != cubes
+    changed = cubes_of_a_scan.hide_boxes(cubes, seed=0) != cubes
     assert changed[:, :, 10:22, 10:22, 5:11].float().mean() > 0.99
     assert changed.sum() <= 2 * 12 * 12 * 6
 

@@ -279,7 +279,7 @@ def test_models_and_scans_that_cannot_be_used():
         predict(make_model(head="classification"), scan)
     with pytest.raises(InvalidInputError, match=r"pretext head .* knows no labels.*head='segmentation'"):
         predict(make_model(head="pretext"), scan, output="labels")
-    with pytest.raises(InvalidInputError, match=r"expected a Scan, not a ndarray: sg_hub\.load_scan"):
+    with pytest.raises(InvalidInputError, match=r"expected a Scan or an Image, not a ndarray: sg_hub\.load_scan"):
         predict(make_model(head="segmentation"), scan.array)  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match=r"Identity has no encoder: give a model of"):
         embed(Identity(), scan)

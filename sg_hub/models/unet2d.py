@@ -1,0 +1,235 @@
+"""The 2D U-Net of Semantic Genesis on any encoder of timm that gives feature maps at several scales.
+
+Source: paper, Sec. 3 (a 2D U-Net with fully-connected layers appended to the encoder, ResNet-18); the decoder's widths
+are those of the U-Net of segmentation_models_pytorch, which the paper builds on.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.models.shapes import check_shape
+from sg_hub.models.timm_import import import_timm
+
+IMAGENET = "imagenet"
+_SCALES = "A U-Net needs maps at several scales, as convolutional encoders give (resnet18, convnext_tiny, ...)"
+
+
+class Encoder2D(nn.Module):
+    """An encoder of timm: feature maps at several scales, and the scaling of the input that its weights expect.
+
+    Args:
+        name: of the encoder in timm, for instance `resnet18`.
+        in_chans: channels of the input.
+        mean, std: the input, in 0..1, is shifted and scaled by them first.
+
+    Attributes:
+        channels: channels of each feature map, finest first.
+        strides: pixels of the input per pixel of each feature map, finest first, for instance (2, 4, 8, 16, 32).
+        input_key: state-dict key of the first convolution, the one that sees the input's channels.
+
+    Raises:
+        InvalidInputError: timm has no such encoder, or it gives no feature maps at several scales.
+    """
+
+    def __init__(self, name: str = "resnet18", in_chans: int = 1, mean: float = 0.0, std: float = 1.0) -> None:
+        super().__init__()
+        self.in_chans, self.mean, self.std = in_chans, mean, std
+        self.body: Any = build_body(name, in_chans)
+        self.channels: tuple[int, ...] = tuple(self.body.feature_info.channels())
+        self.strides: tuple[int, ...] = tuple(self.body.feature_info.reduction())
+        pairs = zip(self.strides, self.strides[1:], strict=False)
+        if len(self.strides) < 2 or any(deep <= fine or deep % fine for fine, deep in pairs):
+            raise InvalidInputError(f"encoder={name!r} gives feature maps of strides {self.strides}. {_SCALES}")
+        self.input_key = "body." + _first_convolution(self.body, in_chans)
+        self._channels_last = has_fixed_size(name) and self._gives_channels_last()
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Feature maps of (N, in_chans, H, W), finest first: (N, channels[i], H / strides[i], W / strides[i]).
+
+        Raises:
+            InvalidInputError: wrong number of dimensions or channels, or a side that the largest stride does not
+                divide.
+        """
+        check_shape(x, self.in_chans, self.strides[-1], 2)
+        if (self.mean, self.std) != (0.0, 1.0):
+            x = (x - self.mean) / self.std
+        return [found.permute(0, 3, 1, 2) if self._channels_last else found for found in self.body(x)]
+
+    @torch.no_grad()
+    def _gives_channels_last(self) -> bool:
+        """Whether the feature maps are (N, H, W, C), as those of some transformers are."""
+        side = 2 * self.strides[-1]
+        deepest = self.body.eval()(torch.zeros(1, self.in_chans, side, side))[-1]
+        self.body.train()
+        return tuple(deepest.shape[1:]) == (2, 2, self.channels[-1])
+
+
+def build_body(name: str, in_chans: int, **options: Any) -> Any:
+    """timm's feature extractor of that name.
+
+    Args:
+        options: of `timm.create_model`, such as pretrained.
+
+    Raises:
+        InvalidInputError: timm has no such encoder, or it gives no feature maps.
+    """
+    timm = import_timm()
+    if not isinstance(name, str) or not timm.is_model(name):
+        near = difflib.get_close_matches(str(name).lower(), timm.list_models(), n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise InvalidInputError(
+            f"encoder={name!r}: timm {timm.__version__} has no such model; {hint}See timm.list_models()"
+        )
+    if has_fixed_size(name):
+        options["strict_img_size"] = False
+    try:
+        return timm.create_model(name, features_only=True, in_chans=in_chans, **options)
+    except (TypeError, RuntimeError, AssertionError, AttributeError, ValueError) as error:
+        if options.get("pretrained"):
+            raise
+        reason = "it takes images of one size only" if "strict_img_size" in str(error) else str(error)
+        raise InvalidInputError(
+            f"encoder={name!r} has no feature maps at several scales ({reason}). {_SCALES}"
+        ) from error
+
+
+def has_fixed_size(name: str) -> bool:
+    """Whether timm builds this encoder for one size of images, as transformers with position embeddings are."""
+    return bool(import_timm().get_pretrained_cfg_value(name, "fixed_input_size"))
+
+
+def load_encoder_weights(encoder: Encoder2D, name: str, weights: str) -> str:
+    """Put weights of timm into the encoder, and set the mean and standard deviation that they expect.
+
+    The first convolution is adapted by timm where the number of input channels is another.
+
+    Args:
+        name: of the encoder in timm; `resnet18.a1_in1k` names one of several sets of weights.
+        weights: `imagenet` for timm's own, or a .safetensors file with the keys of timm.
+
+    Returns:
+        where the weights come from.
+
+    Raises:
+        InvalidInputError: neither `imagenet` nor a .safetensors file, or an encoder that has no weights.
+        ReadError: the weights cannot be downloaded, or do not fit the encoder.
+    """
+    timm = import_timm()
+    options: dict[str, Any] = {"pretrained": True}
+    settings = timm.get_pretrained_cfg(name)
+    if weights == IMAGENET:
+        if settings is None or not settings.has_weights:
+            raise InvalidInputError(
+                f"encoder={name!r} has no weights in timm {timm.__version__}: leave encoder_weights out"
+            )
+        source = f"timm/{settings.architecture}.{settings.tag}"
+    else:
+        if not str(weights).endswith(".safetensors"):
+            raise InvalidInputError(
+                f"encoder_weights={weights!r}: expected {IMAGENET!r}, or a .safetensors file of timm"
+            )
+        if not Path(weights).is_file():
+            raise ReadError(f"encoder_weights={weights!r}: no such file")
+        options["pretrained_cfg_overlay"] = {"file": str(weights)}
+        source = Path(weights).name
+    try:
+        body = build_body(name, encoder.in_chans, **options)
+    except Exception as error:  # the client's, the network's, or a file of another network
+        if weights != IMAGENET:
+            reason = " ".join(str(error).split())[:300]
+            raise ReadError(f"{weights} does not fit encoder={name!r}: {reason}") from error
+        raise ReadError(
+            f"the ImageNet weights of {name!r} are not in the local cache and cannot be downloaded "
+            f"({type(error).__name__}): connect once, set HF_ENDPOINT to a mirror, or copy model.safetensors of "
+            f"{source} from a machine that is online and give encoder_weights='model.safetensors'"
+        ) from error
+    encoder.body.load_state_dict(body.state_dict())
+    if settings is not None and settings.mean and settings.std:
+        encoder.mean = round(sum(settings.mean) / len(settings.mean), 4)
+        encoder.std = round(sum(settings.std) / len(settings.std), 4)
+    return source
+
+
+class DecoderLevel2D(nn.Module):
+    """Up-sampling by a whole number, the skip connection joined behind it, two convolution blocks."""
+
+    def __init__(self, in_chans: int, skip_chans: int, out_chans: int, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        self.blocks = nn.Sequential(_block(in_chans + skip_chans, out_chans), _block(out_chans, out_chans))
+
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        x = F.interpolate(x, scale_factor=self.scale, mode="nearest")
+        return self.blocks(x if skip is None else torch.cat([x, skip], dim=1))
+
+
+class Decoder2D(nn.Module):
+    """Back from the deepest feature map to the size of the input.
+
+    Args:
+        channels, strides: those of the encoder, finest first.
+        width: channels at the size of the input; each level before it has twice as many.
+        skips: join the encoder's feature maps (a U-Net); without them it is an autoencoder's decoder.
+    """
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], width: int = 16, skips: bool = True) -> None:
+        super().__init__()
+        self.skips = skips
+        self.out_chans = width
+        targets = list(zip(strides[-2::-1], channels[-2::-1], strict=True))
+        if strides[0] > 1:
+            targets.append((1, 0))  # no feature map has the size of the input
+        self.levels = nn.ModuleList()
+        deep, stride = channels[-1], strides[-1]
+        for number, (finer, skip) in enumerate(targets):
+            out = width * 2 ** (len(targets) - 1 - number)
+            self.levels.append(DecoderLevel2D(deep, skip if skips else 0, out, stride // finer))
+            deep, stride = out, finer
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """(N, width, H, W) from the feature maps that the encoder gives."""
+        x = features[-1]
+        joined: list[Tensor | None] = list(features[-2::-1])
+        joined += [None] * (len(self.levels) - len(joined))
+        for level, skip in zip(self.levels, joined, strict=True):
+            x = level(x, skip if self.skips else None)
+        return x
+
+
+class ClassifierHead2D(nn.Module):
+    """Average over space, one linear layer."""
+
+    def __init__(self, in_chans: int, num_classes: int) -> None:
+        super().__init__()
+        self.fc = nn.Linear(in_chans, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, num_classes) from the deepest feature map (N, in_chans, H, W)."""
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+def _block(in_chans: int, out_chans: int) -> nn.Sequential:
+    """3x3 convolution, batch normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_chans, out_chans, kernel_size=3, padding=1, bias=False),
+        nn.BatchNorm2d(out_chans),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _first_convolution(body: nn.Module, in_chans: int) -> str:
+    for name, module in body.named_modules():
+        if isinstance(module, nn.Conv2d):
+            if module.in_channels == in_chans:
+                return f"{name}.weight"
+            break
+    raise InvalidInputError(f"the encoder's first layer is no convolution of {in_chans} channels, as a U-Net needs it")
