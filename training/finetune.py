@@ -187,9 +187,7 @@ def dice_cross_entropy(logits: Tensor, labels: Tensor, background_weight: float 
     return F.cross_entropy(logits, labels, weight) + 1 - dice.mean()
 
 
-def score(
-    model: Any, target: Target, samples: Samples, cases: Sequence[Case], *, validation: bool = False
-) -> Scores:
+def score(model: Any, target: Target, samples: Samples, cases: Sequence[Case], *, validation: bool = False) -> Scores:
     """Every metric of the target on some cases; overlaps are of whole cases, and the mean is over cases.
 
     Raises:
@@ -199,11 +197,16 @@ def score(
     if target.head == "classification":
         scores = np.stack([found for _, found in results])
         labels = np.stack([samples[case][1].numpy() for case, _ in results])
-        least = 1 if validation else target.min_positives
+        least = max(1, target.min_positives // 3) if validation else target.min_positives
         by_class = auc_by_class(scores, labels, target.classes, target.exclusive, least)
         mean = float(np.mean(list(by_class.values())))
         rows = [
-            {"case": case.name, "patient": case.patient, "label": label.tolist(), "probabilities": found.round(5).tolist()}
+            {
+                "case": case.name,
+                "patient": case.patient,
+                "label": label.tolist(),
+                "probabilities": found.round(5).tolist(),
+            }
             for (case, found), label in zip(results, labels, strict=True)
         ]
         named = {f"auc {name}": value for name, value in by_class.items()} if len(by_class) > 1 else {}
@@ -223,13 +226,13 @@ def score(
 
 
 @torch.inference_mode()
-def predict(
-    model: Any, target: Target, samples: Samples, cases: Sequence[Case]
-) -> Iterator[tuple[Case, np.ndarray]]:
+def predict(model: Any, target: Target, samples: Samples, cases: Sequence[Case]) -> Iterator[tuple[Case, np.ndarray]]:
     """Probabilities (classes,) of each case, or its class numbers (spatial...) on the target's grid."""
     model.eval()
     device = next(model.parameters()).device
-    if target.head == "segmentation" and (target.sliced or target.grid.size is None or target.grid.size != target.patch):
+    if target.head == "segmentation" and (
+        target.sliced or target.grid.size is None or target.grid.size != target.patch
+    ):
         for case in cases:
             with _autocast(target, device):
                 yield case, _segment(model, target, samples[case][0].float(), device)
@@ -274,7 +277,9 @@ def check_parts(target: Target, cases: list[Case]) -> None:
     check_disjoint(identities(target, cases))
     if target.head == "classification":
         labels = [np.array([case.label for case in parts[part]]) for part in ("validation", "test")]
-        for part, values, least in zip(("validation", "test"), labels, (1, target.min_positives), strict=True):
+        for part, values, least in zip(
+            ("validation", "test"), labels, (max(1, target.min_positives // 3), target.min_positives), strict=True
+        ):
             blank = np.zeros((len(values), len(target.classes)))
             try:
                 auc_by_class(blank, values, target.classes, target.exclusive, least)

@@ -60,7 +60,7 @@ def initialise(init: str, target: Target, seed: int) -> Any:
 
 
 def fingerprint(init: str) -> str:
-    """What an initialisation is, whatever its folder is called: its kind, with the weights' sha256 or the architecture."""
+    """What an initialisation is, whatever its folder is called: its kind, and the sha256 or the architecture."""
     model: Any = sg_hub.from_pretrained(name_of(init))
     if kind_of(init) == RANDOM:
         ignored = ("provenance", "preprocessing", "head", "num_classes", "in_chans")

@@ -1,4 +1,4 @@
-"""What trials say: mean, standard deviation, confidence interval, and t-tests against the best with Holm's correction."""
+"""What trials say: mean, standard deviation, confidence interval, t-tests against the best with Holm's correction."""
 
 from __future__ import annotations
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from training.compare import compare, welch
 
 from sg_hub import Preprocessing, SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
-from training.compare import compare, welch
 from training.finetune import Case, dice_cross_entropy, initialise, iou, run_trial, sample_batch
 from training.leakage import patient_hashes
 from training.targets import load_target

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 import sg_hub
 from sg_hub import Scan
@@ -79,29 +80,27 @@ def on_grid(grid: Grid, scan: Scan, labels: np.ndarray) -> Sample:
     return Sample(fit_image(x, size), fit_labels(labels, size))
 
 
-def read_image(path: Path) -> np.ndarray:
-    """(1, H, W) float32 in 0..1 of an X-ray in PNG, JPEG or DICOM; MONOCHROME1 is inverted.
+def read_image(path: Path, channels: int = 1) -> np.ndarray:
+    """(channels, H, W) float32 in 0..1 of an image file; colours become grey where one channel is wanted.
 
     Raises:
-        ReadError: missing, truncated or no image.
+        ReadError, InvalidInputError: see `sg_hub.load_image`.
     """
-    import SimpleITK as sitk
+    array = sg_hub.load_image(path).array
+    return array.mean(0, keepdims=True) if channels == 1 and len(array) > 1 else array
 
-    if not path.is_file():
-        raise ReadError(f"{path} is not there: download or copy it again")
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+
+def read_label_image(path: Path) -> np.ndarray:
+    """(H, W) whole numbers of a picture of labels (PNG or TIFF, one channel or a palette).
+
+    Raises:
+        ReadError: missing, damaged, or in colour.
+    """
     try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise ReadError(f"{path} is truncated, damaged or no image: download or copy it again") from error
-    array = sitk.GetArrayFromImage(image).astype(np.float32)
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        array = array[..., :3].mean(-1)
-    array = array.reshape(array.shape[-2:])
-    stored = reader.GetMetaData("0028|0101") if reader.HasMetaDataKey("0028|0101") else ""
-    highest = 2.0 ** (int(stored) if stored.strip().isdigit() else (8 if array.max() < 256 else 16)) - 1
-    array = np.clip(array / highest, 0, 1)
-    if reader.HasMetaDataKey("0028|0004") and reader.GetMetaData("0028|0004").strip() == "MONOCHROME1":
-        array = 1 - array
-    return array[None]
+        with Image.open(path) as image:
+            array = np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ReadError(f"{path} cannot be read as a picture of labels ({error})") from error
+    if array.ndim != 2:
+        raise ReadError(f"{path} is in colour: expected a picture of labels, one number per pixel")
+    return array

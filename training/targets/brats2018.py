@@ -1,13 +1,15 @@
 """Brain tumours in MRI: BraTS 2018 as downloaded, `HGG/<case>/<case>_flair.nii.gz` and `<case>_seg.nii.gz` (and LGG).
 
-Of the four sequences FLAIR alone is read, as in the paper. The masks hold 1 (necrotic core), 2 (oedema) and 4 (enhancing
-tumour); the whole tumour is all of them. A case is `Brats18_<site>_<patient>_<time>`.
+Of the four sequences FLAIR alone is read, as in the paper. The masks hold 1 (necrotic core), 2 (oedema) and 4
+(enhancing tumour); the whole tumour is all of them. A case is `Brats18_<site>_<patient>_<time>`.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+
+from pydantic import Field
 
 from sg_hub.errors import ReadError
 from training.targets.arrays import labelled_scan
@@ -18,7 +20,7 @@ class Brats2018(Target):
     """Whole tumour segmentation; split by patient."""
 
     sequence: str = "flair"
-    values: dict[str, list[int]] = {"whole tumour": [1, 2, 4]}
+    values: dict[str, list[int]] = Field(default={"whole tumour": [1, 2, 4]})
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()

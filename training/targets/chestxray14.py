@@ -1,9 +1,9 @@
 """Fourteen findings in chest X-rays: NIH ChestX-ray14 as downloaded.
 
 On disk: the PNG in `images_001/images` to `images_012/images`, or in any one folder; `Data_Entry_2017.csv` (or
-`Data_Entry_2017_v2020.csv`) with the columns Image Index, Finding Labels (separated by |, or No Finding) and Patient ID;
-and the official split, `train_val_list.txt` and `test_list.txt`, one image name per line. Validation patients are drawn
-out of the first list.
+`Data_Entry_2017_v2020.csv`) with the columns Image Index, Finding Labels (separated by |, or No Finding) and Patient
+ID; and the official split, `train_val_list.txt` and `test_list.txt`, one image name per line. Validation patients are
+drawn out of the first list.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A user's own task: a folder of images with label maps, or a CSV of classes. No code to write.
 
-Segmentation: `images` and `labels` are folders of files of the same name (NIfTI, MHA, NRRD; in 2D PNG), and `values` says
-which value of the label maps is which class. Classification: `table` is a CSV with the column image, a file in `images`,
-and label (one of `classes`; of findings any number, separated by |). Optional columns in either: patient (else every
-image is a patient of its own) and split (train, validation, test; else drawn by patient). `table` is optional for a
-segmentation, and lists the images to use.
+Segmentation: `images` and `labels` are folders of files of the same name (NIfTI, MHA, NRRD; in 2D PNG), and `values`
+says which value of the label maps is which class. Classification: `table` is a CSV with the column image, a file in
+`images`, and label (one of `classes`; of findings any number, separated by |). Optional columns in either: patient
+(else every image is a patient of its own) and split (train, validation, test; else drawn by patient). `table` is
+optional for a segmentation, and lists the images to use.
 """
 
 from __future__ import annotations
@@ -13,17 +13,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.image import IMAGE_SUFFIXES
 from training.recipe import Split
 from training.sources import SUFFIXES
-from training.targets.arrays import fit_image, fit_labels, labelled_scan, numbered, on_grid, read_image
+from training.targets.arrays import (
+    fit_image,
+    fit_labels,
+    labelled_scan,
+    numbered,
+    on_grid,
+    read_image,
+    read_label_image,
+)
 from training.targets.protocol import Case, Found, Sample, Target
 from training.targets.splits import PARTS, read_table
-
-PICTURES = (".png", ".jpg", ".jpeg", ".dcm")
 
 
 class Folder(Target):
@@ -34,7 +41,7 @@ class Folder(Target):
     images: str = "images"
     labels: str = "labels"
     table: str | None = None
-    values: dict[str, int | list[int]] = {}
+    values: dict[str, int | list[int]] = Field(default={})
 
     @model_validator(mode="before")
     @classmethod
@@ -48,7 +55,7 @@ class Folder(Target):
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()
-        suffixes = SUFFIXES if self.dims == 3 else PICTURES
+        suffixes = SUFFIXES if self.dims == 3 else IMAGE_SUFFIXES
         files = _files(folder / self.images, suffixes)
         masks = _files(folder / self.labels, suffixes) if self.head == "segmentation" else {}
         rows = self._rows(folder, files)
@@ -64,7 +71,7 @@ class Folder(Target):
                 found.skipped[row["image"]] = f"no label map of its name in {folder / self.labels}"
                 continue
             label = str(masks[name]) if self.head == "segmentation" else self._label(row)
-            part: Split | None = split  # type: ignore[assignment]
+            part: Split | None = split
             found.cases.append(Case(name, row.get("patient") or name, str(files[name]), label, split=part))
         return found
 
@@ -88,7 +95,7 @@ class Folder(Target):
         values = [self.values.get(name, number) for number, name in enumerate(self.classes, 1)]
         lists = [[value] if isinstance(value, int) else value for value in values]
         if self.dims == 2:
-            image = read_image(Path(case.image))
+            image = read_image(Path(case.image), self.channels)
             size = self.grid.size or image.shape[1:]
             label = np.array(case.label) if self.head == "classification" else _mask(str(case.label), image, lists)
             return Sample(fit_image(image, size), label if label.ndim < 2 else fit_labels(label, size))
@@ -101,7 +108,7 @@ class Folder(Target):
 
 def _mask(path: str, image: np.ndarray, values: list[list[int]]) -> np.ndarray:
     """Class numbers of a picture of labels, whose grey values are the classes."""
-    labels = (read_image(Path(path))[0] * 255).round()
+    labels = read_label_image(Path(path))
     if labels.shape != image.shape[1:]:
         raise InvalidInputError(f"{path} has size {labels.shape}, its image {image.shape[1:]}: they must be the same")
     return numbered(labels, values)
@@ -110,7 +117,9 @@ def _mask(path: str, image: np.ndarray, values: list[list[int]]) -> np.ndarray:
 def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     if not folder.is_dir():
         raise ReadError(f"{folder} is no folder; expected the images of the target there")
-    return {_stem(path.name, suffixes): path for path in sorted(folder.iterdir()) if path.name.lower().endswith(suffixes)}
+    return {
+        _stem(path.name, suffixes): path for path in sorted(folder.iterdir()) if path.name.lower().endswith(suffixes)
+    }
 
 
 def _stem(name: str, suffixes: tuple[str, ...]) -> str:

@@ -1,8 +1,8 @@
 """Lung nodule segmentation in chest CT: LIDC-IDRI as downloaded.
 
-On disk: one DICOM folder per series below `LIDC-IDRI-<number>/` in any depth, and the readers' XML, beside the slices or in
-any other folder below the root (LIDC-XML-only). A case is a nodule of at least 3 mm: the cube around it, and the voxels that
-at least half of the readers who outlined it have in their masks (`lidc_xml` says what an outline is).
+On disk: one DICOM folder per series below `LIDC-IDRI-<number>/` in any depth, and the readers' XML, beside the slices
+or in any other folder below the root (LIDC-XML-only). A case is a nodule of at least 3 mm: the cube around it, and
+the voxels that at least half of the readers who outlined it have in their masks (`lidc_xml` says what an outline is).
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def nodule_mask(scan: Scan, group: list[Annotation], edge_is_nodule: bool = Fals
         mask = annotation_mask(annotation, scan.size, slice_of, edge_is_nodule)
         by_reader[annotation.reader] = by_reader.get(annotation.reader, False) | mask
     together = consensus(list(by_reader.values()))
-    return np.flip(together, [axis for axis in (0, 1) if flipped[axis]])  # outlines are in pixels of the file
+    return np.flip(together, tuple(axis for axis in (0, 1) if flipped[axis]))  # outlines are in pixels of the file
 
 
 def cut(

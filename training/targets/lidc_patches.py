@@ -2,8 +2,8 @@
 
 On disk: `nodules.npz` and `candidates.npz` in one folder. In both, `image` is uint8 (slices, rows, columns), the slices
 of all patches one after the other: patch i is `image[offset[i]:offset[i + 1]]`, a row of `table` says what it is, and
-`columns` names the table's columns. nodules.npz: patches of 64 x 64 pixels and `mask`, of the same shape, with one bit per
-reader; columns patient, nodule, n_annot, mal_mean, mal_median, diam_mm, spacing_mm, thickness_mm, slices_match,
+`columns` names the table's columns. nodules.npz: patches of 64 x 64 pixels and `mask`, of the same shape, with one
+bit per reader; columns patient, nodule, n_annot, mal_mean, mal_median, diam_mm, spacing_mm, thickness_mm, slices_match,
 masks_match. candidates.npz: patches of 48 x 48 pixels; columns patient, nodule, is_nodule, diam_mm, spacing_mm,
 thickness_mm.
 """
@@ -54,7 +54,7 @@ class LidcPatches(Target):
                 found.cases.append(Case(name, patient, str(path), label, (index,)))
         return found
 
-    def _label(self, archive: dict[str, np.ndarray], column: dict[str, np.ndarray], index: int) -> int | None | str:
+    def _label(self, archive: dict[str, np.ndarray], column: dict[str, np.ndarray], index: int) -> int | str | None:
         """The class, None where a mask is the label, or why the patch is left out."""
         if self.task == "candidates":
             return int(column["is_nodule"][index])

@@ -191,5 +191,3 @@ def same_nodule(
 def consensus(masks: list[np.ndarray], level: float = 0.5) -> np.ndarray:
     """Voxels that at least this share of the readers who outlined the nodule have in their masks."""
     return np.mean(masks, axis=0) >= level
-
-

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import re
 
+from pydantic import Field
+
 from sg_hub.errors import InvalidInputError, ReadError
 from training.recipe import Split
 from training.targets.arrays import labelled_scan
 from training.targets.protocol import Case, Found, Sample, Target
 
 NAME = re.compile(r"(volume|segmentation)-(\d+)\.nii(\.gz)?$")
-PARTS: tuple[tuple[range, Split], ...] = ((range(100), "train"), (range(100, 115), "validation"), (range(115, 130), "test"))
+PARTS: tuple[tuple[range, Split], ...] = (
+    (range(100), "train"),
+    (range(100, 115), "validation"),
+    (range(115, 130), "test"),
+)
 
 
 class Lits(Target):
     """Liver segmentation."""
 
-    values: dict[str, list[int]] = {"liver": [1, 2]}
+    values: dict[str, list[int]] = Field(default={"liver": [1, 2]})
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()

@@ -1,8 +1,8 @@
 """Nodule candidates in chest CT: LUNA16 as downloaded.
 
-On disk: `subset0` to `subset9` with `<series>.mhd` and `.raw`, and `candidates_V2.csv` with the columns seriesuid, coordX,
-coordY, coordZ (world coordinates in mm, LPS) and class (1 nodule, 0 none). Subsets 0-4 are for training, 5-6 for validation,
-7-9 for test, as in the paper. Cubes are read as regions of the scan: the scans are not decoded whole.
+On disk: `subset0` to `subset9` with `<series>.mhd` and `.raw`, and `candidates_V2.csv` with the columns seriesuid,
+coordX, coordY, coordZ (world coordinates in mm, LPS) and class (1 nodule, 0 none). Subsets 0-4 are for training, 5-6
+for validation, 7-9 for test, as in the paper. Cubes are read as regions of the scan: the scans are not decoded whole.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Luna16(Target):
 
     table: str = "candidates_V2.csv"
     negatives_per_scan: NonNegativeInt = 20
-    """Candidates that are no nodule, drawn by the name of the scan (there are 750,000); 0: all of them. The AUC does not
+    """Candidates that are no nodule, drawn by the name of the scan (of 750,000); 0: all of them. The AUC does not
     depend on how many there are, but for its scatter."""
 
     def find(self) -> Found:
@@ -109,7 +109,7 @@ def read_cube(
         full = np.array(reader.GetSize())
         if (index < -0.5).any() or (index > full - 0.5).any():
             raise InvalidInputError(
-                f"{path}: the candidate at {tuple(round(c, 1) for c in centre)} mm is voxel {tuple(np.round(index, 1))} of "
+                f"{path}: the candidate at {np.round(centre, 1)} mm is voxel {np.round(index, 1)} of "
                 f"{tuple(full)}, outside of the scan; are the coordinates of this scan?"
             )
         axes = np.abs(direction).argmax(axis=0)  # of the patient, for every axis of the file

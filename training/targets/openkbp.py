@@ -1,8 +1,8 @@
 """Organs at risk in head-and-neck CT of OpenKBP, as NIfTI.
 
 On disk: `ct/<patient>.nii.gz` in HU, `labels/<patient>.nii.gz` of the same grid, and `patients.csv` with the columns
-patient, split (train-pats, validation-pats) and one per organ: its number of voxels. An organ of 0 voxels was not drawn,
-which is not the same as absent: such patients are left out.
+patient, split (train-pats, validation-pats) and one per organ: its number of voxels. An organ of 0 voxels was not
+drawn, which is not the same as absent: such patients are left out.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ class Settings(Section):
     body_lr_factor: float = Field(default=1.0, ge=0)
     """Learning rate of all layers but the last, as a share of lr, for every initialisation."""
     background_weight: float = Field(default=1.0, ge=0)
-    """Segmentation: weight of the background in the cross-entropy. Small organs are found many steps sooner with 0.1."""
+    """Segmentation: weight of the background in the cross-entropy. With 0.1, small organs are found many steps
+    sooner."""
     balanced: bool = False
     """Classification: every class is drawn equally often."""
     mirror: str = Field(default="", pattern="^[xyz]*$")
@@ -154,7 +155,7 @@ class Target(Section):
     exclusive: bool = True
     """Classification: one class per case; else any number of findings."""
     min_positives: PositiveInt = 1
-    """Findings with fewer positives in the test part get no AUC."""
+    """Findings with fewer positives in the test part get no AUC; in the validation part a third of it is enough."""
     metric: Metric
     """The one that results are compared by."""
     grid: Grid = Grid()

@@ -73,7 +73,7 @@ def decode_runs(text: str, shape: tuple[int, ...], name: str) -> np.ndarray:
     try:
         numbers = [int(part) for part in text.split()]
     except ValueError:
-        raise InvalidInputError(f"image {name}: EncodedPixels {text[:40]!r} holds something else than numbers") from None
+        raise InvalidInputError(f"image {name}: EncodedPixels {text[:40]!r} is no list of numbers") from None
     if not numbers or len(numbers) % 2 or min(numbers) < 0:
         raise InvalidInputError(
             f"image {name}: EncodedPixels {text[:40]!r} has {len(numbers)} numbers; expected pairs of skip and length"
@@ -81,7 +81,7 @@ def decode_runs(text: str, shape: tuple[int, ...], name: str) -> np.ndarray:
     rows, columns = shape
     if sum(numbers) > rows * columns:
         raise InvalidInputError(
-            f"image {name}: its runs reach pixel {sum(numbers)} of {rows * columns}; are they relative, and of this image?"
+            f"image {name}: its runs reach pixel {sum(numbers)} of {rows * columns}; expected relative ones"
         )
     pairs = np.array(numbers).reshape(-1, 2)
     values = np.repeat(np.tile([False, True], len(pairs)), pairs.ravel())

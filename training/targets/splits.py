@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from sg_hub.errors import InvalidInputError, ReadError
 from training.randomness import rng
+from training.recipe import Split
 
 if TYPE_CHECKING:
     from training.targets.protocol import Case, Target
 
-PARTS = ("train", "validation", "test")
+PARTS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def draw_split(target: Target, cases: list[Case], skipped: dict[str, str]) -> list[Case]:
@@ -76,17 +77,18 @@ def _count(patients: int, share: float) -> int:
     return min(patients - 1, max(1, round(share * patients))) if share > 0 else 0
 
 
-def read_split(path: str) -> dict[str, str]:
-    """Patient to part, of a CSV with the columns patient and split.
+def read_split(path: str) -> dict[str, Split]:
+    """Patient to part, of a CSV with the columns patient and split; of that name among the recipes, or any file.
 
     Raises:
         ReadError: missing or damaged, or other columns.
         InvalidInputError: another part, or two for one patient.
     """
-    given: dict[str, str] = {}
-    for row in read_table(Path(path), ("patient", "split")):
-        part = {"val": "validation"}.get(row["split"], row["split"])
-        if part not in PARTS:
+    given: dict[str, Split] = {}
+    shipped = Path(__file__).parent.parent / "recipes" / path
+    for row in read_table(shipped if shipped.is_file() else Path(path), ("patient", "split")):
+        part = next((known for known in PARTS if known == row["split"]), None)
+        if part is None:
             raise InvalidInputError(f"{path}: split {row['split']!r} of patient {row['patient']}; expected {PARTS}")
         if given.setdefault(row["patient"], part) != part:
             raise InvalidInputError(f"{path}: patient {row['patient']} is in {given[row['patient']]} and in {part}")
