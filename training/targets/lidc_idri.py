@@ -7,6 +7,7 @@ the voxels that at least half of the readers who outlined it have in their masks
 
 from __future__ import annotations
 
+import math
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -108,7 +109,7 @@ def cut(
     wanted = [
         max(1, round(side * spacing[axis] / scan.spacing[axis])) if spacing else side for axis, side in enumerate(size)
     ]
-    corner = [round(float(centre) - (side - 1) / 2) for centre, side in zip(middle, wanted, strict=True)]
+    corner = [math.floor(float(centre) - side / 2 + 1) for centre, side in zip(middle, wanted, strict=True)]
     image = pad_to(scan.array, corner, wanted, AIR)
     image = np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
     return Sample(fit_image(image, size), fit_labels(pad_to(mask, corner, wanted, 0), size))

@@ -115,7 +115,7 @@ def read_cube(
         axes = np.abs(direction).argmax(axis=0)  # of the patient, for every axis of the file
         wanted = np.array([size[axis] * (spacing[axis] / voxel[i] if spacing else 1) for i, axis in enumerate(axes)])
         wanted = np.maximum(1, np.round(wanted)).astype(int)
-        corner = np.round(index - (wanted - 1) / 2).astype(int)
+        corner = np.floor(index - wanted / 2 + 1).astype(int)
         low, high = np.maximum(corner, 0), np.minimum(corner + wanted, full)
         reader.SetExtractIndex([int(v) for v in low])
         reader.SetExtractSize([int(v) for v in high - low])
