@@ -172,9 +172,9 @@ def _cut(image: Tensor, label: Tensor, centre: Tensor, size: Sequence[int]) -> P
 def _moved(target: Target, image: Tensor, label: Tensor, noise: torch.Generator) -> Pair:
     """Mirrored along each of `mirror` half of the time, and shifted by up to `shift` along the in-plane axes."""
     dense = target.head == "segmentation"
-    for axis in target.settings.mirror:
+    dims = {"x": 0, "y": 1, "z": 2} if target.ndim == 3 else {"x": 1, "y": 0}  # a slice has no z
+    for dim in (dims[axis] for axis in target.settings.mirror if axis in dims):
         if _random(2, noise):
-            dim = {"x": 0, "y": 1, "z": 2}[axis] if target.ndim == 3 else {"x": 1, "y": 0}[axis]
             image, label = image.flip(1 + dim), label.flip(dim) if dense else label
     if target.settings.shift:
         most = target.settings.shift

@@ -28,7 +28,11 @@ def write_csv(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
 
 
 def write_scan(
-    path: Path, array: np.ndarray, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0), direction=(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    path: Path,
+    array: np.ndarray,
+    spacing=(1.0, 1.0, 1.0),
+    origin=(0.0, 0.0, 0.0),
+    direction=(1, 0, 0, 0, 1, 0, 0, 0, 1),
 ) -> None:
     """A volume (X, Y, Z) of the file's own axes."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(2, 1, 0)))
@@ -191,3 +195,41 @@ def lidc_scan(folder: Path, series: str, shape=(48, 44, 12), spacing=(0.7, 0.7, 
         }
         dicom(folder / f"{(k * 7) % shape[2]:06d}.dcm", array[:, :, k].T, tags, spacing[:2])
     return array
+
+
+def lidc_patches(root: Path, patients: int = 16, side: int = 16) -> None:
+    """Both files of patches: a bright blob in the middle is a nodule, one at the border is none."""
+    rng = np.random.default_rng(3)
+    slices, masks, offset, nodules, candidates, others = [], [], [0], [], [], []
+    rows, columns = np.mgrid[:side, :side]
+    for patient in range(1, patients + 1):
+        radius = 2 + patient % 3
+        for k in range(2):
+            centre = (side // 2, side // 2) if k == 0 else (2, 2)
+            blob = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2
+            patch = np.where(blob, 200, 60) + rng.integers(0, 40, (4, side, side))
+            others.append(patch.astype(np.uint8))
+            candidates.append((patient, k, 1 - k, 2.0 * radius * (1 - k), 0.7, 2.5))
+            if k == 0:
+                slices.append(patch.astype(np.uint8))
+                masks.append(np.broadcast_to(blob * 0b0111, patch.shape).astype(np.uint8))
+                offset.append(offset[-1] + 4)
+                malignancy = (1, 2, 4, 5)[patient % 4]
+                nodules.append((patient, 0, 3, malignancy, malignancy, 2.0 * radius, 0.7, 2.5, 1, 1))
+    root.mkdir(parents=True, exist_ok=True)
+    names = ("patient", "nodule", "n_annot", "mal_mean", "mal_median", "diam_mm", "spacing_mm", "thickness_mm")
+    np.savez(
+        root / "nodules.npz",
+        image=np.concatenate(slices),
+        mask=np.concatenate(masks),
+        offset=np.array(offset),
+        table=np.array(nodules, dtype=float),
+        columns=np.array([*names, "slices_match", "masks_match"]),
+    )
+    np.savez(
+        root / "candidates.npz",
+        image=np.concatenate(others),
+        offset=4 * np.arange(len(others) + 1),
+        table=np.array(candidates, dtype=float),
+        columns=np.array(["patient", "nodule", "is_nodule", "diam_mm", "spacing_mm", "thickness_mm"]),
+    )

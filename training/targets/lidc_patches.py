@@ -34,6 +34,8 @@ class LidcPatches(Target):
     task: Literal["candidates", "nodules", "malignancy"]
     minimum_readers: int = Field(default=1, ge=1, le=4)
     """Nodules that fewer readers outlined are left out."""
+    crop: int | None = Field(default=None, ge=8)
+    """Rows and columns of the middle of a patch that are used; absent: all of it."""
 
     def _file(self) -> Path:
         return self.folder() / ("candidates.npz" if self.task == "candidates" else "nodules.npz")
@@ -72,16 +74,17 @@ class LidcPatches(Target):
         archive = read_archive(case.image, COLUMNS[Path(case.image).name])
         size = self.grid.size
         assert size is not None
-        image = fit_image(to_xyz(patch(archive, "image", case.place[0]))[None].astype(np.float32) / 255, size)
+        image = fit_image(self._cut(patch(archive, "image", case.place[0]))[None].astype(np.float32) / 255, size)
         if self.task != "nodules":
             return Sample(image, np.array(case.label, dtype=np.int64))
         masks = masks_of_readers(patch(archive, "mask", case.place[0]))
-        return Sample(image, fit_labels(to_xyz(consensus(masks)), size))
+        return Sample(image, fit_labels(self._cut(consensus(masks)), size))
 
-
-def to_xyz(slices: np.ndarray) -> np.ndarray:
-    """(slices, rows, columns) to (X, Y, Z)."""
-    return slices.transpose(2, 1, 0)
+    def _cut(self, slices: np.ndarray) -> np.ndarray:
+        """(X, Y, Z) of (slices, rows, columns), as large as `crop` says."""
+        side = self.crop or slices.shape[1]
+        start = max(0, (slices.shape[1] - side) // 2)
+        return slices[:, start : start + side, start : start + side].transpose(2, 1, 0)
 
 
 def masks_of_readers(bits: np.ndarray) -> list[np.ndarray]:
