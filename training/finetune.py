@@ -151,8 +151,8 @@ def _in_layout(x: Tensor) -> Tensor:
 
 
 def _autocast(target: Target, device: torch.device) -> torch.autocast:
-    # On the CPU, the gradient of a 3D convolution in bfloat16 reads memory that nobody wrote where its input is less than
-    # 3 voxels along x (torch 2.13, oneDNN): results differ from run to run, or are NaN.
+    # On the CPU, the gradient of a 3D convolution in bfloat16 reads memory that nobody wrote where its input has less
+    # than 3 voxels along x (torch 2.13, oneDNN): results differ from run to run, or are NaN.
     broken = device.type == "cpu" and target.ndim == 3 and target.patch[0] < 24
     enabled = target.settings.precision == "bfloat16" and not broken
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)

@@ -45,7 +45,7 @@ def test_a_name_in_another_data_set_is_another_patient():
 
 def test_a_patient_is_known_by_the_names_that_other_data_sets_give():
     weights = {"patients": patient_hashes("luna16", ["1.3.6.1.77"])}
-    with pytest.raises(InvalidInputError, match="luna16/1.3.6.1.77"):
+    with pytest.raises(InvalidInputError, match=r"luna16/1\.3\.6\.1\.77"):
         check_unseen(weights, ["lidc-idri/LIDC-IDRI-0001", "luna16/1.3.6.1.77"])
 
 

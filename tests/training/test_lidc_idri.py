@@ -89,7 +89,7 @@ def test_the_consensus_is_at_least_half_of_the_readers():
 
 @pytest.fixture
 def data(tmp_path):
-    """Patients with one series each; three readers outlined the bright box, one of them a size smaller, one nodule more."""
+    """Patients with one series each; three readers outlined the bright box, one of them a size smaller."""
     for number in range(1, 7):
         folder = tmp_path / f"LIDC-IDRI-{number:04d}" / "01-01-2000-NA-NA-30178" / "3000566.000000-NA-03192"
         lidc_scan(folder, f"{SERIES}.{number}")
@@ -157,10 +157,10 @@ def test_broken_parts_are_named_or_skipped(data):
         target.load(next(case for case in found.cases if case.patient == "LIDC-IDRI-0002"))
     text = second.read_text(encoding="utf-8")
     second.write_text(text.replace("<inclusion>TRUE", "<inclusion>MAYBE", 1), encoding="utf-8")
-    with pytest.raises(ReadError, match="nodule '1' of reader 1.*MAYBE"):
+    with pytest.raises(ReadError, match=r"nodule '1' of reader 1.*MAYBE"):
         target.cases()
     second.write_text(text[: len(text) // 2], encoding="utf-8")
-    with pytest.raises(ReadError, match="069.xml is truncated"):
+    with pytest.raises(ReadError, match=r"069\.xml is truncated"):
         target.cases()
 
 

@@ -1,4 +1,4 @@
-"""Readers of public data sets, on folders in exactly the form in which they are downloaded, with broken cases in them."""
+"""Readers of public data sets, on folders in exactly their on-disk form, with broken cases in them."""
 
 import numpy as np
 import pytest
@@ -224,7 +224,7 @@ def test_chestxray14_broken_lists_and_tables(tmp_path):
     names = folders.chestxray14(tmp_path)
     with open(tmp_path / "test_list.txt", "a", encoding="utf-8") as file:
         file.write(names[0] + "\n")
-    with pytest.raises(InvalidInputError, match="train_val_list.txt and in test_list.txt"):
+    with pytest.raises(InvalidInputError, match=r"train_val_list\.txt and in test_list\.txt"):
         target_at("dxc", tmp_path).cases()
     (tmp_path / "test_list.txt").unlink()
     with pytest.raises(ReadError, match=r"test_list.txt is not there"):
