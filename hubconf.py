@@ -3,6 +3,10 @@
 dependencies = ["torch", "huggingface_hub", "safetensors", "numpy", "SimpleITK", "tqdm"]
 
 from sg_hub.entrypoints import (  # noqa: E402
+    semantic_genesis_2d,
+    semantic_genesis_2d_encoder,
+    semantic_genesis_2d_tiny,
+    semantic_genesis_2d_tiny_encoder,
     semantic_genesis_3d,
     semantic_genesis_3d_encoder,
     semantic_genesis_3d_tiny,
@@ -10,6 +14,10 @@ from sg_hub.entrypoints import (  # noqa: E402
 )
 
 __all__ = [
+    "semantic_genesis_2d",
+    "semantic_genesis_2d_encoder",
+    "semantic_genesis_2d_tiny",
+    "semantic_genesis_2d_tiny_encoder",
     "semantic_genesis_3d",
     "semantic_genesis_3d_encoder",
     "semantic_genesis_3d_tiny",

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.models import SemanticGenesis3D
+from sg_hub.models import SemanticGenesis, SemanticGenesis2D, SemanticGenesis3D
+from sg_hub.models.unet2d import Encoder2D
 from sg_hub.models.unet3d import Encoder3D
 
 FULL = "semantic-genesis-3d"
 TINY = "semantic-genesis-3d-tiny"
+FULL_2D = "semantic-genesis-2d"
+TINY_2D = "semantic-genesis-2d-tiny"
+SMALL_2D = {"encoder": "lcnet_050", "decoder_width": 8}
+
+Model = TypeVar("Model", bound=SemanticGenesis)
 
 
 def semantic_genesis_3d(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis3D:
@@ -34,7 +40,7 @@ def semantic_genesis_3d(*, pretrained: bool = False, name: str | None = None, **
         InvalidInputError: there are no weights of that name (the message suggests the nearest), or an option
             is impossible.
     """
-    return _build(FULL, 32, pretrained, name, options)
+    return _build(SemanticGenesis3D, FULL, {"width": 32}, pretrained, name, options)
 
 
 def semantic_genesis_3d_tiny(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis3D:
@@ -54,7 +60,7 @@ def semantic_genesis_3d_tiny(*, pretrained: bool = False, name: str | None = Non
     Raises:
         InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
     """
-    return _build(TINY, 8, pretrained, name, options)
+    return _build(SemanticGenesis3D, TINY, {"width": 8}, pretrained, name, options)
 
 
 def semantic_genesis_3d_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> Encoder3D:
@@ -69,7 +75,7 @@ def semantic_genesis_3d_encoder(*, pretrained: bool = False, name: str | None = 
         pretrained, name: as in `semantic_genesis_3d`.
         options: in_chans, norm, ... as in `semantic_genesis_3d`; the head is left out.
     """
-    return _build(FULL, 32, pretrained, name, options).encoder
+    return _build(SemanticGenesis3D, FULL, {"width": 32}, pretrained, name, options).encoder
 
 
 def semantic_genesis_3d_tiny_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> Encoder3D:
@@ -84,14 +90,92 @@ def semantic_genesis_3d_tiny_encoder(*, pretrained: bool = False, name: str | No
         pretrained, name: as in `semantic_genesis_3d_tiny`.
         options: in_chans, norm, ... as in `semantic_genesis_3d`; the head is left out.
     """
-    return _build(TINY, 8, pretrained, name, options).encoder
+    return _build(SemanticGenesis3D, TINY, {"width": 8}, pretrained, name, options).encoder
 
 
-def _build(default: str, width: int, pretrained: bool, name: str | None, options: dict[str, Any]) -> SemanticGenesis3D:
+def semantic_genesis_2d(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis2D:
+    """Semantic Genesis in 2D: a U-Net on any encoder of timm, ResNet-18 as in the paper (Haghighi et al., MICCAI 2020).
+
+        model = torch.hub.load(repo, "semantic_genesis_2d", num_classes=2, encoder="resnet50")
+        logits = model(x)  # x (N, 1, H, W) in 0..1, sides multiples of 32; logits (N, 2, H, W)
+
+    `model.preprocess(sg_hub.load_image(path))` makes such an input of an X-ray.
+
+    Args:
+        pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
+        name: which weights: a registered name, a folder, or a hub id. Absent: "semantic-genesis-2d", which is on no
+            hub yet, so give one of your own.
+        options: num_classes, head ("pretext", "segmentation" or "classification"), in_chans. With num_classes and no
+            head, it is a segmentation network; with neither, the one of the pretext tasks, which gives
+            (restoration, pattern_logits). Without weights also encoder, encoder_weights ("imagenet"),
+            decoder_width and preprocessing; with weights also revision, token, cache_dir, local_files_only, device.
+
+    Raises:
+        InvalidInputError: there are no weights of that name (the message suggests the nearest), or an option
+            is impossible.
+        ReadError: weights that cannot be had, or are damaged.
+    """
+    return _build(SemanticGenesis2D, FULL_2D, {}, pretrained, name, options)
+
+
+def semantic_genesis_2d_tiny(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis2D:
+    """Semantic Genesis in 2D on a small encoder (LCNet): for a CPU; its weights come with the package.
+
+        model = torch.hub.load(repo, "semantic_genesis_2d_tiny", pretrained=True, num_classes=2)
+        logits = model(x)  # x (N, 1, H, W) in 0..1, sides multiples of 32; logits (N, 2, H, W)
+
+    With num_classes the last layer starts at random: fine-tune it. `print(model.load_report)` says what was
+    loaded; `model.preprocess(sg_hub.load_image(path))` makes the input that the weights expect of an X-ray.
+
+    Args:
+        pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
+        name: other weights than "semantic-genesis-2d-tiny": a registered name, a folder, or a hub id.
+        options: num_classes, head, in_chans, ... as in `semantic_genesis_2d`.
+
+    Raises:
+        InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
+    """
+    return _build(SemanticGenesis2D, TINY_2D, SMALL_2D, pretrained, name, options)
+
+
+def semantic_genesis_2d_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> Encoder2D:
+    """The encoder of `semantic_genesis_2d` alone, for networks of your own.
+
+        encoder = torch.hub.load(repo, "semantic_genesis_2d_encoder")
+        features = encoder(x)  # maps (N, C, H / stride, W / stride), finest first, as timm's features_only gives them
+
+    `encoder.channels` is (64, 64, 128, 256, 512) and `encoder.strides` (2, 4, 8, 16, 32) of a ResNet-18.
+
+    Args:
+        pretrained, name: as in `semantic_genesis_2d`.
+        options: in_chans, encoder, ... as in `semantic_genesis_2d`; the head is left out.
+    """
+    return _build(SemanticGenesis2D, FULL_2D, {}, pretrained, name, options).encoder
+
+
+def semantic_genesis_2d_tiny_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> Encoder2D:
+    """The encoder of `semantic_genesis_2d_tiny` alone, for networks of your own.
+
+        encoder = torch.hub.load(repo, "semantic_genesis_2d_tiny_encoder", pretrained=True)
+        features = encoder(x)  # maps (N, C, H / stride, W / stride), finest first, as timm's features_only gives them
+
+    `encoder.channels` is (16, 32, 64, 128, 256) and `encoder.strides` (2, 4, 8, 16, 32).
+
+    Args:
+        pretrained, name: as in `semantic_genesis_2d_tiny`.
+        options: in_chans, ... as in `semantic_genesis_2d`; the head is left out.
+    """
+    return _build(SemanticGenesis2D, TINY_2D, SMALL_2D, pretrained, name, options).encoder
+
+
+def _build(
+    cls: type[Model], default: str, sizes: dict[str, Any], pretrained: bool, name: str | None, options: dict[str, Any]
+) -> Model:
+    """The model, with weights or (of these sizes) without."""
     if pretrained:
-        return SemanticGenesis3D.from_pretrained(name or default, **options)
+        return cls.from_pretrained(name or default, **options)
     if name is not None:
         raise InvalidInputError(f"name={name!r} says which weights to load, but pretrained=False: give pretrained=True")
     if "num_classes" in options:
         options.setdefault("head", "segmentation")
-    return SemanticGenesis3D(**{"width": width, **options})
+    return cls(**{**sizes, **options})

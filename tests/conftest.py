@@ -3,6 +3,8 @@ import os
 import pytest
 import torch
 
+from tests.hub_user import hub, offline_user, repo_id, user  # noqa: F401
+
 # No test may reach a hub, or read this user's cache.
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -121,7 +121,7 @@ def prepare(recipe: Recipe, *, progress: bool = True) -> Summary:
     summary.already_there = len(summary.kept)
     if waiting:  # until all is there again, it is not a finished store
         (folder / TABLE).unlink(missing_ok=True)
-    with closing(_converted(recipe.prepare, recipe.model.ndim, str(folder), waiting)) as results:
+    with closing(_converted(recipe.prepare, str(folder), waiting)) as results:
         bar = tqdm(results, total=len(waiting), desc="preparing", unit="scan", disable=not progress)
         for job, result in bar:
             if isinstance(result, str):
@@ -211,37 +211,35 @@ def _patient(job: Job, record: Any) -> Patient:
     return Patient(job.name, job.split, shape, record["channels"], spacing, job.source, record["sha256"], job.person)
 
 
-def _converted(
-    settings: Prepare, ndim: int, url: str, jobs: list[Job]
-) -> Generator[tuple[Job, Patient | str], None, None]:
+def _converted(settings: Prepare, url: str, jobs: list[Job]) -> Generator[tuple[Job, Patient | str], None, None]:
     """Each job with its patient, or with the reason why there is none."""
     workers = min(settings.workers, len(jobs))
     if workers <= 1:
-        yield from ((job, _convert(job, ndim, url, settings)) for job in jobs)
+        yield from ((job, _convert(job, url, settings)) for job in jobs)
         return
     done = 0
     while done < len(jobs):
         try:
-            for result in _in_processes(workers, jobs[done:], ndim, url, settings):
+            for result in _in_processes(workers, jobs[done:], url, settings):
                 yield jobs[done], result
                 done += 1
         except BrokenProcessPool:
             # One of the scans in work killed its process. Each of them gets a process of its own.
             for job in jobs[done : done + workers]:
                 try:
-                    (result,) = _in_processes(1, [job], ndim, url, settings)
+                    (result,) = _in_processes(1, [job], url, settings)
                 except BrokenProcessPool:
                     result = "the process that read it was killed: too large for the memory, or badly damaged"
                 yield job, result
                 done += 1
 
 
-def _in_processes(workers: int, jobs: list[Job], ndim: int, url: str, settings: Prepare) -> Iterator[Patient | str]:
+def _in_processes(workers: int, jobs: list[Job], url: str, settings: Prepare) -> Iterator[Patient | str]:
     # A forked process would hang in torch's or zarr's threads.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
-        futures = [pool.submit(_convert, job, ndim, url, settings) for job in jobs]
+        futures = [pool.submit(_convert, job, url, settings) for job in jobs]
         yield from (future.result() for future in futures)
     finally:
         pool.shutdown(cancel_futures=True)
@@ -278,10 +276,10 @@ def _read_image(path: str, settings: Prepare) -> tuple[Tensor, tuple[float, ...]
     return pixels * LEVELS[1], (1.0, 1.0)
 
 
-def _convert(job: Job, ndim: int, url: str, settings: Prepare) -> Patient | str:
+def _convert(job: Job, url: str, settings: Prepare) -> Patient | str:
     """Read, clip, resample and write one scan (or image); the mark that it is complete is written last."""
     try:
-        voxels, spacing = (_read_scan if ndim == 3 else _read_image)(job.path, settings)
+        voxels, spacing = (_read_scan if job.ndim == 3 else _read_image)(job.path, settings)
         array = np.ascontiguousarray(voxels.round().to(torch.int16).numpy())
     except SgHubError as error:
         return str(error)

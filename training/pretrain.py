@@ -231,7 +231,8 @@ class Trainer:
 
     def _stale(self) -> bool:
         """Whether the joint training has not got better for too long."""
-        return self.joint and self.at.stale > 0 and self.at.stale >= self.settings.patience
+        began = self.at.epoch > self.settings.classification_epochs  # epochs of the first stage do not count
+        return began and self.at.stale > 0 and self.at.stale >= self.settings.patience
 
     def _epoch(self, epochs: int) -> None:
         network = self.me.wrap(self.task, unused=not self.joint)

@@ -1,6 +1,6 @@
 """From a run to a model folder: weights in half precision, config, card, figures, and the registry's entry.
 
-python -m training publish RECIPE [key=value ...] [--cards FOLDER]
+python -m training publish RECIPE [key=value ...] [--cards FOLDER] [--to REPO_ID [--private]]
 python -m training card FOLDER          (rebuilds README.md from results.json and config.json)
 """
 
@@ -10,31 +10,24 @@ import hashlib
 import json
 import shutil
 import tempfile
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from safetensors.torch import save_file
 
-from sg_hub import SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.models import SemanticGenesis
 from sg_hub.registry import REGISTRY_FILE
 from training import runs
+from training.card import DESCRIPTION, build_card
 from training.evaluate import published_model, read_evaluation
 from training.prepare import store_path
-from training.recipe import Recipe, load_recipe, resolved
+from training.recipe import Recipe, resolved
 from training.store import Store
 
 FIGURES = ("restorations.png", "pretraining/curves.png", "discovery/patterns.png", "transforms.png")
 GOLDEN = "golden.safetensors"
-DESCRIPTION = "A 3D U-Net pre-trained by self-discovery, self-classification and self-restoration on {data}."
-NORMS = {
-    "batch": "by the batch's own statistics, in evaluation too: outputs depend on the batch",
-    "running": "batch normalisation with running statistics",
-    "instance": "instance normalisation",
-}
 
 
 def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | Path | None = None) -> Path:
@@ -50,10 +43,8 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
         ReadError: an earlier step is missing.
     """
     cards = Path(cards)
-    if registry is None:
-        beside_package = cards.resolve() == (REGISTRY_FILE.parent.parent / "model_cards").resolve()
-        registry = REGISTRY_FILE if beside_package else cards / "registry.json"
-    entries = _read_registry(Path(registry))  # before anything is replaced
+    registry = registry_file(cards) if registry is None else Path(registry)
+    entries = read_registry(registry)  # before anything is replaced
     model = published_model(recipe)
     results = _results(recipe, model)
     cards.mkdir(parents=True, exist_ok=True)
@@ -71,7 +62,7 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
         runs.write_json(new / "results.json", results)
         build_card(new)
         _replace(new, folder, Path(temporary) / "older")
-    _register(Path(registry), entries, recipe, model, folder)
+    _register(registry, entries, recipe, model, folder)
     return folder
 
 
@@ -88,104 +79,7 @@ def _replace(new: Path, folder: Path, older: Path) -> None:
         raise
 
 
-def build_card(folder: str | Path) -> Path:
-    """Write README.md of a model folder from its config.json and results.json; returns it.
-
-    Raises:
-        ReadError: one of the two is missing.
-    """
-    folder = Path(folder)
-    config = runs.read_json(folder / "config.json", "publish")
-    results = runs.read_json(folder / "results.json", "publish")
-    name = folder.name
-    template = resources.files("training") / "card_template.md.jinja"
-    shape = config["preprocessing"]
-    card = ModelCard.from_template(
-        _card_data(name, config, results),
-        template_str=template.read_text(encoding="utf-8"),
-        name=name,
-        description=DESCRIPTION.format(data=config["provenance"]["data"]),
-        config=config,
-        provenance=config["provenance"],
-        results=results,
-        evaluation=results["evaluation"],
-        discover=results["recipe"]["discover"],
-        pretrain=results["recipe"]["pretrain"],
-        parameters=results["parameters"],
-        channels=16 * config["width"],
-        spacing="each scan's own" if shape["spacing"] is None else " x ".join(map(str, shape["spacing"])) + " mm",
-        size=" x ".join(map(str, shape["input_size"])),
-        norm=NORMS[config["norm"]],
-        differences=_differences(results["recipe"]),
-        share=min(1.0, results["recipe"]["discover"]["neighbours"] / results["patients"]["train"]),
-    )
-    card.save(folder / "README.md")
-    return folder / "README.md"
-
-
-def _differences(used: dict[str, Any]) -> str:
-    """In what a recipe is not the paper's, in words."""
-    paper = resolved(load_recipe("semantic-genesis-3d"))
-    ignored = {"workers", "cache_mib", "picture_every", "checkpoint_every", "chunk", "epochs", "size", "batch_size"}
-    return ", ".join(
-        f"{section}.{key} {json.dumps(value)} (paper {json.dumps(paper[section][key])})"
-        for section in ("model", "prepare", "discover", "pretrain")
-        for key, value in used[section].items()
-        if key not in ignored and value != paper[section].get(key)
-    )
-
-
-def _card_data(name: str, config: dict[str, Any], results: dict[str, Any]) -> ModelCardData:
-    measured = results["evaluation"]
-    dataset: dict[str, Any] = {"dataset_type": "openkbp" if "OpenKBP" in config["provenance"]["data"] else "custom"}
-    dataset |= {"dataset_name": config["provenance"]["data"], "dataset_split": measured["split"]}
-    rows = [
-        ("image-classification", "Pattern classification", "accuracy", "top-1, clean cubes", measured["top1"]),
-        ("image-classification", "Pattern classification", "accuracy", "top-1, corrupted", measured["top1_corrupted"]),
-        ("image-to-image", "Restoration", "mse", "mean squared error", measured["mse"]),
-    ]
-    evaluations = [
-        EvalResult(
-            task_type=task,
-            task_name=title,
-            metric_type=metric,
-            metric_name=metric_name,
-            metric_value=round(value, 5),
-            **dataset,
-        )
-        for task, title, metric, metric_name, value in rows
-    ]
-    for transfer in results["transfer"]:
-        evaluations += [
-            EvalResult(
-                task_type="image-segmentation",
-                task_name=f"{transfer['title']}: {row['name']}",
-                dataset_type=transfer["dataset_type"],
-                dataset_name=transfer["dataset_name"],
-                dataset_split="test",
-                metric_type="iou",
-                metric_name=f"{transfer['metric']}, mean over trials",
-                metric_value=float(row["pretrained"].split()[0]),
-            )
-            for row in transfer["rows"]
-        ]
-    return ModelCardData(
-        model_name=name,
-        license=config["provenance"]["licence"],
-        library_name="sg_hub",
-        pipeline_tag="image-feature-extraction",
-        tags=[
-            "medical-imaging",
-            "self-supervised",
-            "semantic-genesis",
-            "3d",
-            config["preprocessing"]["modality"].lower(),
-        ],
-        eval_results=evaluations,
-    )
-
-
-def _results(recipe: Recipe, model: SemanticGenesis3D) -> dict[str, Any]:
+def _results(recipe: Recipe, model: SemanticGenesis) -> dict[str, Any]:
     """Everything that the card shows, gathered from the run's own records.
 
     Raises:
@@ -211,16 +105,18 @@ def _results(recipe: Recipe, model: SemanticGenesis3D) -> dict[str, Any]:
             "pretrain": pretraining["recipe"]["pretrain"],
         },
         "publish": resolved(recipe)["publish"],
-        "patients": {split: len(store.names(split)) for split in splits},
+        "patients": {split: len(store.persons(split)) for split in splits},
+        **({"images": {split: len(store.names(split)) for split in splits}} if store.ndim == 2 else {}),
         "rows": discovery["rows"],
         "pretrain": {key: pretraining[key] for key in kept},
         "evaluation": evaluation,
         "parameters": sum(p.numel() for p in model.parameters()),
+        "feature_channels": model.encoder.channels[-1],
     }
 
 
 def _transfer(recipe: Recipe, sha256: str) -> list[dict[str, Any]]:
-    """What `compare` found on targets below <run>/transfer, with exactly these weights."""
+    """What `benchmark --out <run>/transfer` and `report` found, with exactly these weights."""
     found = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in sorted((recipe.run_dir / "transfer").glob(f"*/{recipe.name}*.json"))
@@ -233,16 +129,23 @@ def sha256_of(path: Path) -> str:
 
 
 @torch.inference_mode()
-def _golden(model: SemanticGenesis3D, path: Path) -> None:
+def _golden(model: SemanticGenesis, path: Path) -> None:
     """An input and what these weights make of it, so that a later change of the code that moves an output is seen."""
     size = model.preprocessing.input_size
     x = torch.rand(2, model.in_chans, *size, generator=torch.Generator().manual_seed(0)).half().float()
     output = model(x)
     tensors = {"input": x.half(), "restoration": output.restoration.half(), "pattern_logits": output.pattern_logits}
     save_file({key: value.contiguous() for key, value in tensors.items()}, str(path))
+    path.chmod(0o644)  # written for this user alone
 
 
-def _read_registry(path: Path) -> dict[str, Any]:
+def registry_file(cards: Path) -> Path:
+    """The registry that a folder of cards belongs to."""
+    beside_package = cards.resolve() == (REGISTRY_FILE.parent.parent / "model_cards").resolve()
+    return REGISTRY_FILE if beside_package else cards / "registry.json"
+
+
+def read_registry(path: Path) -> dict[str, Any]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
@@ -252,14 +155,14 @@ def _read_registry(path: Path) -> dict[str, Any]:
     return entries
 
 
-def _register(path: Path, entries: dict[str, Any], recipe: Recipe, model: SemanticGenesis3D, folder: Path) -> None:
+def _register(path: Path, entries: dict[str, Any], recipe: Recipe, model: SemanticGenesis, folder: Path) -> None:
     weights = folder / "model.safetensors"
     sha256 = sha256_of(weights)
     before = entries.get(recipe.name, {})
     on_hub = before.get("repo_id") is not None and before.get("sha256") == sha256
     entries[recipe.name] = {
         "architecture": type(model).__name__,
-        "description": DESCRIPTION.format(data=recipe.publish.data_name),
+        "description": DESCRIPTION.format(ndim=model.NDIM, data=recipe.publish.data_name),
         # Of the hub repository where the same weights were uploaded; new weights are on no hub yet.
         "commit": before["commit"] if on_hub else model.provenance["commit"],
         "sha256": sha256,

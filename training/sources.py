@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ class Job:
     name: str
     person: str
     """Whose it is; of scans, each is of another."""
+    ndim: int
+    """3: a scan; 2: an image."""
     path: str
     source: str
     split: str
@@ -162,7 +165,7 @@ def list_jobs(recipe: Recipe) -> tuple[list[Job], dict[str, str], list[str]]:
                 skipped[source] = f"its split {word!r} is none of split_names ({known})"
                 continue
             split = recipe.split_names[word]
-        jobs.append(Job(name, person, str(path), source, split, stamp(path)))
+        jobs.append(Job(name, person, recipe.model.ndim, str(path), source, split, stamp(path)))
     _check_persons(jobs, recipe)
     return jobs, skipped, sorted(set(given or ()) - named)
 
@@ -201,8 +204,7 @@ def read_split(recipe: Recipe) -> dict[str, Row] | None:
     try:
         shipped = resources.files("training") / "recipes" / recipe.split
         path = shipped if shipped.is_file() else Path(recipe.split).expanduser()
-        with path.open("r", newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ReadError(f"the recipe's split {recipe.split} cannot be read: {error}") from error
     if not rows or not {"patient", "split"} <= rows[0].keys():

@@ -13,6 +13,7 @@ from sg_hub.models.source import architecture_of, locate
 from sg_hub.models.state import LoadReport
 
 ARCHITECTURES: dict[str, type[SemanticGenesis]] = {cls.__name__: cls for cls in (SemanticGenesis2D, SemanticGenesis3D)}
+_WHERE = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 
 
 def from_pretrained(name: str | os.PathLike[str], **options: Any) -> SemanticGenesis:
@@ -21,16 +22,15 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> SemanticGen
     Raises:
         InvalidInputError, ReadError: see `SemanticGenesis3D.from_pretrained`.
     """
-    where = {key: options[key] for key in ("revision", "token", "cache_dir", "local_files_only") if key in options}
-    files = locate(name, **where, force_download=options.get("force_download", False))
+    where = {key: options.pop(key) for key in _WHERE if key in options}
+    files = locate(name, **where)  # once, for a branch may move
     architecture = architecture_of(files.config)
     if architecture not in ARCHITECTURES:
         raise ReadError(
             f"{files.config} is of a {architecture!r}; this sg_hub knows {', '.join(ARCHITECTURES)}: "
             "upgrade it (pip install -U sg_hub)"
         )
-    options.pop("force_download", None)
-    return ARCHITECTURES[architecture].from_pretrained(name, **options)
+    return ARCHITECTURES[architecture].from_pretrained(files, **options)
 
 
 __all__ = [

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import CommitInfo, PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.models.source import CONFIG, WEIGHTS, locate, read_config, read_weights, write_config
+from sg_hub.models.source import CONFIG, WEIGHTS, ModelFiles, locate, read_config, read_weights, write_config
 from sg_hub.models.state import LoadReport, load_state
+from sg_hub.models.upload import upload
 
 # The last layers, which hold the answer to one task only: a new task starts them afresh.
 TASK_LAYERS = ("classifier.fc", "segmentation")
@@ -43,7 +44,7 @@ class PretrainedMixin(
     @classmethod
     def from_pretrained(  # type: ignore[override]
         cls,
-        name: str | os.PathLike[str],
+        name: str | os.PathLike[str] | ModelFiles,
         *,
         head: str | None = None,
         num_classes: int | None = None,
@@ -75,7 +76,10 @@ class PretrainedMixin(
             InvalidInputError: unknown name or option, or weights that do not fit the network.
             ReadError: a missing, damaged, newer or wrong file; no network.
         """
-        files = locate(name, revision, token, cache_dir, local_files_only, force_download)
+        if isinstance(name, ModelFiles):  # sg_hub.from_pretrained has them, to see which class it is
+            files = name
+        else:
+            files = locate(name, revision, token, cache_dir, local_files_only, force_download)
         config = read_config(files.config, cls.__name__, cls.CONFIG_KEYS)
         config["preprocessing"] = cls.PREPROCESSING.from_dict(config["preprocessing"])
         state, sha256 = read_weights(files.weights, files.sha256)
@@ -120,15 +124,14 @@ class PretrainedMixin(
         Args:
             half: store parameters in half precision (running statistics stay in single precision).
             config: not used; the model's own config is written.
-            repo_id, push_to_hub, model_card_kwargs, push_to_hub_kwargs: as in huggingface_hub's mixin.
+            push_to_hub: also upload to `repo_id` (absent: the folder's name), with the options of `push_to_hub`.
+            model_card_kwargs: for the template of huggingface_hub's mixin.
 
         Raises:
             InvalidInputError: a path that is a file, or an option that does not exist.
         """
         if push_to_hub_kwargs and not push_to_hub:
             raise InvalidInputError(f"save_pretrained has no option {', '.join(push_to_hub_kwargs)}")
-        if push_to_hub and half:
-            raise InvalidInputError("push_to_hub uploads single precision: save with half=True, and upload the folder")
         folder = Path(save_directory)
         if folder.exists() and not folder.is_dir():
             raise InvalidInputError(f"{folder} is a file: save_pretrained needs a folder")
@@ -142,8 +145,49 @@ class PretrainedMixin(
                 os.replace(file, folder / file.name)
         if push_to_hub:
             name = repo_id or folder.name
-            return self.push_to_hub(repo_id=name, model_card_kwargs=card_kwargs, **push_to_hub_kwargs)
+            return self.push_to_hub(name, half=half, model_card_kwargs=model_card_kwargs, **push_to_hub_kwargs)
         return None
+
+    def push_to_hub(  # type: ignore[override]
+        self,
+        repo_id: str,
+        *,
+        half: bool = False,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        branch: str | None = None,
+        commit_message: str = "Upload model",
+        model_card_kwargs: dict[str, Any] | None = None,
+    ) -> CommitInfo:
+        """Upload config.json, model.safetensors and (where the repository has none) a card, in one commit.
+
+        Args:
+            repo_id: owner/name; made where there is none.
+            half: store parameters in half precision.
+            private: for a new repository; absent: as the account has it.
+            token: as in huggingface_hub; absent: HF_TOKEN, or that of the last login.
+            branch: where to; made from the main branch where there is none.
+            model_card_kwargs: for a card made anew, which then takes the place of the repository's own.
+
+        Returns:
+            The commit, with its `oid` and `commit_url`; with nothing changed it is the last one.
+
+        Raises:
+            InvalidInputError: an id that cannot be, or `private` for a repository that is public.
+            ReadError: no access, or no network.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, half=half, model_card_kwargs=model_card_kwargs)
+            commit, _ = upload(
+                Path(folder),
+                repo_id,
+                private=private,
+                token=token,
+                branch=branch,
+                message=commit_message,
+                keep_card=model_card_kwargs is None,
+            )
+        return commit
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self._write(save_directory, half=False)

@@ -45,6 +45,7 @@ class SemanticGenesis(PretrainedMixin):
     decoder: Any
     classifier: Any
     preprocessing: Any
+    provenance: dict[str, Any]
 
     def _add_heads(self, head: str, in_chans: int, num_classes: int, decoder: Parts, classifier: Parts) -> None:
         """Build what the head needs of the parts, and add its last layers."""

@@ -9,21 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.models.download import download, has_hash, hub_hash
 from sg_hub.registry import get_weights, is_registered, unknown_name
 
 CONFIG = "config.json"
@@ -71,7 +62,7 @@ def locate(
                 + (f", so revision={revision!r} cannot be had" if revision else "; install sg_hub again")
             )
         repo_id = weights.repo_id
-        if revision is None:
+        if revision in (None, weights.commit):
             revision, sha256 = weights.commit, weights.sha256
     elif os.path.isdir(text):
         return _local(Path(text), text, None, None)
@@ -79,24 +70,16 @@ def locate(
         kind = "no such folder. " if os.sep in text else ""
         raise InvalidInputError(kind + unknown_name(text))
 
-    def download(file: str) -> Path:
-        return Path(
-            hf_hub_download(
-                repo_id,
-                file,
-                revision=revision,
-                token=token,
-                cache_dir=None if cache_dir is None else os.fspath(cache_dir),
-                local_files_only=local_files_only,
-                force_download=force_download,
-                library_name="sg_hub",
-            )
-        )
-
-    try:
-        config, weights_file = download(CONFIG), download(WEIGHTS)
-    except Exception as error:
-        raise ReadError(_hub_failure(error, repo_id, revision)) from error
+    config, weights_file = download(
+        repo_id,
+        (CONFIG, WEIGHTS),
+        revision=revision,
+        pinned=None if sha256 is None else {WEIGHTS: sha256},
+        token=token,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
     return ModelFiles(config, weights_file, repo_id, config.parent.name, sha256)
 
 
@@ -105,27 +88,13 @@ def _local(folder: Path, source: str, revision: str | None, sha256: str | None) 
         if not (folder / file).is_file():
             there = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
             raise ReadError(f"{folder} has no {file} (it holds {there}): give a folder that save_pretrained wrote")
+        expected = hub_hash(folder / file)  # a folder that snapshot_download gave
+        if expected is not None and not has_hash(folder / file, expected):
+            raise ReadError(
+                f"{folder / file} was damaged on its way from the hub (its hash is not {expected}): "
+                "call snapshot_download(..., force_download=True), or load the model by its id"
+            )
     return ModelFiles(folder / CONFIG, folder / WEIGHTS, source, revision, sha256)
-
-
-def _hub_failure(error: Exception, repo_id: str, revision: str | None) -> str:
-    where = f"hub model {repo_id!r}" + (f" at revision {revision!r}" if revision else "")
-    if isinstance(error, GatedRepoError):
-        return f"{where}: access is restricted; ask for it on the model's page and give token=..."
-    if isinstance(error, RepositoryNotFoundError):
-        return f"{where}: there is none, or it is private; check the id, or give token=... ({unknown_name(repo_id)})"
-    if isinstance(error, RevisionNotFoundError):
-        return f"{where}: no such branch, tag or commit"
-    if isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)):
-        return (
-            f"{where}: not in the local cache, and the hub cannot be reached (no network, or offline mode); "
-            "connect once, or copy the model's folder here and give its path"
-        )
-    if isinstance(error, EntryNotFoundError):
-        return f"{where}: it lacks {CONFIG} or {WEIGHTS}; only such models are loaded (no pickled weights)"
-    if isinstance(error, HFValidationError):
-        return unknown_name(repo_id)
-    return f"{where}: the download failed ({type(error).__name__}: {error}); try again, or give a local folder"
 
 
 def read_config(path: Path, architecture: str, keys: frozenset[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError, ReadError
@@ -139,6 +140,7 @@ def load_encoder_weights(encoder: Encoder2D, name: str, weights: str) -> str:
             )
         if not Path(weights).is_file():
             raise ReadError(f"encoder_weights={weights!r}: no such file")
+        _check_keys(name, weights)
         options["pretrained_cfg_overlay"] = {"file": str(weights)}
         source = Path(weights).name
     try:
@@ -157,6 +159,30 @@ def load_encoder_weights(encoder: Encoder2D, name: str, weights: str) -> str:
         encoder.mean = round(sum(settings.mean) / len(settings.mean), 4)
         encoder.std = round(sum(settings.std) / len(settings.std), 4)
     return source
+
+
+def _check_keys(name: str, weights: str) -> None:
+    """Refuse a file that lacks parts of the encoder: timm would leave these at random and go on.
+
+    Raises:
+        ReadError: no safetensors file, or one of another network.
+    """
+    with torch.device("meta"):
+        model = import_timm().create_model(name)
+    classifier = model.pretrained_cfg.get("classifier") or ()
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    wanted = {key for key in model.state_dict() if not key.startswith(heads)} if heads else set(model.state_dict())
+    try:
+        with safe_open(weights, framework="pt") as file:
+            missing = sorted(wanted - set(file.keys()))
+    except (SafetensorError, OSError) as error:
+        raise ReadError(f"{weights} is damaged or no safetensors file ({error})") from error
+    if missing:
+        shown = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
+        raise ReadError(
+            f"{weights} does not fit encoder={name!r}: it lacks {len(missing)} of {len(wanted)} tensors ({shown}); "
+            "give the model.safetensors that timm publishes for this encoder"
+        )
 
 
 class DecoderLevel2D(nn.Module):

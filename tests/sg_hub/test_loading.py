@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import sg_hub
 from sg_hub import InvalidInputError, ReadError, SemanticGenesis3D
 from sg_hub import registry as registry_module
-from sg_hub.models import source
+from sg_hub.models import download as download_module
 
 
 def build(**options):
@@ -286,7 +286,7 @@ def test_options_of_the_download_are_all_passed_on(monkeypatch, folder):
         given.append((repo_id, file, options))
         return str(folder / file)
 
-    monkeypatch.setattr(source, "hf_hub_download", download)
+    monkeypatch.setattr(download_module, "hf_hub_download", download)
     options = {"revision": "v1", "token": "t", "cache_dir": "c", "local_files_only": True, "force_download": False}
     sg_hub.from_pretrained("owner/name", **options)
     assert {file for _, file, _ in given} == {"config.json", "model.safetensors"}

@@ -10,6 +10,8 @@ from sg_hub import InvalidInputError, Preprocessing, SemanticGenesis3D
 ROOT = str(Path(__file__).parent.parent.parent)
 WIDTHS = {"semantic_genesis_3d": 32, "semantic_genesis_3d_tiny": 8}
 ENCODERS = {f"{name}_encoder": width for name, width in WIDTHS.items()}
+IMAGES = {"semantic_genesis_2d": "resnet18", "semantic_genesis_2d_tiny": "lcnet_050"}
+EVERY = [name + part for name in [*WIDTHS, *IMAGES] for part in ("", "_encoder")]
 
 
 def load(entry_point, **options):
@@ -23,10 +25,10 @@ def from_here(monkeypatch):
 
 
 def test_list_names_every_entry_point(from_here):
-    assert sorted(torch.hub.list("owner/sg_hub")) == sorted([*WIDTHS, *ENCODERS])
+    assert sorted(torch.hub.list("owner/sg_hub")) == sorted(EVERY)
 
 
-@pytest.mark.parametrize("name", [*WIDTHS, *ENCODERS])
+@pytest.mark.parametrize("name", EVERY)
 def test_help_says_how_to_call_it_and_what_comes_back(from_here, name):
     text = torch.hub.help("owner/sg_hub", name)
     for part in (f'"{name}"', "pretrained", "options", "in_chans", "(N, "):
@@ -39,6 +41,17 @@ def test_num_classes_gives_a_segmentation_network(name):
     assert model.width == WIDTHS[name]
     with torch.inference_mode():
         assert model(torch.rand(1, 1, 16, 16, 16)).shape == (1, 2, 16, 16, 16)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images(name):
+    model, encoder = load(name, num_classes=2), load(f"{name}_encoder", in_chans=3)
+    assert model.encoder_name == IMAGES[name]
+    with torch.inference_mode():
+        assert model.eval()(torch.rand(1, 1, 64, 64)).shape == (1, 2, 64, 64)
+        features = encoder.eval()(torch.rand(1, 3, 64, 64))
+    assert tuple(feature.shape[1] for feature in features) == encoder.channels
+    assert tuple(64 // feature.shape[2] for feature in features) == encoder.strides
 
 
 def test_without_options_it_is_the_network_of_the_pretext_tasks():
@@ -85,7 +98,7 @@ def test_pretrained_encoders_have_the_weights(name, saved):
         assert torch.equal(encoder.state_dict()[key], value), key
 
 
-@pytest.mark.parametrize("name", [*WIDTHS, *ENCODERS])
+@pytest.mark.parametrize("name", EVERY)
 def test_weights_that_are_not_there_are_a_clear_error(name):
     with pytest.raises(InvalidInputError, match=r"no model 'no-such-model'.*registered name"):
         load(name, pretrained=True, name="no-such-model")

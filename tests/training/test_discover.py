@@ -12,7 +12,7 @@ import torch
 import training.discover
 from sg_hub.errors import InvalidInputError, ReadError
 from training.discover import _Search, discover, table_path
-from training.patterns import COLUMNS, SPLITS, PatternDataset, PatternTable, to_network
+from training.patterns import SPLITS, PatternDataset, PatternTable, columns, to_network
 from training.prepare import prepare, store_path
 from training.recipe import Recipe, load_recipe
 from training.store import Store
@@ -324,7 +324,7 @@ def test_rows_of_a_split():
 def test_a_damaged_table_is_named(tmp_path, line, said):
     path = tmp_path / "t.csv"
     good = "0,a,a,1,2,3,12,12,8,0,train"
-    path.write_text("\n".join([",".join(COLUMNS), good, line, good]) + "\n", encoding="utf-8")
+    path.write_text("\n".join([",".join(columns(3)), good, line, good]) + "\n", encoding="utf-8")
     with pytest.raises(ReadError, match=said):
         PatternTable.load(path)
 
@@ -335,7 +335,7 @@ def test_a_damaged_table_is_named(tmp_path, line, said):
         (b"", "not a patterns table"),
         (b"patient,split\na,train\n", "not a patterns table"),
         (b"\xff\xfe\x00", "damaged"),
-        ((",".join(COLUMNS) + "\n").encode(), "has no rows"),
+        ((",".join(columns(3)) + "\n").encode(), "has no rows"),
     ],
 )
 def test_files_that_are_no_table(tmp_path, content, said):

@@ -9,12 +9,14 @@ from safetensors.torch import load_file
 
 import sg_hub
 from sg_hub.errors import ReadError
+from training.card import build_card
 from training.evaluate import evaluate
 from training.patterns import PatternTable
 from training.pretrain import pretrain
-from training.publish import build_card, publish
+from training.publish import publish
 
-from .conftest import small_recipe
+from .conftest import SAMPLES, SMALL, small_recipe
+from .test_upload import command
 
 CARDS = Path(__file__).parent.parent.parent / "model_cards"
 
@@ -77,6 +79,23 @@ def test_publishing_twice_gives_the_same_weights_and_keeps_other_entries(trained
     after = json.loads((cards / "registry.json").read_text(encoding="utf-8"))
     assert after == registry
     assert sorted(path.name for path in cards.iterdir()) == ["demo", "registry.json"]
+
+
+def test_publishing_to_a_hub_uploads_registers_and_does_nothing_twice(trained, tmp_path, hub, user, repo_id):
+    given = [f"source={SAMPLES / 'ct'}", f"run={trained}", *SMALL]
+    arguments = ("publish", "demo", *given, "--cards", tmp_path / "cards", "--to", repo_id)
+    code, _, err = user(command, *arguments)
+    assert code == 0, err
+    repository = hub.repositories[repo_id]
+    commit = repository.branches["main"]
+    registry = json.loads((tmp_path / "cards" / "registry.json").read_text(encoding="utf-8"))
+    assert (registry["demo"]["repo_id"], registry["demo"]["commit"]) == (repo_id, commit)
+    assert repository.commits[commit]["model.safetensors"] == (tmp_path / "cards/demo/model.safetensors").read_bytes()
+    code, out, err = user(command, *arguments)
+    assert code == 0, err
+    assert f"nothing has changed since commit {commit}" in out
+    assert list(repository.commits)[-1] == commit
+    assert json.loads((tmp_path / "cards" / "registry.json").read_text(encoding="utf-8")) == registry
 
 
 def test_a_damaged_registry_is_not_overwritten(trained, tmp_path):

@@ -33,7 +33,7 @@ def write_store(folder: Path, scans: dict[str, np.ndarray], spacing=None, chunk=
         split = ("train", "validation", "test")[i % 3]
         x, y, z = array.shape[1:]
         patients.append(
-            Patient(name, split, (x, y, z), array.shape[0], (0.7031251, 2.0, 3.3333333), f"{name}.nii", f"{i}")
+            Patient(name, split, (x, y, z), array.shape[0], (0.7031251, 2.0, 3.3333333), f"{name}.nii", f"{i}", name)
         )
     write_table(folder, patients)
     return folder

@@ -1,0 +1,128 @@
+"""The card of a model folder, from the run's own records beside it.
+
+python -m training card FOLDER          (rebuilds README.md from results.json and config.json)
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from training import runs
+from training.recipe import load_recipe, resolved
+
+DESCRIPTION = "A {ndim}D U-Net pre-trained by self-discovery, self-classification and self-restoration on {data}."
+NORMS = {
+    "batch": "by the batch's own statistics, in evaluation too: outputs depend on the batch",
+    "running": "batch normalisation with running statistics",
+    "instance": "instance normalisation",
+}
+
+
+PAPER = {False: "semantic-genesis-3d", True: "semantic-genesis-2d"}
+"""The recipe of the paper's own setting, for scans and for images."""
+
+
+def build_card(folder: str | Path) -> Path:
+    """Write README.md of a model folder from its config.json and results.json; returns it.
+
+    Raises:
+        ReadError: one of the two is missing.
+    """
+    folder = Path(folder)
+    config = runs.read_json(folder / "config.json", "publish")
+    results = runs.read_json(folder / "results.json", "publish")
+    name = folder.name
+    template = resources.files("training") / "card_template.md.jinja"
+    images = config["architecture"] == "SemanticGenesis2D"
+    counts = results["images"] if images else results["patients"]
+    card = ModelCard.from_template(
+        _card_data(name, config, results),
+        template_str=template.read_text(encoding="utf-8"),
+        name=name,
+        images=images,
+        pieces="patches" if images else "cubes",
+        whose="images" if images else "patients",
+        description=DESCRIPTION.format(ndim=2 if images else 3, data=config["provenance"]["data"]),
+        config=config,
+        provenance=config["provenance"],
+        results=results,
+        evaluation=results["evaluation"],
+        discover=results["recipe"]["discover"],
+        pretrain=results["recipe"]["pretrain"],
+        parameters=results["parameters"],
+        channels=results["feature_channels"] if images else 16 * config["width"],
+        size=" x ".join(map(str, config["preprocessing"]["input_size"])),
+        norms=NORMS,
+        differences=_differences(results["recipe"], PAPER[images]),
+        share=min(1.0, results["recipe"]["discover"]["neighbours"] / counts["train"]),
+    )
+    card.save(folder / "README.md")
+    return folder / "README.md"
+
+
+def _differences(used: dict[str, Any], recipe: str) -> str:
+    """In what a recipe is not the paper's, in words."""
+    paper = resolved(load_recipe(recipe))
+    ignored = {"workers", "cache_mib", "picture_every", "checkpoint_every", "chunk", "epochs", "size", "batch_size"}
+    ignored |= {"samples_per_epoch"}
+    return ", ".join(
+        f"{section}.{key} {json.dumps(value)} (paper {json.dumps(paper[section][key])})"
+        for section in ("model", "prepare", "discover", "pretrain")
+        for key, value in used[section].items()
+        if key not in ignored and value != paper[section].get(key)
+    )
+
+
+def _card_data(name: str, config: dict[str, Any], results: dict[str, Any]) -> ModelCardData:
+    measured = results["evaluation"]
+    dataset: dict[str, Any] = {"dataset_type": results["publish"]["dataset"]}
+    dataset |= {"dataset_name": config["provenance"]["data"], "dataset_split": measured["split"]}
+    rows = [
+        ("image-classification", "Pattern classification", "accuracy", "top-1, clean cubes", measured["top1"]),
+        ("image-classification", "Pattern classification", "accuracy", "top-1, corrupted", measured["top1_corrupted"]),
+        ("image-to-image", "Restoration", "mse", "mean squared error", measured["mse"]),
+    ]
+    evaluations = [
+        EvalResult(
+            task_type=task,
+            task_name=title,
+            metric_type=metric,
+            metric_name=metric_name,
+            metric_value=round(value, 5),
+            **dataset,
+        )
+        for task, title, metric, metric_name, value in rows
+    ]
+    for transfer in results["transfer"]:
+        evaluations += [
+            EvalResult(
+                task_type=transfer.get("task_type", "image-segmentation"),
+                task_name=f"{transfer['title']}: {row['name']}",
+                dataset_type=transfer["dataset_type"],
+                dataset_name=transfer["dataset_name"],
+                dataset_split="test",
+                metric_type=transfer.get("metric_type", "iou"),
+                metric_name=f"{transfer['metric']}, mean over trials",
+                metric_value=float(row["pretrained"].split()[0]),
+            )
+            for row in transfer["rows"]
+        ]
+    return ModelCardData(
+        model_name=name,
+        license=config["provenance"]["licence"],
+        library_name="sg_hub",
+        pipeline_tag="image-feature-extraction",
+        tags=[
+            "medical-imaging",
+            "self-supervised",
+            "semantic-genesis",
+            "2d" if config["architecture"] == "SemanticGenesis2D" else "3d",
+            config["preprocessing"]["modality"].lower(),
+        ],
+        eval_results=evaluations,
+    )
