@@ -1,8 +1,8 @@
 """The main job from end to end on the embedded samples: `make demo`.
 
 First with the weights that ship: read a CT and an X-ray, embed them, restore corrupted cubes and patches. Then the
-training at a very small scale, in 3D and in 2D: prepare, autoencode, discover, pre-train, evaluate, publish; and the results
-loaded like any other model.
+training at a very small scale, in 3D and in 2D: prepare, autoencode, discover, pre-train, evaluate, publish; and the
+results loaded like any other model.
 """
 
 from __future__ import annotations

@@ -11,18 +11,16 @@ import torch.nn.functional as F
 from PIL import Image
 
 import sg_hub
-from sg_hub import Scan
+from sg_hub import ImagePreprocessing, Scan
 from sg_hub.errors import InvalidInputError, ReadError
 from training.targets.protocol import Grid, Sample
 
 
 def fit_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """(C, spatial...) interpolated linearly to `size`, edge to edge; downwards without aliasing in 2D."""
+    """(C, X, Y, Z) interpolated linearly to `size`, edge to edge."""
     if image.shape[1:] == tuple(size):
         return image.astype(np.float32, copy=False)
     x = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None]
-    if len(size) == 2:
-        return F.interpolate(x, tuple(size), mode="bilinear", antialias=True)[0].clamp(0, 1).numpy()
     return F.interpolate(x, tuple(size), mode="trilinear")[0].numpy()
 
 
@@ -78,6 +76,19 @@ def on_grid(grid: Grid, scan: Scan, labels: np.ndarray) -> Sample:
     x = grid.preprocessing().apply(scan)[0].numpy()
     size = grid.size or x.shape[1:]
     return Sample(fit_image(x, size), fit_labels(labels, size))
+
+
+def picture_on_grid(grid: Grid, image: np.ndarray, label: np.ndarray) -> Sample:
+    """A picture (C, H, W) in 0..1 at the target's size, as the 2D weights do it: its proportions are kept, and black is
+    added on both sides of the shorter one; so is background to class numbers (H, W)."""
+    size = (grid.size or image.shape[1:])[:2]
+    preprocessing, picture = ImagePreprocessing(input_size=(size[0], size[1])), sg_hub.Image(image)
+    x = preprocessing.apply(picture)[0].numpy()
+    if label.ndim == 2:
+        fitted = fit_labels(label, preprocessing.fitted_size(picture))
+        before = [(side - have) // 2 for side, have in zip(size, fitted.shape, strict=True)]
+        label = pad_to(fitted, [-margin for margin in before], size, 0)
+    return Sample(x, label)
 
 
 def read_image(path: Path, channels: int = 1) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
 from training.recipe import Split
-from training.targets.arrays import fit_image, read_image
+from training.targets.arrays import picture_on_grid, read_image
 from training.targets.protocol import Case, Found, Sample, Target
 from training.targets.splits import read_table
 
@@ -53,8 +53,7 @@ class ChestXray14(Target):
         return found
 
     def load(self, case: Case) -> Sample:
-        assert self.grid.size is not None
-        return Sample(fit_image(read_image(Path(case.image)), self.grid.size), np.array(case.label, dtype=np.int64))
+        return picture_on_grid(self.grid, read_image(Path(case.image)), np.array(case.label, dtype=np.int64))
 
 
 def _parts(folder: Path) -> dict[str, Split]:

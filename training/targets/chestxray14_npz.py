@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
-from training.targets.arrays import fit_image
+from training.targets.arrays import picture_on_grid
 from training.targets.protocol import Case, Found, Sample, Target
 
 ARRAYS = ("image", "label", "patient", "name", "classes")
@@ -47,9 +47,8 @@ class ChestXray14Npz(Target):
         )
 
     def load(self, case: Case) -> Sample:
-        assert self.grid.size is not None
         image = read_archive(case.image)["image"][case.place[0]][None].astype(np.float32) / 255
-        return Sample(fit_image(image, self.grid.size), np.array(case.label, dtype=np.int64))
+        return picture_on_grid(self.grid, image, np.array(case.label, dtype=np.int64))
 
 
 @lru_cache(maxsize=1)

@@ -21,11 +21,10 @@ from sg_hub.image import IMAGE_SUFFIXES
 from training.recipe import Split
 from training.sources import SUFFIXES
 from training.targets.arrays import (
-    fit_image,
-    fit_labels,
     labelled_scan,
     numbered,
     on_grid,
+    picture_on_grid,
     read_image,
     read_label_image,
 )
@@ -96,9 +95,8 @@ class Folder(Target):
         lists = [[value] if isinstance(value, int) else value for value in values]
         if self.dims == 2:
             image = read_image(Path(case.image), self.channels)
-            size = self.grid.size or image.shape[1:]
             label = np.array(case.label) if self.head == "classification" else _mask(str(case.label), image, lists)
-            return Sample(fit_image(image, size), label if label.ndim < 2 else fit_labels(label, size))
+            return picture_on_grid(self.grid, image, label)
         if self.head == "segmentation":
             return labelled_scan(self.grid, case.image, str(case.label), lists)
         scan = sg_hub.load_scan(case.image)

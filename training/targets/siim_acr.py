@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
-from training.targets.arrays import fit_image, fit_labels, read_image
+from training.targets.arrays import picture_on_grid, read_image
 from training.targets.protocol import Case, Found, Sample, Target
 from training.targets.splits import read_table
 
@@ -56,12 +56,11 @@ class SiimAcr(Target):
         return found
 
     def load(self, case: Case) -> Sample:
-        assert self.grid.size is not None
         image = read_image(Path(case.image))
         mask = np.zeros(image.shape[1:], dtype=bool)
         for runs in case.place:
             mask |= decode_runs(runs, mask.shape, case.name)
-        return Sample(fit_image(image, self.grid.size), fit_labels(mask, self.grid.size))
+        return picture_on_grid(self.grid, image, mask)
 
 
 def decode_runs(text: str, shape: tuple[int, ...], name: str) -> np.ndarray:
