@@ -306,3 +306,37 @@ def test_pictures_with_masks_keep_their_proportions(tmp_path):
     assert np.array_equal(sample.label == 1, sample.image[0] > 0.4)
     assert int(sample.label.sum()) == 20 * 40  # twice as large, in the middle
     assert sample.label[:20].sum() == 0
+
+
+def test_the_record_becomes_a_row_of_a_card(folder, tmp_path):
+    from training.card import build_card
+
+    from .test_publish import CARDS
+
+    report(folder)
+    model = tmp_path / "semantic-genesis-3d-tiny"
+    shutil.copytree(CARDS / "semantic-genesis-3d-tiny", model)
+    results = json.loads((model / "results.json").read_text(encoding="utf-8"))
+    results["transfer"] = [json.loads((folder / "task" / "best.json").read_text(encoding="utf-8"))]
+    (model / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    card = ModelCard.load(build_card(model))
+    row = next(result for result in card.data.eval_results if result.dataset_type == "set")
+    assert (row.task_type, row.metric_type, row.metric_value) == ("image-classification", "roc_auc", 0.909)
+    assert "0.204 AUC better" in card.text
+
+
+def test_the_worked_example_of_the_readme_is_valid():
+    from training.targets import in_parts, load_target
+
+    root = SAMPLES.parent.parent.parent
+    target = load_target(SAMPLES.parent / "organs.toml", [f"root={SAMPLES}"])
+    found = target.cases()
+    assert {part: len(cases) for part, cases in in_parts(found.cases).items()} == {
+        "train": 3,
+        "validation": 1,
+        "test": 2,
+    }
+    for case in found.cases:
+        assert target.load(case).label.max() == 2
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert "--target tests/samples/organs.toml" in readme
