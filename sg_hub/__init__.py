@@ -11,6 +11,7 @@ from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 
 __version__ = "0.1.0"
 
+from sg_hub.convert import convert
 from sg_hub.image import Image, load_image
 from sg_hub.image_preprocessing import ImagePreprocessing
 from sg_hub.inference import embed, predict
@@ -32,6 +33,7 @@ __all__ = [
     "SemanticGenesis2D",
     "SemanticGenesis3D",
     "SgHubError",
+    "convert",
     "embed",
     "from_pretrained",
     "get_weights",

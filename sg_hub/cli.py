@@ -71,6 +71,20 @@ def _parser() -> argparse.ArgumentParser:
     info = command("info", commands.run_info, "say what a model is, what it expects, and where it comes from")
     info.add_argument("model", metavar="NAME", help="registered name, folder or hub id")
 
+    convert = command("convert", commands.run_convert, "make a model folder of a published checkpoint")
+    convert.add_argument(
+        "file", metavar="FILE", help="semantic_genesis_chest_ct.pt, Genesis_Chest_CT.pt, or the Keras .h5 of the former"
+    )
+    convert.add_argument("out_dir", metavar="OUT_DIR", help="new folder, for from_pretrained and --model")
+    convert.add_argument(
+        "--norm",
+        choices=("batch", "running"),
+        default="batch",
+        help="statistics of the batch, as published, or the running ones (%(default)s)",
+    )
+
+    _add_export(command("export", commands.run_export, "write a network as an ONNX file, and check it"))
+
     embed = command("embed", commands.run_embed, "compute one feature vector per scan")
     embed.add_argument("scans", metavar="SCAN", nargs="+", help=f"{_FORMATS}; several are allowed")
     _add_scan_options(embed)
@@ -114,6 +128,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="NAME", help="registered name, folder or hub id")
+    parser.add_argument("--onnx", metavar="FILE", required=True, help="where to write it (.onnx)")
+    parser.add_argument(
+        "--size",
+        metavar="N",
+        type=_count,
+        nargs="+",
+        help="of the patch, X Y Z or H W; absent: any size that the largest stride divides",
+    )
+    parser.add_argument("--head", metavar="NAME", help="another head than the weights' own, as in from_pretrained")
+    parser.add_argument("--num-classes", metavar="N", type=_count, help="of that head")
+    parser.add_argument("--in-chans", metavar="N", type=_count, help="input channels; absent: those of the weights")
+    parser.add_argument("--norm", metavar="NAME", help="batch, running or instance; absent: the weights' own")
+
+
 def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
@@ -128,6 +158,10 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
 
 def _cubes(text: str) -> int:
     return _whole(text, 1, _MOST_CUBES)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1, 1 << 20)
 
 
 def _seed(text: str) -> int:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from sg_hub.convert import convert
 from sg_hub.cubes import draw_cubes, hide_boxes
 from sg_hub.errors import InvalidInputError
 from sg_hub.image import Image, load_image
@@ -34,9 +35,13 @@ def run_models(options: argparse.Namespace) -> None:
     for name in names:
         weights = get_weights(name)
         where = "shipped" if weights.folder else weights.repo_id or "not in this installation"
+        if weights.how_to_get:
+            where = "to be converted"
         size = f"{weights.size_mb:g} MB" if weights.size_mb else "size unknown"
         print(f"{name:28} {weights.architecture:18} {where}, {size}, licence {weights.licence}")
         print(f"    {weights.description}")
+        if weights.how_to_get:
+            print(f"    {weights.how_to_get}")
 
 
 def run_info(options: argparse.Namespace) -> None:
@@ -57,6 +62,40 @@ def run_info(options: argparse.Namespace) -> None:
             print(f"  {section}.{key}: {json.dumps(value, ensure_ascii=False)}")
     if patients:
         print(f"  pre-trained on {len(patients)} patients")
+
+
+def run_convert(options: argparse.Namespace) -> None:
+    """A published checkpoint to a model folder."""
+    folder = convert(options.file, options.out_dir, norm=options.norm)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    provenance = config["provenance"]
+    classes = f", {config['num_classes']} patterns" if config["num_classes"] else ", no classifier"
+    print(f"{provenance['checkpoint']}: head {config['head']}{classes}, norm {config['norm']}")
+    if provenance["left_out"]:
+        print(f"left out: {', '.join(provenance['left_out'])}")
+    print(f"licence: {provenance['licence_name']}, non-commercial use only ({provenance['licence_link']})")
+    print(folder)
+
+
+def run_export(options: argparse.Namespace) -> None:
+    """The network as an ONNX file, and how far onnxruntime is from it."""
+    from sg_hub.export import export_onnx
+
+    check_output(options.onnx, (".onnx",))
+    model = from_pretrained(
+        options.model, head=options.head, num_classes=options.num_classes, in_chans=options.in_chans, norm=options.norm
+    )
+    difference = export_onnx(model, options.onnx, size=options.size)
+    reset = model.load_report.reset if model.load_report else []
+    if reset:
+        print(f"sg-hub: {len(reset)} tensors are at random ({', '.join(reset[:4])}): fine-tune first", file=sys.stderr)
+    if difference is None:
+        print("not checked: onnxruntime is not installed (pip install onnxruntime)", file=sys.stderr)
+    else:
+        print(f"largest difference from onnxruntime: {difference:.2g}")
+    size = " x ".join(map(str, options.size)) if options.size else f"multiples of {model.encoder.strides[-1]}"
+    print(f"input (N, {model.in_chans}, size) in 0..1, size {size}; head {model.head_name}")
+    print(options.onnx)
 
 
 def run_embed(options: argparse.Namespace) -> None:
@@ -93,7 +132,7 @@ def run_restore(options: argparse.Namespace) -> None:
 
     out = check_output(options.out, (".png",), [options.scan])
     model = _load(options.model)
-    if model.head_name != "pretext":
+    if model.head_name not in ("pretext", "restoration"):
         raise InvalidInputError(
             f"{options.model} has a {model.head_name} head and cannot restore: give --model weights with a pretext head"
         )
@@ -107,15 +146,15 @@ def run_restore(options: argparse.Namespace) -> None:
     corrupted = hide_boxes(cubes, options.seed)
     with torch.inference_mode():
         output = model(corrupted)
-    assert isinstance(output, PretextOutput)
-    before, after = (float(((batch - cubes) ** 2).mean()) for batch in (corrupted, output.restoration))
+    restored = output.restoration if isinstance(output, PretextOutput) else output
+    before, after = (float(((batch - cubes) ** 2).mean()) for batch in (corrupted, restored))
     z = cubes.shape[-1] // 2
     rows = [
         Row(label, [grey(axial(cube[0].numpy(), z)) for cube in batch], _pixel(scan, x)[:2])
         for label, batch in (
             (f"input: axial slices of {len(cubes)} cubes, {ORIENTATION['axial']}", cubes),
             (f"corrupted: a box of noise, mean squared error {before:.4f}", corrupted),
-            (f"restored by {Path(options.model).name}, mean squared error {after:.4f}", output.restoration),
+            (f"restored by {Path(options.model).name}, mean squared error {after:.4f}", restored),
         )
     ]
     save_png(montage(rows), out)

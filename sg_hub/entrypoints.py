@@ -29,16 +29,18 @@ def semantic_genesis_3d(*, pretrained: bool = False, name: str | None = None, **
 
     Args:
         pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
-        name: which weights: a registered name, a folder, or a hub id. Absent: "semantic-genesis-3d", which is
-            not published yet, so give one of your own.
-        options: num_classes, head ("pretext", "segmentation" or "classification"), in_chans, norm. With
-            num_classes and no head, it is a segmentation network; with neither, the one of the pretext tasks,
-            which gives (restoration, pattern_logits). Without weights also preprocessing, and width; with
-            weights also revision, token, cache_dir, local_files_only, device.
+        name: which weights: a registered name, a folder, or a hub id. Absent: "semantic-genesis-3d", the weights
+            that the paper's authors published; they are not downloaded for you (the error says how to get and
+            convert them), so give the folder that `sg-hub convert` made of them.
+        options: num_classes, head ("pretext", "restoration", "segmentation" or "classification"), in_chans,
+            norm. With num_classes and no head, it is a segmentation network; with neither, the one of the
+            pretext tasks, which gives (restoration, pattern_logits). Without weights also preprocessing, and
+            width; with weights also revision, token, cache_dir, local_files_only, device.
 
     Raises:
         InvalidInputError: there are no weights of that name (the message suggests the nearest), or an option
             is impossible.
+        ReadError: weights that are not on this machine (the message says how to get them), or are damaged.
     """
     return _build(SemanticGenesis3D, FULL, {"width": 32}, pretrained, name, options)
 
@@ -105,9 +107,9 @@ def semantic_genesis_2d(*, pretrained: bool = False, name: str | None = None, **
         pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
         name: which weights: a registered name, a folder, or a hub id. Absent: "semantic-genesis-2d", which is on no
             hub yet, so give one of your own.
-        options: num_classes, head ("pretext", "segmentation" or "classification"), in_chans. With num_classes and no
-            head, it is a segmentation network; with neither, the one of the pretext tasks, which gives
-            (restoration, pattern_logits). Without weights also encoder, encoder_weights ("imagenet"),
+        options: num_classes, head ("pretext", "restoration", "segmentation" or "classification"), in_chans. With
+            num_classes and no head, it is a segmentation network; with neither, the one of the pretext tasks,
+            which gives (restoration, pattern_logits). Without weights also encoder, encoder_weights ("imagenet"),
             decoder_width and preprocessing; with weights also revision, token, cache_dir, local_files_only, device.
 
     Raises:

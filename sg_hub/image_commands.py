@@ -12,7 +12,7 @@ from sg_hub.cubes import draw_cubes, hide_boxes
 from sg_hub.image import Image
 from sg_hub.image_inference import network_input
 from sg_hub.inference import predict
-from sg_hub.models import SemanticGenesis
+from sg_hub.models import PretextOutput, SemanticGenesis
 from sg_hub.outputs import writing
 from sg_hub.pictures import Row, grey, montage, overlay, save_png
 
@@ -24,7 +24,8 @@ def restore(model: SemanticGenesis, image: Image, options: argparse.Namespace, o
     patches = draw_cubes(x, (rows, columns), options.cubes, options.seed)
     corrupted = hide_boxes(patches, options.seed)
     with torch.inference_mode():
-        restored = model(corrupted).restoration
+        output = model(corrupted)
+    restored = output.restoration if isinstance(output, PretextOutput) else output
     before, after = (float(((batch - patches) ** 2).mean()) for batch in (corrupted, restored))
     drawn = (
         (f"input: {len(patches)} patches of {rows} x {columns}", patches),

@@ -45,8 +45,8 @@ def predict(
 
     Args:
         model: with `preprocessing` and `head_name`; `segmentation` gives logits (N, classes, X, Y, Z),
-            `pretext` a tuple with `restoration` (N, C, X, Y, Z). Its training or evaluation mode is as
-            before afterwards.
+            `pretext` a tuple with `restoration` (N, C, X, Y, Z), `restoration` that alone. Its training or
+            evaluation mode is as before afterwards.
         scan: as `load_scan` gives it, or `load_image` for a 2D model; what follows but output and device is for
             scans.
         patch_size: window (x, y, z) in voxels of the network's grid; absent: the one that the weights
@@ -69,14 +69,14 @@ def predict(
     head = getattr(model, "head_name", None)
     if output not in _OUTPUTS:
         raise InvalidInputError(f"output={output!r}: expected one of {', '.join(_OUTPUTS)}")
-    if head not in ("segmentation", "pretext"):
+    if head not in ("segmentation", "pretext", "restoration"):
         raise InvalidInputError(
             f"predict gives a map of the scan, which a {head or type(model).__name__} head has not: call "
             "model(model.preprocess(scan)) for its logits, or sg_hub.embed(model, scan) for features"
         )
-    if head == "pretext" and output == "labels":
+    if head != "segmentation" and output == "labels":
         raise InvalidInputError(
-            "a pretext head restores the scan and knows no labels: leave output='probabilities', or load "
+            f"a {head} head restores the scan and knows no labels: leave output='probabilities', or load "
             "the weights with from_pretrained(name, head='segmentation', num_classes=...) and fine-tune them"
         )
     if isinstance(scan, Image):

@@ -25,14 +25,16 @@ class PretrainedWeights:
     architecture: str
     """Class in sg_hub that the weights belong to."""
     description: str
-    commit: str
+    commit: str | None
     """Commit hash: of the hub repository where repo_id is set, else of the code that made the weights."""
-    sha256: str
+    sha256: str | None
     """Of model.safetensors; checked at every load."""
     licence: str
     repo_id: str | None = None
     """Hub repository; absent: the weights come with the package and nowhere else."""
     size_mb: float | None = None
+    how_to_get: str | None = None
+    """For weights that others published and that no hub has: what to do. These have no commit and no sha256."""
 
     @property
     def folder(self) -> Path | None:

@@ -1,6 +1,6 @@
 """The card of a model folder, from the run's own records beside it.
 
-python -m training card FOLDER          (rebuilds README.md from results.json and config.json)
+python -m training card FOLDER          (rebuilds README.md from the folder's records, or from reported.toml)
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from training import runs
 from training.recipe import load_recipe, resolved
+from training.reported import build_reported_card, reported
 
 DESCRIPTION = "A {ndim}D U-Net pre-trained by self-discovery, self-classification and self-restoration on {data}."
 NORMS = {
@@ -30,10 +31,14 @@ PAPER = {False: "semantic-genesis-3d", True: "semantic-genesis-2d"}
 def build_card(folder: str | Path) -> Path:
     """Write README.md of a model folder from its config.json and results.json; returns it.
 
+    Weights that others published (training/reported.toml) have neither: their card is built from what is reported.
+
     Raises:
         ReadError: one of the two is missing.
     """
     folder = Path(folder)
+    if folder.name in reported() and not (folder / "results.json").exists():
+        return build_reported_card(folder)
     config = runs.read_json(folder / "config.json", "publish")
     results = runs.read_json(folder / "results.json", "publish")
     name = folder.name

@@ -1,7 +1,7 @@
 """From a run to a model folder: weights in half precision, config, card, figures, and the registry's entry.
 
 python -m training publish RECIPE [key=value ...] [--cards FOLDER] [--to REPO_ID [--private]]
-python -m training card FOLDER          (rebuilds README.md from results.json and config.json)
+python -m training card FOLDER          (rebuilds README.md from the folder's records, or from reported.toml)
 """
 
 from __future__ import annotations

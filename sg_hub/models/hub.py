@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from huggingface_hub import CommitInfo, PyTorchModelHubMixin
+from huggingface_hub import CommitInfo, ModelCard, PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import nn
 
@@ -62,8 +62,9 @@ class PretrainedMixin(
         Args:
             name: a registered name (`sg_hub.list_models()`), a folder with config.json and model.safetensors
                 (one named like a registered model: write ./NAME), or a hub id.
-            head: `pretext`, `segmentation` or `classification`; absent: the weights' own. With `num_classes` and
-                no head, pretext weights get a segmentation head. A new head's last layer starts afresh.
+            head: `pretext`, `restoration`, `segmentation` or `classification`; absent: the weights' own. With
+                `num_classes` and no head, pretext and restoration weights get a segmentation head. A new
+                head's last layer starts afresh; what the weights lack altogether does, too.
             num_classes: classes of the new head; needed when the head changes.
             in_chans: input channels. The first convolution is averaged over its input channels and repeated,
                 scaled so that the same image in every channel gives the same features as before.
@@ -189,6 +190,16 @@ class PretrainedMixin(
             )
         return commit
 
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """A short card; weights that go back to a licence of its own name it, as that licence demands."""
+        card = super().generate_model_card(*args, **kwargs)
+        provenance = getattr(self, "provenance", {})
+        if provenance.get("licence") == "other":
+            card.data["license"] = "other"
+            card.data["license_name"] = provenance.get("licence_name", "see-link").lower().replace(" ", "-")
+            card.data["license_link"] = provenance.get("licence_link")
+        return card
+
     def _save_pretrained(self, save_directory: Path) -> None:
         self._write(save_directory, half=False)
 
@@ -205,12 +216,17 @@ class PretrainedMixin(
 
 def _choose_head(config: dict[str, Any], head: str | None, num_classes: int | None) -> None:
     """Put the asked-for head into the config of the network."""
-    if head is None and num_classes is not None and config["head"] == "pretext":
+    carried = config["head"]
+    if head is None and num_classes is not None and carried in ("pretext", "restoration"):
         head = "segmentation"
-    if head is not None and head != config["head"]:
-        if num_classes is None and head != "pretext":
+    if head == "restoration" and num_classes is not None:
+        raise InvalidInputError(f"num_classes={num_classes}: head='restoration' has no classes; leave it out")
+    if head is not None and head != carried:
+        # Of the pretext head, weights with classes of any kind say the number; those of restoration alone do not.
+        known = head == "restoration" or (head == "pretext" and carried != "restoration")
+        if num_classes is None and not known:
             raise InvalidInputError(
-                f"head={head!r} needs num_classes (the weights carry a {config['head']!r} head): "
+                f"head={head!r} needs num_classes (the weights carry a {carried!r} head): "
                 f"from_pretrained(..., head={head!r}, num_classes=2)"
             )
         config["head"] = head

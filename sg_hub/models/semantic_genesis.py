@@ -13,7 +13,7 @@ from sg_hub.models.hub import PretrainedMixin
 from sg_hub.models.shapes import check_shape, pad_to_multiple
 from sg_hub.preprocessing import check_input
 
-Head = Literal["pretext", "segmentation", "classification"]
+Head = Literal["pretext", "restoration", "segmentation", "classification"]
 HEADS: tuple[str, ...] = get_args(Head)
 Parts = Callable[[], Any]
 
@@ -33,7 +33,7 @@ class SemanticGenesis(PretrainedMixin):
     Attributes:
         encoder: (N, in_chans, spatial...) to a list of feature maps, finest first; with `channels` and `strides`.
         decoder: that list to (N, decoder.out_chans, spatial...); absent with head="classification".
-        classifier: the deepest feature map to (N, num_classes); absent with head="segmentation".
+        classifier: the deepest feature map to (N, num_classes); absent with head="segmentation" and "restoration".
         preprocessing: what the weights expect of a scan or image.
         provenance: where the weights come from (data, recipe, commit, licence).
     """
@@ -49,15 +49,16 @@ class SemanticGenesis(PretrainedMixin):
 
     def _add_heads(self, head: str, in_chans: int, num_classes: int, decoder: Parts, classifier: Parts) -> None:
         """Build what the head needs of the parts, and add its last layers."""
-        self.head_name, self.in_chans, self.num_classes = head, in_chans, num_classes
+        self.head_name, self.in_chans = head, in_chans
+        self.num_classes = 0 if head == "restoration" else num_classes
         convolution = nn.Conv3d if self.NDIM == 3 else nn.Conv2d
         if head != "classification":
             self.decoder = decoder()
         if head == "segmentation":
             self.segmentation = convolution(self.decoder.out_chans, num_classes, kernel_size=1)
-        else:
+        elif head != "restoration":
             self.classifier = classifier()
-        if head == "pretext":
+        if head in ("pretext", "restoration"):
             self.restoration = convolution(self.decoder.out_chans, in_chans, kernel_size=1)
         self._values_checked = False
 
@@ -82,6 +83,8 @@ class SemanticGenesis(PretrainedMixin):
         if self.head_name == "segmentation":
             return _crop(self.segmentation(decoded), size)
         restoration = _crop(torch.sigmoid(self.restoration(decoded)), size)
+        if self.head_name == "restoration":
+            return restoration
         return PretextOutput(restoration, self.classifier(features[-1]))
 
     def preprocess(self, scan: Any) -> Tensor:
@@ -104,6 +107,8 @@ def check_arguments(head: str, **counts: int) -> None:
         InvalidInputError: naming the argument.
     """
     for name, value in counts.items():
+        if name == "num_classes" and head == "restoration":
+            continue  # it has none
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InvalidInputError(f"{name}={value!r}: expected a whole number of at least 1")
     if head not in HEADS:

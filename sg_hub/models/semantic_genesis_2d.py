@@ -21,9 +21,10 @@ class SemanticGenesis2D(SemanticGenesis):
         encoder: name in timm; `resnet18` in the paper. timm.list_models() has the others; those that give feature
             maps at several scales will do (resnet50, convnext_tiny, efficientnet_b0, lcnet_050, ...).
         in_chans: channels of the input.
-        head: `pretext` gives a `PretextOutput`; `segmentation` logits (N, num_classes, H, W); `classification`
-            logits (N, num_classes). No softmax or sigmoid, but for the restoration.
-        num_classes: patterns (pretext) or classes.
+        head: `pretext` gives a `PretextOutput`; `restoration` the restored image alone; `segmentation` logits
+            (N, num_classes, H, W); `classification` logits (N, num_classes). No softmax or sigmoid, but for the
+            restoration.
+        num_classes: patterns (pretext) or classes; not used, and 0 afterwards, with `restoration`.
         decoder_width: channels of the decoder at the size of the input; each level before it has twice as many.
         mean, std: the encoder shifts and scales its input, in 0..1, by them; ImageNet weights bring their own.
         encoder_weights: `imagenet` starts the encoder with timm's own weights (downloaded, or from the cache);

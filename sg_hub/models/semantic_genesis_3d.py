@@ -22,9 +22,10 @@ class SemanticGenesis3D(SemanticGenesis):
     Args:
         width: channels of the first level; 32 in the paper.
         in_chans: channels of the input.
-        head: `pretext` gives a `PretextOutput`; `segmentation` logits (N, num_classes, X, Y, Z);
-            `classification` logits (N, num_classes). No softmax or sigmoid, but for the restoration.
-        num_classes: patterns (pretext) or classes.
+        head: `pretext` gives a `PretextOutput`; `restoration` the restored cube alone (what Models Genesis
+            was trained with); `segmentation` logits (N, num_classes, X, Y, Z); `classification` logits
+            (N, num_classes). No softmax or sigmoid, but for the restoration.
+        num_classes: patterns (pretext) or classes; not used, and 0 afterwards, with `restoration`.
         norm: `batch` normalises by the batch's own statistics, in evaluation too, so that outputs depend on
             the batch (how the paper's weights were trained and published); `running` is the usual batch
             normalisation; `instance` normalises every sample alone.

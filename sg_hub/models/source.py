@@ -54,6 +54,8 @@ def locate(
     repo_id = text
     if is_registered(text):
         weights = get_weights(text)
+        if weights.how_to_get is not None:
+            raise ReadError(f"{text} comes neither with this package nor from a hub: {weights.how_to_get}")
         if weights.folder is not None and revision in (None, weights.commit):
             return _local(weights.folder, f"{text} (shipped)", weights.commit, weights.sha256)
         if weights.repo_id is None:
@@ -66,6 +68,11 @@ def locate(
             revision, sha256 = weights.commit, weights.sha256
     elif os.path.isdir(text):
         return _local(Path(text), text, None, None)
+    elif os.path.isfile(text):
+        raise InvalidInputError(
+            f"{text} is a file: give the folder that it is in; a published checkpoint becomes one by "
+            f"`sg-hub convert {text} FOLDER`"
+        )
     elif text.count("/") != 1 or text.startswith((".", "/", "~")):
         kind = "no such folder. " if os.sep in text else ""
         raise InvalidInputError(kind + unknown_name(text))

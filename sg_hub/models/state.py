@@ -16,6 +16,7 @@ logger = logging.getLogger("sg_hub")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 PARTS = {
     "pretext": frozenset({"decoder.", "restoration.", "classifier."}),
+    "restoration": frozenset({"decoder.", "restoration."}),
     "segmentation": frozenset({"decoder.", "segmentation."}),
     "classification": frozenset({"classifier."}),
 }

@@ -7,7 +7,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-LATE = ["SimpleITK", "timm", "torchvision", "PIL", "matplotlib", "zarr", "jinja2", "scipy", "pydantic"]
+LATE = [
+    "h5py",
+    "onnx",
+    "onnxruntime",
+    "monai",
+    "SimpleITK",
+    "timm",
+    "torchvision",
+    "PIL",
+    "matplotlib",
+    "zarr",
+    "jinja2",
+    "scipy",
+    "pydantic",
+]
 
 
 def modules_after(statement):

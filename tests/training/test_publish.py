@@ -122,17 +122,40 @@ def test_fine_tuning_results_of_other_weights_are_not_shown(trained, tmp_path):
 # -- what is committed -----------------------------------------------------------------------------------------------
 
 MODELS = sorted(path.parent for path in CARDS.glob("*/results.json"))
+EVERY_CARD = sorted(path.parent for path in CARDS.glob("*/README.md"))
 
 
 def test_there_are_committed_cards():
     assert MODELS
+    assert {folder.name for folder in EVERY_CARD} == set(sg_hub.list_models())
 
 
-@pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", EVERY_CARD, ids=lambda path: path.name)
 def test_the_committed_card_is_what_the_command_builds(folder, tmp_path):
     copy = Path(shutil.copytree(folder, tmp_path / folder.name))
     build_card(copy)
     assert (copy / "README.md").read_text(encoding="utf-8") == (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_card_of_the_published_weights_says_what_is_reported_and_what_is_not_measured(tmp_path):
+    card = ModelCard.load(build_card(tmp_path / "semantic-genesis-3d"))
+    assert card.data.license == "other"
+    assert card.data.license_name
+    assert card.data.license_link
+    assert not card.data.eval_results
+    assert "model-index" not in card.content
+    reported = card.text.split("## Results that the paper reports")[1].split("## Results, measured here")[0]
+    assert "Not measured here" in reported
+    row = "| **Semantic Genesis 3D, these weights** | 98.47±0.22 | 85.60±1.94 | 77.24±0.68 | 68.80±0.30 |"
+    assert row in reported
+    for words in (
+        "zenodo.org/records/4625297",
+        "sg-hub convert",
+        "Outputs depend on the batch",
+        "-1000.0 to 1000.0 HU",
+    ):
+        assert words in card.text
+    assert [path.name for path in (tmp_path / "semantic-genesis-3d").iterdir()] == ["README.md"]
 
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)

@@ -1,0 +1,147 @@
+"""A network as an ONNX file, checked against onnxruntime."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import Dim
+
+from sg_hub.errors import InvalidInputError, SgHubError
+from sg_hub.models import SemanticGenesis
+from sg_hub.models.shapes import AXES
+from sg_hub.outputs import check_output
+
+_NEEDED = ("onnx", "onnxscript")
+_OUTPUTS = {
+    "pretext": ["restoration", "pattern_logits"],
+    "restoration": ["restoration"],
+    "segmentation": ["logits"],
+    "classification": ["logits"],
+}
+_TOLERANCE = 1e-3
+_MOST_STEPS = 1 << 16
+"""Strides along an axis; an upper limit that no scan reaches."""
+
+
+def export_onnx(
+    model: SemanticGenesis, file: str | os.PathLike[str], *, size: Sequence[int] | None = None
+) -> float | None:
+    """Write the network of one patch as an ONNX file, and compare it with onnxruntime where that is installed.
+
+    The file takes `input` (N, in_chans, spatial...) float32 in 0..1, of any N, and gives `restoration` and
+    `pattern_logits`, `restoration`, or `logits`, as the head does: preprocessing, sliding windows, softmax are
+    not in it. Its metadata hold `sg_hub_config`, the model's config.json. With norm="batch" the outputs depend on the
+    batch there, too.
+
+    Args:
+        model: any model of sg_hub; it is exported in evaluation mode, and comes back in the mode that it was in.
+        file: ends with .onnx; written completely before it takes the place of an older one.
+        size: of the patch, (X, Y, Z) or (H, W); absent: any size that the encoder's largest stride divides.
+
+    Returns:
+        The largest difference of any output from that of the model, or None where onnxruntime is not installed.
+
+    Raises:
+        InvalidInputError: another ending, or a size that the network cannot take.
+        ReadError: a folder that is missing or may not be written to.
+        SgHubError: onnx or onnxscript are not installed, or the outputs are not the same (nothing is written).
+    """
+    path = check_output(file, (".onnx",))
+    missing = [name for name in _NEEDED if not _installed(name)]
+    if missing:
+        raise SgHubError(f"export needs {' and '.join(missing)}: pip install onnx onnxscript onnxruntime")
+    stride = model.encoder.strides[-1]
+    shape = _check_size(size, model.NDIM, stride)
+    training = model.training
+    try:
+        program = _export(model.eval(), shape, fixed=size is not None, stride=stride)
+        program.model.metadata_props["sg_hub_config"] = json.dumps(model.config())
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".exporting-") as temporary:
+            new = Path(temporary) / path.name
+            program.save(str(new))
+            shapes = [(1, shape), (3, shape)]
+            if size is None:
+                shapes.append((2, tuple(side + stride for side in shape)))
+            difference = _check(model, new, shapes) if _installed("onnxruntime") else None
+            os.replace(new, path)
+    finally:
+        model.train(training)
+    return difference
+
+
+def _installed(name: str) -> bool:
+    return find_spec(name) is not None
+
+
+def _check_size(size: Sequence[int] | None, ndim: int, stride: int) -> tuple[int, ...]:
+    if size is None:
+        return tuple(stride * (2 + axis) for axis in range(ndim))
+    shape = tuple(size)
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in shape)
+    if len(shape) != ndim or not whole or any(side % stride for side in shape):
+        raise InvalidInputError(
+            f"size={' '.join(map(str, shape))}: a {ndim}D model takes {AXES[ndim]}, so give {ndim} whole numbers that "
+            f"{stride} divides, such as {' '.join([str(4 * stride)] * ndim)}"
+        )
+    return shape
+
+
+def _export(model: SemanticGenesis, shape: tuple[int, ...], fixed: bool, stride: int) -> Any:
+    sizes: dict[int, Any] = {0: Dim("batch", min=1, max=_MOST_STEPS)}
+    if not fixed:
+        for axis, name in enumerate("xyz" if model.NDIM == 3 else "hw"):
+            sizes[2 + axis] = stride * Dim(f"{name}_steps", min=1, max=_MOST_STEPS)
+    example = torch.rand(2, model.in_chans, *shape, device=_device(model))
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore")
+        return torch.onnx.export(
+            model,
+            (example,),
+            dynamo=True,
+            dynamic_shapes={"x": sizes},
+            input_names=["input"],
+            output_names=_OUTPUTS[model.head_name],
+            verbose=False,
+        )
+
+
+def _check(model: SemanticGenesis, file: Path, shapes: list[tuple[int, tuple[int, ...]]]) -> float:
+    """The largest difference between the file and the model.
+
+    Raises:
+        SgHubError: it is too large.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    largest = 0.0
+    for count, shape in shapes:
+        x = torch.rand(count, model.in_chans, *shape, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            wanted = model(x.to(_device(model)))
+        found = session.run(None, {"input": x.numpy()})
+        for one, other in zip((wanted,) if isinstance(wanted, Tensor) else wanted, found, strict=True):
+            one = one.cpu()
+            difference = float((one - torch.from_numpy(other)).abs().max())
+            if not difference <= _TOLERANCE * (1 + float(one.abs().max())):
+                raise SgHubError(
+                    f"onnxruntime {onnxruntime.__version__} gives other outputs than the model for {tuple(x.shape)} "
+                    f"(difference {difference:g}): nothing was written; try other versions of torch and onnxruntime"
+                )
+            largest = max(largest, difference)
+    return largest
+
+
+def _device(model: SemanticGenesis) -> torch.device:
+    return next(model.parameters()).device
