@@ -128,9 +128,7 @@ def test_numbers_outside_their_range_are_refused(override):
 
 
 def test_an_unknown_recipe_and_an_unknown_target():
-    with pytest.raises(
-        InvalidInputError, match=r"no 'nothing' in recipes: .* one of demo, .*semantic-genesis-2d"
-    ):
+    with pytest.raises(InvalidInputError, match=r"no 'nothing' in recipes: .* one of demo, .*semantic-genesis-2d"):
         load_recipe("nothing")
     with pytest.raises(InvalidInputError, match=r"no target 'nothing': .* openkbp-organs"):
         load_target("nothing")
