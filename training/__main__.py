@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import SgHubError
+from training import target_commands
 from training.recipe import Recipe, load_recipe, shipped
 
 Verb = Callable[[Recipe, argparse.Namespace], None]
@@ -58,15 +59,6 @@ def _publish(recipe: Recipe, options: argparse.Namespace) -> None:
     print(folder)
     if options.to:
         _send(folder, options)
-
-
-def _compare(target: str, overrides: list[str], options: argparse.Namespace) -> None:
-    from training.compare import compare
-    from training.targets import load_target
-
-    print(
-        compare(load_target(target, overrides), options.inits, options.trials, options.out, progress=options.progress)
-    )
 
 
 def _card(options: argparse.Namespace) -> None:
@@ -124,13 +116,7 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--cards", default="model_cards", help="folder of the model cards (%(default)s)")
             verb.add_argument("--to", metavar="REPO_ID", help="upload the folder to this hub repository")
             verb.add_argument("--private", action="store_true", help="make a new repository private")
-    compare = verbs.add_parser("compare", help="initialisations against each other on a target task")
-    compare.add_argument("target", help=f"TOML file, or one of {', '.join(shipped('targets'))}")
-    compare.add_argument("overrides", nargs="*", metavar="key=value", help="such as settings.steps=300")
-    compare.add_argument("--inits", nargs="+", required=True, help="names or folders of weights, random:NAME")
-    compare.add_argument("--trials", type=int, default=5, help="of each initialisation (%(default)s)")
-    compare.add_argument("--out", required=True, help="folder of the results; an unfinished one is continued")
-    compare.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
+    target_commands.add_verbs(verbs)
     card = verbs.add_parser("card", help="rebuild the card of a model folder from its records")
     card.add_argument("folder", help="such as model_cards/semantic-genesis-3d-tiny")
     upload = verbs.add_parser("upload", help="a model folder to a hub repository")
@@ -150,15 +136,15 @@ def main(arguments: list[str] | None = None) -> int:
     options, more = parser.parse_known_args(arguments)
     if any(text.startswith("-") or "=" not in text for text in more):
         parser.error(f"unrecognized arguments: {' '.join(more)}")
-    if more and options.verb in ("card", "upload"):
+    if more and not hasattr(options, "overrides"):
         parser.error(f"unrecognized arguments: {' '.join(more)}")
     if getattr(options, "private", False) and not options.to:  # said now, not after hours of training
         parser.error("--private is for the upload: give --to REPO_ID with it")
     if more:  # overrides that stand behind an option
         options.overrides += more
     try:
-        if options.verb == "compare":
-            _compare(options.target, options.overrides, options)
+        if options.verb in target_commands.VERBS:
+            target_commands.VERBS[options.verb](options)
         elif options.verb == "card":
             _card(options)
         elif options.verb == "upload":

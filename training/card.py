@@ -106,12 +106,12 @@ def _card_data(name: str, config: dict[str, Any], results: dict[str, Any]) -> Mo
     for transfer in results["transfer"]:
         evaluations += [
             EvalResult(
-                task_type="image-segmentation",
+                task_type=transfer.get("task_type", "image-segmentation"),
                 task_name=f"{transfer['title']}: {row['name']}",
                 dataset_type=transfer["dataset_type"],
                 dataset_name=transfer["dataset_name"],
                 dataset_split="test",
-                metric_type="iou",
+                metric_type=transfer.get("metric_type", "iou"),
                 metric_name=f"{transfer['metric']}, mean over trials",
                 metric_value=float(row["pretrained"].split()[0]),
             )

@@ -47,7 +47,7 @@ def restorations(
         if names:
             axes[0, column].set_title(names[column], fontsize=8)
     _row_label(axes[3, 0], "|error| (0 to 0.3)")
-    _save(figure, path)
+    save(figure, path)
 
 
 def transformations(cubes: Tensor, results: dict[str, Tensor], path: Path) -> None:
@@ -65,7 +65,7 @@ def transformations(cubes: Tensor, results: dict[str, Tensor], path: Path) -> No
         for row in range(len(cubes)):
             _slice(axes[row, column], batch[row, 0].float().cpu().numpy())
         axes[0, column].set_title(name, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def discovered_patterns(
@@ -112,7 +112,7 @@ def discovered_patterns(
             _patient_slice(axis, store, patient, corner.astype(int), size, colour)
             axis.set_title(f"{kind}: {store.patients[patient].name}", fontsize=7, color=colour)
         _row_label(axes[row, 0], f"pattern {label}")
-    _save(figure, path)
+    save(figure, path)
 
 
 def training_curves(metrics: list[dict[str, float]], path: Path) -> None:
@@ -128,27 +128,7 @@ def training_curves(metrics: list[dict[str, float]], path: Path) -> None:
         right.plot([e for e, _ in joint], [m["validation_mse_corrupted"] for _, m in joint], "--", label="corrupted")
         right.legend()
     right.set(xlabel="epoch", ylabel="mean squared error, validation", yscale="log")
-    _save(figure, path)
-
-
-def learning_curves(curves: dict[str, list[list[list[float]]]], path: Path) -> None:
-    """Validation IoU and training loss over the steps: mean and range of the trials of each initialisation.
-
-    Args:
-        curves: by initialisation, one list of [step, validation IoU, training loss] per trial.
-    """
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.4))
-    for init, trials in curves.items():
-        values = np.array(trials)
-        for panel, column in zip(panels, (1, 2), strict=True):
-            low, mean, high = (f(values[:, :, column], axis=0) for f in (np.min, np.mean, np.max))
-            (line,) = panel.plot(values[0, :, 0], mean, label=init)
-            panel.fill_between(values[0, :, 0], low, high, alpha=0.15, color=line.get_color())
-            panel.set_xlabel("step")
-    panels[0].set_ylabel("IoU, validation patients")
-    panels[1].set_ylabel("loss, training cubes")
-    panels[0].legend(fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 @torch.inference_mode()
@@ -165,7 +145,7 @@ def reconstructions(model: nn.Module, scans: np.ndarray, rows: list[int], path: 
         _slice(axes[1, column], restored[column, 0].numpy(), axis=0)
     _row_label(axes[0, 0], "scan (sagittal)" if x.ndim == 5 else "image")
     _row_label(axes[1, 0], "autoencoder")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _farthest(store: Store, features: np.ndarray, reference: int, count: int) -> list[int]:
@@ -207,7 +187,8 @@ def _row_label(axis: Axes, label: str) -> None:
     axis.set_ylabel(label, fontsize=9)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure and close it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout(pad=0.4)
     figure.savefig(path, dpi=130)

@@ -1,14 +1,16 @@
-"""One trial: a network fine-tuned for segmentation on a few patients, and what it does on the test patients.
+"""One trial: a network fine-tuned on a target's training cases, and what it does on the test cases.
 
-The settings of a target are the same for every initialisation. The weights that do best on the validation patients
-are kept; the test patients are read once, at the end.
+The settings of a target are the same for every initialisation, and so is the order of the batches. The weights that do
+best on the validation cases are kept; the test cases are read once, at the end.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,277 +19,276 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-import sg_hub
-from sg_hub import SemanticGenesis3D
-from sg_hub.errors import InvalidInputError, ReadError
-from training.distributed import to_device
+import sg_hub.inference
+from sg_hub.errors import InvalidInputError
+from training.distributed import layout, to_device
+from training.initialise import head_parameters, initialise
 from training.leakage import check_disjoint, check_unseen
-from training.randomness import generator, rng
-from training.targets import Target, find
-
-RANDOM = "random"
-"""Initialisation `random:NAME`: the architecture and preprocessing of NAME, and none of its weights."""
-ENCODER = "encoder"
-"""Initialisation `encoder:NAME`: the encoder of NAME with its weights, and a decoder that starts afresh."""
+from training.metrics import auc_by_class, overlap
+from training.randomness import generator, seed_of
+from training.samples import Batches, Samples, axial_slices, from_axial_slices, middle_slices
+from training.targets import Case, Target, identities, in_parts
+from training.targets.splits import label_fraction
 
 
-def name_of(init: str) -> str:
-    """The weights that an initialisation names."""
-    kind, _, name = init.partition(":")
-    return name if kind in (RANDOM, ENCODER) else init
+@dataclass
+class Scores:
+    """What a network does on some cases."""
+
+    value: float
+    """The target's metric."""
+    values: dict[str, float]
+    """All figures by name: the metrics, and each by class."""
+    by_case: list[dict[str, Any]] = field(default_factory=list)
+    """Case, patient, and IoU and Dice by class, or the label and the probabilities."""
+    left_out: list[str] = field(default_factory=list)
+    """Classes with too few positives for an AUC."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """One labelled patient on the network's grid."""
+@dataclass
+class Trial:
+    """A finished trial."""
 
-    image: Tensor
-    """(C, X, Y, Z) in 0..1."""
-    label: Tensor
-    """(X, Y, Z) uint8: 0 is background, i the target's class number i."""
+    model: Any
+    test: Scores
+    curve: list[list[float]]
+    """[step, validation metric, training loss] at every validation."""
+    parts: dict[str, list[Case]]
+    minutes: float
 
-
-class Cases:
-    """The labelled patients of a target, read when they are asked for and kept."""
-
-    def __init__(self, target: Target, preprocessing: sg_hub.Preprocessing) -> None:
-        self.target, self.preprocessing = target, preprocessing
-        self._read: dict[str, Case] = {}
-
-    def __getitem__(self, patient: str) -> Case:
-        if patient not in self._read:
-            self._read[patient] = self._load(patient)
-        return self._read[patient]
-
-    def drawn(self, split: str) -> list[str]:
-        """Patients of a split in whom every class was drawn."""
-        names = self.target.patients(split)
-        return [n for n in names if len(self[n].label.unique()) == len(self.target.classes) + 1]
-
-    def _load(self, patient: str) -> Case:
-        image, label = find(self.target.images, patient), find(self.target.labels, patient)
-        if image is None or label is None:
-            raise ReadError(f"target {self.target.name}: no image or no label map of patient {patient}")
-        scan = sg_hub.load_scan(image)
-        values = sg_hub.load_scan(label, labels=True)
-        if values.array.shape[1:] != scan.array.shape[1:]:
-            raise InvalidInputError(
-                f"{label} has size {values.array.shape[1:]}, its image {scan.array.shape[1:]}: they must be the same"
-            )
-        x = self.preprocessing.apply(scan)[0]
-        # The nearest voxel on the same edge-to-edge grid as Preprocessing.apply: labels are not averaged.
-        resized = F.interpolate(torch.from_numpy(values.array[None]), x.shape[1:], mode="nearest-exact")[0, 0]
-        numbers = torch.zeros(resized.shape, dtype=torch.uint8)
-        for number, value in enumerate(self.target.classes.values(), 1):
-            numbers[resized == value] = number
-        return Case(x, numbers)
+    @property
+    def best_step(self) -> int:
+        return int(max(self.curve, key=lambda row: row[1])[0])
 
 
-def initialise(init: str, target: Target, seed: int) -> SemanticGenesis3D:
-    """The network of an initialisation: weights by name or folder, `random:NAME` or `encoder:NAME`."""
-    torch.manual_seed(seed)
-    classes = len(target.classes) + 1
-    pretrained = SemanticGenesis3D.from_pretrained(name_of(init), head="segmentation", num_classes=classes)
-    if name_of(init) == init:
-        return pretrained
-    torch.manual_seed(seed)
-    provenance: dict[str, Any] = {} if init.startswith(RANDOM) else pretrained.provenance
-    kept = {"preprocessing": pretrained.preprocessing, "provenance": provenance}
-    model = SemanticGenesis3D(**(pretrained.config() | kept))
-    if init.startswith(ENCODER):
-        model.encoder.load_state_dict(pretrained.encoder.state_dict())
-    return model
+def parts_of(target: Target, cases: list[Case], fraction: float, trial: int) -> dict[str, list[Case]]:
+    """Train, validation and test cases of a trial.
+
+    A fraction keeps a share of the training patients, drawn by the trial; validation and test are always whole.
+
+    Raises:
+        InvalidInputError: parts that share patients.
+    """
+    parts = in_parts(cases)
+    parts["train"] = label_fraction(parts["train"], fraction, target.name, trial)
+    check_disjoint(identities(target, [case for part in parts.values() for case in part]))
+    return parts
 
 
 def run_trial(
-    target: Target, init: str, seed: int, cases: Cases | None = None, *, progress: bool = True
-) -> dict[str, Any]:
-    """Fine-tune and test once.
-
-    Returns:
-        init, seed, patients of every part, IoU per class and their mean on the test patients, the validation curve
-        as [step, mean IoU] and the training loss at the same steps, minutes.
+    target: Target,
+    init: str,
+    trial: int,
+    samples: Samples,
+    cases: list[Case],
+    fraction: float = 1.0,
+    *,
+    progress: bool = True,
+) -> Trial:
+    """Fine-tune, choose on the validation cases, test once.
 
     Raises:
-        InvalidInputError: too few patients, or test patients that the weights were pre-trained on.
+        InvalidInputError: test patients that the weights were pre-trained on, or parts that share patients.
     """
     started = time.monotonic()
-    model = initialise(init, target, seed)
-    cases = cases or Cases(target, model.preprocessing)
-    parts = split_patients(target, cases, seed)
-    check_disjoint(parts)
-    check_unseen(model.provenance, target.dataset, parts["test"])
+    parts = parts_of(target, cases, fraction, trial)
+    model = initialise(init, target, seed_of("initialise", trial))
+    check_unseen(model.provenance, identities(target, cases)["test"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    to_device(model, device, 3)
-    curve = _train(model, target, init, seed, cases, parts, progress)
-    test = _score(model, target, cases, parts["test"], progress)
-    return {
-        "target": target.name,
-        "init": init,
-        "seed": seed,
-        "train": parts["train"],
-        "validation": parts["validation"],
-        "test_patients": len(parts["test"]),
-        "iou": {name: float(np.mean([case[name] for case in test.values()])) for name in target.classes},
-        "iou_by_patient": test,
-        "curve": curve,
-        "minutes": round((time.monotonic() - started) / 60, 2),
-    }
-
-
-def split_patients(target: Target, cases: Cases, seed: int) -> dict[str, list[str]]:
-    """Train and validation patients drawn by the seed; all test patients."""
-    pool = cases.drawn("train")
-    needed = target.train_patients + target.validation_patients
-    test = cases.drawn("test")
-    if len(pool) < needed or not test:
-        raise InvalidInputError(
-            f"target {target.name}: {len(pool)} train and {len(test)} test patients have every class drawn; "
-            f"{needed} and at least 1 are needed"
-        )
-    order = rng("patients", seed).permutation(len(pool))[:needed]
-    chosen = [pool[i] for i in order]
-    return {
-        "train": chosen[: target.train_patients],
-        "validation": chosen[target.train_patients :],
-        "test": test,
-    }
+    to_device(model, device, target.ndim)
+    curve = _train(model, target, trial, samples, parts, f"{target.name}, {init}, trial {trial}", progress)
+    test = score(model, target, samples, parts["test"])
+    return Trial(model, test, curve, parts, (time.monotonic() - started) / 60)
 
 
 def _train(
-    model: SemanticGenesis3D,
+    model: Any,
     target: Target,
-    init: str,
-    seed: int,
-    cases: Cases,
-    parts: dict[str, list[str]],
+    trial: int,
+    samples: Samples,
+    parts: dict[str, list[Case]],
+    title: str,
     progress: bool,
 ) -> list[list[float]]:
     settings = target.settings
-    optimizer = torch.optim.Adam(_parameter_groups(model, settings.lr, settings.body_lr_factor))
+    optimizer = torch.optim.AdamW(_parameter_groups(model, settings.lr, settings.body_lr_factor), lr=settings.lr)
+    for group in optimizer.param_groups:
+        group["weight_decay"] = settings.weight_decay
     warmup = max(1, int(settings.warmup * settings.steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - step / settings.steps) ** 0.9
     )
     device = next(model.parameters()).device
-    train = [cases[name] for name in parts["train"]]
-    noise = generator("cpu", "cubes", seed)
+    batches, noise = Batches(target, samples, parts["train"]), generator("cpu", "batches", target.name, trial)
     best, best_state, curve = -1.0, copy.deepcopy(model.state_dict()), []
     losses: list[float] = []
-    bar = tqdm(range(1, settings.steps + 1), desc=f"{init} seed {seed}", unit="step", disable=not progress, leave=False)
-    for step in bar:
+    for step in (bar := tqdm(range(1, settings.steps + 1), title, unit="step", disable=not progress, leave=False)):
         model.train()
-        x, y = sample_batch(train, settings.batch_size, settings.patch, len(target.classes), noise, settings.mirror)
-        x = x.to(device).contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            logits = model(x)
-        loss = dice_cross_entropy(logits.float(), y.to(device).long(), settings.background_weight)
+        x, y = batches.draw(noise)
+        with _autocast(target, device):
+            logits = model(_in_layout(x.to(device)))
+        value = loss(target, logits.float(), y.to(device))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        value.backward()
         optimizer.step()
         schedule.step()
-        losses.append(loss.item())
+        losses.append(value.item())
+        if not math.isfinite(losses[-1]):
+            raise InvalidInputError(f"{title}: the loss is {losses[-1]} at step {step}: give a smaller settings.lr")
         if step % settings.validate_every == 0 or step == settings.steps:
-            scores = _score(model, target, cases, parts["validation"], False)
-            mean = float(np.mean([value for case in scores.values() for value in case.values()]))
-            curve.append([step, round(mean, 5), round(float(np.mean(losses)), 5)])
+            reached = score(model, target, samples, parts["validation"], validation=True).value
+            curve.append([step, round(reached, 5), round(float(np.mean(losses)), 5)])
             losses = []
-            bar.set_postfix(validation_iou=f"{mean:.3f}")
-            if mean > best:
-                best, best_state = mean, copy.deepcopy(model.state_dict())
+            bar.set_postfix({f"validation {target.metric}": f"{reached:.3f}"})
+            if reached > best:
+                best, best_state = reached, copy.deepcopy(model.state_dict())
     model.load_state_dict(best_state)
     return curve
 
 
-def _parameter_groups(model: SemanticGenesis3D, lr: float, factor: float) -> list[dict[str, Any]]:
+def _in_layout(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=layout(x.ndim - 2))
+
+
+def _autocast(target: Target, device: torch.device) -> torch.autocast:
+    # On the CPU, the gradient of a 3D convolution in bfloat16 reads memory that nobody wrote where its input has less
+    # than 3 voxels along x (torch 2.13, oneDNN): results differ from run to run, or are NaN.
+    broken = device.type == "cpu" and target.ndim == 3 and target.patch[0] < 24
+    enabled = target.settings.precision == "bfloat16" and not broken
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def _parameter_groups(model: Any, lr: float, factor: float) -> list[dict[str, Any]]:
     """The last layer, which is fresh in every initialisation, and all others: the same groups for all of them."""
-    fresh = {name for name, _ in model.named_parameters() if name.startswith("segmentation.")}
+    fresh = head_parameters(model)
     named = list(model.named_parameters())
-    groups = [
+    return [
         {"params": [p for n, p in named if n in fresh], "lr": lr},
         {"params": [p for n, p in named if n not in fresh], "lr": lr * factor},
     ]
-    return [group for group in groups if group["params"]]
 
 
-def sample_batch(
-    cases: list[Case],
-    batch_size: int,
-    patch: tuple[int, ...],
-    classes: int,
-    noise: torch.Generator,
-    mirror: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Cubes (N, C, *patch) and labels (N, *patch); every other cube is centred on a voxel of some class.
-
-    With `mirror`, half of the cubes are mirrored along x. Cubes that reach beyond the scan are padded with 0 and
-    background.
-    """
-
-    def draw(high: int) -> int:
-        return int(torch.randint(high, (), generator=noise))
-
-    images, labels = [], []
-    for i in range(batch_size):
-        case = cases[draw(len(cases))]
-        shape = torch.tensor(case.label.shape)
-        if i % 2 == 0:
-            voxels = torch.nonzero(case.label == 1 + draw(classes))
-            centre = voxels[draw(len(voxels))]
-        else:
-            centre = torch.stack([torch.tensor(draw(int(side))) for side in shape])
-        size = torch.tensor(patch)
-        corner = (centre - size // 2).minimum(shape - size).clamp(min=0)
-        part = tuple(slice(int(c), int(c + s)) for c, s in zip(corner, size, strict=True))
-        image, label = case.image[(slice(None), *part)], case.label[part]
-        short = [int(s - have) for s, have in zip(size, label.shape, strict=True)]
-        padding = [value for amount in reversed(short) for value in (0, amount)]
-        image, label = F.pad(image, padding), F.pad(label, padding)
-        if mirror and draw(2):
-            image, label = image.flip(1), label.flip(0)
-        images.append(image)
-        labels.append(label)
-    return torch.stack(images), torch.stack(labels)
+def loss(target: Target, logits: Tensor, y: Tensor) -> Tensor:
+    """Segmentation: cross-entropy and Dice; classes that exclude each other: cross-entropy; findings: binary."""
+    if target.head == "segmentation":
+        return dice_cross_entropy(logits, y, target.settings.background_weight)
+    if target.exclusive:
+        return F.cross_entropy(logits, y)
+    return F.binary_cross_entropy_with_logits(logits, y)
 
 
 def dice_cross_entropy(logits: Tensor, labels: Tensor, background_weight: float = 1.0) -> Tensor:
     """Cross-entropy plus one minus the mean soft Dice of the classes but the background.
 
     Args:
-        logits: (N, classes, X, Y, Z); labels: (N, X, Y, Z) long.
+        logits: (N, classes, spatial...); labels: (N, spatial...) int64.
         background_weight: of class 0 in the cross-entropy; the others weigh 1.
     """
     classes = logits.shape[1]
     truth = F.one_hot(labels, classes).movedim(-1, 1).float()[:, 1:]
     found = logits.softmax(1)[:, 1:]
-    axes = (0, 2, 3, 4)
+    axes = (0, *range(2, logits.ndim))
     dice = (2 * (found * truth).sum(axes) + 1) / (found.sum(axes) + truth.sum(axes) + 1)
     weight = torch.ones(classes, device=logits.device)
     weight[0] = background_weight
     return F.cross_entropy(logits, labels, weight) + 1 - dice.mean()
 
 
-def _score(
-    model: SemanticGenesis3D, target: Target, cases: Cases, patients: list[str], progress: bool
-) -> dict[str, dict[str, float]]:
-    """IoU of every class in every patient, on the network's grid. Every class is drawn in each, so no mask is empty."""
-    scores = {}
-    for name in tqdm(patients, desc="test patients", disable=not progress, leave=False):
-        case = cases[name]
-        with torch.autocast(
-            next(model.parameters()).device.type, torch.bfloat16, enabled=target.settings.precision == "bfloat16"
+def score(model: Any, target: Target, samples: Samples, cases: Sequence[Case], *, validation: bool = False) -> Scores:
+    """Every metric of the target on some cases; overlaps are of whole cases, and the mean is over cases.
+
+    Raises:
+        InvalidInputError: no class has enough positives for an AUC.
+    """
+    results = list(predict(model, target, samples, cases))
+    if target.head == "classification":
+        scores = np.stack([found for _, found in results])
+        labels = np.stack([samples[case][1].numpy() for case, _ in results])
+        least = max(1, target.min_positives // 3) if validation else target.min_positives
+        by_class = auc_by_class(scores, labels, target.classes, target.exclusive, least)
+        mean = float(np.mean(list(by_class.values())))
+        rows = [
+            {
+                "case": case.name,
+                "patient": case.patient,
+                "label": label.tolist(),
+                "probabilities": found.round(5).tolist(),
+            }
+            for (case, found), label in zip(results, labels, strict=True)
+        ]
+        named = {f"auc {name}": value for name, value in by_class.items()} if len(by_class) > 1 else {}
+        left_out = [] if target.exclusive else [name for name in target.classes if name not in by_class]
+        return Scores(mean, {"auc": mean, **named}, rows, left_out)
+    rows = []
+    for case, found in results:
+        iou, dice = overlap(found, samples[case][1].numpy(), len(target.classes))
+        rows.append({"case": case.name, "patient": case.patient, "iou": iou, "dice": dice})
+    values: dict[str, float] = {}
+    for metric in ("iou", "dice"):
+        table = np.array([row[metric] for row in rows])
+        values[metric] = float(table.mean())
+        if len(target.classes) > 1:
+            values |= {f"{metric} {name}": float(v) for name, v in zip(target.classes, table.mean(0), strict=True)}
+    return Scores(values[target.metric], values, rows)
+
+
+@torch.inference_mode()
+def predict(model: Any, target: Target, samples: Samples, cases: Sequence[Case]) -> Iterator[tuple[Case, np.ndarray]]:
+    """Probabilities (classes,) of each case, or its class numbers (spatial...) on the target's grid."""
+    model.eval()
+    device = next(model.parameters()).device
+    if target.head == "segmentation" and (
+        target.sliced or target.grid.size is None or target.grid.size != target.patch
+    ):
+        for case in cases:
+            with _autocast(target, device):
+                yield case, _segment(model, target, samples[case][0].float(), device)
+        return
+    for start in range(0, len(cases), 32):
+        part = cases[start : start + 32]
+        images = [samples[case][0].float() for case in part]
+        with _autocast(target, device):
+            logits = model(_in_layout(torch.cat([_views(target, image) for image in images]).to(device))).float().cpu()
+        if target.head == "segmentation":
+            found = logits.argmax(1).to(torch.uint8)
+        else:
+            found = logits.softmax(1) if target.exclusive else logits.sigmoid()
+            found = found.unflatten(0, (len(part), -1)).mean(1)
+        yield from zip(part, found.numpy(), strict=True)
+
+
+def _views(target: Target, image: Tensor) -> Tensor:
+    """What stands for a case: itself, or its middle slices."""
+    return middle_slices(image, target.settings.slices) if target.sliced else image[None]
+
+
+def _segment(model: Any, target: Target, image: Tensor, device: torch.device) -> np.ndarray:
+    """Class numbers of a case: by windows in 3D, as a whole in 2D, slice by slice where 3D data are sliced."""
+    if target.sliced:
+        slices = axial_slices(image)
+        parts = [model(_in_layout(part.to(device)), pad=True).argmax(1).cpu() for part in slices.split(16)]
+        return from_axial_slices(torch.cat(parts)).to(torch.uint8).numpy()
+    if target.ndim == 2:
+        return model(_in_layout(image[None].to(device)), pad=True)[0].argmax(0).cpu().to(torch.uint8).numpy()
+    found = sg_hub.inference.sliding_window(model, image[None], patch_size=target.patch, overlap=0.25)
+    return found[0].argmax(0).to(torch.uint8).numpy()
+
+
+def check_parts(target: Target, cases: list[Case]) -> None:
+    """Refuse a target whose parts share patients, or hold too little to be measured, before anything is trained.
+
+    Raises:
+        InvalidInputError: saying what is shared or missing.
+    """
+    parts = in_parts(cases)
+    check_disjoint(identities(target, cases))
+    if target.head == "classification":
+        labels = [np.array([case.label for case in parts[part]]) for part in ("validation", "test")]
+        for part, values, least in zip(
+            ("validation", "test"), labels, (max(1, target.min_positives // 3), target.min_positives), strict=True
         ):
-            found = sg_hub.inference.sliding_window(
-                model, case.image[None], patch_size=tuple(2 * side for side in target.settings.patch), overlap=0.25
-            )
-        labels = found[0].argmax(0)
-        scores[name] = {
-            organ: iou(labels == number, case.label == number) for number, organ in enumerate(target.classes, 1)
-        }
-    return scores
-
-
-def iou(found: Tensor, truth: Tensor) -> float:
-    """Intersection over union of two boolean masks; 1 where both are empty."""
-    union = int((found | truth).sum())
-    return 1.0 if union == 0 else int((found & truth).sum()) / union
+            blank = np.zeros((len(values), len(target.classes)))
+            try:
+                auc_by_class(blank, values, target.classes, target.exclusive, least)
+            except InvalidInputError as error:
+                raise InvalidInputError(f"target {target.name}, {part} part: {error}") from error

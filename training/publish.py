@@ -116,7 +116,7 @@ def _results(recipe: Recipe, model: SemanticGenesis) -> dict[str, Any]:
 
 
 def _transfer(recipe: Recipe, sha256: str) -> list[dict[str, Any]]:
-    """What `compare` found on targets below <run>/transfer, with exactly these weights."""
+    """What `benchmark --out <run>/transfer` and `report` found, with exactly these weights."""
     found = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in sorted((recipe.run_dir / "transfer").glob(f"*/{recipe.name}*.json"))

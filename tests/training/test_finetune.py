@@ -1,45 +1,38 @@
-import json
+"""A trial: trained on its patients, chosen on others, tested once on others again, in 2D and 3D."""
 
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 
-from sg_hub import Preprocessing, SemanticGenesis3D
+import sg_hub
+from sg_hub import ImagePreprocessing, Preprocessing, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
-from training.compare import compare, welch
-from training.finetune import Case, dice_cross_entropy, initialise, iou, run_trial, sample_batch
+from training import finetune
+from training.finetune import dice_cross_entropy, run_trial
+from training.initialise import fingerprint, initialise, kind_of, name_of
 from training.leakage import patient_hashes
-from training.targets import load_target
+from training.samples import Samples
+from training.targets import in_parts
 
 from .conftest import SAMPLES
+from .target_folders import lidc_patches, target_at, write_csv
 
-PATIENTS = ["pt_201", "pt_207", "pt_222", "pt_225", "pt_229", "pt_230"]  # cord and mandible are drawn in these
-
-
-@pytest.fixture
-def target(tmp_path):
-    """Cord and mandible in the sample patients: four to draw from, two to test on."""
-    split = tmp_path / "split.csv"
-    rows = [f"{name},{'train-pats' if i < 4 else 'validation-pats'}\n" for i, name in enumerate(PATIENTS)]
-    split.write_text("patient,split\n" + "".join(rows), encoding="utf-8")
-    settings = ["steps=2", "batch_size=2", "patch=[16, 16, 8]", "validate_every=1", 'precision="float32"']
-    return load_target(
-        "openkbp-organs",
-        [
-            f"images={SAMPLES / 'ct'}",
-            f"labels={SAMPLES / 'labels'}",
-            f"split={split}",
-            "train_patients=2",
-            "validation_patients=1",
-            *(f"settings.{setting}" for setting in settings),
-        ],
-    )
+QUICK = ("settings.steps=2", "settings.validate_every=1", "settings.batch_size=2", 'settings.precision="float32"')
+SMALL = ("grid.size=[16, 16, 8]", "crop=16")
+ORGANS = ("pt_201", "pt_207", "pt_222", "pt_225", "pt_229", "pt_230")  # cord and mandible are drawn in these
 
 
-@pytest.fixture
-def weights(tmp_path):
-    """A small untrained network, as if it had been pre-trained on pt_201."""
+@pytest.fixture(scope="module")
+def patches(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lidc")
+    lidc_patches(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A small untrained network, as if it had been pre-trained on one patient of OpenKBP."""
+    folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(99)
     model = SemanticGenesis3D(
         width=2,
@@ -48,102 +41,192 @@ def weights(tmp_path):
         preprocessing=Preprocessing(spacing=(8, 8, 6), input_size=(16, 16, 8)),
         provenance={"patients": patient_hashes("openkbp", ["pt_201"])},
     )
-    model.save_pretrained(tmp_path / "weights")
-    return str(tmp_path / "weights")
+    model.save_pretrained(folder / "small3d")
+    flat = SemanticGenesis2D(encoder="lcnet_050", decoder_width=4, preprocessing=ImagePreprocessing())
+    flat.save_pretrained(folder / "small2d")
+    return folder
 
 
-def test_a_trial_trains_on_its_patients_and_tests_on_the_others(target, weights):
-    trial = run_trial(target, weights, seed=1, progress=False)
-    assert len(trial["train"]) == 2
-    assert len(trial["validation"]) == 1
-    assert not set(trial["train"]) & set(trial["validation"])
-    assert set(trial["iou_by_patient"]) == set(PATIENTS[4:])
-    assert [step for step, _, _ in trial["curve"]] == [1, 2]
-    again = run_trial(target, weights, seed=1, progress=False)
-    assert again["iou"] == trial["iou"]
-    assert again["curve"] == trial["curve"]
-    assert run_trial(target, weights, seed=2, progress=False)["curve"] != trial["curve"]
+def organs(tmp_path, test=ORGANS[4:]):
+    """Whole CT of the samples, in the form that the target expects."""
+    root = tmp_path / "openkbp"
+    root.mkdir()
+    for kind in ("ct", "labels"):
+        (root / kind).symlink_to(SAMPLES / kind)
+    rows = [(name, "validation-pats" if name in test else "train-pats", 9, 9) for name in ORGANS]
+    rows += [("pt_999", "train-pats", 9, 9), ("pt_998", "train-pats", 0, 9)]
+    write_csv(root / "patients.csv", ("patient", "split", "spinal_cord", "mandible"), rows)
+    return target_at(
+        "openkbp-organs", root, *QUICK, "settings.patch=[16, 16, 8]", "grid.spacing=[8, 8, 6]", "splits.validation=0.25"
+    )
 
 
-def test_random_takes_the_architecture_and_none_of_the_weights(target, weights):
-    pretrained, random = (initialise(init, target, 0) for init in (weights, f"random:{weights}"))
-    assert random.config() | {"provenance": {}} == pretrained.config() | {"provenance": {}}
-    loaded = SemanticGenesis3D.from_pretrained(weights).state_dict()
-    key = "encoder.levels.0.0.conv.weight"
-    assert torch.equal(pretrained.state_dict()[key], loaded[key])
-    assert not torch.equal(random.state_dict()[key], loaded[key])
+def trial_of(target, tmp_path, init, trial=0, fraction=1.0):
+    cases = target.cases().cases
+    return run_trial(target, str(init), trial, Samples(target, tmp_path / "cases"), cases, fraction, progress=False)
 
 
-def test_test_patients_that_were_pre_trained_on_are_refused(target, weights, tmp_path):
-    rows = [f"{name},{'validation-pats' if i == 0 else 'train-pats'}\n" for i, name in enumerate(PATIENTS)]
-    (tmp_path / "split.csv").write_text("patient,split\n" + "".join(rows), encoding="utf-8")
-    with pytest.raises(InvalidInputError, match="pt_201"):
-        run_trial(target, weights, seed=0, progress=False)
+def test_organs_in_whole_scans(weights, tmp_path):
+    target = organs(tmp_path)
+    found = target.cases()
+    assert found.skipped["pt_998"] == "spinal_cord not drawn"
+    assert "is not there" in found.skipped["pt_999"]
+    trial = trial_of(target, tmp_path, weights / "small3d")
+    assert [row["case"] for row in trial.test.by_case] == list(ORGANS[4:])
+    assert set(trial.test.values) == {f"{m}{c}" for m in ("iou", "dice") for c in ("", " spinal_cord", " mandible")}
+    assert trial.test.value == trial.test.values["iou"]
+    assert [step for step, _, _ in trial.curve] == [1, 2]
+    label = Samples(target, tmp_path / "cases")[found.cases[0]][1]
+    assert label.unique().tolist() == [0, 1, 2]
 
 
-def test_too_few_patients_are_said(target, weights):
-    with pytest.raises(InvalidInputError, match="needed"):
-        run_trial(target.model_copy(update={"train_patients": 9}), weights, seed=0, progress=False)
+@pytest.mark.parametrize("name", ["lidc-candidates", "lidc-malignancy", "lidc-nodules"])
+def test_patches_in_3d(name, patches, weights, tmp_path):
+    target = target_at(name, patches, *QUICK, *SMALL)
+    trial = trial_of(target, tmp_path, weights / "small3d")
+    test = in_parts(target.cases().cases)["test"]
+    assert [row["case"] for row in trial.test.by_case] == [case.name for case in test]
+    assert 0 <= trial.test.value <= 1
+    if target.head == "classification":
+        assert all(sum(row["probabilities"]) == pytest.approx(1, abs=1e-4) for row in trial.test.by_case)
 
 
-def test_a_comparison_computes_nothing_twice_and_ends_in_a_table(target, weights, tmp_path, capsys):
-    inits = [weights, f"random:{weights}"]
-    out = compare(target, inits, 2, tmp_path / "out", progress=False)
-    rows = [json.loads(line) for line in (out / "trials.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert len(rows) == len({row["key"] for row in rows}) == 4
-    before = (out / "trials.jsonl").read_bytes()
-    compare(target, inits, 2, out, progress=False)
-    assert (out / "trials.jsonl").read_bytes() == before
-    compare(target, inits, 3, out, progress=False)
-    assert (out / "trials.jsonl").read_bytes().startswith(before)
-    assert len((out / "trials.jsonl").read_text(encoding="utf-8").splitlines()) == 6
-    summary = json.loads((out / "weights.json").read_text(encoding="utf-8"))
-    assert [row["name"] for row in summary["rows"]] == ["spinal_cord", "mandible", "mean"]
-    assert "random:" in (out / "summary.md").read_text(encoding="utf-8")
-    assert (out / "curves.png").stat().st_size > 5000
-    changed = target.model_copy(update={"settings": target.settings.model_copy(update={"steps": 1})})
-    compare(changed, inits, 2, out, progress=False)
-    assert len((out / "trials.jsonl").read_text(encoding="utf-8").splitlines()) == 10
+@pytest.mark.parametrize("name", ["lidc-candidates-2d", "lidc-nodules-2d"])
+def test_slices_of_patches_in_2d(name, patches, weights, tmp_path):
+    target = target_at(name, patches, *QUICK, "grid.size=[32, 32, 8]", "crop=16")
+    trial = trial_of(target, tmp_path, weights / "small2d")
+    assert len(trial.test.by_case) == len(in_parts(target.cases().cases)["test"])
+    with pytest.raises(InvalidInputError, match="is a 3D network"):
+        trial_of(target, tmp_path, weights / "small3d")
 
 
-def test_welch_is_scipys():
-    a, b = [0.5, 0.6, 0.7, 0.65], [0.4, 0.45, 0.5, 0.3]
-    found = welch(a, b)
-    assert found["difference"] == pytest.approx(np.mean(a) - np.mean(b))
-    assert found["p"] == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue)
-    assert found["low"] < found["difference"] < found["high"]
+def test_trials_are_the_same_again_and_differ_by_number(patches, weights, tmp_path):
+    target = target_at("lidc-nodules", patches, *QUICK, *SMALL)
+    first, again, other = (trial_of(target, tmp_path, weights / "small3d", trial) for trial in (0, 0, 1))
+    assert first.curve == again.curve
+    assert first.test.by_case == again.test.by_case
+    assert first.curve != other.curve
 
 
-def test_cubes_hold_the_classes_in_turn_and_labels_move_with_the_image():
-    label = torch.zeros(20, 18, 10, dtype=torch.uint8)
-    label[2, 3, 4], label[15, 12, 8] = 1, 2
-    case = Case(label.float()[None] / 2, label)
-    noise = torch.Generator().manual_seed(0)
-    for _ in range(5):
-        x, y = sample_batch([case], 4, (8, 8, 8), 2, noise)
-        assert x.shape == (4, 1, 8, 8, 8)
-        torch.testing.assert_close(x[:, 0] * 2, y.float())
-        assert all(y[i].any() for i in (0, 2))
+def test_the_best_step_is_kept_and_the_test_part_read_once(patches, weights, tmp_path, monkeypatch):
+    reached = iter([0.2, 0.9, 0.1])
+    looked, states = [], []
+    real = finetune.score
+
+    def watched(model, target, samples, cases, *, validation=False):
+        looked.append({case.split for case in cases})
+        states.append(model.state_dict()["segmentation.weight"].clone())
+        scores = real(model, target, samples, cases, validation=validation)
+        scores.value = next(reached) if validation else scores.value
+        return scores
+
+    monkeypatch.setattr(finetune, "score", watched)
+    target = target_at("lidc-nodules", patches, *QUICK, *SMALL, "settings.steps=3")
+    trial = trial_of(target, tmp_path, weights / "small3d")
+    assert looked == [{"validation"}, {"validation"}, {"validation"}, {"test"}]
+    assert trial.best_step == 2
+    assert torch.equal(states[3], states[1])
+    assert not torch.equal(states[3], states[2])
 
 
-def test_cubes_larger_than_the_scan_are_padded():
-    case = Case(torch.ones(1, 5, 9, 4), torch.ones(5, 9, 4, dtype=torch.uint8))
-    x, y = sample_batch([case], 2, (8, 8, 8), 1, torch.Generator().manual_seed(0))
-    assert x.shape == (2, 1, 8, 8, 8)
-    assert int(y[0].sum()) == 5 * 8 * 4
+def test_a_fraction_of_the_labels_leaves_validation_and_test_whole(patches, weights, tmp_path):
+    target = target_at("lidc-candidates", patches, *QUICK, *SMALL)
+    whole = in_parts(target.cases().cases)
+    part = trial_of(target, tmp_path, weights / "small3d", fraction=0.25).parts
+    assert part["test"] == whole["test"]
+    assert part["validation"] == whole["validation"]
+    assert len({case.patient for case in part["train"]}) == 3  # a quarter of 9 patients, none cut
 
 
-def test_iou_and_loss_on_known_masks():
-    a, b = torch.tensor([1, 1, 0, 0]).bool(), torch.tensor([0, 1, 1, 0]).bool()
-    assert iou(a, b) == pytest.approx(1 / 3)
-    assert iou(~(a | ~a), ~(a | ~a)) == 1.0
-    labels = torch.zeros(1, 2, 2, 2, dtype=torch.long)
+def test_every_initialisation_sees_the_same_batches(patches, weights, tmp_path, monkeypatch):
+    seen = []
+    real = finetune.Batches.draw
+    monkeypatch.setattr(finetune.Batches, "draw", lambda *a: seen.append(real(*a)) or seen[-1])
+    target = target_at("lidc-nodules", patches, *QUICK, *SMALL)
+    for init in (weights / "small3d", f"random:{weights / 'small3d'}"):
+        trial_of(target, tmp_path, init)
+    for step in range(2):
+        assert torch.equal(seen[step][0], seen[2 + step][0])
+
+
+# -- initialisations -------------------------------------------------------------------------------------------------
+
+
+def test_random_and_encoder_take_what_they_say(patches, weights):
+    target = target_at("lidc-nodules", patches, *SMALL)
+    name = str(weights / "small3d")
+    whole, random, encoder = (initialise(init, target, 0) for init in (name, f"random:{name}", f"encoder:{name}"))
+    loaded = sg_hub.from_pretrained(name).state_dict()
+    deep, decoder = "encoder.levels.0.0.conv.weight", "decoder.levels.0.up.weight"
+    assert torch.equal(whole.state_dict()[deep], loaded[deep])
+    assert torch.equal(whole.state_dict()[decoder], loaded[decoder])
+    assert torch.equal(encoder.state_dict()[deep], loaded[deep])
+    assert not torch.equal(encoder.state_dict()[decoder], loaded[decoder])
+    assert not torch.equal(random.state_dict()[deep], loaded[deep])
+    assert random.provenance == {}
+    assert encoder.provenance == whole.provenance
+    assert [kind_of(init) for init in (name, f"random:{name}", f"encoder:{name}")] == ["whole", "random", "encoder"]
+    assert name_of(f"random:{name}") == name
+
+
+def test_a_fingerprint_is_of_the_weights_not_of_their_folder(weights, tmp_path):
+    name = str(weights / "small3d")
+    sg_hub.from_pretrained(name).save_pretrained(tmp_path / "copy")
+    other = sg_hub.from_pretrained(name)
+    with torch.no_grad():
+        other.encoder.levels[0][0].conv.weight.add_(1)
+    other.save_pretrained(tmp_path / "other")
+    assert fingerprint(name) == fingerprint(str(tmp_path / "copy"))
+    assert fingerprint(name) != fingerprint(str(tmp_path / "other"))
+    assert fingerprint(f"random:{name}") == fingerprint(f"random:{tmp_path / 'other'}")
+    assert len({fingerprint(f"{kind}{name}") for kind in ("", "random:", "encoder:")}) == 3
+
+
+def test_patches_that_the_network_cannot_take_are_named(patches, weights, tmp_path):
+    target = target_at("lidc-nodules", patches, *QUICK, "grid.size=[20, 16, 8]")
+    with pytest.raises(InvalidInputError, match="multiples of 8"):
+        trial_of(target, tmp_path, weights / "small3d")
+
+
+# -- leakage ---------------------------------------------------------------------------------------------------------
+
+
+def test_test_patients_that_were_pre_trained_on_are_refused(weights, tmp_path):
+    target = organs(tmp_path, test=("pt_201", "pt_207"))
+    for init in ("", "encoder:"):
+        with pytest.raises(InvalidInputError, match=r"1 test patients .*openkbp/pt_201"):
+            trial_of(target, tmp_path, f"{init}{weights / 'small3d'}")
+    trial_of(target, tmp_path, f"random:{weights / 'small3d'}")  # no weights, no leak
+
+
+def test_missing_data_are_named(weights, tmp_path):
+    with pytest.raises(ReadError, match="not there"):
+        trial_of(target_at("lidc-nodules", tmp_path / "nowhere"), tmp_path, weights / "small3d")
+
+
+# -- loss ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spatial", [(2, 2, 2), (4, 4)])
+def test_loss_on_known_masks(spatial):
+    labels = torch.zeros(1, *spatial, dtype=torch.long)
     labels[0, 0] = 1
     right = torch.nn.functional.one_hot(labels, 2).movedim(-1, 1).float() * 40
     assert float(dice_cross_entropy(right, labels)) < 1e-4
     assert float(dice_cross_entropy(-right, labels)) > 10
 
 
-def test_missing_data_is_named(target, weights):
-    with pytest.raises(ReadError, match="not there"):
-        run_trial(target.model_copy(update={"split": "nowhere.csv"}), weights, seed=0, progress=False)
+def test_a_loss_that_is_no_number_ends_the_trial(patches, weights, tmp_path):
+    target = target_at("lidc-nodules", patches, *QUICK, *SMALL, "settings.steps=6", "settings.lr=1e18")
+    with pytest.raises(InvalidInputError, match=r"smaller settings\.lr"):
+        trial_of(target, tmp_path, weights / "small3d")
+
+
+def test_a_small_network_learns_the_task(patches, weights, tmp_path):
+    """The blobs of the fixture can be told apart by anything that learns at all."""
+    quick = ('settings.precision="float32"', "settings.steps=60", "settings.validate_every=20", "settings.batch_size=8")
+    for name, least in (("lidc-nodules", 0.7), ("lidc-candidates", 0.95)):
+        target = target_at(name, patches, *quick, *SMALL, "settings.lr=0.02", "settings.shift=0")
+        trial = trial_of(target, tmp_path, f"random:{weights / 'small3d'}")
+        assert trial.test.value > least
+        assert np.mean([loss for _, _, loss in trial.curve[-1:]]) < trial.curve[0][2]

@@ -27,15 +27,6 @@ def test_every_recipe_is_valid(name):
     assert recipe.discover.in_plane[0] <= recipe.discover.cube[0] <= recipe.discover.in_plane[1]
 
 
-@pytest.mark.parametrize("name", shipped("targets"))
-def test_every_target_is_valid(name):
-    target = load_target(name, ["train_patients=3"])
-    assert target.train_patients == 3
-    assert 0 not in target.classes.values(), "the background is no class"
-    assert len(set(target.classes.values())) == len(target.classes)
-    assert {"train", "test"} <= set(target.split_names.values())
-
-
 def test_the_paper():
     recipe = load_recipe("semantic-genesis-3d")
     discover, pretrain = recipe.discover, recipe.pretrain
@@ -137,9 +128,9 @@ def test_numbers_outside_their_range_are_refused(override):
 
 
 def test_an_unknown_recipe_and_an_unknown_target():
-    with pytest.raises(InvalidInputError, match=r"no 'nothing' in recipes: .* one of demo, semantic-genesis-2d"):
+    with pytest.raises(InvalidInputError, match=r"no 'nothing' in recipes: .* one of demo, .*semantic-genesis-2d"):
         load_recipe("nothing")
-    with pytest.raises(InvalidInputError, match=r"no 'nothing' in targets: .* openkbp-organs"):
+    with pytest.raises(InvalidInputError, match=r"no target 'nothing': .* openkbp-organs"):
         load_target("nothing")
 
 

@@ -1,83 +1,71 @@
-"""Target tasks: what the data looks like on disk, how cases are split, and the settings of fine-tuning.
-
-One TOML file each; `load_target` reads it. The settings of a target are the same for every initialisation.
-"""
+"""Target tasks: one TOML file each, read by a short file per data set. `load_target` gives one, `list_targets` all."""
 
 from __future__ import annotations
 
-import csv
+import tomllib
+from importlib import import_module, resources
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from pydantic import Field, PositiveInt
+from sg_hub.errors import InvalidInputError
+from training.recipe import load_settings, shipped
+from training.targets.protocol import Case, Found, Sample, Settings, Target, identities, in_parts
 
-from sg_hub.errors import ReadError
-from training.recipe import Section, Size, Split, load_settings
-from training.sources import SUFFIXES
-
-
-class Settings(Section):
-    """How a trial is trained."""
-
-    steps: PositiveInt = 400
-    batch_size: PositiveInt = 8
-    patch: Size = (32, 32, 16)
-    lr: float = Field(default=2e-3, gt=0)
-    body_lr_factor: float = Field(default=1.0, ge=0)
-    """Learning rate of all layers but the last, as a share of lr, for every initialisation."""
-    background_weight: float = Field(default=0.1, ge=0)
-    """Weight of the background in the cross-entropy: small organs are found many steps sooner than with 1."""
-    mirror: bool = False
-    """Mirror half of the cubes along x: only where no class is of one side of the body."""
-    warmup: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises."""
-    validate_every: PositiveInt = 100
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-
-
-class Target(Section):
-    """Segmentation of scans with label maps of the same file names."""
-
-    name: str
-    title: str
-    dataset: str
-    """Name of the data set: patients of the same name in it are the same."""
-    images: str
-    labels: str
-    split: str
-    """CSV with the columns patient and split."""
-    split_names: dict[str, Split]
-    train_patients: int = Field(ge=1)
-    validation_patients: int = Field(ge=1)
-    classes: dict[str, int]
-    settings: Settings = Settings()
-
-    def patients(self, split: str) -> list[str]:
-        """Names of a split's patients that have an image and a label map, sorted."""
-        path = Path(self.split)
-        if not path.is_file():
-            raise ReadError(f"target {self.name}: its split {path} is not there")
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if not {"patient", "split"} <= set(reader.fieldnames or ()):
-                raise ReadError(f"{path}: expected the columns patient and split, found {reader.fieldnames}")
-            names = [row["patient"] for row in reader if self.split_names.get(row["split"]) == split]
-        return sorted(n for n in names if find(self.images, n) and find(self.labels, n))
-
-
-def find(folder: str, patient: str) -> Path | None:
-    """The file of a patient in a folder, whatever its format."""
-    for suffix in SUFFIXES:
-        path = Path(folder) / f"{patient}{suffix}"
-        if path.is_file():
-            return path
-    return None
+READERS = {
+    "luna16": "Luna16",
+    "lidc_idri": "LidcIdri",
+    "lits": "Lits",
+    "brats2018": "Brats2018",
+    "chestxray14": "ChestXray14",
+    "siim_acr": "SiimAcr",
+    "lidc_patches": "LidcPatches",
+    "openkbp": "OpenKbp",
+    "chestxray14_npz": "ChestXray14Npz",
+    "folder": "Folder",
+}
+"""Modules of this folder, and the class in each."""
 
 
 def load_target(target: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Target:
     """Read a target by file or shipped name, with `key=value` overrides as for recipes.
 
     Raises:
-        InvalidInputError: no such target, broken TOML, an unknown key or a value of the wrong kind.
+        InvalidInputError: no such target or reader, broken TOML, an unknown key or a value of the wrong kind.
     """
-    return load_settings(Target, "targets", target, overrides)
+    model = _reader(target)
+    return load_settings(model, "targets", target, overrides)
+
+
+def list_targets() -> list[str]:
+    """Names of the targets that come with the package."""
+    return shipped("targets")
+
+
+def _reader(target: str | Path) -> type[Target]:
+    path: Any = Path(target)
+    if not path.is_file():
+        path = resources.files("training") / "targets" / f"{target}.toml"
+    if not path.is_file():
+        raise InvalidInputError(f"no target {str(target)!r}: give a TOML file or one of {', '.join(list_targets())}")
+    try:
+        reader = tomllib.loads(path.read_text(encoding="utf-8")).get("reader")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{target}: {error}") from error
+    if reader not in READERS:
+        raise InvalidInputError(f"{target}: reader = {reader!r}; expected one of {', '.join(READERS)}")
+    cls: type[Target] = getattr(import_module(f"training.targets.{reader}"), READERS[reader])
+    return cls
+
+
+__all__ = [
+    "READERS",
+    "Case",
+    "Found",
+    "Sample",
+    "Settings",
+    "Target",
+    "identities",
+    "in_parts",
+    "list_targets",
+    "load_target",
+]

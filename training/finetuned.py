@@ -1,0 +1,145 @@
+"""Weights for a task of your own: one trial, saved in the same form as every other model.
+
+    python -m training finetune --init semantic-genesis-3d-tiny --target mytask.toml --out my-model
+
+Writes config.json and model.safetensors (which `sg_hub.from_pretrained` loads), README.md (the card), results.json with
+every test case, and two figures. The model's preprocessing is the target's, so that `sg_hub.predict` and
+`sg-hub segment` treat new images as the training did.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+import sg_hub
+from training import report_figures, runs
+from training.benchmark import examples, open_task
+from training.finetune import Trial, run_trial
+from training.initialise import initialise, name_of
+from training.leakage import check_unseen, patient_hashes
+from training.report import METRICS
+from training.targets import Target, identities
+
+
+def finetune(
+    init: str,
+    target: str,
+    out: str | Path,
+    overrides: list[str] | tuple[str, ...] = (),
+    seed: int = 0,
+    *,
+    progress: bool = True,
+) -> Path:
+    """Fine-tune once and save; returns the folder of the model.
+
+    Args:
+        init: name or folder of weights, `random:NAME` or `encoder:NAME`.
+        target: TOML file, or a shipped name.
+
+    Raises:
+        InvalidInputError, ReadError: see `training.targets` and `training.initialise`.
+    """
+    out = Path(out)
+    with tempfile.TemporaryDirectory(prefix="sg_hub-") as temporary:
+        task = open_task(target, temporary, overrides=overrides)
+        start = initialise(init, task.target, seed)
+        check_unseen(start.provenance, identities(task.target, task.cases)["test"])
+        task.samples.prepare(task.cases, progress=progress)
+        trial = run_trial(task.target, init, seed, task.samples, task.cases, progress=progress)
+        buffer = io.BytesIO()
+        np.savez(buffer, **examples(task, trial))
+        (Path(temporary) / "examples.npz").write_bytes(buffer.getvalue())
+        report_figures.examples({"": Path(temporary) / "examples.npz"}, out / "examples.png")
+    report_figures.learning_curves({init: [trial.curve]}, METRICS[task.target.metric], out / "curves.png")
+    results = _results(task.target, init, seed, trial)
+    _save(trial.model, task.target, init, trial, out, results)
+    return out
+
+
+def _results(target: Target, init: str, seed: int, trial: Trial) -> dict[str, Any]:
+    return {
+        "target": target.model_dump(mode="json"),
+        "init": init,
+        "seed": seed,
+        "values": trial.test.values,
+        "left_out": trial.test.left_out,
+        "cases": {part: len(cases) for part, cases in trial.parts.items()},
+        "patients": {part: len({case.patient for case in cases}) for part, cases in trial.parts.items()},
+        "curve": trial.curve,
+        "best_step": trial.best_step,
+        "minutes": round(trial.minutes, 2),
+        "machine": runs.machine(),
+        "commit": runs.commit(),
+        "test_cases": trial.test.by_case,
+    }
+
+
+def _save(model: Any, target: Target, init: str, trial: Trial, out: Path, results: dict[str, Any]) -> None:
+    """The model in the published form, with the target's preprocessing and everyone whom the weights have seen."""
+    seen = {case.patient for part in ("train", "validation") for case in trial.parts[part]}
+    before = model.provenance
+    model.provenance = {
+        "data": f"{before['data']}; fine-tuned on {target.title}" if before.get("data") else target.title,
+        "recipe": f"finetune {target.name}",
+        "init": init,
+        "commit": results["commit"],
+        "licence": before.get("licence", "unknown"),
+        "patients": sorted({*before.get("patients", ()), *patient_hashes(target.dataset, seen)}),
+        "classes": list(target.classes),
+    }
+    size = target.patch
+    if target.ndim == 3:
+        model.preprocessing = dataclasses.replace(target.grid.preprocessing(), input_size=(size[0], size[1], size[2]))
+    elif not target.sliced:
+        model.preprocessing = dataclasses.replace(model.preprocessing, input_size=size)
+    out.mkdir(parents=True, exist_ok=True)
+    model.cpu().save_pretrained(out)
+    runs.write_json(out / "results.json", results)
+    _card(model, target, results, out)
+
+
+def _card(model: Any, target: Target, results: dict[str, Any], out: Path) -> None:
+    licence = model.provenance["licence"]
+    segments = target.head == "segmentation"
+    evaluations = [
+        EvalResult(
+            task_type="image-segmentation" if segments else "image-classification",
+            task_name=target.title,
+            dataset_type=target.dataset,
+            dataset_name=target.title,
+            dataset_split="test",
+            metric_type="roc_auc" if name.startswith("auc") else name.partition(" ")[0],
+            metric_name=name,
+            metric_value=round(value, 5),
+        )
+        for name, value in results["values"].items()
+    ]
+    data = ModelCardData(
+        model_name=out.resolve().name,
+        license=licence if licence != "unknown" else None,
+        library_name="sg_hub",
+        pipeline_tag="image-segmentation" if segments else "image-classification",
+        tags=["medical-imaging", "semantic-genesis", f"{target.ndim}d"],
+        eval_results=evaluations,
+    )
+    template = resources.files("training") / "finetuned_card_template.md.jinja"
+    card = ModelCard.from_template(
+        data,
+        template_str=template.read_text(encoding="utf-8"),
+        name=out.resolve().name,
+        target=target,
+        results=results,
+        base=name_of(results["init"]),
+        config=model.config(),
+        labels=["background", *target.classes] if segments else list(target.classes),
+        version=sg_hub.__version__,
+    )
+    card.save(out / "README.md")

@@ -1,0 +1,144 @@
+"""The figures of a benchmark's report. Every function writes one PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from training.figures import plt, save
+from training.statistics import summarise
+
+if TYPE_CHECKING:
+    from training.report import Column
+
+
+def _colours(labels: Mapping[str, str]) -> dict[str, str]:
+    return {init: f"C{number}" for number, init in enumerate(labels)}
+
+
+def bars(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> None:
+    """The paper's Fig. 2: a panel per target, a bar per initialisation, with its standard deviation and trials."""
+    figure, panels = plt.subplots(1, len(columns), figsize=(1.2 + 2.6 * len(columns), 3.8), squeeze=False)
+    colours = _colours(labels)
+    for panel, column in zip(panels[0], columns, strict=True):
+        for place, (init, values) in enumerate(column.values.items()):
+            _bar(panel, place, values, colours[init])
+        panel.set_xticks(range(len(column.values)), [labels[init] for init in column.values], rotation=25, ha="right")
+        panel.tick_params(axis="x", labelsize=7)
+        panel.set_title(column.title, fontsize=9)
+        _zoom(panel, column.values.values())
+    save(figure, path)
+
+
+def bars_2d_3d(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> None:
+    """The paper's Fig. 3: a panel per task, 2D initialisations beside 3D ones."""
+    codes = sorted({column.settings["code"] for column in columns})
+    figure, panels = plt.subplots(1, len(codes), figsize=(1.2 + 4.2 * len(codes), 3.8), squeeze=False)
+    colours = _colours(labels)
+    for panel, code in zip(panels[0], codes, strict=True):
+        of_task = sorted((c for c in columns if c.settings["code"] == code), key=lambda c: c.settings["ndim"])
+        ticks, shown, place = [], [], 0
+        for column in of_task:
+            for init, values in column.values.items():
+                _bar(panel, place, values, colours[init])
+                ticks.append(f"{column.settings['ndim']}D: {labels[init]}")
+                shown.append(values)
+                place += 1
+            place += 1
+            ticks.append("")
+        panel.set_xticks(range(len(ticks)), ticks, rotation=25, ha="right")
+        panel.tick_params(axis="x", labelsize=7)
+        panel.set_title(f"{code} ({of_task[0].settings['metric']}, %)", fontsize=9)
+        _zoom(panel, shown)
+    save(figure, path)
+
+
+def _bar(panel: Any, place: int, values: Sequence[float], colour: str) -> None:
+    summary = summarise(values)
+    error = None if np.isnan(summary.sd) else 100 * summary.sd
+    panel.bar(place, 100 * summary.mean, yerr=error, color=colour, alpha=0.7, capsize=3, width=0.7)
+    spread = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [0.0]
+    panel.plot(place + np.array(spread), 100 * np.array(values), ".", color="black", markersize=3)
+
+
+def _zoom(panel: Any, shown: Iterable[Sequence[float]]) -> None:
+    """Bars that do not start at 0 say so: the range is that of the trials, with a margin."""
+    values = 100 * np.concatenate([np.array(list(found)) for found in shown])
+    margin = max(1.0, 0.35 * float(np.ptp(values)))
+    panel.set_ylim(max(0.0, values.min() - margin), min(100.0, values.max() + margin))
+    panel.set_ylabel("% (axis does not start at 0)" if values.min() - margin > 0 else "%", fontsize=8)
+
+
+def fraction_curves(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> None:
+    """A panel per target: the metric over the share of the labels, with 95 % confidence intervals."""
+    names = sorted({column.name for column in columns})
+    figure, panels = plt.subplots(1, len(names), figsize=(1.2 + 3.4 * len(names), 3.4), squeeze=False)
+    colours = _colours(labels)
+    for panel, name in zip(panels[0], names, strict=True):
+        of_target = sorted((c for c in columns if c.name == name), key=lambda c: c.fraction)
+        for init in labels:
+            found = [(c.fraction, summarise(c.values[init])) for c in of_target if init in c.values]
+            if not found:
+                continue
+            means = np.array([100 * summary.mean for _, summary in found])
+            ends = 100 * np.array([[s.mean - s.low, s.high - s.mean] for _, s in found]).T
+            places = [100 * fraction for fraction, _ in found]
+            panel.errorbar(
+                places, means, np.nan_to_num(ends), label=labels[init], color=colours[init], capsize=3, marker="o"
+            )
+        panel.set(xscale="log", xlabel="training patients with labels (%)", title=name)
+        ticks = sorted({100 * column.fraction for column in of_target})
+        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        panel.minorticks_off()
+        panel.set_ylabel(f"{of_target[0].settings['metric']} (%)")
+    panels[0, 0].legend(fontsize=7)
+    save(figure, path)
+
+
+def learning_curves(curves: Mapping[str, Sequence[Sequence[Sequence[float]]]], metric: str, path: Path) -> None:
+    """Validation metric and training loss over the steps: mean and range of the trials of each initialisation.
+
+    Args:
+        curves: by initialisation, one list of [step, validation metric, training loss] per trial.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.2))
+    for init, trials in curves.items():
+        values = np.array(trials)
+        for panel, column in zip(panels, (1, 2), strict=True):
+            low, mean, high = (f(values[:, :, column], axis=0) for f in (np.min, np.mean, np.max))
+            (line,) = panel.plot(values[0, :, 0], mean, label=init, marker=".")
+            panel.fill_between(values[0, :, 0], low, high, alpha=0.15, color=line.get_color())
+            panel.set_xlabel("step")
+    panels[0].set_ylabel(f"{metric}, validation")
+    panels[1].set_ylabel("loss, training")
+    panels[0].legend(fontsize=8)
+    save(figure, path)
+
+
+def examples(files: Mapping[str, Path], path: Path) -> bool:
+    """Best, median and worst test case (columns) of each initialisation (rows): truth green, found red.
+
+    Returns:
+        whether there was anything to draw.
+    """
+    there = {label: file for label, file in files.items() if file.is_file()}
+    if not there:
+        return False
+    figure, panels = plt.subplots(len(there), 3, figsize=(7, 0.4 + 2.5 * len(there)), squeeze=False)
+    for row, (label, file) in enumerate(there.items()):
+        with np.load(file) as arrays:
+            for panel, rank in zip(panels[row], ("best", "median", "worst"), strict=True):
+                panel.imshow(arrays[f"{rank}_image"], cmap="gray", vmin=0, vmax=255)
+                for kind, colour in (("truth", "lime"), ("found", "red")):
+                    key = f"{rank}_{kind}"
+                    if key in arrays.files and arrays[key].any():
+                        panel.contour(arrays[key] > 0, levels=[0.5], colors=colour, linewidths=1)
+                panel.set_title(f"{rank}: {arrays[f'{rank}_title']}", fontsize=6)
+                panel.set_xticks([])
+                panel.set_yticks([])
+        panels[row, 0].set_ylabel(label, fontsize=7)
+    save(figure, path)
+    return True

@@ -1,0 +1,125 @@
+"""A user's own task: a folder of images with label maps, or a CSV of classes. No code to write.
+
+Segmentation: `images` and `labels` are folders of files of the same name (NIfTI, MHA, NRRD; in 2D PNG), and `values`
+says which value of the label maps is which class. Classification: `table` is a CSV with the column image, a file in
+`images`, and label (one of `classes`; of findings any number, separated by |). Optional columns in either: patient
+(else every image is a patient of its own) and split (train, validation, test; else drawn by patient). `table` is
+optional for a segmentation, and lists the images to use.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+import sg_hub
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.image import IMAGE_SUFFIXES
+from training.recipe import Split
+from training.sources import SUFFIXES
+from training.targets.arrays import (
+    labelled_scan,
+    numbered,
+    on_grid,
+    picture_on_grid,
+    read_image,
+    read_label_image,
+)
+from training.targets.protocol import Case, Found, Sample, Target
+from training.targets.splits import PARTS, read_table
+
+
+class Folder(Target):
+    """Pairs of files, or images with classes."""
+
+    dims: Literal[2, 3] = 3
+    """Of the images: 3 for scans, 2 for pictures."""
+    images: str = "images"
+    labels: str = "labels"
+    table: str | None = None
+    values: dict[str, int | list[int]] = Field(default={})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
+        named = {"title": values.get("name", ""), "dataset": values.get("name", "")}
+        return named | {"ndim": values.get("dims", 3)} | values
+
+    @property
+    def data_ndim(self) -> int:
+        return self.dims
+
+    def find(self) -> Found:
+        folder, found = self.folder(), Found()
+        suffixes = SUFFIXES if self.dims == 3 else IMAGE_SUFFIXES
+        files = _files(folder / self.images, suffixes)
+        masks = _files(folder / self.labels, suffixes) if self.head == "segmentation" else {}
+        rows = self._rows(folder, files)
+        for row in rows:
+            name = _stem(Path(row["image"]).name, suffixes)
+            split = row.get("split") or None
+            if split is not None and split not in PARTS:
+                raise InvalidInputError(f"{self.table}: split {split!r} of {row['image']}; expected {', '.join(PARTS)}")
+            if name not in files:
+                found.skipped[row["image"]] = f"not in {folder / self.images}"
+                continue
+            if self.head == "segmentation" and name not in masks:
+                found.skipped[row["image"]] = f"no label map of its name in {folder / self.labels}"
+                continue
+            label = str(masks[name]) if self.head == "segmentation" else self._label(row)
+            part: Split | None = split
+            found.cases.append(Case(name, row.get("patient") or name, str(files[name]), label, split=part))
+        return found
+
+    def _rows(self, folder: Path, files: dict[str, Path]) -> list[dict[str, str]]:
+        if self.table is not None:
+            return read_table(folder / self.table, ("image", "label") if self.head == "classification" else ("image",))
+        if self.head == "classification":
+            raise InvalidInputError(f"target {self.name}: a classification needs table=CSV (columns image and label)")
+        return [{"image": path.name} for path in files.values()]
+
+    def _label(self, row: dict[str, str]) -> int | tuple[int, ...]:
+        given = [part for part in row["label"].split("|") if part]
+        unknown = [part for part in given if part not in self.classes]
+        if unknown or (self.exclusive and len(given) != 1):
+            raise InvalidInputError(f"{self.table}: label {row['label']!r} of {row['image']}; expected {self.classes}")
+        if self.exclusive:
+            return self.classes.index(given[0])
+        return tuple(int(name in given) for name in self.classes)
+
+    def load(self, case: Case) -> Sample:
+        values = [self.values.get(name, number) for number, name in enumerate(self.classes, 1)]
+        lists = [[value] if isinstance(value, int) else value for value in values]
+        if self.dims == 2:
+            image = read_image(Path(case.image), self.channels)
+            label = np.array(case.label) if self.head == "classification" else _mask(str(case.label), image, lists)
+            return picture_on_grid(self.grid, image, label)
+        if self.head == "segmentation":
+            return labelled_scan(self.grid, case.image, str(case.label), lists)
+        scan = sg_hub.load_scan(case.image)
+        sample = on_grid(self.grid, scan, np.zeros(scan.size, dtype=np.uint8))
+        return Sample(sample.image, np.array(case.label))
+
+
+def _mask(path: str, image: np.ndarray, values: list[list[int]]) -> np.ndarray:
+    """Class numbers of a picture of labels, whose grey values are the classes."""
+    labels = read_label_image(Path(path))
+    if labels.shape != image.shape[1:]:
+        raise InvalidInputError(f"{path} has size {labels.shape}, its image {image.shape[1:]}: they must be the same")
+    return numbered(labels, values)
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise ReadError(f"{folder} is no folder; expected the images of the target there")
+    return {
+        _stem(path.name, suffixes): path for path in sorted(folder.iterdir()) if path.name.lower().endswith(suffixes)
+    }
+
+
+def _stem(name: str, suffixes: tuple[str, ...]) -> str:
+    suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]

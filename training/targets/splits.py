@@ -1,0 +1,171 @@
+"""Who is trained, validated and tested on: official parts, a CSV, or drawn by patient; and fractions of the labels."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sg_hub.errors import InvalidInputError, ReadError
+from training.randomness import rng
+from training.recipe import Split
+
+if TYPE_CHECKING:
+    from training.targets.protocol import Case, Target
+
+PARTS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+def draw_split(target: Target, cases: list[Case], skipped: dict[str, str]) -> list[Case]:
+    """Give every case its part.
+
+    The CSV of `splits.file` comes first (cases of patients that it does not name are skipped, with the reason), then
+    the official parts, then a draw by patient. An official split without validation gets one out of its train part.
+
+    Raises:
+        InvalidInputError: a patient in two parts, or a part without patients.
+    """
+    if target.splits.file is not None:
+        given = read_split(target.splits.file)
+        for case in cases:
+            if case.patient not in given:
+                skipped[case.name] = f"patient {case.patient} is not in {target.splits.file}"
+        cases = [replace(case, split=given[case.patient]) for case in cases if case.patient in given]
+    seed, dataset = target.splits.seed, target.dataset
+    if any(case.split is None for case in cases):
+        names = _in_order({case.patient for case in cases}, dataset, seed)
+        tested = set(names[: _count(len(names), target.splits.test)])
+        cases = [replace(case, split="test" if case.patient in tested else "train") for case in cases]
+    if not any(case.split == "validation" for case in cases):
+        names = _in_order({case.patient for case in cases if case.split == "train"}, dataset, seed)
+        held = set(names[: _count(len(names), target.splits.validation)])
+        cases = [replace(c, split="validation") if c.split == "train" and c.patient in held else c for c in cases]
+    _check(target, cases, skipped)
+    return cases
+
+
+def _check(target: Target, cases: list[Case], skipped: Mapping[str, str]) -> None:
+    parts: dict[str, set[str]] = defaultdict(set)
+    for case in cases:
+        parts[case.patient].add(str(case.split))
+    torn = sorted(patient for patient, found in parts.items() if len(found) > 1)
+    if torn:
+        raise InvalidInputError(
+            f"target {target.name}: patient {torn[0]} is in {' and in '.join(sorted(parts[torn[0]]))}"
+            f"{f' (and {len(torn) - 1} more patients)' if len(torn) > 1 else ''}: patients, not images, are split"
+        )
+    for part in PARTS:
+        if not any(case.split == part for case in cases):
+            reasons = "".join(f"\n  {name}: {why}" for name, why in list(skipped.items())[:5])
+            raise InvalidInputError(
+                f"target {target.name}: no case is left for {part} ({len(cases)} cases found, {len(skipped)} skipped); "
+                f"give more data, or splits.file=CSV with the columns patient and split{reasons}"
+            )
+
+
+def _in_order(patients: Iterable[str], dataset: str, seed: int) -> list[str]:
+    """By a hash of the name: a patient keeps its place whichever others are there, and in every task of a data set."""
+    return sorted(patients, key=lambda name: hashlib.sha256(f"split/{seed}/{dataset}/{name}".encode()).hexdigest())
+
+
+def _count(patients: int, share: float) -> int:
+    return min(patients - 1, max(1, round(share * patients))) if share > 0 else 0
+
+
+def read_split(path: str) -> dict[str, Split]:
+    """Patient to part, of a CSV with the columns patient and split; of that name among the recipes, or any file.
+
+    Raises:
+        ReadError: missing or damaged, or other columns.
+        InvalidInputError: another part, or two for one patient.
+    """
+    given: dict[str, Split] = {}
+    shipped = Path(__file__).parent.parent / "recipes" / path
+    for row in read_table(shipped if shipped.is_file() else Path(path), ("patient", "split")):
+        part = next((known for known in PARTS if known == row["split"]), None)
+        if part is None:
+            raise InvalidInputError(f"{path}: split {row['split']!r} of patient {row['patient']}; expected {PARTS}")
+        if given.setdefault(row["patient"], part) != part:
+            raise InvalidInputError(f"{path}: patient {row['patient']} is in {given[row['patient']]} and in {part}")
+    return given
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Rows of a CSV that has at least these columns; blanks around names and values are cut.
+
+    Raises:
+        ReadError: missing, damaged or with other columns.
+    """
+    try:
+        with open(path.expanduser(), newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            missing = [name for name in columns if name not in header]
+            if missing:
+                raise ReadError(
+                    f"{path} lacks the column {missing[0]!r} (it has {', '.join(header) or 'none'}); expected "
+                    f"{', '.join(columns)}"
+                )
+            rows = []
+            for number, values in enumerate(reader, 2):
+                if not values:
+                    continue
+                if len(values) < len(header) and any(header.index(name) >= len(values) for name in columns):
+                    raise ReadError(f"{path}, line {number}: {len(values)} values for {len(header)} columns")
+                rows.append(dict(zip(header, (value.strip() for value in values), strict=False)))
+            return rows
+    except FileNotFoundError:
+        raise ReadError(f"{path} is not there; expected a CSV with the columns {', '.join(columns)}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReadError(f"{path} cannot be read: {error}") from error
+
+
+def label_fraction(cases: list[Case], fraction: float, *place: int | str) -> list[Case]:
+    """The cases of a share of the patients: a smaller share of the same place lies within a larger one.
+
+    Where cases have classes, patients are taken from each group alike: by the rarest class, over all cases, that a
+    patient has. Every group keeps at least one.
+
+    Args:
+        cases: of the train part.
+        fraction: of the patients, above 0, up to 1.
+        place: what the order of the patients is drawn from (target, trial).
+
+    Raises:
+        InvalidInputError: a fraction that is none.
+    """
+    if not 0 < fraction <= 1:
+        raise InvalidInputError(f"label fraction {fraction:g}: expected a number above 0, up to 1")
+    groups: dict[int, list[str]] = defaultdict(list)
+    for patient, group in sorted(_groups(cases).items()):
+        groups[group].append(patient)
+    kept: set[str] = set()
+    for group, patients in sorted(groups.items()):
+        order = rng("label fraction", group, *place).permutation(len(patients))
+        kept |= {patients[i] for i in order[: max(1, math.ceil(fraction * len(patients) - 1e-9))]}
+    return [case for case in cases if case.patient in kept]
+
+
+def _groups(cases: list[Case]) -> dict[str, int]:
+    """The rarest class of each patient; -1 where there are no classes."""
+    classes: dict[str, set[int]] = defaultdict(set)
+    for case in cases:
+        if isinstance(case.label, int):
+            classes[case.patient].add(case.label)
+        elif isinstance(case.label, tuple):
+            classes[case.patient] |= {i for i, value in enumerate(case.label) if value}
+        else:
+            classes[case.patient] |= set()
+    counts: dict[int, int] = defaultdict(int)
+    for found in classes.values():
+        for number in found:
+            counts[number] += 1
+    return {
+        patient: min(found, key=lambda number: (counts[number], number)) if found else -1
+        for patient, found in classes.items()
+    }
