@@ -62,8 +62,10 @@ def _publish(recipe: Recipe, options: argparse.Namespace) -> None:
 
 
 def _card(options: argparse.Namespace) -> None:
-    from training.card import build_card
+    from training.card import build_card, take_results
 
+    if options.results:
+        take_results(options.folder, options.results)
     print(build_card(options.folder))
 
 
@@ -119,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     target_commands.add_verbs(verbs)
     card = verbs.add_parser("card", help="rebuild the card of a model folder from its records")
     card.add_argument("folder", help="such as model_cards/semantic-genesis-3d-tiny")
+    card.add_argument("--results", help="folder of a benchmark and its report: what it found of these weights goes in")
     upload = verbs.add_parser("upload", help="a model folder to a hub repository")
     upload.add_argument("folder", help="such as model_cards/semantic-genesis-3d-tiny")
     upload.add_argument("--to", metavar="REPO_ID", required=True, help="owner/name; made where there is none")

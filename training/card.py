@@ -1,10 +1,12 @@
 """The card of a model folder, from the run's own records beside it.
 
-python -m training card FOLDER          (rebuilds README.md from the folder's records, or from reported.toml)
+python -m training card FOLDER                      (rebuilds README.md from the records, or from reported.toml)
+python -m training card FOLDER --results BENCHMARK  (first takes in what a benchmark found of these weights)
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from importlib import resources
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from sg_hub.errors import ReadError
 from training import runs
 from training.recipe import load_recipe, resolved
 from training.reported import build_reported_card, reported
@@ -22,8 +25,6 @@ NORMS = {
     "running": "batch normalisation with running statistics",
     "instance": "instance normalisation",
 }
-
-
 PAPER = {False: "semantic-genesis-3d", True: "semantic-genesis-2d"}
 """The recipe of the paper's own setting, for scans and for images."""
 
@@ -68,6 +69,36 @@ def build_card(folder: str | Path) -> Path:
     )
     card.save(folder / "README.md")
     return folder / "README.md"
+
+
+def take_results(folder: str | Path, benchmark: str | Path) -> int:
+    """Put what `training report` says of a model's weights into its results.json; returns the number of tasks.
+
+    They take the place of the target tasks that the card showed before.
+
+    Raises:
+        ReadError: the folder has no results.json, or the report says nothing of exactly these weights.
+    """
+    folder = Path(folder)
+    results = runs.read_json(folder / "results.json", "publish")
+    found = transfer_of(folder.resolve().name, Path(benchmark), sha256_of(folder / "model.safetensors"))
+    if not found:
+        raise ReadError(
+            f"{benchmark} has no results of the weights in {folder} against a random initialisation: run `python -m "
+            "training benchmark` with both, then `python -m training report` on it"
+        )
+    runs.write_json(folder / "results.json", results | {"transfer": found})
+    return len(found)
+
+
+def transfer_of(name: str, benchmark: Path, sha256: str) -> list[dict[str, Any]]:
+    """What `benchmark --out <benchmark>` and `report` found, with exactly these weights."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(benchmark.glob(f"*/{name}*.json"))]
+    return [summary for summary in found if summary["sha256"] == sha256]
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _differences(used: dict[str, Any], recipe: str) -> str:

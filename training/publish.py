@@ -6,7 +6,6 @@ python -m training card FOLDER          (rebuilds README.md from the folder's re
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -20,7 +19,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.models import SemanticGenesis
 from sg_hub.registry import REGISTRY_FILE
 from training import runs
-from training.card import DESCRIPTION, build_card
+from training.card import DESCRIPTION, build_card, sha256_of, transfer_of
 from training.evaluate import published_model, read_evaluation
 from training.prepare import store_path
 from training.recipe import Recipe, resolved
@@ -58,7 +57,9 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
         (new / "README.md").write_text("", encoding="utf-8")  # the card follows; the mixin must not write its own
         model.save_pretrained(new, half=True)
         _golden(model, new / GOLDEN)
-        results["transfer"] = _transfer(recipe, sha256_of(new / "model.safetensors"))
+        results["transfer"] = transfer_of(
+            recipe.name, recipe.run_dir / "transfer", sha256_of(new / "model.safetensors")
+        )
         runs.write_json(new / "results.json", results)
         build_card(new)
         _replace(new, folder, Path(temporary) / "older")
@@ -113,19 +114,6 @@ def _results(recipe: Recipe, model: SemanticGenesis) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "feature_channels": model.encoder.channels[-1],
     }
-
-
-def _transfer(recipe: Recipe, sha256: str) -> list[dict[str, Any]]:
-    """What `benchmark --out <run>/transfer` and `report` found, with exactly these weights."""
-    found = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted((recipe.run_dir / "transfer").glob(f"*/{recipe.name}*.json"))
-    ]
-    return [summary for summary in found if summary["sha256"] == sha256]
-
-
-def sha256_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import sg_hub
 from sg_hub.errors import ReadError
-from training.card import build_card
+from training.card import build_card, sha256_of, take_results
 from training.evaluate import evaluate
 from training.patterns import PatternTable
 from training.pretrain import pretrain
@@ -117,6 +117,39 @@ def test_fine_tuning_results_of_other_weights_are_not_shown(trained, tmp_path):
     results = json.loads((publish(small_recipe(trained), tmp_path) / "results.json").read_text(encoding="utf-8"))
     shutil.rmtree(trained / "transfer")
     assert results["transfer"] == []
+
+
+def test_a_card_takes_in_what_a_benchmark_found_of_its_weights(trained, tmp_path):
+    folder = publish(small_recipe(trained), tmp_path / "cards")
+    row = {
+        "name": "mean",
+        "pretrained": "0.700 ± 0.010",
+        "random": "0.600 ± 0.020",
+        "difference": "+0.100",
+        "p": "0.01",
+    }
+    record = {
+        "title": "organs, the whole network",
+        "about": "Ten trials each.",
+        "dataset_type": "openkbp",
+        "dataset_name": "organs",
+        "task_type": "image-segmentation",
+        "metric_type": "iou",
+        "metric": "IoU",
+        "rows": [row],
+        "verdict": "Better.",
+        "sha256": sha256_of(folder / "model.safetensors"),
+    }
+    found = tmp_path / "benchmark" / "organs" / "demo.json"
+    found.parent.mkdir(parents=True)
+    found.write_text(json.dumps(record | {"sha256": "of other weights"}), encoding="utf-8")
+    with pytest.raises(ReadError, match="no results of the weights"):
+        take_results(folder, tmp_path / "benchmark")
+    found.write_text(json.dumps(record), encoding="utf-8")
+    assert take_results(folder, tmp_path / "benchmark") == 1
+    card = ModelCard.load(build_card(folder))
+    assert "0.700 ± 0.010" in card.text
+    assert [r.metric_value for r in card.data.eval_results if r.metric_type == "iou"] == [0.7]
 
 
 # -- what is committed -----------------------------------------------------------------------------------------------
