@@ -145,7 +145,8 @@ def open_task(name: str, out: str | Path, data: str | Path | None = None, overri
     if found.skipped:
         lines = [f'"{key}","{why}"' for key, why in sorted(found.skipped.items())]
         runs.write_atomic(Path(out) / "skipped" / f"{target.name}.csv", "\n".join(["case,reason", *lines]) + "\n")
-        print(f"{target.name}: {len(found.cases)} cases, {len(found.skipped)} left out (skipped/{target.name}.csv)")
+        case, why = next(iter(sorted(found.skipped.items())))
+        print(f"{target.name}: {len(found.cases)} cases; {len(found.skipped)} left out, such as {case}: {why}")
     return Task(target, found.cases, Samples(target, Path(out) / "cases"), _task_key(target, found.cases))
 
 
