@@ -10,6 +10,7 @@ merged, and nothing is computed twice. `python -m training report <out>` makes t
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import itertools
@@ -143,9 +144,11 @@ def open_task(name: str, out: str | Path, data: str | Path | None = None, overri
     found = target.cases()
     check_parts(target, found.cases)
     if found.skipped:
-        lines = [f'"{key}","{why}"' for key, why in sorted(found.skipped.items())]
-        runs.write_atomic(Path(out) / "skipped" / f"{target.name}.csv", "\n".join(["case,reason", *lines]) + "\n")
-        print(f"{target.name}: {len(found.cases)} cases, {len(found.skipped)} left out (skipped/{target.name}.csv)")
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("case", "reason"), *sorted(found.skipped.items())])
+        runs.write_atomic(Path(out) / "skipped" / f"{target.name}.csv", text.getvalue())
+        case, why = next(iter(sorted(found.skipped.items())))
+        print(f"{target.name}: {len(found.cases)} cases; {len(found.skipped)} left out, such as {case}: {why}")
     return Task(target, found.cases, Samples(target, Path(out) / "cases"), _task_key(target, found.cases))
 
 

@@ -17,7 +17,9 @@ RANDOM = "random"
 """`random:NAME`: the architecture of NAME, and none of its weights."""
 ENCODER = "encoder"
 """`encoder:NAME`: the encoder of NAME with its weights, and everything behind it afresh."""
-KINDS = (RANDOM, ENCODER)
+IMAGENET = "imagenet"
+"""`imagenet:NAME`: the architecture of NAME (in 2D), its encoder with timm's ImageNet weights."""
+KINDS = (RANDOM, ENCODER, IMAGENET)
 
 
 def name_of(init: str) -> str:
@@ -27,7 +29,7 @@ def name_of(init: str) -> str:
 
 
 def kind_of(init: str) -> str:
-    """`random`, `encoder` or `whole`."""
+    """`random`, `encoder`, `imagenet` or `whole`."""
     return init.partition(":")[0] if name_of(init) != init else "whole"
 
 
@@ -53,7 +55,13 @@ def initialise(init: str, target: Target, seed: int) -> Any:
         return pretrained
     torch.manual_seed(seed)
     config = pretrained.config() | {"preprocessing": pretrained.preprocessing}
-    model = type(pretrained)(**(config | ({"provenance": {}} if kind_of(init) == RANDOM else {})))
+    if kind_of(init) != ENCODER:
+        config["provenance"] = {}
+    if kind_of(init) == IMAGENET:
+        if pretrained.NDIM != 2:
+            raise InvalidInputError(f"{init}: there are ImageNet weights of 2D networks only, and this one is 3D")
+        config["encoder_weights"] = IMAGENET
+    model = type(pretrained)(**config)
     if kind_of(init) == ENCODER:
         model.encoder.load_state_dict(pretrained.encoder.state_dict())
     return model
@@ -62,11 +70,11 @@ def initialise(init: str, target: Target, seed: int) -> Any:
 def fingerprint(init: str) -> str:
     """What an initialisation is, whatever its folder is called: its kind, and the sha256 or the architecture."""
     model: Any = sg_hub.from_pretrained(name_of(init))
-    if kind_of(init) == RANDOM:
+    if kind_of(init) in (RANDOM, IMAGENET):
         ignored = ("provenance", "preprocessing", "head", "num_classes", "in_chans")
         config = {key: value for key, value in model.config().items() if key not in ignored}
         text = json.dumps([type(model).__name__, config], sort_keys=True)
-        return f"{RANDOM}:{hashlib.sha256(text.encode()).hexdigest()}"
+        return f"{kind_of(init)}:{hashlib.sha256(text.encode()).hexdigest()}"
     return f"{kind_of(init)}:{sha256_of(init)}"
 
 

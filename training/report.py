@@ -137,7 +137,9 @@ def _inits(columns: list[Column]) -> list[str]:
 def _label(init: str) -> str:
     kind = init.partition(":")[0] if name_of(init) != init else ""
     name = Path(name_of(init)).name
-    return {"random": f"Random ({name})", "encoder": f"{name}, encoder alone"}.get(kind, name)
+    return {"random": f"Random ({name})", "encoder": f"{name}, encoder alone", "imagenet": f"ImageNet ({name})"}.get(
+        kind, name
+    )
 
 
 def _percent(summary: Summary, plus_minus: str = "±") -> str:
@@ -328,7 +330,7 @@ def _reported(columns: list[Column]) -> list[str]:
 def _card_record(folder: Path, column: Column, init: str) -> None:
     """What the card of these weights says of the target, where its architecture was run from random weights too."""
     random = f"random:{name_of(init)}"
-    if init.startswith("random:") or random not in column.rows:
+    if init.startswith(("random:", "imagenet:")) or random not in column.rows:
         return
     rows, baseline = column.rows[init], column.rows[random]
     metric, first = column.settings["metric"], rows[0]

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,9 @@ class Samples:
         self.folder = Path(folder) / f"{target.reader}-{target.grid_key()}"
         self._left = memory_mib * 2**20
         self._held: dict[str, Pair] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_held": {}}  # another process reads what it needs
 
     def prepare(self, cases: Sequence[Case], *, progress: bool = True) -> None:
         """Read every case that is not kept yet.

@@ -67,7 +67,7 @@ def add_verbs(verbs: Any) -> None:
     bench.add_argument("overrides", **overrides, help="such as settings.steps=300, lidc-nodules:root=/data/lidc")
     bench.add_argument("--targets", nargs="+", required=True, help=named)
     bench.add_argument(
-        "--inits", nargs="+", required=True, help="names or folders of weights, random:NAME, encoder:NAME"
+        "--inits", nargs="+", required=True, help="names or folders of weights, random:, encoder:, imagenet:NAME"
     )
     bench.add_argument("--trials", type=int, default=10, help="of each initialisation (%(default)s)")
     bench.add_argument("--label-fraction", type=float, nargs="+", default=[1.0], help="of the training patients")
@@ -91,7 +91,7 @@ def add_verbs(verbs: Any) -> None:
 
     tune = verbs.add_parser("finetune", help="weights for a task of your own")
     tune.add_argument("overrides", **overrides, help="such as settings.steps=300")
-    tune.add_argument("--init", required=True, help="name or folder of weights, random:NAME, encoder:NAME")
+    tune.add_argument("--init", required=True, help="name or folder of weights, random:, encoder:, imagenet:NAME")
     tune.add_argument("--target", required=True, help=f"TOML file, or one of {', '.join(shipped('targets'))}")
     tune.add_argument("--out", required=True, help="folder of the fine-tuned model")
     tune.add_argument("--seed", type=int, default=0, help="(%(default)s)")

@@ -169,6 +169,24 @@ def test_random_and_encoder_take_what_they_say(patches, weights):
     assert name_of(f"random:{name}") == name
 
 
+def test_imagenet_weights_are_of_2d_networks_and_none_of_the_pretrained_ones(patches, weights, monkeypatch):
+    target = target_at("lidc-nodules-2d", patches, "grid.size=[32, 32, 8]", "crop=16")
+    with pytest.raises(ReadError):  # no test may download them
+        initialise(f"imagenet:{weights / 'small2d'}", target, 0)
+
+    def filled(encoder, name, source):
+        for parameter in encoder.parameters():
+            torch.nn.init.constant_(parameter, 0.25)
+        return f"timm/{name}.{source}"
+
+    monkeypatch.setattr("sg_hub.models.semantic_genesis_2d.load_encoder_weights", filled)
+    model = initialise(f"imagenet:{weights / 'small2d'}", target, 0)
+    assert all(bool((parameter == 0.25).all()) for parameter in model.encoder.parameters())
+    assert model.provenance == {"encoder_weights": "timm/lcnet_050.imagenet"}
+    with pytest.raises(InvalidInputError, match="2D networks only"):
+        initialise(f"imagenet:{weights / 'small3d'}", target_at("lidc-nodules", patches, *SMALL), 0)
+
+
 def test_a_fingerprint_is_of_the_weights_not_of_their_folder(weights, tmp_path):
     name = str(weights / "small3d")
     sg_hub.from_pretrained(name).save_pretrained(tmp_path / "copy")
