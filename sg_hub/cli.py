@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         help="label map that overlays the scan (labels.nii.gz; of an image labels.png)",
     )
     segment.add_argument(
-        "--overlap", metavar="SHARE", type=_share, default=0.5, help="of neighbouring windows (%(default)s)"
+        "--overlap", metavar="SHARE", type=_share, help="of neighbouring windows (0.5); not for images"
     )
     segment.add_argument("--picture", metavar="PNG", help="the slices with the most labels")
 
@@ -153,7 +153,14 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--series", metavar="UID", help="SeriesInstanceUID, where a DICOM folder holds several")
     parser.add_argument("--nan", metavar="VALUE", type=_number, help="replaces NaN and infinite voxels")
+    parser.add_argument(
+        "--bits", metavar="N", type=_bits, help="bit depth of an image, where its file has room for more"
+    )
     parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bar")
+
+
+def _bits(text: str) -> int:
+    return _whole(text, 1, 32)
 
 
 def _cubes(text: str) -> int:

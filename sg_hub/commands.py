@@ -176,11 +176,14 @@ def run_segment(options: argparse.Namespace) -> None:
     if model.NDIM == 2:
         from sg_hub.image_commands import segment
 
+        if options.overlap is not None:
+            raise InvalidInputError(f"--overlap is for scans, and {options.model} takes images: leave it out")
         out = check_output(options.out or "labels.png", LABEL_IMAGES, [options.scan])
         return segment(model, _image(options.scan, options), out, picture)
     out = check_output(options.out or "labels.nii.gz", LABEL_MAPS, [options.scan])
     scan = _scan(options.scan, options)
-    labels = predict(model, scan, output="labels", overlap=options.overlap, progress=options.progress)
+    overlap = 0.5 if options.overlap is None else options.overlap
+    labels = predict(model, scan, output="labels", overlap=overlap, progress=options.progress)
     scan.save(labels, out)
     classes = {}
     for value in range(1, max(model.num_classes, 2)):
@@ -292,8 +295,10 @@ def _read(model: SemanticGenesis, path: str, options: argparse.Namespace) -> Sca
 def _image(path: str, options: argparse.Namespace) -> Image:
     if options.series is not None or options.nan is not None:
         raise InvalidInputError(f"--series and --nan are for scans, and {options.model} takes images: leave them out")
-    return load_image(path)
+    return load_image(path, bits=options.bits)
 
 
 def _scan(path: str, options: argparse.Namespace) -> Scan:
+    if options.bits is not None:
+        raise InvalidInputError(f"--bits is for images, and {options.model} takes scans: leave it out")
     return load_scan(path, series=options.series, nan=options.nan)

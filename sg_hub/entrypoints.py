@@ -8,6 +8,7 @@ from sg_hub.errors import InvalidInputError
 from sg_hub.models import SemanticGenesis, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.models.unet2d import Encoder2D
 from sg_hub.models.unet3d import Encoder3D
+from sg_hub.registry import is_registered, list_models
 
 FULL = "semantic-genesis-3d"
 TINY = "semantic-genesis-3d-tiny"
@@ -174,10 +175,21 @@ def _build(
     cls: type[Model], default: str, sizes: dict[str, Any], pretrained: bool, name: str | None, options: dict[str, Any]
 ) -> Model:
     """The model, with weights or (of these sizes) without."""
-    if pretrained:
-        return cls.from_pretrained(name or default, **options)
+    if pretrained and name is None and not is_registered(default):
+        raise InvalidInputError(
+            f"the weights {default} are on no hub yet: give those of your own (name=FOLDER or a hub id), or "
+            f"name=... one of {', '.join(list_models())}"
+        )
+    try:
+        if pretrained:
+            return cls.from_pretrained(name or default, **options)
+    except TypeError as error:
+        raise InvalidInputError(f"{error}: not an option with pretrained=True, where the weights say it") from error
     if name is not None:
         raise InvalidInputError(f"name={name!r} says which weights to load, but pretrained=False: give pretrained=True")
     if "num_classes" in options:
         options.setdefault("head", "segmentation")
-    return cls(**{**sizes, **options})
+    try:
+        return cls(**{**sizes, **options})
+    except TypeError as error:
+        raise InvalidInputError(f"{error}: not an option of a network without weights (pretrained=False)") from error

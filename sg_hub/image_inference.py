@@ -31,16 +31,7 @@ def preprocessing_of(model: nn.Module) -> ImagePreprocessing:
 
 def network_input(model: nn.Module, image: Image) -> Tensor:
     """(1, in_chans, *input_size) in 0..1; a grey image is repeated for a network of several channels."""
-    x = preprocessing_of(model).apply(image)
-    wanted = getattr(model, "in_chans", x.shape[1])
-    if x.shape[1] == 1 and wanted > 1:
-        return x.repeat(1, wanted, 1, 1)
-    if x.shape[1] != wanted:
-        raise InvalidInputError(
-            f"{image.source} has {x.shape[1]} channels, the model in_chans={wanted}: load it with "
-            f"from_pretrained(..., in_chans={x.shape[1]}), or convert the image to grey"
-        )
-    return x
+    return preprocessing_of(model).apply(image, getattr(model, "in_chans", None))
 
 
 def predict_image(model: nn.Module, image: Image, output: str, device: torch.device) -> np.ndarray:
@@ -65,4 +56,9 @@ def embed_image(model: Any, image: Image, device: torch.device) -> np.ndarray:
     x = network_input(model, image).to(device)
     with torch.inference_mode():
         deepest = model.encoder(pad_to_multiple(x, model.encoder.strides[-1]))[-1]
-    return preprocessing_of(model).inner(deepest.float().cpu(), image)[0].mean(dim=(1, 2)).numpy()
+    return (
+        preprocessing_of(model)
+        .inner(deepest.float().cpu(), image, model.encoder.strides[-1])[0]
+        .mean(dim=(1, 2))
+        .numpy()
+    )

@@ -40,7 +40,7 @@ class ImagePreprocessing:
         object.__setattr__(self, "high", high)
         try:
             rows, columns = (int(value) for value in self.input_size if int(value) == value and value >= 1)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InvalidInputError(
                 f"input_size={self.input_size!r}: expected two whole numbers of pixels (rows, columns)"
             ) from None
@@ -59,19 +59,27 @@ class ImagePreprocessing:
         """In JSON types, for config.json."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
-    def apply(self, image: Image) -> Tensor:
+    def apply(self, image: Image, in_chans: int | None = None) -> Tensor:
         """What the network takes.
 
         Args:
             image: as `load_image` gives it.
+            in_chans: channels that the network takes; a grey image is repeated. Absent: those of the image.
 
         Returns:
             (1, C, *input_size) float32 in 0..1.
 
         Raises:
-            InvalidInputError: not an Image, or one that the window makes constant.
+            InvalidInputError: not an Image, one that the window makes constant, or one of other channels.
         """
         x = self.fit(image)
+        if in_chans is not None and x.shape[1] != in_chans:
+            if x.shape[1] != 1:
+                raise InvalidInputError(
+                    f"{image.source} has {x.shape[1]} channels, the model in_chans={in_chans}: load it with "
+                    f"from_pretrained(..., in_chans={x.shape[1]}), or convert the image to grey"
+                )
+            x = x.repeat(1, in_chans, 1, 1)
         top, left, bottom, right = self._margins(image)
         return F.pad(x, (left, right, top, bottom))
 
@@ -112,14 +120,12 @@ class ImagePreprocessing:
             return x
         return F.interpolate(x, image.size, mode="bilinear", align_corners=False)
 
-    def inner(self, x: Tensor, image: Image) -> Tensor:
-        """(N, C, *input_size), or a feature map of it, without the black margins."""
-        scales = [have / side for have, side in zip(x.shape[2:], self.input_size, strict=True)]
+    def inner(self, x: Tensor, image: Image, stride: int = 1) -> Tensor:
+        """(N, C, *input_size), or a feature map of that stride, without the black margins."""
         top, left, bottom, right = self._margins(image)
         ends = (self.input_size[0] - bottom, self.input_size[1] - right)
         rows, columns = (
-            slice(int(start * scale), max(int(start * scale) + 1, -int(-end * scale // 1)))
-            for start, end, scale in zip((top, left), ends, scales, strict=True)
+            slice(start // stride, -(-end // stride)) for start, end in zip((top, left), ends, strict=True)
         )
         return x[:, :, rows, columns]
 

@@ -80,6 +80,7 @@ def predict(
             "the weights with from_pretrained(name, head='segmentation', num_classes=...) and fine-tune them"
         )
     if isinstance(scan, Image):
+        _check_no_patches(patch_size)
         with _evaluation(model, device) as where:
             return image_inference.predict_image(model, scan, output, where)
     x = preprocessing_of(model).apply(scan)
@@ -143,6 +144,7 @@ def embed(
     if not isinstance(encoder, nn.Module):
         raise InvalidInputError(f"{type(model).__name__} has no encoder: give a model of sg_hub.from_pretrained")
     if isinstance(scan, Image):
+        _check_no_patches(patch_size)
         with _evaluation(model, device) as where:
             return image_inference.embed_image(model, scan, where)
     x = preprocessing_of(model).apply(scan)
@@ -250,6 +252,13 @@ def _check_scan(scan: object) -> None:
         raise InvalidInputError(
             f"expected a Scan or an Image, not a {type(scan).__name__}: sg_hub.load_scan(path) gives the one, "
             "sg_hub.load_image(path) the other"
+        )
+
+
+def _check_no_patches(patch_size: object) -> None:
+    if patch_size is not None:
+        raise InvalidInputError(
+            f"patch_size={patch_size!r}: an image goes through the network as a whole; leave it out"
         )
 
 

@@ -153,6 +153,7 @@ def _card_data(name: str, config: dict[str, Any], results: dict[str, Any]) -> Mo
         license=config["provenance"]["licence"],
         library_name="sg_hub",
         pipeline_tag="image-feature-extraction",
+        datasets=[results["publish"]["dataset"]],
         tags=[
             "medical-imaging",
             "self-supervised",

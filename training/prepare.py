@@ -176,7 +176,7 @@ def _open_for_writing(folder: Path, recipe: Recipe) -> zarr.Group:
         "chunk": list(prepare.chunk),
     }
     if images:
-        settings |= {"size": list(prepare.size), "channels": prepare.channels}
+        settings |= {"size": list(prepare.size), "channels": prepare.channels, "bits": prepare.bits}
     there = read_settings(str(folder))
     changed = [f"{key} {there.get(key)}" for key in settings if there and there.get(key) != settings[key]]
     if changed:
@@ -269,7 +269,7 @@ def _read_scan(path: str, settings: Prepare) -> tuple[Tensor, tuple[float, ...]]
 
 def _read_image(path: str, settings: Prepare) -> tuple[Tensor, tuple[float, ...]]:
     """(C, H, W) grey levels of the store, resized; images have no spacing that training would need."""
-    image = load_image(path)
+    image = load_image(path, bits=settings.bits)
     pixels = ImagePreprocessing(input_size=settings.size).fit(image)[0]
     if pixels.shape[0] != settings.channels:
         pixels = pixels.mean(0, keepdim=True) if settings.channels == 1 else pixels.repeat(settings.channels, 1, 1)

@@ -50,6 +50,8 @@ class Prepare(Section):
     """Rows and columns that every image is made to fit, its proportions kept."""
     channels: Literal[1, 3] = 1
     """Of images: 1 makes colour grey."""
+    bits: PositiveInt | None = None
+    """Bit depth of images whose files have room for more (12 in a 16-bit PNG); absent: the file's."""
     chunk: Sides = (64, 64, 32)
     """Voxels (or pixels) of one compressed chunk of the store."""
     workers: NonNegativeInt = 2
@@ -188,6 +190,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sizes_fit_the_network(self) -> Recipe:
+        if self.model.ndim == 3 and self.patient is not None:
+            raise ValueError("patient is for images; of scans the name of the file or folder is the patient")
         ndim, multiple = self.model.ndim, 8 if self.model.ndim == 3 else 32
         sizes: dict[str, tuple[float, ...]] = {
             "prepare.chunk": self.prepare.chunk,

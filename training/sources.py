@@ -144,6 +144,11 @@ def list_jobs(recipe: Recipe) -> tuple[list[Job], dict[str, str], list[str]]:
     root = Path(recipe.source).expanduser()
     scans = find_scans(root) if recipe.model.ndim == 3 else find_images(root)
     given = read_split(recipe)
+    if recipe.model.ndim == 2 and recipe.patient is None and given is None:
+        raise InvalidInputError(
+            "nothing says whose an image is, and patients are split, not images: give patient=REGULAR_EXPRESSION with "
+            "the patient in its first group ('(.*)' where each image is of another), or a split CSV"
+        )
     jobs: list[Job] = []
     skipped: dict[str, str] = {}
     named = set()
@@ -154,11 +159,14 @@ def list_jobs(recipe: Recipe) -> tuple[list[Job], dict[str, str], list[str]]:
             skipped[source] = f"the recipe's patient pattern {recipe.patient!r} does not match its path"
             continue
         if given is not None:
-            row = next((key for key in (name, path.name, source, person) if key in given), None)
+            rows = [key for key in dict.fromkeys((name, path.name, source, person)) if key in given]
+            if len({given[key].split for key in rows}) > 1:
+                raise InvalidInputError(f"{recipe.split} gives {source} several splits, as {' and as '.join(rows)}")
+            row = rows[0] if rows else None
             if row is None:
                 skipped[source] = f"patient {person!r} is not in {recipe.split}"
                 continue
-            named.add(row)
+            named.update(rows)
             word, person = given[row].split, given[row].patient if recipe.model.ndim == 2 else person
             if word not in recipe.split_names:
                 known = ", ".join(recipe.split_names)
@@ -187,14 +195,16 @@ def _person(recipe: Recipe, name: str, source: str) -> str | None:
 
 
 def _check_persons(jobs: list[Job], recipe: Recipe) -> None:
-    """Refuse a person whose images are in several splits."""
-    splits: dict[str, str] = {}
+    """Refuse a person whose images are in several splits, by the CSV's word and by the recipe's pattern."""
+    splits: dict[tuple[str, str], str] = {}
     for job in jobs:
-        if splits.setdefault(job.person, job.split) != job.split:
-            raise InvalidInputError(
-                f"{recipe.split} has images of patient {job.person!r} in {splits[job.person]!r} and in {job.split!r}: "
-                "patients are split, not images"
-            )
+        by_path = _person(recipe, job.name, job.source) or job.person
+        for person in {("", job.person), ("by its path ", by_path)}:
+            if splits.setdefault(person, job.split) != job.split:
+                raise InvalidInputError(
+                    f"{recipe.split} has images of patient {person[1]!r} {person[0]}in {splits[person]!r} and in "
+                    f"{job.split!r}: patients are split, not images"
+                )
 
 
 def read_split(recipe: Recipe) -> dict[str, Row] | None:

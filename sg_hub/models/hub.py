@@ -12,7 +12,7 @@ from huggingface_hub import CommitInfo, ModelCard, PyTorchModelHubMixin
 from safetensors.torch import save_file
 from torch import nn
 
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.models.source import CONFIG, WEIGHTS, ModelFiles, locate, read_config, read_weights, write_config
 from sg_hub.models.state import LoadReport, load_state
 from sg_hub.models.upload import upload
@@ -29,7 +29,7 @@ class PretrainedMixin(
 ):
     """`from_pretrained`, `save_pretrained` and `push_to_hub` for the models of sg_hub."""
 
-    CONFIG_KEYS: frozenset[str]
+    CONFIG_KEYS: frozenset[str] = frozenset()
     """Keys of config.json: the arguments of the constructor."""
     PREPROCESSING: type[Any]
     """Class of the argument `preprocessing`."""
@@ -93,19 +93,24 @@ class PretrainedMixin(
                 config[key] = value
         model = cls(**config)
         task_changed = config["head"] != before["head"] or config["num_classes"] != before["num_classes"]
+        channels = (before["in_chans"], config["in_chans"])
         report = load_state(
             model,
             state,
             source=files.source,
             reset=TASK_LAYERS if task_changed else (),
-            adapt_channels=config["in_chans"] != before["in_chans"],
+            adapt_channels=channels if channels[0] != channels[1] else None,
             norm_changed=config.get("norm") != before.get("norm"),
             heads=(before["head"], config["head"]),
         )
         report.revision, report.sha256 = files.revision, sha256
         model.load_report = report
         report.log()
-        return model.to(device).eval()
+        try:
+            return model.to(device).eval()
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise InvalidInputError(f"device={str(device)!r} cannot be used ({reason}): try 'cpu' or 'cuda'") from error
 
     def save_pretrained(
         self,
@@ -136,7 +141,12 @@ class PretrainedMixin(
         folder = Path(save_directory)
         if folder.exists() and not folder.is_dir():
             raise InvalidInputError(f"{folder} is a file: save_pretrained needs a folder")
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ReadError(
+                f"{folder} cannot be made ({error.strerror}): give a folder that you may write to"
+            ) from error
         card_kwargs = model_card_kwargs or {}
         with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
             self._write(Path(temporary), half)

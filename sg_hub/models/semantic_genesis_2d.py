@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from sg_hub.errors import InvalidInputError
+from sg_hub.image import Image
 from sg_hub.image_preprocessing import ImagePreprocessing
 from sg_hub.models.semantic_genesis import Head, SemanticGenesis, check_arguments
 from sg_hub.models.unet2d import ClassifierHead2D, Decoder2D, Encoder2D, load_encoder_weights
@@ -26,7 +30,8 @@ class SemanticGenesis2D(SemanticGenesis):
             restoration.
         num_classes: patterns (pretext) or classes; not used, and 0 afterwards, with `restoration`.
         decoder_width: channels of the decoder at the size of the input; each level before it has twice as many.
-        mean, std: the encoder shifts and scales its input, in 0..1, by them; ImageNet weights bring their own.
+        mean, std: the encoder shifts and scales its input, in 0..1, by them; absent: not, or with `encoder_weights`
+            as timm's own weights of this encoder expect it.
         encoder_weights: `imagenet` starts the encoder with timm's own weights (downloaded, or from the cache);
             a .safetensors file of timm starts it with those. Absent: at random.
         preprocessing: what the weights expect of an image; it is saved with them.
@@ -51,22 +56,32 @@ class SemanticGenesis2D(SemanticGenesis):
         head: Head | str = "pretext",
         num_classes: int = 100,
         decoder_width: int = 16,
-        mean: float = 0.0,
-        std: float = 1.0,
+        mean: float | None = None,
+        std: float | None = None,
         encoder_weights: str | None = None,
         preprocessing: ImagePreprocessing | None = None,
         provenance: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         check_arguments(head, in_chans=in_chans, num_classes=num_classes, decoder_width=decoder_width)
-        if not (_is_number(mean) and _is_number(std) and std > 0):
-            raise InvalidInputError(f"mean={mean!r}, std={std!r}: expected two numbers, std above 0")
+        for key, value in (("mean", mean), ("std", std)):
+            if value is not None and (not _is_number(value) or (key == "std" and value <= 0)):
+                raise InvalidInputError(f"{key}={value!r}: expected a number{' above 0' if key == 'std' else ''}")
+        if preprocessing is not None and not isinstance(preprocessing, ImagePreprocessing):
+            raise InvalidInputError(
+                f"preprocessing is a {type(preprocessing).__name__}: images need ImagePreprocessing"
+            )
         self.encoder_name, self.decoder_width = encoder, decoder_width
         self.preprocessing = preprocessing or ImagePreprocessing()
         self.provenance = dict(provenance or {})
-        self.encoder: Encoder2D = Encoder2D(encoder, in_chans, float(mean), float(std))
+        self.encoder: Encoder2D = Encoder2D(encoder, in_chans)
+        scaling = None
         if encoder_weights is not None:
-            self.provenance["encoder_weights"] = load_encoder_weights(self.encoder, encoder, encoder_weights)
+            source, scaling = load_encoder_weights(self.encoder, encoder, encoder_weights)
+            self.provenance["encoder_weights"] = source
+        default_mean, default_std = scaling or (0.0, 1.0)
+        self.encoder.mean = default_mean if mean is None else float(mean)
+        self.encoder.std = default_std if std is None else float(std)
         channels, strides = self.encoder.channels, self.encoder.strides
         self._add_heads(
             head,
@@ -89,6 +104,21 @@ class SemanticGenesis2D(SemanticGenesis):
             "preprocessing": self.preprocessing.to_dict(),
             "provenance": self.provenance,
         }
+
+    def preprocess(self, scan: Image) -> Tensor:
+        """(1, in_chans, *input_size) in 0..1 of an `Image`; a grey one is repeated for several channels."""
+        return self.preprocessing.apply(scan, self.in_chans)
+
+    def _check(self, x: Tensor) -> None:
+        super()._check(x)
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return
+        stride = self.encoder.strides[-1]
+        if self.training and x.shape[0] == 1 and tuple(x.shape[2:]) == (stride, stride):
+            raise InvalidInputError(
+                f"one image of {stride} x {stride} leaves one pixel at the deepest level, which cannot be normalised "
+                "in training: give several, or larger ones"
+            )
 
 
 def _is_number(value: Any) -> bool:

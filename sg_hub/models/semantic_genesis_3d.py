@@ -52,6 +52,8 @@ class SemanticGenesis3D(SemanticGenesis):
         check_arguments(head, width=width, in_chans=in_chans, num_classes=num_classes)
         if norm not in NORMS:
             raise InvalidInputError(f"norm={norm!r}: expected one of {', '.join(NORMS)}")
+        if preprocessing is not None and not isinstance(preprocessing, Preprocessing):
+            raise InvalidInputError(f"preprocessing is a {type(preprocessing).__name__}: scans need Preprocessing")
         self.width, self.norm = width, norm
         self.preprocessing = preprocessing or Preprocessing()
         self.provenance = provenance or {}

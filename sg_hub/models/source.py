@@ -67,6 +67,11 @@ def locate(
         if revision in (None, weights.commit):
             revision, sha256 = weights.commit, weights.sha256
     elif os.path.isdir(text):
+        if revision is not None:
+            raise InvalidInputError(
+                f"{text} is a folder here, and a folder has no revision={revision!r}: leave it out, or, for the hub's "
+                "repository of that name, call from another folder"
+            )
         return _local(Path(text), text, None, None)
     elif os.path.isfile(text):
         raise InvalidInputError(

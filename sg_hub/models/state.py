@@ -59,7 +59,7 @@ def load_state(
     *,
     source: str,
     reset: tuple[str, ...] = (),
-    adapt_channels: bool = False,
+    adapt_channels: tuple[int, int] | None = None,
     norm_changed: bool = False,
     heads: tuple[str, str] = ("", ""),
 ) -> LoadReport:
@@ -67,7 +67,7 @@ def load_state(
 
     Args:
         reset: modules that start afresh, because the task is another.
-        adapt_channels: the number of input channels was asked to change.
+        adapt_channels: numbers of input channels of the file and of the network, where it was asked to change.
         norm_changed: the kind of normalisation was asked to change, so running statistics may come or go.
         heads: of the file and of the network; where they differ, what only one of them has may come or go.
 
@@ -81,7 +81,6 @@ def load_state(
     old_parts, new_parts = tuple(old - new), tuple(new - old)
     chosen: dict[str, Tensor] = {}
     problems: list[str] = []
-    input_key = f"encoder.{model.encoder.input_key}"
     for key, value in target.items():
         found = state.get(key)
         if fresh and key.startswith(fresh):
@@ -89,11 +88,13 @@ def load_state(
         elif found is None:
             allowed = (norm_changed and key.endswith(_STATISTICS)) or key.startswith(new_parts)
             (report.reset if allowed else problems).append(key if allowed else f"{key} is missing")
+        elif wrong := _useless(found, value):
+            problems.append(f"{key} {wrong}")
         elif found.shape == value.shape:
             chosen[key] = found
             report.loaded.append(key)
-        elif adapt_channels and key in (input_key, "restoration.weight", "restoration.bias"):
-            chosen[key] = _adapt(found, value.shape, 1 if key == input_key else 0)
+        elif adapt_channels and (dim := _channel_axis(key, found.shape, value.shape, adapt_channels)) is not None:
+            chosen[key] = _adapt(found, value.shape, dim)
             report.adapted.append(key)
         else:
             problems.append(f"{key} has shape {tuple(found.shape)}, expected {tuple(value.shape)}")
@@ -109,6 +110,25 @@ def load_state(
         raise InvalidInputError(f"{source}: the weights do not fit {type(model).__name__}: {shown}")
     model.load_state_dict(target | chosen)
     return report
+
+
+def _useless(found: Tensor, wanted: Tensor) -> str | None:
+    """Why a tensor cannot be the weights that it is named as, if so."""
+    if found.is_floating_point() != wanted.is_floating_point():
+        return f"is of type {found.dtype}, expected {wanted.dtype}"
+    if found.is_floating_point() and not bool(torch.isfinite(found).all()):
+        return "holds NaN or infinite values"
+    return None
+
+
+def _channel_axis(key: str, found: torch.Size, wanted: torch.Size, channels: tuple[int, int]) -> int | None:
+    """The axis of the image's channels: 1 in the convolutions that see the input, 0 in the one that restores it."""
+    for dim, names in ((1, ("encoder.",)), (0, ("restoration.",))):
+        others = [size for axis, size in enumerate(found) if axis != dim]
+        same = len(found) == len(wanted) > dim and others == [s for axis, s in enumerate(wanted) if axis != dim]
+        if key.startswith(names) and same and (found[dim], wanted[dim]) == channels:
+            return dim
+    return None
 
 
 def _adapt(weight: Tensor, shape: torch.Size, dim: int) -> Tensor:

@@ -51,7 +51,7 @@ class Encoder2D(nn.Module):
         if len(self.strides) < 2 or any(deep <= fine or deep % fine for fine, deep in pairs):
             raise InvalidInputError(f"encoder={name!r} gives feature maps of strides {self.strides}. {_SCALES}")
         self.input_key = "body." + _first_convolution(self.body, in_chans)
-        self._channels_last = has_fixed_size(name) and self._gives_channels_last()
+        self._channels_last = self._gives_channels_last(name)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Feature maps of (N, in_chans, H, W), finest first: (N, channels[i], H / strides[i], W / strides[i]).
@@ -66,12 +66,28 @@ class Encoder2D(nn.Module):
         return [found.permute(0, 3, 1, 2) if self._channels_last else found for found in self.body(x)]
 
     @torch.no_grad()
-    def _gives_channels_last(self) -> bool:
-        """Whether the feature maps are (N, H, W, C), as those of some transformers are."""
+    def _gives_channels_last(self, name: str) -> bool:
+        """Whether the feature maps are (N, H, W, C), as those of some encoders are.
+
+        Raises:
+            InvalidInputError: the maps are not of the sizes that their strides say.
+        """
         side = 2 * self.strides[-1]
-        deepest = self.body.eval()(torch.zeros(1, self.in_chans, side, side))[-1]
+        try:
+            found = [tuple(m.shape[1:]) for m in self.body.eval()(torch.zeros(1, self.in_chans, side, side))]
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise InvalidInputError(
+                f"encoder={name!r} takes no images of {side} x {side} ({error}). {_SCALES}"
+            ) from error
         self.body.train()
-        return tuple(deepest.shape[1:]) == (2, 2, self.channels[-1])
+        sizes = [(c, side // s, side // s) for c, s in zip(self.channels, self.strides, strict=True)]
+        if found == sizes:
+            return False
+        if found == [(*size[1:], size[0]) for size in sizes]:
+            return True
+        raise InvalidInputError(
+            f"encoder={name!r} gives maps of the sizes {found} for {side} x {side}, expected {sizes}. {_SCALES}"
+        )
 
 
 def build_body(name: str, in_chans: int, **options: Any) -> Any:
@@ -90,9 +106,9 @@ def build_body(name: str, in_chans: int, **options: Any) -> Any:
         raise InvalidInputError(
             f"encoder={name!r}: timm {timm.__version__} has no such model; {hint}See timm.list_models()"
         )
-    if has_fixed_size(name):
-        options["strict_img_size"] = False
     try:
+        if has_fixed_size(name):
+            options["strict_img_size"] = False
         return timm.create_model(name, features_only=True, in_chans=in_chans, **options)
     except (TypeError, RuntimeError, AssertionError, AttributeError, ValueError) as error:
         if options.get("pretrained"):
@@ -108,8 +124,8 @@ def has_fixed_size(name: str) -> bool:
     return bool(import_timm().get_pretrained_cfg_value(name, "fixed_input_size"))
 
 
-def load_encoder_weights(encoder: Encoder2D, name: str, weights: str) -> str:
-    """Put weights of timm into the encoder, and set the mean and standard deviation that they expect.
+def load_encoder_weights(encoder: Encoder2D, name: str, weights: str) -> tuple[str, tuple[float, float] | None]:
+    """Put weights of timm into the encoder.
 
     The first convolution is adapted by timm where the number of input channels is another.
 
@@ -118,7 +134,7 @@ def load_encoder_weights(encoder: Encoder2D, name: str, weights: str) -> str:
         weights: `imagenet` for timm's own, or a .safetensors file with the keys of timm.
 
     Returns:
-        where the weights come from.
+        where the weights come from, and the mean and standard deviation that timm's own of this encoder expect.
 
     Raises:
         InvalidInputError: neither `imagenet` nor a .safetensors file, or an encoder that has no weights.
@@ -154,11 +170,14 @@ def load_encoder_weights(encoder: Encoder2D, name: str, weights: str) -> str:
             f"({type(error).__name__}): connect once, set HF_ENDPOINT to a mirror, or copy model.safetensors of "
             f"{source} from a machine that is online and give encoder_weights='model.safetensors'"
         ) from error
+    broken = [key for key, value in body.state_dict().items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise ReadError(f"{weights}: NaN or infinite values in {', '.join(broken[:4])}: copy or download it again")
     encoder.body.load_state_dict(body.state_dict())
-    if settings is not None and settings.mean and settings.std:
-        encoder.mean = round(sum(settings.mean) / len(settings.mean), 4)
-        encoder.std = round(sum(settings.std) / len(settings.std), 4)
-    return source
+    if settings is None or not (settings.mean and settings.std):
+        return source, None
+    mean, std = (round(sum(values) / len(values), 4) for values in (settings.mean, settings.std))
+    return source, (mean, std)
 
 
 def _check_keys(name: str, weights: str) -> None:

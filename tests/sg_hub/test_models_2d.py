@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import sg_hub
 from sg_hub import (
     Image,
     ImagePreprocessing,
     InvalidInputError,
+    Preprocessing,
     PretextOutput,
     ReadError,
     SemanticGenesis2D,
@@ -60,6 +61,7 @@ def folder(tmp_path):
         ("lcnet_050", (16, 32, 64, 128, 256), (2, 4, 8, 16, 32)),
         ("vgg11_bn", (64, 128, 256, 512, 512, 512), (1, 2, 4, 8, 16, 32)),
         ("swin_tiny_patch4_window7_224", (96, 192, 384, 768), (4, 8, 16, 32)),
+        ("mambaout_femto", (48, 96, 192, 288), (4, 8, 16, 32)),
     ],
 )
 def test_any_encoder_of_timm(encoder, channels, strides):
@@ -130,6 +132,9 @@ def test_grey_levels_of_255_are_refused():
         ({"in_chans": 0}, "in_chans"),
         ({"decoder_width": 0}, "decoder_width"),
         ({"std": 0.0}, "std"),
+        ({"encoder": "inception_v3"}, "takes no images|feature maps"),
+        ({"encoder": "resnet18.no_such_tag"}, "Invalid pretrained tag"),
+        ({"preprocessing": Preprocessing()}, "images need ImagePreprocessing"),
         ({"mean": "grey"}, "mean"),
     ],
 )
@@ -218,6 +223,50 @@ def test_more_channels_of_the_same_image_give_the_same_features(folder, c):
             torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
+def test_stems_of_several_branches_are_adapted_to_other_channels(tmp_path):
+    model = small(encoder="mobileone_s0")
+    model.save_pretrained(tmp_path)
+    colour = SemanticGenesis2D.from_pretrained(tmp_path, in_chans=3)
+    assert len([key for key in colour.load_report.adapted if key.startswith("encoder.")]) > 1
+    with torch.inference_mode():
+        for a, b in zip(model.encoder(images()), colour.encoder(images().expand(-1, 3, -1, -1)), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-3 * float(a.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("damage", ["nan", "integers"])
+def test_weights_of_nothing_are_refused(folder, damage):
+    state = load_file(folder / "model.safetensors")
+    key = f"encoder.{small().encoder.input_key}"
+    state[key] = state[key] * float("nan") if damage == "nan" else state[key].to(torch.int8)
+    save_file(state, str(folder / "model.safetensors"))
+    with pytest.raises(InvalidInputError, match=key):
+        SemanticGenesis2D.from_pretrained(folder)
+
+
+def test_a_folder_has_no_revision(folder):
+    with pytest.raises(InvalidInputError, match="has no revision='v1'"):
+        SemanticGenesis2D.from_pretrained(folder, revision="v1")
+
+
+def test_a_device_that_is_not_there(folder):
+    with pytest.raises(InvalidInputError, match="device='gpu'"):
+        SemanticGenesis2D.from_pretrained(folder, device="gpu")
+
+
+def test_one_pixel_cannot_be_normalised_in_training():
+    with pytest.raises(InvalidInputError, match="one pixel"):
+        small().train()(images(1, size=(32, 32)))
+    small()(images(1, size=(32, 32)))
+
+
+def test_preprocess_gives_what_the_model_takes():
+    image = load_image(XRAYS[0])
+    model = small(in_chans=3)
+    with torch.inference_mode():
+        restored = model(model.preprocess(image)).restoration
+    assert restored.shape == (1, 3, 64, 64)
+
+
 def test_options_of_the_other_architecture_are_refused(folder, tmp_path):
     with pytest.raises(InvalidInputError, match="SemanticGenesis2D has no such option"):
         SemanticGenesis2D.from_pretrained(folder, norm="batch")
@@ -281,6 +330,11 @@ def test_a_scan_for_a_2d_model_and_an_image_for_a_3d_model():
         small().preprocess(scan)
     with pytest.raises(InvalidInputError, match="takes a Scan"):
         solid.preprocess(image)
+
+
+def test_patches_are_for_scans():
+    with pytest.raises(InvalidInputError, match="patch_size"):
+        predict(small(), load_image(XRAYS[0]), patch_size=(32, 32))
 
 
 def test_a_colour_image_for_a_grey_model():

@@ -104,6 +104,15 @@ def test_weights_that_are_not_there_are_a_clear_error(name):
         load(name, pretrained=True, name="no-such-model")
 
 
+def test_weights_that_are_on_no_hub_and_options_that_are_none():
+    with pytest.raises(InvalidInputError, match="on no hub yet"):
+        load("semantic_genesis_2d", pretrained=True)
+    with pytest.raises(InvalidInputError, match="not an option with pretrained=True"):
+        load("semantic_genesis_2d_tiny", pretrained=True, encoder="resnet18")
+    with pytest.raises(InvalidInputError, match="without weights"):
+        load("semantic_genesis_3d", revision="v1")
+
+
 def test_a_name_without_pretrained_is_not_ignored():
     with pytest.raises(InvalidInputError, match=r"give pretrained=True"):
         load("semantic_genesis_3d_tiny", name="semantic-genesis-3d-tiny")

@@ -22,9 +22,10 @@ from training.patterns import PatternDataset, PatternTable
 from training.prepare import prepare, store_path
 from training.pretrain import pretrain
 from training.publish import publish
-from training.recipe import load_recipe
+from training.recipe import Recipe, load_recipe
 from training.show_transforms import show_transforms
 from training.store import Store
+from training.targets import load_target
 
 XRAYS = Path(__file__).parent.parent / "samples" / "chestxray14" / "images"
 SMALL = (
@@ -70,7 +71,7 @@ def test_the_store_holds_grey_levels_and_says_whose_they_are(trained):
     assert store.window == (0, 4095)
     assert len(store.names()) == 12
     owners = {patient.name: patient.person for patient in store.patients}
-    assert all(name.startswith(f"{person}_") for name, person in owners.items())
+    assert all(person == str(int(name[:8])) for name, person in owners.items())
     assert len(set(owners.values())) == 10
     for split in ("train", "validation"):
         others = {p.person for p in store.patients if p.split != split}
@@ -112,11 +113,13 @@ def write_csv(path, rows, columns=("image", "patient", "split")):
 
 def test_a_split_by_image_or_by_patient(tmp_path):
     names = sorted(path.name for path in XRAYS.glob("*.png"))
-    by_image = write_csv(tmp_path / "images.csv", [(n, n[:8], "test" if n < names[4] else "train") for n in names[1:]])
+    tested = {name[:8] for name in names[:4]}
+    rows = [(n, n[:8], "test" if n[:8] in tested else "train") for n in names[1:]]
+    by_image = write_csv(tmp_path / "images.csv", rows)
     recipe = small(tmp_path / "run", f"split={by_image}")
     summary = prepare(recipe, progress=False)
     assert list(summary.skipped) == [names[0]]
-    persons = sorted({name[:8] for name in names})
+    persons = sorted({str(int(name[:8])) for name in names})
     rows = [(person, "test" if person in persons[:3] else "train") for person in persons]
     by_patient = write_csv(tmp_path / "patients.csv", rows, ("patient", "split"))
     recipe = small(tmp_path / "other", f"split={by_patient}")
@@ -132,6 +135,44 @@ def test_a_patient_in_two_splits_is_refused(tmp_path):
     recipe = small(tmp_path / "run", f"split={write_csv(tmp_path / 'split.csv', rows)}")
     with pytest.raises(InvalidInputError, match="patients are split, not images"):
         prepare(recipe, progress=False)
+
+
+def test_splits_that_contradict_themselves_are_refused(tmp_path):
+    names = sorted(path.name for path in XRAYS.glob("*.png"))
+    several = next(a for a, b in itertools.pairwise(names) if a[:8] == b[:8])
+    # Other patients in the CSV than in the path, so that one patient of the path is in two parts.
+    rows = [(n, n, "test" if n == several else "train") for n in names]
+    with pytest.raises(InvalidInputError, match="by its path"):
+        prepare(small(tmp_path / "a", f"split={write_csv(tmp_path / 'a.csv', rows)}"), progress=False)
+    rows = [(n, n[:8], "train") for n in names] + [(names[0].removesuffix(".png"), names[0][:8], "test")]
+    with pytest.raises(InvalidInputError, match="several splits"):
+        prepare(small(tmp_path / "b", f"split={write_csv(tmp_path / 'b.csv', rows)}"), progress=False)
+
+
+def test_whose_an_image_is_must_be_said(tmp_path):
+    settings = small(tmp_path / "run").model_dump() | {"patient": None}
+    with pytest.raises(InvalidInputError, match="whose an image is"):
+        prepare(Recipe.model_validate(settings), progress=False)
+
+
+def test_the_patients_of_the_recipes_are_those_of_the_target(trained):
+    targets = {case.patient for case in load_target("dxc", [f"root={fake_chestxray14(trained)}"]).find().cases}
+    assert targets == set(Store.open(store_path(small(trained))).persons("train")) & targets != set()
+
+
+def fake_chestxray14(run):
+    """ChestX-ray14 as it is downloaded, of the sample images."""
+    root = run.parent / "ChestX-ray14"
+    images = root / "images_001" / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    names = [p.name + ".png" for p in Store.open(store_path(small(run))).patients if p.split == "train"]
+    for name in names:
+        shutil.copy(XRAYS / name, images)
+    lines = ["Image Index,Finding Labels,Follow-up #,Patient ID", *(f"{n},Mass,0,{int(n[:8])}" for n in names)]
+    (root / "Data_Entry_2017_v2020.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (root / "train_val_list.txt").write_text("\n".join(names[1:]) + "\n", encoding="utf-8")
+    (root / "test_list.txt").write_text(names[0] + "\n", encoding="utf-8")
+    return root
 
 
 def test_images_whose_patient_cannot_be_told_are_skipped(tmp_path):
@@ -199,7 +240,7 @@ def test_published_weights_load_and_the_card_says_what_they_are(trained, tmp_pat
     persons = store.persons("train") + store.persons("validation")
     assert model.provenance["patients"] == patient_hashes("chestxray14", persons)
     card = (folder / "README.md").read_text(encoding="utf-8")
-    for part in ("sg_hub.load_image", "(N, C, H, W)", "lcnet_035", "10 images", "- 2d", "patches"):
+    for part in ("sg_hub.load_image", "(N, C, H, W)", "lcnet_035", "images) to train on", "- 2d", "patches"):
         assert part in card
     registry = json.loads((tmp_path / "cards" / "registry.json").read_text(encoding="utf-8"))
     assert registry["demo-2d"]["architecture"] == "SemanticGenesis2D"
