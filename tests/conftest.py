@@ -8,6 +8,7 @@ from tests.hub_user import hub, offline_user, repo_id, user  # noqa: F401
 
 # No test may reach a hub, or read this user's cache.
 os.environ["HF_HUB_OFFLINE"] = "1"
+torch.set_num_threads(1)  # fixtures of a module run before those of its tests
 
 
 @pytest.fixture(autouse=True)

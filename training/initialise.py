@@ -60,7 +60,7 @@ def initialise(init: str, target: Target, seed: int) -> Any:
     if kind_of(init) == IMAGENET:
         if pretrained.NDIM != 2:
             raise InvalidInputError(f"{init}: there are ImageNet weights of 2D networks only, and this one is 3D")
-        config["encoder_weights"] = IMAGENET
+        config |= {"encoder_weights": IMAGENET, "mean": None, "std": None}  # timm's own weights bring theirs
     model = type(pretrained)(**config)
     if kind_of(init) == ENCODER:
         model.encoder.load_state_dict(pretrained.encoder.state_dict())

@@ -177,12 +177,13 @@ def test_imagenet_weights_are_of_2d_networks_and_none_of_the_pretrained_ones(pat
     def filled(encoder, name, source):
         for parameter in encoder.parameters():
             torch.nn.init.constant_(parameter, 0.25)
-        return f"timm/{name}.{source}"
+        return f"timm/{name}.{source}", (0.449, 0.226)
 
     monkeypatch.setattr("sg_hub.models.semantic_genesis_2d.load_encoder_weights", filled)
     model = initialise(f"imagenet:{weights / 'small2d'}", target, 0)
     assert all(bool((parameter == 0.25).all()) for parameter in model.encoder.parameters())
     assert model.provenance == {"encoder_weights": "timm/lcnet_050.imagenet"}
+    assert (model.encoder.mean, model.encoder.std) == (0.449, 0.226)
     with pytest.raises(InvalidInputError, match="2D networks only"):
         initialise(f"imagenet:{weights / 'small3d'}", target_at("lidc-nodules", patches, *SMALL), 0)
 
