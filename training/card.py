@@ -74,7 +74,7 @@ def build_card(folder: str | Path) -> Path:
 def take_results(folder: str | Path, benchmark: str | Path) -> int:
     """Put what `training report` says of a model's weights into its results.json; returns the number of tasks.
 
-    They take the place of the target tasks that the card showed before.
+    Tasks that the card showed before stay, but for those of the same title.
 
     Raises:
         ReadError: the folder has no results.json, or the report says nothing of exactly these weights.
@@ -87,7 +87,9 @@ def take_results(folder: str | Path, benchmark: str | Path) -> int:
             f"{benchmark} has no results of the weights in {folder} against a random initialisation: run `python -m "
             "training benchmark` with both, then `python -m training report` on it"
         )
-    runs.write_json(folder / "results.json", results | {"transfer": found})
+    titles = {summary["title"] for summary in found}
+    kept = [summary for summary in results["transfer"] if summary["title"] not in titles]
+    runs.write_json(folder / "results.json", results | {"transfer": kept + found})
     return len(found)
 
 

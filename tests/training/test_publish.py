@@ -147,6 +147,7 @@ def test_a_card_takes_in_what_a_benchmark_found_of_its_weights(trained, tmp_path
         take_results(folder, tmp_path / "benchmark")
     found.write_text(json.dumps(record), encoding="utf-8")
     assert take_results(folder, tmp_path / "benchmark") == 1
+    assert take_results(folder, tmp_path / "benchmark") == 1  # again, and not twice
     card = ModelCard.load(build_card(folder))
     assert "0.700 ± 0.010" in card.text
     assert [r.metric_value for r in card.data.eval_results if r.metric_type == "iou"] == [0.7]
