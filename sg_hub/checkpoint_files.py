@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 from collections.abc import Iterable, Mapping
@@ -62,8 +63,8 @@ def read_state(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
     Raises:
         ReadError: no such file, one of another format, a damaged one, or one with other things than tensors.
     """
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+    if not os.path.isfile(path):
+        what = "is a folder" if os.path.isdir(path) else "does not exist"
         raise ReadError(f"{path} {what}; expected {WANTED}")
     try:
         with path.open("rb") as file:

@@ -5,8 +5,8 @@ Nothing of a file is ever executed: a torch file is read by `torch.load(weights_
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
-import json
 import logging
 import os
 import tempfile
@@ -19,14 +19,18 @@ from huggingface_hub import ModelCard, ModelCardData
 from torch import Tensor
 
 from sg_hub.checkpoint_files import WANTED, published_keys, read_state, state_of
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from sg_hub.models.semantic_genesis_3d import SemanticGenesis3D
 from sg_hub.models.source import CONFIG, WEIGHTS
+from sg_hub.paths import given_path
 from sg_hub.preprocessing import Preprocessing
 
 logger = logging.getLogger("sg_hub")
 
 _NORMS = ("batch", "running")
+_COUNTS = (torch.int32, torch.int64)
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_FILES = (WEIGHTS, CONFIG, "README.md")
 _TEMPLATE = Path(__file__).parent / "converted_card.md.jinja"
 LICENCE = "ASU GitHub Project License"
 
@@ -69,11 +73,11 @@ def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, no
 
     Args:
         file: `semantic_genesis_chest_ct.pt`, `Genesis_Chest_CT.pt` (Models Genesis: it has no classifier, so
-            the folder's head is `restoration`), or the Keras `.h5` of Semantic Genesis; h5py reads the last.
-            Known by what is in it, not by its name. `{"state_dict": ...}` and a bare state dict are accepted, with
-            or without the prefixes `module.` and `classficationNet.`; keys with `projection_head` or `prototypes`
-            are left out, and listed in the config's provenance.
-        out_dir: a new or empty folder, or one of an earlier conversion, which is replaced.
+            the folder's head is `restoration`; any file without one is taken for it), or the Keras `.h5` of
+            Semantic Genesis; h5py reads the last. Known by what is in it, not by its name. `{"state_dict": ...}`
+            and a bare state dict are accepted, with or without the prefixes `module.` and `classficationNet.`;
+            keys with `projection_head` or `prototypes` are left out, and listed in the config's provenance.
+        out_dir: a new or empty folder; one that holds exactly what this conversion writes is left as it is.
         norm: `batch` normalises by the batch's own statistics, in evaluation too, as the weights were trained and
             read out; outputs then depend on the batch. `running` uses the running statistics in the file.
             from_pretrained(..., norm=...) changes it later, too.
@@ -82,15 +86,17 @@ def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, no
         The folder.
 
     Raises:
-        ReadError: no such file, or one that is empty, damaged, or holds other things than tensors.
-        InvalidInputError: another network (missing and unexpected keys and wrong shapes are named), an impossible
-            norm, or a folder that holds other files.
+        ReadError: no such file, one that is empty, damaged, or holds other things than tensors, or a folder that
+            cannot be written.
+        InvalidInputError: another network (missing and unexpected keys, wrong shapes and impossible values are
+            named), an impossible norm, or a folder that holds a model or other files.
     """
     if norm not in _NORMS:
         raise InvalidInputError(
             f"norm={norm!r}: expected one of {', '.join(_NORMS)} (for 'instance' give it to from_pretrained)"
         )
-    source, folder = Path(file).expanduser(), Path(out_dir).expanduser()
+    source = given_path(file, f"the checkpoint, {WANTED}")
+    folder = given_path(out_dir, "a new folder for the converted model")
     _check_folder(folder)
     raw, labels = read_state(source)
     state, left_out = state_of(raw, source)
@@ -122,41 +128,46 @@ def _renamed(
     """The checkpoint's tensors under the names of `model`, in the types that it has.
 
     Raises:
-        InvalidInputError: keys that are missing or unexpected, wrong shapes, or values that are not finite.
+        InvalidInputError: keys that are missing or unexpected, wrong shapes or types, or impossible values.
     """
     target = model.state_dict()
     names = published_keys(target)
-    missing = [key for key in names if key not in state]
-    unexpected = [key for key in state if key not in names]
-    wrong, damaged = [], []
+    problems: dict[str, list[str]] = {
+        "keys are missing": [key for key in names if key not in state],
+        "are unexpected": [key for key in state if key not in names],
+    }
     renamed: dict[str, Tensor] = {}
     for key, name in names.items():
         if key not in state:
             continue
-        value, wanted = state[key], target[name]
         label = f"{key} ({labels[key]} in the file)" if key in labels else key
-        if value.shape != wanted.shape:
-            wrong.append(f"{label} has {tuple(value.shape)}, expected {tuple(wanted.shape)}")
-        elif value.is_complex() or (value.is_floating_point() and not bool(value.isfinite().all())):
-            damaged.append(label)
+        if (wrong := _wrong(key, state[key], target[name])) is not None:
+            problem, details = wrong
+            problems.setdefault(problem, []).append(label + details)
         else:
-            renamed[name] = value.detach().to(wanted.dtype).clone(memory_format=torch.contiguous_format)
-    problems = [
-        f"{what}: {_some(keys)}"
-        for what, keys in (
-            (f"{len(missing)} keys are missing", missing),
-            (f"{len(unexpected)} are unexpected", unexpected),
-            (f"{len(wrong)} have the wrong shape", wrong),
-            (f"{len(damaged)} hold values that are no finite numbers", damaged),
-        )
-        if keys
-    ]
-    if problems:
+            value = state[key].detach().to(target[name].dtype)
+            renamed[name] = value.clone(memory_format=torch.contiguous_format)
+    found = [f"{len(keys)} {problem}: {_some(keys)}" for problem, keys in problems.items() if keys]
+    if found:
         raise InvalidInputError(
-            f"{source} is not a published checkpoint of Semantic Genesis or Models Genesis. {'. '.join(problems)}. "
+            f"{source} is not a published checkpoint of Semantic Genesis or Models Genesis. {'. '.join(found)}. "
             f"Expected: {WANTED}"
         )
     return renamed
+
+
+def _wrong(key: str, value: Tensor, wanted: Tensor) -> tuple[str, str] | None:
+    """What is wrong with a tensor, and its details; None: nothing."""
+    if value.shape != wanted.shape:
+        return "have the wrong shape", f" has {tuple(value.shape)}, expected {tuple(wanted.shape)}"
+    count = key.endswith("num_batches_tracked")
+    if value.dtype not in (_COUNTS if count else _FLOATS):
+        return "have the wrong type", f" is {value.dtype}, expected {'whole' if count else 'floating-point'} numbers"
+    if not bool(value.to(wanted.dtype).isfinite().all()):
+        return "hold values that are no finite numbers", ""
+    if (count or key.endswith("running_var")) and bool((value < 0).any()):
+        return "hold negative values, where there can be none", ""
+    return None
 
 
 def _some(keys: list[str], most: int = 12) -> str:
@@ -171,6 +182,9 @@ def _provenance(published: _Published, source: Path, left_out: list[str]) -> dic
     return {
         "data": f"as published by the authors of {published.title}: 623 chest CT of LUNA-2016",
         "checkpoint": published.title,
+        "checkpoint_known_by": "its classifier (clc_out.*)"
+        if published is SEMANTIC_GENESIS
+        else "the absence of a classifier (clc_out.*): inferred, the file does not name itself",
         "file": source.name,
         "file_sha256": sha256,
         "left_out": left_out,
@@ -182,29 +196,45 @@ def _provenance(published: _Published, source: Path, left_out: list[str]) -> dic
 
 
 def _check_folder(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInputError(f"{folder} is a file: give a folder for the converted model")
-    there = [name for name in (CONFIG, WEIGHTS, "README.md") if (folder / name).exists()]
-    if not there:
-        return
+    """Refuse what can be refused before the work; a model in the folder is compared at its end."""
+    nearest = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
+    if os.path.lexists(nearest) and not os.path.isdir(nearest):
+        raise InvalidInputError(f"{nearest} is a file: give a folder for the converted model")
     try:
-        earlier = "converted_by" in json.loads((folder / CONFIG).read_text(encoding="utf-8"))["provenance"]
-    except (OSError, ValueError, KeyError, TypeError):
-        earlier = False
-    if not earlier:
+        there = sorted(path.name for path in folder.iterdir()) if os.path.isdir(folder) else []
+    except OSError as error:
+        raise ReadError(f"{folder} cannot be read ({error.strerror or error}): give a new folder") from error
+    others = [name for name in there if name not in _FILES and not name.startswith(".")]
+    if others:
         raise InvalidInputError(
-            f"{folder} holds {', '.join(there)} of something else, which would be overwritten: give a new folder"
+            f"{folder} holds other files ({_some(others)}): give a new or empty folder for the converted model"
         )
 
 
 def _write(model: SemanticGenesis3D, folder: Path, card: ModelCard) -> None:
-    """All files complete before the first takes its place."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".converting-") as temporary:
-        card.save(Path(temporary) / "README.md")
-        model.save_pretrained(temporary)
-        for name in (WEIGHTS, CONFIG, "README.md"):
-            os.replace(Path(temporary) / name, folder / name)
+    """All files complete before the first takes its place; none takes that of another file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".converting-") as temporary:
+            card.save(Path(temporary) / "README.md")
+            model.save_pretrained(temporary)
+            # What a config says of its origin outlives fine-tuning, so only equal files are an earlier conversion.
+            there = [name for name in _FILES if os.path.lexists(folder / name)]
+            _, other, unreadable = filecmp.cmpfiles(temporary, folder, there, shallow=False)
+            if other or unreadable:
+                raise InvalidInputError(
+                    f"{folder} holds {', '.join([*other, *unreadable])} of something else, or changed since an earlier "
+                    "conversion, which would be overwritten: give a new folder"
+                )
+            for name in _FILES:
+                os.replace(Path(temporary) / name, folder / name)
+    except SgHubError:
+        raise
+    except OSError as error:
+        raise ReadError(
+            f"{folder} cannot be written ({error.strerror or error}): give a new folder where you may write and where "
+            "there is space"
+        ) from error
 
 
 def card_data(published: _Published) -> ModelCardData:

@@ -81,6 +81,10 @@ def read_keras(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         norm = next(following)
         for keras, torch_name in _STATISTICS.items():
             put(norm, keras, f"{target}.bn1.{torch_name}")
+        if bool((state[f"{target}.bn1.running_var"] < 0).any()):
+            raise InvalidInputError(
+                f"{path} is damaged: {norm.name}/moving_variance holds negative values; expected {WANTED}"
+            )
         # PyTorch adds its own epsilon to the variance.
         state[f"{target}.bn1.running_var"] += epsilons.get(norm.name, _KERAS_EPSILON) - _TORCH_EPSILON
         state[f"{target}.bn1.num_batches_tracked"] = torch.tensor(0)
@@ -138,7 +142,7 @@ def _read(path: Path) -> tuple[dict[str, list[_Layer]], dict[str, float]]:
     except ImportError as error:
         raise ReadError(f"{path} is a Keras (HDF5) file, which needs h5py: pip install h5py") from error
     layers: dict[tuple[str, str], _Layer] = {}
-    strangers = set()
+    strangers, types = set(), []
     try:
         with h5py.File(path, "r") as file:
             root = file.get("model_weights", file)
@@ -154,6 +158,9 @@ def _read(path: Path) -> tuple[dict[str, list[_Layer]], dict[str, float]]:
                     return
                 key = (found.group(1), found.group(0))
                 layer = layers.setdefault(key, _Layer(found.group(0), int(found.group(2) or 0)))
+                if item.dtype.kind != "f":
+                    types.append(f"{name} is {item.dtype}")
+                    return
                 layer.weights[parts[-1].split(":")[0]] = np.asarray(item[()], dtype=np.float32)
 
             root.visititems(visit)
@@ -165,6 +172,11 @@ def _read(path: Path) -> tuple[dict[str, list[_Layer]], dict[str, float]]:
         raise InvalidInputError(
             f"{path} is not the Keras network of Semantic Genesis: unknown layers with weights "
             f"({', '.join(sorted(strangers)[:12])}); expected conv3d, conv3d_transpose, batch_normalization and dense"
+        )
+    if types:
+        raise InvalidInputError(
+            f"{path}: {len(types)} of its weights are no floating-point numbers ({', '.join(sorted(types)[:12])}); "
+            f"expected {WANTED}"
         )
     kinds: dict[str, list[_Layer]] = {"conv3d": [], "conv3d_transpose": [], "batch_normalization": [], "dense": []}
     for (kind, _), layer in layers.items():

@@ -105,7 +105,17 @@ def test_models_genesis_restores_and_has_no_classes(models_genesis, state):
         close(model(cubes()), reference(state, cubes())[0])
         padded = model(torch.rand(1, 1, 13, 16, 10), pad=True)
     assert padded.shape == (1, 1, 13, 16, 10)
-    assert "Models Genesis" in (models_genesis / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_kind_is_said_to_be_inferred_from_the_absent_classifier(models_genesis, converted):
+    card = (models_genesis / "README.md").read_text(encoding="utf-8")
+    assert "# Models Genesis" in card
+    assert "was taken for Models Genesis by that alone" in card
+    provenance = sg_hub.from_pretrained(models_genesis).provenance
+    assert provenance["checkpoint"] == "Models Genesis"
+    assert "inferred" in provenance["checkpoint_known_by"]
+    assert "clc_out" in sg_hub.from_pretrained(converted).provenance["checkpoint_known_by"]
+    assert "was taken for" not in (converted / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("head", ["segmentation", "classification", "pretext"])
@@ -258,6 +268,24 @@ def changed(**values):
         ),
         (changed(clc_out__fc1__bias=torch.zeros(5)), ["clc_out.fc1.bias has (5,), expected (44,)"]),
         (changed(out_tr__final_conv__bias=torch.tensor([float("nan")])), ["no finite numbers: out_tr.final_conv.bias"]),
+        (
+            changed(
+                out_tr__final_conv__bias=torch.ones(1, dtype=torch.int32), clc_out__bn1__weight=torch.ones(1024).bool()
+            ),
+            ["2 have the wrong type", "out_tr.final_conv.bias is torch.int32", "clc_out.bn1.weight is torch.bool"],
+        ),
+        (
+            changed(down_tr64__ops__0__bn1__num_batches_tracked=torch.tensor(1.5)),
+            ["1 have the wrong type: down_tr64.ops.0.bn1.num_batches_tracked is torch.float32, expected whole"],
+        ),
+        (
+            changed(down_tr64__ops__0__bn1__running_var=torch.full((32,), -0.5)),
+            ["1 hold negative values, where there can be none: down_tr64.ops.0.bn1.running_var"],
+        ),
+        (
+            changed(out_tr__final_conv__bias=torch.tensor([1e300], dtype=torch.float64)),
+            ["no finite numbers: out_tr.final_conv.bias"],
+        ),
         (changed(out_tr__final_conv__bias="text"), ["out_tr.final_conv.bias is a str"]),
         (light() | {"module.out_tr.final_conv.bias": torch.zeros(1)}, ["two of its keys are out_tr.final_conv.bias"]),
         ({"conv1.weight": torch.zeros(8, 3, 7, 7)}, ["are missing: down_tr64.ops", "1 are unexpected: conv1.weight"]),
@@ -276,16 +304,85 @@ def test_another_network_is_refused_by_its_keys(tmp_path, state, words):
 
 def test_other_files_in_the_folder_are_not_overwritten(tmp_path):
     torch.save(checkpoint(light()), tmp_path / "a.pt")
-    (tmp_path / "README.md").write_text("mine", encoding="utf-8")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("mine", encoding="utf-8")
     with pytest.raises(InvalidInputError, match=r"README\.md of something else"):
+        convert(tmp_path / "a.pt", tmp_path / "mine")
+    assert [path.read_text(encoding="utf-8") for path in (tmp_path / "mine").iterdir()] == ["mine"]
+    with pytest.raises(InvalidInputError, match=r"holds other files \(a\.pt, mine\)"):
         convert(tmp_path / "a.pt", tmp_path)
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "mine"
-    convert(tmp_path / "a.pt", tmp_path / "out")
-    assert sg_hub.from_pretrained(convert(tmp_path / "a.pt", tmp_path / "out", norm="running")).norm == "running"
-    with pytest.raises(InvalidInputError, match="is a file"):
-        convert(tmp_path / "a.pt", tmp_path / "a.pt")
     with pytest.raises(InvalidInputError, match="norm='layer'"):
         convert(tmp_path / "a.pt", tmp_path / "other", norm="layer")
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_an_untouched_conversion_can_be_made_again(tmp_path):
+    torch.save(checkpoint(light()), tmp_path / "a.pt")
+    folder = convert(tmp_path / "a.pt", tmp_path / "out")
+    before = contents(folder)
+    assert convert(tmp_path / "a.pt", folder) == folder
+    (folder / "README.md").unlink()  # as one that was interrupted
+    convert(tmp_path / "a.pt", folder)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("change", ["weights", "config", "card", "norm"])
+def test_a_model_that_was_made_of_a_conversion_is_not_overwritten(tmp_path, change):
+    torch.save(checkpoint(light()), tmp_path / "a.pt")
+    folder, norm = convert(tmp_path / "a.pt", tmp_path / "out"), "batch"
+    if change == "weights":  # fine-tuned: the provenance in its config stays that of the conversion
+        model = sg_hub.from_pretrained(folder)
+        with torch.no_grad():
+            model.restoration.bias += 1
+        model.save_pretrained(folder)
+    elif change == "config":
+        sg_hub.from_pretrained(folder, num_classes=2).save_pretrained(folder)
+    elif change == "card":
+        (folder / "README.md").write_text("mine", encoding="utf-8")
+    else:
+        norm = "running"
+    before = contents(folder)
+    with pytest.raises(InvalidInputError, match=r"would be overwritten: give a new folder"):
+        convert(tmp_path / "a.pt", folder, norm=norm)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("a.pt", r"a\.pt is a file"),
+        ("a.pt/sub/folder", r"a\.pt is a file"),
+        ("a\0b", "characters that no path can have"),
+        ("/dev/null/x", "/dev/null is a file"),
+        ("x" * 300, "cannot be written .*: give a new folder"),
+        (None, "not a value of type NoneType: give a new folder"),
+    ],
+)
+def test_folders_that_cannot_be_written(tmp_path, folder, words):
+    torch.save(checkpoint(light()), tmp_path / "a.pt")
+    with pytest.raises(SgHubError, match=words):
+        convert(tmp_path / "a.pt", None if folder is None else tmp_path / folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        (None, "not a value of type NoneType"),
+        (3, "not a value of type int"),
+        (b"a.pt", "not a value of type bytes"),
+        ("a\0b.pt", "characters"),
+        ("\ud800.pt", "characters"),
+        ("~no-such-user/a.pt", "home folder"),
+        ("x" * 300, "does not exist"),
+    ],
+)
+def test_files_that_cannot_be(tmp_path, file, words):
+    with pytest.raises(SgHubError, match=words) as error:
+        convert(file, tmp_path / "out")
+    assert "semantic_genesis_chest_ct.pt" in str(error.value)
 
 
 def test_a_checkpoint_given_as_a_model_is_sent_to_convert(tmp_path):

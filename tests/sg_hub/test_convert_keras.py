@@ -147,6 +147,13 @@ def narrower():
     return layers
 
 
+def with_first(layer, weight, value):
+    layers = list(layers_of(light()))
+    shape = layers[layer][1][weight].shape
+    layers[layer][1][weight] = np.full(shape, value)
+    return layers
+
+
 def without_bias():
     layers = list(layers_of(light()))
     del layers[0][1]["bias"]
@@ -161,6 +168,11 @@ def without_bias():
         (lambda: without("batch_normalization", 0), r"14 layers of BatchNormalization.*expected 15"),
         (lambda: without("dense", 0), r"0 layers of Dense \(none\), expected 1"),
         (narrower, r"down_tr64\.ops\.1\.conv1\.weight \(conv3d_2/kernel in the file\) has \(48, 32, 3, 3, 3\)"),
+        (
+            lambda: with_first(0, "kernel", np.int32(1)),
+            "1 of its weights are no floating-point.*conv3d_1/kernel:0 is int",
+        ),
+        (lambda: with_first(1, "moving_variance", -1e-4), "batch_normalization_1/moving_variance holds negative"),
         (without_bias, "layer conv3d_1 has no bias, but kernel"),
         (lambda: [*layers_of(light()), ("lstm", {"kernel": np.zeros(3)})], "unknown layers.*lstm_1"),
         (lambda: [("conv2d", {"kernel": np.zeros(3)})], "unknown layers.*conv2d_1"),
