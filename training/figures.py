@@ -191,5 +191,5 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure and close it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout(pad=0.4)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, bbox_inches="tight")
     plt.close(figure)
