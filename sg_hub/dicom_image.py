@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import mmap
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +16,14 @@ from sg_hub.errors import InvalidInputError, ReadError
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+_log = logging.getLogger(__name__)
 _WHITE_IS_ZERO = "MONOCHROME1"
 _KINDS = (_WHITE_IS_ZERO, "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+# A sequence that holds an item, with or without its type before its length: ITK shows no sequences. Little-endian.
+_MODALITY_TABLE, _DISPLAY_TABLE = (
+    re.compile(tag + rb"(?:SQ\0\0)?.{4}\xfe\xff\x00\xe0", re.DOTALL)
+    for tag in (rb"\x28\x00\x00\x30", rb"\x28\x00\x10\x30")
+)
 
 
 def read_dicom_image(path: Path, bits: int | None = None) -> tuple[np.ndarray, tuple[float, float] | None]:
@@ -28,7 +37,8 @@ def read_dicom_image(path: Path, bits: int | None = None) -> tuple[np.ndarray, t
 
     Raises:
         ReadError: damaged, or no image in it.
-        InvalidInputError: several frames, or a kind of image that is no grey or colour image.
+        InvalidInputError: several frames, a kind of image that is no grey or colour image, a layout of its values that
+            ITK does not invert, or a lookup table of the modality.
     """
     import SimpleITK as sitk
 
@@ -42,6 +52,7 @@ def read_dicom_image(path: Path, bits: int | None = None) -> tuple[np.ndarray, t
         size = reader.GetSize()
         if len(size) > 2 and size[2] > 1:
             raise InvalidInputError(f"{path} holds {size[2]} frames: expected one image; a scan is read by load_scan")
+        _refuse_layout(reader, path)
         pixels = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -56,6 +67,7 @@ def read_dicom_image(path: Path, bits: int | None = None) -> tuple[np.ndarray, t
         raise InvalidInputError(
             f"{path} has the photometric interpretation {kind!r}: expected one of {', '.join(_KINDS)}"
         )
+    _look_for_tables(path)
     pixels = pixels.reshape(size[1], size[0], -1).astype(np.float64)
     spacing = _pair(reader, "0028|0030") or _pair(reader, "0018|1164")
     if pixels.shape[-1] > 1:
@@ -64,6 +76,34 @@ def read_dicom_image(path: Path, bits: int | None = None) -> tuple[np.ndarray, t
         return np.ascontiguousarray(unit, dtype=np.float32), spacing
     unit = _windowed(reader, pixels[..., 0], kind == _WHITE_IS_ZERO, bits)
     return np.ascontiguousarray(unit[None], dtype=np.float32), spacing
+
+
+def _refuse_layout(reader: sitk.ImageFileReader, path: Path) -> None:
+    """White-is-zero values that ITK fails on (signed, fewer bits than room) or inverts wrongly (32 bits)."""
+    allocated, stored = int(_number(reader, "0028|0100", 16)), int(_number(reader, "0028|0101", 16))
+    signed = _number(reader, "0028|0103", 0) == 1
+    if _text(reader, "0028|0004") == _WHITE_IS_ZERO and (allocated > 16 or (signed and stored != allocated)):
+        raise InvalidInputError(
+            f"{path}: {'signed' if signed else 'unsigned'} values of {stored} in {allocated} bits with white as zero "
+            f"({_WHITE_IS_ZERO}) are not supported: export the image as MONOCHROME2, or as PNG of 16 bits"
+        )
+
+
+def _look_for_tables(path: Path) -> None:
+    """Lookup tables are not applied: without the modality's the values mean nothing, without the other they look so."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        modality, display = _MODALITY_TABLE.search(data), _DISPLAY_TABLE.search(data)
+    if modality:
+        raise InvalidInputError(
+            f"{path} turns its values into others by a table (Modality LUT Sequence, 0028,3000), which is not "
+            "supported: export the image with the table applied, or as PNG"
+        )
+    if display:
+        _log.warning(
+            "%s: its table for display (VOI LUT Sequence, 0028,3010) is not applied, but its window, or the range of "
+            "its bits; contrast differs from what a viewer shows. Export it as PNG where that matters",
+            path,
+        )
 
 
 def _windowed(reader: sitk.ImageFileReader, values: np.ndarray, white_is_zero: bool, bits: int | None) -> np.ndarray:

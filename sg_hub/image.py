@@ -12,12 +12,14 @@ import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.outputs import LABEL_IMAGES, check_output, writing
+from sg_hub.paths import given_path
 
 FORMATS = "DICOM, PNG, JPEG or TIFF"
 IMAGE_SUFFIXES = (".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _log = logging.getLogger(__name__)
-_PHOTOMETRIC = 262
-"""TIFF's tag of the photometric interpretation; 0: white is zero, which pillow inverts for 8 bits only."""
+_BITS, _PHOTOMETRIC = 258, 262
+"""TIFF's tags of the bits of a value and of the photometric interpretation; of the latter 0 says that white is zero,
+which pillow inverts for up to 8 bits only."""
 _FULL = {8: 255.0, 16: 65535.0}
 
 
@@ -110,8 +112,10 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
     """Read an X-ray or another 2D image as grey levels in 0..1.
 
     DICOM: the modality's rescaling and the (first) window of the file are applied; without a window, the range that
-    its bits can hold. MONOCHROME1 (white is 0) is inverted, so that bone is bright in either. PNG, JPEG, TIFF:
-    divided by the largest value of the bit depth. Images whose red, green and blue are the same are grey.
+    its bits can hold. MONOCHROME1 (white is 0) is inverted, so that bone is bright in either. Lookup tables are not
+    applied: one of the modality is refused and one for display (VOI) is warned of, but neither is seen in rare files
+    that are big-endian or compressed as a whole. PNG, JPEG, TIFF: divided by the largest value of the bit depth (a
+    TIFF may name 12). Images whose red, green and blue are the same are grey.
 
     Args:
         path: DICOM, PNG, JPEG or TIFF, of one image.
@@ -122,13 +126,12 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
 
     Raises:
         ReadError: missing, empty, truncated or damaged, or no image.
-        InvalidInputError: several images in one file, a scan, an impossible bit depth, or the same value everywhere.
+        InvalidInputError: several images in one file, a scan, an impossible bit depth, values in a layout that is not
+            supported, a lookup table of the modality, or the same value everywhere.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise InvalidInputError(f"load_image takes a path, not a {type(path).__name__}: {FORMATS}")
     if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 32):
         raise InvalidInputError(f"bits={bits!r}: expected the number of bits of a value, such as 8, 12 or 16")
-    path = Path(path).expanduser()
+    path = given_path(path, f"a file ({FORMATS})")
     try:
         if path.is_dir():
             raise InvalidInputError(f"{path} is a folder: load_image takes one file ({FORMATS}); for a scan load_scan")
@@ -136,8 +139,11 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
             start = file.read(352)
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file; check the path. Expected {FORMATS}") from None
+    except NotADirectoryError:
+        raise ReadError(f"{path}: no such file, for {path.parent} is no folder; check the path") from None
     except OSError as error:
-        raise ReadError(f"{path} cannot be read ({error.strerror}): ask for the right to read it") from error
+        what_to_do = "ask for the right to read it" if isinstance(error, PermissionError) else "check the path"
+        raise ReadError(f"{path} cannot be read ({error.strerror}): {what_to_do}") from error
     if not start:
         raise ReadError(f"{path} is empty: copy, download or export it again; expected {FORMATS}")
     if start[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom", ".ima"):
@@ -166,14 +172,17 @@ def _read_picture(path: Path, bits: int | None) -> np.ndarray:
             if opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1:
                 raise InvalidInputError(f"{path} holds {opened.n_frames} images: save the one that you need alone")
             tags = getattr(opened, "tag_v2", {})
-            white_is_zero = tags.get(_PHOTOMETRIC) == 0 and opened.mode.startswith("I")
+            white_is_zero = tags.get(_PHOTOMETRIC) == 0 and opened.mode.startswith(("I", "F"))
             mode = opened.mode
+            stored = max(tags.get(_BITS, (0,)))
+            if mode.startswith("I") and 8 < stored < 16:  # pillow makes 16 bits of 12, with the same values
+                bits = bits or stored
             image = ImageOps.exif_transpose(opened)
             if mode in ("1", "P", "PA", "LA", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa", "La"):
                 image = image.convert({"1": "L", "LA": "L", "La": "L"}.get(mode, "RGB"))
             pixels = np.asarray(image)
     except UnidentifiedImageError:
-        raise ReadError(f"{path} is in no format that can be read: expected {FORMATS}") from None
+        raise _unknown(path) from None
     except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
         if isinstance(error, InvalidInputError):
             raise
@@ -185,6 +194,25 @@ def _read_picture(path: Path, bits: int | None) -> np.ndarray:
         grey = (array[..., :1] == array).all()
         array = array[..., 0] if grey else np.moveaxis(array, -1, 0)
     return np.ascontiguousarray(array if array.ndim == 3 else array[None], dtype=np.float32)
+
+
+def _unknown(path: Path) -> ReadError | InvalidInputError:
+    """Why pillow knows no format of a file: a TIFF whose values it cannot unpack, or something else."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    try:
+        with open(path, "rb") as file:
+            directory = ImageFileDirectory_v2(file.read(8))
+            file.seek(directory.next)
+            directory.load(file)
+        bits, photometric = max(directory[_BITS]), directory[_PHOTOMETRIC]
+    except Exception:  # pillow raises nearly anything for what is no TIFF, or a damaged one
+        return ReadError(f"{path} is in no format that can be read: expected {FORMATS}")
+    white = ", white is zero" if photometric == 0 else ""
+    return InvalidInputError(
+        f"{path} is a TIFF of {bits} bits a value{white} (photometric interpretation {photometric}), which cannot be "
+        "read: save it with 8 or 16 bits, unsigned, and black as zero"
+    )
 
 
 def _to_unit(pixels: np.ndarray, path: Path, bits: int | None) -> np.ndarray:

@@ -1,11 +1,15 @@
 """Reading of PNG, JPEG, TIFF and DICOM images, and writing of results."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 from PIL import Image as PillowImage
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from sg_hub import Image, ImagePreprocessing, InvalidInputError, ReadError, load_image
 
@@ -71,11 +75,42 @@ def test_white_is_zero_in_tiff(tmp_path):
     np.testing.assert_allclose(load_image(path).array[0], 1 - pixels / 65535, atol=1e-6)
 
 
+def write_tiff(path, pixels, bits, photometric):
+    """A TIFF of packed values, which pillow reads but does not write."""
+    rows, columns = pixels.shape
+    packed = np.packbits((pixels[..., None] >> np.arange(bits)[::-1] & 1).astype(np.uint8).reshape(rows, -1), axis=1)
+    data = packed.tobytes() if bits % 16 else pixels.astype("<u2").tobytes()
+    start = 8 + 2 + 12 * 9 + 4
+    tags = {256: columns, 257: rows, 258: bits, 259: 1, 262: photometric, 273: start, 277: 1, 278: rows, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data)
+    return path
+
+
+def test_twelve_bits_in_tiff_are_as_bright_as_they_should_be(tmp_path, caplog):
+    pixels = ramp(4095)
+    path = write_tiff(tmp_path / "image.tif", pixels, 12, 1)
+    np.testing.assert_allclose(load_image(path).array[0], pixels / 4095, atol=1e-6)
+    np.testing.assert_allclose(load_image(path, bits=16).array[0], pixels / 65535, atol=1e-6)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("bits", "photometric", "words"), [(12, 0, "12 bits a value, white is zero"), (10, 1, "10 bits")]
+)
+def test_bit_depths_of_tiff_that_cannot_be_read_are_named(tmp_path, bits, photometric, words):
+    path = write_tiff(tmp_path / "image.tif", ramp(2**bits - 1), bits, photometric)
+    with pytest.raises(InvalidInputError, match=f"a TIFF of {words}.*save it with 8 or 16 bits"):
+        load_image(path)
+
+
 def test_floats_in_tiff(tmp_path):
     pixels = ramp(255).astype(np.float32) / 255
     np.testing.assert_array_equal(load_image(save(tmp_path, pixels, "image.tif")).array[0], pixels)
     with pytest.raises(InvalidInputError, match=r"values 0 to 255 .* bit depth"):
         load_image(save(tmp_path, pixels * 255, "image.tif"))
+    white_is_zero = save(tmp_path, pixels, "image.tif", tiffinfo={262: 0})
+    np.testing.assert_allclose(load_image(white_is_zero).array[0], 1 - pixels, atol=1e-6)
 
 
 def test_colour_stays_colour_and_grey_in_colour_becomes_grey(tmp_path):
@@ -131,6 +166,53 @@ def test_signed_values(tmp_path):
     np.testing.assert_allclose(load_image(path).array[0], (pixels + 2048) / 4095, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("allocated", "stored", "signed", "words"),
+    [
+        (16, 12, 1, "signed values of 12 in 16 bits"),
+        (32, 32, 0, "unsigned values of 32 in 32 bits"),
+        (32, 32, 1, "signed values of 32 in 32 bits"),
+    ],
+)
+def test_layouts_that_would_be_inverted_wrongly_are_refused(tmp_path, allocated, stored, signed, words):
+    pixels = ramp(4095).astype(np.int64) * 2 ** (stored - 12) - signed * 2 ** (stored - 1)
+    layout = {"BitsAllocated": allocated, "BitsStored": stored, "PixelRepresentation": signed}
+    path = write_xray(tmp_path / "x.dcm", pixels, PhotometricInterpretation="MONOCHROME1", **layout)
+    with pytest.raises(InvalidInputError, match=f": {words} with white as zero"):
+        load_image(path)
+    path = write_xray(tmp_path / "x.dcm", pixels, **layout)
+    np.testing.assert_allclose(load_image(path).array[0], ramp(4095) / 4096, atol=3e-4)
+
+
+def test_signed_values_that_fill_their_bits_are_inverted(tmp_path):
+    pixels = ramp(65535).astype(np.int32) - 32768
+    layout = {"BitsStored": 16, "PixelRepresentation": 1, "PhotometricInterpretation": "MONOCHROME1"}
+    path = write_xray(tmp_path / "x.dcm", pixels, **layout)
+    np.testing.assert_allclose(load_image(path).array[0], 1 - ramp(65535) / 65535, atol=1e-6)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_lookup_tables_are_not_ignored_without_a_word(tmp_path, caplog, syntax):
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [4096, 0, 12])
+    table.add_new("LUTData", "OW", ramp(4095, (1, 4096))[:, ::-1].tobytes())
+
+    def with_table(keyword, entries):
+        path = write_xray(tmp_path / "x.dcm", ramp(4095), **{keyword: entries})
+        data = pydicom.dcmread(path)
+        data.file_meta.TransferSyntaxUID = syntax
+        data.save_as(path, implicit_vr=syntax.is_implicit_VR, little_endian=True)
+        return path
+
+    load_image(with_table("VOILUTSequence", []))
+    load_image(with_table("ModalityLUTSequence", []))
+    assert not caplog.records
+    np.testing.assert_allclose(load_image(with_table("VOILUTSequence", [table])).array[0], ramp(4095) / 4095, atol=1e-6)
+    assert "VOI LUT Sequence, 0028,3010) is not applied" in caplog.text
+    with pytest.raises(InvalidInputError, match="Modality LUT Sequence"):
+        load_image(with_table("ModalityLUTSequence", [table]))
+
+
 def test_pixel_spacing_is_of_rows_and_columns(tmp_path):
     assert load_image(write_xray(tmp_path / "x.dcm", ramp(4095))).spacing is None
     path = write_xray(tmp_path / "x.dcm", ramp(4095), ImagerPixelSpacing=[0.15, 0.2])
@@ -175,8 +257,16 @@ def test_files_that_are_no_images(tmp_path):
         load_image(tmp_path / "nothing.png")
     with pytest.raises(InvalidInputError, match="is a folder"):
         load_image(tmp_path)
-    with pytest.raises(InvalidInputError, match="takes a path"):
-        load_image(3)
+    with pytest.raises(ReadError, match=r"notes\.txt is no folder; check the path"):
+        load_image(tmp_path / "notes.txt" / "x.png")
+    with pytest.raises(ReadError, match="check the path"):
+        load_image(tmp_path / ("x" * 300 + ".png"))
+    for wrong in ("a\0b.png", "\ud800.png"):
+        with pytest.raises(InvalidInputError, match="characters that no path can have: give a file"):
+            load_image(wrong)
+    for wrong in (3, None, b"a.png"):
+        with pytest.raises(InvalidInputError, match="a path is needed, not a value of type"):
+            load_image(wrong)
     with pytest.raises(InvalidInputError, match="GIF file"):
         load_image(save(tmp_path, ramp(255, dtype=np.uint8), "image.gif"))
 
