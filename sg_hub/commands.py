@@ -198,17 +198,11 @@ def run_segment(options: argparse.Namespace) -> None:
 
 
 def run_preprocess(options: argparse.Namespace) -> None:
-    """Say, write and draw what the network gets to see of a scan."""
-    from sg_hub.pictures import ORIENTATION, Row, axial, coronal, grey, montage, save_png
-
+    """Say, write and draw what the network gets to see of a scan or an image."""
     out = check_output(options.out, (".npy",), [options.scan]) if options.out else None
     picture = check_output(options.picture, (".png",), [options.scan]) if options.picture else None
     model = _load(options.model)
     scan = _read(model, options.scan, options)
-    if isinstance(scan, Image):
-        from sg_hub.image_commands import preprocess
-
-        return preprocess(model, scan, out, picture)
     x = model.preprocess(scan)
     print(scan)
     print(f"input of the network: {tuple(x.shape)}, values {float(x.min()):.3f} to {float(x.max()):.3f}")
@@ -217,23 +211,35 @@ def run_preprocess(options: argparse.Namespace) -> None:
             np.save(file, x.numpy())
         print(out)
     if picture:
-        volume, (dy, dx, dz) = x[0, 0].numpy(), _pixel(scan, x)
-        places = np.linspace(0.1, 0.9, 6)
-        zs, ys = ([int(p * count) for p in places] for count in (volume.shape[2], volume.shape[1]))
-        rows = [
-            Row(
-                f"axial, inferior to superior ({ORIENTATION['axial']})",
-                [grey(axial(volume, z)) for z in zs],
-                (dy, dx),
-            ),
-            Row(
-                f"coronal, anterior to posterior ({ORIENTATION['coronal']})",
-                [grey(coronal(volume, y)) for y in ys],
-                (dz, dx),
-            ),
-        ]
-        save_png(montage(rows, cell=200), picture)
+        if isinstance(scan, Image):
+            from sg_hub.image_commands import draw_input
+
+            draw_input(scan, x, picture)
+        else:
+            _draw_input(scan, x, picture)
         print(picture)
+
+
+def _draw_input(scan: Scan, x: Tensor, path: Path) -> None:
+    """Axial and coronal planes of what the network gets to see of a scan, (1, C, X, Y, Z)."""
+    from sg_hub.pictures import ORIENTATION, Row, axial, coronal, grey, montage, save_png
+
+    volume, (dy, dx, dz) = x[0, 0].numpy(), _pixel(scan, x)
+    places = np.linspace(0.1, 0.9, 6)
+    zs, ys = ([int(p * count) for p in places] for count in (volume.shape[2], volume.shape[1]))
+    rows = [
+        Row(
+            f"axial, inferior to superior ({ORIENTATION['axial']})",
+            [grey(axial(volume, z)) for z in zs],
+            (dy, dx),
+        ),
+        Row(
+            f"coronal, anterior to posterior ({ORIENTATION['coronal']})",
+            [grey(coronal(volume, y)) for y in ys],
+            (dz, dx),
+        ),
+    ]
+    save_png(montage(rows, cell=200), path)
 
 
 def _draw_labels(model: SemanticGenesis, scan: Scan, labels: np.ndarray, classes: dict[str, int], path: Path) -> None:

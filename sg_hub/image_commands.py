@@ -5,21 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from sg_hub.cubes import draw_cubes, hide_boxes
 from sg_hub.image import Image
-from sg_hub.image_inference import network_input
 from sg_hub.inference import predict
 from sg_hub.models import PretextOutput, SemanticGenesis
-from sg_hub.outputs import writing
 from sg_hub.pictures import Row, grey, montage, overlay, save_png
 
 
 def restore(model: SemanticGenesis, image: Image, options: argparse.Namespace, out: Path) -> None:
     """Hide a box of some patches of an image, restore them, and draw both."""
-    x = network_input(model, image)
+    x = model.preprocess(image)
     rows, columns = (model.encoder.strides[-1] * max(1, side // 2 // model.encoder.strides[-1]) for side in x.shape[2:])
     patches = draw_cubes(x, (rows, columns), options.cubes, options.seed)
     corrupted = hide_boxes(patches, options.seed)
@@ -54,16 +52,7 @@ def segment(model: SemanticGenesis, image: Image, out: Path, picture: Path | Non
         print(picture)
 
 
-def preprocess(model: SemanticGenesis, image: Image, out: Path | None, picture: Path | None) -> None:
-    """Say, write and draw what the network gets to see of an image."""
-    x = network_input(model, image)
-    print(image)
-    print(f"input of the network: {tuple(x.shape)}, values {float(x.min()):.3f} to {float(x.max()):.3f}")
-    if out:
-        with writing(out) as file:
-            np.save(file, x.numpy())
-        print(out)
-    if picture:
-        images = (("file", image.array[0]), ("input of the network", x[0, 0].numpy()))
-        save_png(montage([Row(label, [grey(array)]) for label, array in images], cell=384), picture)
-        print(picture)
+def draw_input(image: Image, x: Tensor, picture: Path) -> None:
+    """Draw an image beside what the network gets to see of it, (1, C, H, W)."""
+    images = (("file", image.array[0]), ("input of the network", x[0, 0].numpy()))
+    save_png(montage([Row(label, [grey(array)]) for label, array in images], cell=384), picture)
