@@ -4,7 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench clean
+# The tasks of `make benchmark`, the folder of their data, and how often each is run.
+TARGETS := lidc-candidates lidc-nodules lidc-malignancy openkbp-organs chestxray14-subset
+INITS := semantic-genesis-3d-tiny random:semantic-genesis-3d-tiny semantic-genesis-2d-tiny random:semantic-genesis-2d-tiny
+DATA := data
+TRIALS := 10
+OUT := runs/benchmark
+
+.PHONY: demo test bench benchmark clean
 
 demo: $(READY)
 	$(BIN)/python -m training.demo
@@ -14,6 +21,10 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+benchmark: $(READY)
+	$(BIN)/python -m training benchmark --targets $(TARGETS) --inits $(INITS) --trials $(TRIALS) --data $(DATA) --out $(OUT) --ray
+	$(BIN)/python -m training report $(OUT)
 
 bench: $(READY)
 	$(BIN)/python -m training.transforms.benchmark

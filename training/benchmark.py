@@ -27,7 +27,7 @@ import torch
 from sg_hub.errors import InvalidInputError
 from training import runs
 from training.finetune import Trial, check_parts, predict, run_trial
-from training.initialise import fingerprint, initialise, kind_of
+from training.initialise import fingerprint, initialise, kind_of, ndim_of
 from training.leakage import check_unseen
 from training.results import Row, append, read_results, writing
 from training.samples import Samples, axial_slices
@@ -49,6 +49,16 @@ class Task:
     samples: Samples
     key: str
     """A hash of everything of it that determines a trial."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """An initialisation of the grid."""
+
+    init: str
+    weights: str
+    """Its fingerprint."""
+    ndim: int
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,8 @@ def benchmark(
 
     Args:
         targets: TOML files or shipped names.
-        inits: names or folders of weights, `random:NAME`, `encoder:NAME`.
+        inits: names or folders of weights, `random:NAME`, `encoder:NAME`, `imagenet:NAME`; each is run on the targets
+            that take networks of its dimensions.
         fractions: of the training patients.
         data: folder that stands for `data/` in the roots of the shipped targets.
         overrides: `key=value` for every target, `TARGET:key=value` for one.
@@ -104,11 +115,12 @@ def benchmark(
     with writing(out):
         done = read_results(out)
         tasks = [open_task(name, out, data, overrides) for name in targets]
-        cells = _grid(tasks, inits, fractions, trials)
+        starts = _starts(tasks, inits)
+        cells = _grid(tasks, starts, fractions, trials)
         missing = [cell for cell in cells if cell.key not in done]
         print(f"{len(cells)} trials, {len(cells) - len(missing)} of them done", flush=True)
         for task in {id(cell.task): cell.task for cell in missing}.values():
-            _check_starts(task, inits)
+            _check_starts(task, [start for start in starts if start.ndim == task.target.ndim])
             task.samples.prepare(task.cases, progress=progress)
         count = itertools.count(len(cells) - len(missing) + 1)
 
@@ -158,26 +170,50 @@ def _task_key(target: Target, cases: list[Case]) -> str:
     return hashlib.sha256(json.dumps([settings, rows], sort_keys=True).encode()).hexdigest()
 
 
-def _grid(tasks: list[Task], inits: Sequence[str], fractions: Sequence[float], trials: int) -> list[Cell]:
+def _starts(tasks: list[Task], inits: Sequence[str]) -> list[Start]:
+    """The initialisations; one of a 2D network goes with the 2D targets, one of a 3D network with the 3D ones.
+
+    Raises:
+        InvalidInputError: weights that cannot be had, a target without an initialisation, or one without a target.
+    """
+    starts = [Start(init, fingerprint(init), ndim_of(init)) for init in inits]
+    wanted, given = {task.target.ndim for task in tasks}, {start.ndim for start in starts}
+    for task in tasks:
+        if task.target.ndim not in given:
+            raise InvalidInputError(
+                f"target {task.target.name} takes a {task.target.ndim}D network, and none of --inits is one: "
+                f"{', '.join(inits)}"
+            )
+    for start in starts:
+        if start.ndim not in wanted:
+            raise InvalidInputError(
+                f"{start.init} is a {start.ndim}D network, and none of the targets takes one: "
+                f"{', '.join(task.target.name for task in tasks)}"
+            )
+    return starts
+
+
+def _grid(tasks: list[Task], starts: list[Start], fractions: Sequence[float], trials: int) -> list[Cell]:
     """Every cell, trial by trial, so that an unfinished grid is a fair one."""
     for fraction in fractions:
         for task in tasks:
             label_fraction([case for case in task.cases if case.split == "train"], fraction, "check")
-    weights = {init: fingerprint(init) for init in inits}
     cells = [
-        Cell(task, init, weights[init], fraction, trial)
+        Cell(task, start.init, start.weights, fraction, trial)
         for trial in range(trials)
         for fraction in fractions
         for task in tasks
-        for init in inits
+        for start in starts
+        if start.ndim == task.target.ndim
     ]
     return list({cell.key: cell for cell in cells}.values())
 
 
-def _check_starts(task: Task, inits: Sequence[str]) -> None:
+def _check_starts(task: Task, starts: list[Start]) -> None:
     """Build every network once, before hours of work end in an error."""
-    for init in inits:
-        check_unseen(initialise(init, task.target, 0).provenance, identities(task.target, task.cases)["test"])
+    for start in starts:
+        network = initialise(start.init, task.target, 0)
+        check_unseen(network.provenance, identities(task.target, task.cases)["test"])
 
 
 def run_cell(cell: Cell, *, progress: bool = True) -> tuple[Row, dict[str, bytes]]:

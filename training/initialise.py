@@ -78,6 +78,11 @@ def fingerprint(init: str) -> str:
     return f"{kind_of(init)}:{sha256_of(init)}"
 
 
+def ndim_of(init: str) -> int:
+    """Whether the network is a 2D or a 3D one."""
+    return int(sg_hub.from_pretrained(name_of(init)).NDIM)
+
+
 def sha256_of(init: str) -> str:
     """Of the weights that an initialisation names."""
     report = sg_hub.from_pretrained(name_of(init)).load_report

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from sg_hub import Preprocessing, SemanticGenesis3D
+from sg_hub import Preprocessing, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
 from training import benchmark as module
 from training.__main__ import main
@@ -40,6 +40,12 @@ def small_weights(folder: Path, **provenance) -> str:
         width=2, num_classes=3, norm="running", preprocessing=Preprocessing(), provenance=provenance
     )
     model.save_pretrained(folder)
+    return str(folder)
+
+
+def small_weights_2d(folder: Path) -> str:
+    torch.manual_seed(1)
+    SemanticGenesis2D(encoder="lcnet_050", decoder_width=4).save_pretrained(folder)
     return str(folder)
 
 
@@ -186,6 +192,22 @@ def test_tables_merge_without_doubles(place, finished, tmp_path, capsys):
         merge([tmp_path], whole)
 
 
+def test_initialisations_go_with_the_targets_of_their_dimensions(place, tmp_path):
+    flat = small_weights_2d(tmp_path / "flat")
+    both = [str(place / "small"), flat]
+    small = [*QUICK, "lidc-candidates-2d:grid.size=[32, 32, 8]", "lidc-candidates-2d:crop=32"]
+    out = run(place, tmp_path / "out", 1, both, targets=["lidc-candidates", "lidc-candidates-2d"], overrides=small)
+    rows = read_results(out).values()
+    assert {(row["target"], row["init"]) for row in rows} == {
+        ("lidc-candidates", both[0]),
+        ("lidc-candidates-2d", flat),
+    }
+    with pytest.raises(InvalidInputError, match="lidc-candidates takes a 3D network, and none of --inits is one"):
+        run(place, tmp_path / "alone", inits=[flat])
+    with pytest.raises(InvalidInputError, match="is a 2D network, and none of the targets takes one"):
+        run(place, tmp_path / "alone", inits=both)
+
+
 def test_machines_agree_on_a_trial(place, finished, tmp_path):
     """The same cell computed elsewhere has the same key and, on the same kind of machine, the same result."""
     elsewhere = run(place, tmp_path / "out", trials=1)
@@ -200,7 +222,6 @@ def test_two_benchmarks_do_not_write_to_one_folder(place, tmp_path):
 
 @pytest.mark.slow
 def test_trials_run_side_by_side_on_ray(place, finished, tmp_path):
-    pytest.importorskip("ray")
     out = tmp_path / "out"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     arguments = [sys.executable, "-m", "training", *command(place, out, "--ray", "--cpus-per-trial", "1")]

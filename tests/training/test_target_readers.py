@@ -1,5 +1,8 @@
 """Readers of public data sets, on folders in exactly their on-disk form, with broken cases in them."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,8 @@ from training.targets.siim_acr import decode_runs
 
 from . import target_folders as folders
 from .target_folders import target_at, write_csv
+
+LIVER = Path(__file__).parent.parent / "samples" / "totalsegmentator"
 
 
 def test_every_shipped_target_is_valid_and_says_what_it_is():
@@ -151,6 +156,25 @@ def test_lits_official_cases_and_liver_with_its_tumours(tmp_path):
     assert sample.label.max() == 1
     inside = sample.image[0][sample.label == 1]
     assert inside.min() == pytest.approx(1100 / 2000)
+
+
+def test_a_real_liver_lies_where_its_mask_says(tmp_path):
+    """A real CT in RAS order: image and mask are turned alike, and the liver is in the patient's right half."""
+    batch = tmp_path / "Training Batch 1"
+    batch.mkdir()
+    for name, file in (("volume", "ct.nii.gz"), ("segmentation", "liver.nii.gz")):
+        for number in (0, 100, 115):
+            shutil.copy(LIVER / file, batch / f"{name}-{number}.nii.gz")
+    target = target_at("lcs", tmp_path, "grid.low=-200", "grid.high=250", "grid.spacing=[3, 3, 3]")
+    sample = target.load(target.cases().cases[0])
+    liver, image = sample.label == 1, sample.image[0]
+    assert sample.label.shape == (92, 71, 28)
+    assert int(liver.sum()) == 34837
+    assert image[liver].mean() == pytest.approx((44.75 + 200) / 450, abs=1e-3)
+    assert image[liver].std() == pytest.approx(15.42 / 450, abs=1e-3)  # 97 / 450 outside of it
+    assert np.argwhere(liver)[:, 0].mean() < 92 / 2  # x grows to the patient's left
+    resampled = target_at("lcs", tmp_path, "grid.low=-200", "grid.high=250").load(target.cases().cases[0])
+    assert resampled.image[0][resampled.label == 1].mean() == pytest.approx((44.75 + 200) / 450, abs=5e-3)
 
 
 def test_lits_missing_and_unequal_files(tmp_path):
