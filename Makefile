@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# The tasks of `make benchmark`, the folder of their data, and how often each is run.
+# What `make benchmark` runs, on the data in the folder DATA; FRACTIONS of the labels.
 TARGETS := lidc-candidates lidc-nodules lidc-malignancy openkbp-organs chestxray14-subset
 INITS := semantic-genesis-3d-tiny random:semantic-genesis-3d-tiny semantic-genesis-2d-tiny random:semantic-genesis-2d-tiny
 DATA := data
 TRIALS := 10
+FRACTIONS := 1
 OUT := runs/benchmark
 
 .PHONY: demo test bench benchmark clean
@@ -23,7 +24,7 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 benchmark: $(READY)
-	$(BIN)/python -m training benchmark --targets $(TARGETS) --inits $(INITS) --trials $(TRIALS) --data $(DATA) --out $(OUT) --ray
+	$(BIN)/python -m training benchmark --targets $(TARGETS) --inits $(INITS) --trials $(TRIALS) --label-fraction $(FRACTIONS) --data $(DATA) --out $(OUT) --ray
 	$(BIN)/python -m training report $(OUT)
 
 bench: $(READY)

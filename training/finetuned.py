@@ -20,12 +20,13 @@ import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 import sg_hub
-from training import report_figures, runs
+from training import runs
 from training.benchmark import examples, open_task
 from training.finetune import Trial, run_trial
 from training.initialise import initialise, name_of
 from training.leakage import check_unseen, patient_hashes
-from training.report import METRICS
+from training.metrics import METRICS
+from training.report import figures
 from training.targets import Target, identities
 
 
@@ -57,8 +58,8 @@ def finetune(
         buffer = io.BytesIO()
         np.savez(buffer, **examples(task, trial))
         (Path(temporary) / "examples.npz").write_bytes(buffer.getvalue())
-        report_figures.examples({"": Path(temporary) / "examples.npz"}, out / "examples.png")
-    report_figures.learning_curves({init: [trial.curve]}, METRICS[task.target.metric], out / "curves.png")
+        figures.examples({"": Path(temporary) / "examples.npz"}, out / "examples.png")
+    figures.learning_curves({init: [trial.curve]}, METRICS[task.target.metric], out / "curves.png")
     results = _results(task.target, init, seed, trial)
     _save(trial.model, task.target, init, trial, out, results)
     return out

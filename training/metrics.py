@@ -7,6 +7,9 @@ from sklearn.metrics import roc_auc_score
 
 from sg_hub.errors import InvalidInputError
 
+METRICS = {"auc": "AUC", "iou": "IoU", "dice": "Dice"}
+"""What they are called in tables and figures."""
+
 
 def overlap(found: np.ndarray, truth: np.ndarray, classes: int) -> tuple[list[float], list[float]]:
     """IoU and Dice of every class of one case.

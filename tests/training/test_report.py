@@ -16,7 +16,9 @@ from sg_hub import Preprocessing, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
 from training.__main__ import main
 from training.leakage import patient_hashes
-from training.report import columns_of, csv_table, latex_table, markdown_table, report
+from training.report import report
+from training.report.columns import columns_of
+from training.report.tables import csv_table, latex_table, markdown_table
 from training.results import append, read_results
 
 from .conftest import SAMPLES
@@ -110,6 +112,29 @@ def test_the_report_shows_everything_and_keeps_the_papers_figures_apart(folder):
     assert {"bars.png", "bars_2d_3d.png", "fractions.png", "curves-task.png", "curves-task-2d.png"} == figures
     assert all(f"]({name})" in page for name in figures)
     assert (folder / "report" / "table.tex").is_file()
+
+
+def test_the_page_says_whether_training_had_converged(tmp_path):
+    for trial in range(2):
+        rising, level = row("rising", trial, 0.9 + trial / 100), row("level", trial, 0.8 + trial / 100)
+        rising["curve"] = [[25, 0.3, 1], [50, 0.5, 1], [75, 0.6, 1], [100, 0.7, 1]]
+        level["curve"] = [[50, 0.7, 1], [100, 0.7 + 0.01 * trial, 1]]
+        append(tmp_path, rising)
+        append(tmp_path, level)
+    page = report(tmp_path).read_text(encoding="utf-8")
+    assert any(line.startswith("| rising |") and line.endswith("| +10.00 |") for line in page.splitlines())
+    assert any(line.startswith("| level |") and line.endswith("| +0.50 |") for line in page.splitlines())
+
+
+def test_a_report_of_fractions_alone_keeps_them_apart_and_out_of_the_cards(tmp_path):
+    for fraction in (0.1, 0.25):
+        for init in ("w", "random:w"):
+            for trial in range(2):
+                append(tmp_path, row(init, trial, 0.8 + trial / 100, fraction=fraction))
+    report(tmp_path)
+    figures = {path.name for path in (tmp_path / "report").glob("*.png")}
+    assert figures == {"bars.png", "fractions.png", "curves-task-10.png", "curves-task-25.png"}
+    assert not (tmp_path / "task").exists()
 
 
 def test_one_trial_has_no_scatter_and_no_test(tmp_path):

@@ -12,7 +12,7 @@ from training.figures import plt, save
 from training.statistics import summarise
 
 if TYPE_CHECKING:
-    from training.report import Column
+    from training.report.columns import Column
 
 
 def _colours(labels: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,47 @@
+"""The report of a benchmark: tables in the form of the paper's Table 2, figures in the form of its Fig. 2 and 3.
+
+    python -m training report <folder>
+
+Writes to `<folder>/report/`: `report.md`, `table.md`, `table.tex`, `table.csv`, the figures, and for the cards one
+JSON per target and set of weights in `<folder>/<target>/`, where `python -m training publish` finds it when the
+benchmark's folder was `<run>/transfer`. Everything is read from the table of results: neither data nor weights are
+needed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sg_hub.errors import ReadError
+from training import runs
+from training.report.cards import write_card_record
+from training.report.columns import columns_of
+from training.report.page import build_page, draw_figures
+from training.report.tables import csv_table, latex_table, markdown_table
+from training.results import TABLE, read_results
+
+
+def report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write the report of a folder of results; returns report.md.
+
+    Raises:
+        ReadError: there are no results, or damaged ones.
+        InvalidInputError: results of one target with different settings.
+    """
+    folder = Path(folder)
+    rows = read_results(folder)
+    if not rows:
+        raise ReadError(f"{folder} holds no {TABLE}, or an empty one: run `python -m training benchmark` first")
+    out = Path(out) if out is not None else folder / "report"
+    columns = columns_of(rows)
+    whole = [column for column in columns if column.fraction == 1] or columns
+    figures = draw_figures(folder, out, columns, whole)
+    runs.write_atomic(out / "table.csv", csv_table(columns))
+    runs.write_atomic(out / "table.md", markdown_table(whole) + "\n")
+    runs.write_atomic(out / "table.tex", latex_table(whole))
+    runs.write_atomic(out / "report.md", build_page(columns, whole, figures))
+    for column in columns:
+        if column.fraction == 1:
+            for init in column.rows:
+                write_card_record(folder, column, init)
+    return out / "report.md"

@@ -1,0 +1,67 @@
+"""What a report says of weights to their cards."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from training import runs
+from training.initialise import name_of
+from training.metrics import METRICS
+from training.report.columns import Column
+from training.report.page import p_text
+from training.statistics import LEVEL, compare, summarise
+
+
+def write_card_record(folder: Path, column: Column, init: str) -> None:
+    """What the card of these weights says of the target, where its architecture was run from random weights too."""
+    random = f"random:{name_of(init)}"
+    if init.startswith(("random:", "imagenet:")) or random not in column.rows:
+        return
+    rows, baseline = column.rows[init], column.rows[random]
+    metric, first = column.settings["metric"], rows[0]
+    names = [name for name in first["values"] if name.startswith(f"{metric} ")] + [metric]
+    tests = {
+        name: compare([row["values"][name] for row in rows], [row["values"][name] for row in baseline])
+        for name in names
+    }
+    overall, word = tests[metric], "better" if tests[metric].difference > 0 else "worse"
+    certainty = "significantly" if overall.p < LEVEL else "not significantly"
+    training, title = column.settings["settings"], column.settings["title"]
+    part = "-encoder" if init.startswith("encoder:") else ""
+    record = {
+        "title": f"{title}, {'encoder alone (the rest starts afresh)' if part else 'the whole network'}",
+        "about": (
+            f"{len(rows)} trials each. {column.settings['description']} {first['patients']['train']} patients to train "
+            f"on, {first['patients']['validation']} to choose the step, {first['patients']['test']} to test on, none "
+            "of these in pre-training. "
+            f"{training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}. "
+            "Mean ± standard deviation over trials."
+        ),
+        "dataset_type": column.settings["dataset"],
+        "dataset_name": title,
+        "task_type": "image-segmentation" if column.settings["head"] == "segmentation" else "image-classification",
+        "metric_type": "roc_auc" if metric == "auc" else metric,
+        "metric": METRICS[metric],
+        "rows": [
+            {
+                "name": "mean" if name == metric else name.removeprefix(f"{metric} "),
+                "pretrained": _plain([row["values"][name] for row in rows]),
+                "random": _plain([row["values"][name] for row in baseline]),
+                "difference": f"{test.difference:+.3f} ({test.low:+.3f} to {test.high:+.3f})",
+                "p": p_text(test.p),
+            }
+            for name, test in tests.items()
+        ],
+        "verdict": (
+            f"These weights are {abs(overall.difference):.3f} {METRICS[metric]} {word} than a random initialisation, "
+            f"{certainty} at p = {LEVEL:g} (p = {p_text(overall.p) or 'undefined'})."
+        ),
+        "sha256": first["weights"].partition(":")[2],
+    }
+    runs.write_json(folder / column.name / f"{Path(name_of(init)).name}{part}.json", record)
+
+
+def _plain(values: list[float]) -> str:
+    summary = summarise(values)
+    return f"{summary.mean:.3f}" + ("" if math.isnan(summary.sd) else f" ± {summary.sd:.3f}")

@@ -1,0 +1,103 @@
+"""The columns of a report: the trials of each target, summarised and tested against the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sg_hub.errors import InvalidInputError
+from training.initialise import name_of
+from training.metrics import METRICS
+from training.results import Row
+from training.statistics import LEVEL, Comparison, Summary, against_best, summarise
+
+
+@dataclass(frozen=True)
+class Column:
+    """The trials of one target, and what they say."""
+
+    name: str
+    settings: dict[str, Any]
+    fraction: float
+    rows: dict[str, list[Row]]
+    """By initialisation, in the order of the trials."""
+    summaries: dict[str, Summary]
+    best: str
+    tests: dict[str, Comparison]
+    """All others against the best."""
+    holm: dict[str, float]
+
+    @property
+    def title(self) -> str:
+        share = f", {self.fraction:.0%} of labels" if self.fraction < 1 else ""
+        return f"{self.name}{share} ({METRICS[self.settings['metric']]} %)"
+
+    @property
+    def slug(self) -> str:
+        """For the names of files."""
+        return self.name if self.fraction == 1 else f"{self.name}-{100 * self.fraction:g}"
+
+    @property
+    def values(self) -> dict[str, list[float]]:
+        return {init: [row["value"] for row in rows] for init, rows in self.rows.items()}
+
+    def equals_best(self, init: str) -> bool:
+        """Whether an initialisation cannot be told from the best: Welch's p, corrected (Holm), is not below 0.05."""
+        return init != self.best and not math.isnan(self.holm[init]) and self.holm[init] >= LEVEL
+
+
+def columns_of(rows: Mapping[str, Row]) -> list[Column]:
+    """Trials by target and fraction; of an initialisation the trials are in order.
+
+    Raises:
+        InvalidInputError: trials of one target with different settings or cases, which cannot be compared.
+    """
+    grouped: dict[tuple[str, float], dict[str, list[Row]]] = {}
+    for row in rows.values():
+        grouped.setdefault((row["target"], -row["fraction"]), {}).setdefault(row["init"], []).append(row)
+    columns = []
+    for (target, fraction), by_init in sorted(grouped.items()):
+        trials = [row for found in by_init.values() for row in found]
+        _check_comparable(target, trials)
+        ordered = {init: sorted(found, key=lambda row: row["trial"]) for init, found in sorted(by_init.items())}
+        values = {init: [row["value"] for row in found] for init, found in ordered.items()}
+        summaries = {init: summarise(found) for init, found in values.items()}
+        settings = trials[0]["settings"]
+        columns.append(Column(target, settings, -fraction, ordered, summaries, *against_best(values)))
+    return columns
+
+
+def _check_comparable(target: str, trials: list[Row]) -> None:
+    ignored = ("title", "description", "code")
+    for row in trials:
+        for key, value in row["settings"].items():
+            if key not in ignored and value != trials[0]["settings"].get(key):
+                raise InvalidInputError(
+                    f"target {target} was run with different {key} ({value} and {trials[0]['settings'].get(key)}): "
+                    "they cannot be compared; give each its own --out"
+                )
+    for init in {row["init"] for row in trials}:
+        weights = {row["weights"] for row in trials if row["init"] == init}
+        numbers = [row["trial"] for row in trials if row["init"] == init]
+        if len(weights) > 1 or len(set(numbers)) < len(numbers):
+            raise InvalidInputError(
+                f"target {target}: {init} stands for {len(weights)} sets of weights, or its data have changed between "
+                "trials; give each its own --out"
+            )
+
+
+def inits_of(columns: list[Column]) -> list[str]:
+    """Every initialisation: random ones first, as in the paper."""
+    names = {init for column in columns for init in column.rows}
+    return sorted(names, key=lambda init: (not init.startswith("random:"), init))
+
+
+def label_of(init: str) -> str:
+    kind = init.partition(":")[0] if name_of(init) != init else ""
+    name = Path(name_of(init)).name
+    return {"random": f"Random ({name})", "encoder": f"{name}, encoder alone", "imagenet": f"ImageNet ({name})"}.get(
+        kind, name
+    )

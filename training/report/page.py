@@ -1,0 +1,151 @@
+"""The page of a report, and its figures."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+from training.metrics import METRICS
+from training.report import figures as draw
+from training.report.columns import Column, inits_of, label_of
+from training.report.tables import MARK, markdown_table
+from training.results import Row
+from training.statistics import LEVEL
+
+
+def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Column]) -> list[tuple[str, str]]:
+    """Draw everything; captions and file names."""
+    out.mkdir(parents=True, exist_ok=True)
+    labels = {init: label_of(init) for init in inits_of(columns)}
+    figures = [("Mean and standard deviation over the trials (Fig. 2 of the paper)", "bars.png")]
+    draw.bars(whole, labels, out / "bars.png")
+    by_code: dict[str, set[int]] = {}
+    for column in whole:
+        by_code.setdefault(column.settings["code"], set()).add(column.settings["ndim"])
+    both = [column for column in whole if len(by_code[column.settings["code"]]) > 1]
+    if both:
+        draw.bars_2d_3d(both, labels, out / "bars_2d_3d.png")
+        figures.append(("The same task in 2D, slice by slice, and in 3D (Fig. 3)", "bars_2d_3d.png"))
+    if len({column.fraction for column in columns}) > 1:
+        draw.fraction_curves(columns, labels, out / "fractions.png")
+        figures.append(("With fewer labels: mean and 95 % confidence interval", "fractions.png"))
+    for column in whole:
+        name = f"curves-{column.slug}.png"
+        curves = {labels[init]: [row["curve"] for row in rows] for init, rows in column.rows.items()}
+        draw.learning_curves(curves, METRICS[column.settings["metric"]], out / name)
+        figures.append((f"{column.name}: validation and training over the steps, mean and range of the trials", name))
+        name = f"examples-{column.slug}.png"
+        shown = {
+            labels[init]: folder / "trials" / rows[0]["key"] / "examples.npz" for init, rows in column.rows.items()
+        }
+        if draw.examples(shown, out / name):
+            figures.append((f"{column.name}: best, median and worst test case of the first trial", name))
+    return figures
+
+
+def build_page(columns: list[Column], whole: list[Column], figures: list[tuple[str, str]]) -> str:
+    lines = ["# Target tasks", "", "## Measured here", "", markdown_table(whole), ""]
+    lines += [
+        f"Mean ± standard deviation over the trials, in %; the best of a column is bold. {MARK}: not significantly "
+        f"different from it (two-sample t-test, equal variances not assumed, Holm's correction, p ≥ {LEVEL:g}). The "
+        "plain t-test of the paper, without correction, and confidence intervals are below and in `table.csv`; last "
+        "quarter: what the validation metric rose by over the last quarter of the steps, near 0 where training had "
+        "converged. The settings of a target are the same for every initialisation; the checkpoint was chosen on the "
+        "validation part, and the test part was read once, at the end of a trial. A label fraction is of the training "
+        "patients alone.",
+        "",
+    ]
+    for column in columns:
+        lines += _section(column)
+    lines += ["## Figures", ""]
+    for caption, name in figures:
+        lines += [f"{caption}:", "", f"![{caption}]({name})", ""]
+    lines += _reported(whole)
+    return "\n".join(lines)
+
+
+def _section(column: Column) -> list[str]:
+    """What a target is, and every figure of it."""
+    settings, first = column.settings, next(iter(column.rows.values()))[0]
+    training = settings["settings"]
+    parts = ", ".join(
+        f"{part} {first['cases'][part]} cases of {first['patients'][part]} patients"
+        for part in ("train", "validation", "test")
+    )
+    minutes = sum(row["minutes"] for rows in column.rows.values() for row in rows)
+    count = sum(len(rows) for rows in column.rows.values())
+    lines = [
+        f"### {column.title}",
+        "",
+        f"{settings['title']}. {settings['description'] if column.fraction == 1 else ''}".strip(),
+        "",
+        f"{parts}. {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}, "
+        f"{training['precision']}. {count} trials, {minutes:.1f} minutes in all, on {first['machine']}.",
+    ]
+    if first["left_out"]:
+        lines.append(f"No AUC (fewer than {settings['min_positives']} positives): {', '.join(first['left_out'])}.")
+    lines += [
+        "",
+        "| initialisation | trials | mean | sd | 95 % CI | p Welch | p Holm | p plain | last quarter |",
+        "|---" * 9 + "|",
+    ]
+    for init, summary in column.summaries.items():
+        test = column.tests.get(init)
+        tested = ("best", "", "") if test is None else (p_text(test.p), p_text(column.holm[init]), p_text(test.p_plain))
+        interval = f"{100 * summary.low:.2f} to {100 * summary.high:.2f}" if summary.trials > 1 else ""
+        sd = f"{100 * summary.sd:.2f}" if summary.trials > 1 else ""
+        rise = last_quarter(column.rows[init])
+        gained = "" if math.isnan(rise) else f"{100 * rise:+.2f}"
+        cells = (label_of(init), summary.trials, f"{100 * summary.mean:.2f}", sd, interval, *tested, gained)
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    others = [name for name in first["values"] if name != settings["metric"]]
+    if others:
+        lines += ["", "| mean over trials, % | " + " | ".join(others) + " |", "|---" * (len(others) + 1) + "|"]
+        for init, rows in column.rows.items():
+            means = [100 * sum(row["values"][name] for row in rows) / len(rows) for name in others]
+            lines.append(f"| {label_of(init)} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
+    return [*lines, ""]
+
+
+def last_quarter(rows: list[Row]) -> float:
+    """What the validation metric rose by over the last quarter of the steps, mean over the trials.
+
+    Near 0 where training had converged; NaN where nothing was validated between the first half and the end.
+    """
+    rises = []
+    for row in rows:
+        steps = [point[0] for point in row["curve"]]
+        before = [point[1] for point in row["curve"] if steps[-1] / 2 <= point[0] <= 3 * steps[-1] / 4]
+        if before:
+            rises.append(row["curve"][-1][1] - before[-1])
+    return sum(rises) / len(rises) if rises else math.nan
+
+
+def p_text(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.2g}"
+
+
+def _reported(columns: list[Column]) -> list[str]:
+    """The paper's own figures of the tasks that were run, or stood in for."""
+    text = resources.files("training") / "reported.toml"
+    published = tomllib.loads(text.read_text(encoding="utf-8"))["semantic-genesis-3d"]
+    codes = {column.settings["code"] for column in columns} - {""}
+    shown = [i for i, name in enumerate(published["columns"]) if name.split()[0] in codes]
+    if not shown:
+        return []
+    lines = [
+        "## Reported by the paper, measured by nobody here",
+        "",
+        f"{published['paper']}, {published['table']}. {published['about']} Other data, other networks and other "
+        "settings than above: to be read beside, not compared.",
+        "",
+        "| initialisation (reported) | " + " | ".join(published["columns"][i] for i in shown) + " |",
+        "|---" * (len(shown) + 1) + "|",
+    ]
+    lines += [
+        f"| {row[0].replace('*', '').replace(', these weights', '')} | " + " | ".join(row[1 + i] for i in shown) + " |"
+        for row in published["rows"]
+    ]
+    return [*lines, ""]

@@ -1,0 +1,78 @@
+"""The tables of a report, in the form of the paper's Table 2."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+
+from training.report.columns import Column, inits_of, label_of
+from training.statistics import Summary
+
+MARK = "†"
+"""Behind what does not differ significantly from the best."""
+
+
+def _percent(summary: Summary, plus_minus: str = "±") -> str:
+    sd = "" if math.isnan(summary.sd) else f"{plus_minus}{100 * summary.sd:.2f}"
+    return f"{100 * summary.mean:.2f}{sd}"
+
+
+def markdown_table(columns: list[Column]) -> str:
+    """Mean ± standard deviation over the trials: the best in bold, marked what cannot be told from it."""
+    lines = ["| initialisation | " + " | ".join(column.title for column in columns) + " |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for init in inits_of(columns):
+        cells = []
+        for column in columns:
+            text = _percent(column.summaries[init]) if init in column.summaries else ""
+            if init == column.best:
+                text = f"**{text}**"
+            elif init in column.summaries and column.equals_best(init):
+                text += MARK
+            cells.append(text)
+        lines.append(f"| {label_of(init)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def latex_table(columns: list[Column]) -> str:
+    """The same for LaTeX, with booktabs and colortbl: what cannot be told from the best is on a blue ground."""
+    lines = [
+        "% \\usepackage{booktabs} \\usepackage[table]{xcolor}",
+        "\\begin{tabular}{l" + "c" * len(columns) + "}",
+        "\\toprule",
+        "Initialisation & " + " & ".join(_escaped(column.title) for column in columns) + " \\\\",
+        "\\midrule",
+    ]
+    for init in inits_of(columns):
+        cells = []
+        for column in columns:
+            text = _percent(column.summaries[init], "$\\pm$") if init in column.summaries else "--"
+            if init == column.best:
+                text = f"\\textbf{{{text}}}"
+            elif init in column.summaries and column.equals_best(init):
+                text = f"\\cellcolor{{blue!15}}{text}"
+            cells.append(text)
+        lines.append(f"{_escaped(label_of(init))} & " + " & ".join(cells) + " \\\\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{letter}" if letter in "%&_#$" else letter for letter in text)
+
+
+def csv_table(columns: list[Column]) -> str:
+    """One line per target, fraction and initialisation, with everything that was computed; values in 0..1."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header = ("target", "fraction", "initialisation", "metric", "trials", "mean", "sd", "low95", "high95", "best")
+    writer.writerow((*header, "difference_to_best", "p_welch", "p_plain", "p_holm", "minutes_per_trial"))
+    for column in columns:
+        for init, summary in column.summaries.items():
+            test = column.tests.get(init)
+            tested = (test.difference, test.p, test.p_plain, column.holm[init]) if test else ("", "", "", "")
+            minutes = sum(row["minutes"] for row in column.rows[init]) / summary.trials
+            numbers = (summary.trials, summary.mean, summary.sd, summary.low, summary.high, int(init == column.best))
+            fields = (column.name, column.fraction, init, column.settings["metric"], *numbers, *tested, minutes)
+            writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in fields])
+    return text.getvalue()
