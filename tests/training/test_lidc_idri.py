@@ -37,6 +37,17 @@ def test_outlines_with_gaps_and_at_the_border_of_the_image():
     assert outline_mask(np.array(square(40, 50)), (20, 20)).sum() == 0
 
 
+def test_gaps_of_an_outline_cost_no_pixel_but_those_on_the_line():
+    points = np.array([(2, 2), (6, 2), (8, 3), (9, 6), (5, 8), (2, 6)])
+    mask = outline_mask(points, (20, 20))
+    assert mask[7, 3]  # beside the line from (6, 2) to (8, 3), within the outline
+    assert not mask[7, 2]
+    assert not mask[4, 2]
+    assert not mask[7, 7]  # on the line from (9, 6) to (5, 8)
+    for shift in (1, 0), (0, 1), (3, 2):
+        assert np.array_equal(outline_mask(points + shift, (20, 20)), np.roll(mask, shift, axis=(0, 1)))
+
+
 def test_an_excluded_area_is_cut_out(tmp_path):
     rois = [*outlined(10, 20, (4,)), roi(Z[4], square(13, 17), "FALSE")]
     lidc_xml(tmp_path / "a.xml", SERIES, [[nodule("1", rois)]])

@@ -16,6 +16,7 @@ What the files hold (LIDC-IDRI's annotation documentation, and what pylidc docum
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,11 +137,12 @@ def outline_mask(points: np.ndarray, shape: tuple[int, int], edge_is_nodule: boo
 
 
 def _edge(points: np.ndarray, low: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The pixels of an outline, and those on the straight lines where its pixels are not neighbours."""
+    """The pixels of an outline, and those whose middle is on the straight line between two that are not neighbours."""
     edge = np.zeros(shape, dtype=bool)
-    for one, other in zip(points, np.roll(points, -1, axis=0), strict=True):
-        steps = int(np.abs(other - one).max())
-        for pixel in np.round(np.linspace(one, other, steps + 1)).astype(int) - low:
+    for one, other in zip(points - low, np.roll(points, -1, axis=0) - low, strict=True):
+        parts = max(1, math.gcd(*(other - one).tolist()))
+        for part in range(parts):
+            pixel = one + (other - one) // parts * part
             if (pixel >= 0).all() and (pixel < shape).all():
                 edge[tuple(pixel)] = True
     return edge
