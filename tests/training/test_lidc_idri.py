@@ -1,5 +1,9 @@
 """LIDC-IDRI: outlines to masks, readers to a consensus, DICOM and XML to cubes."""
 
+import hashlib
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +16,8 @@ from .target_folders import lidc_scan, lidc_xml, nodule, roi, square, target_at
 
 SERIES = "1.3.6.1.4.1.14519.5.2.1.6279.6001.77"
 Z = [-100.0 + 2.5 * k for k in range(12)]
+SAMPLES = Path(__file__).parents[1] / "samples" / "lidc_idri"
+PYLIDC = json.loads((SAMPLES / "expected.json").read_text(encoding="utf-8"))
 
 
 def outlined(low: int, high: int, slices=(4, 5, 6)) -> list[str]:
@@ -35,6 +41,17 @@ def test_outlines_with_gaps_and_at_the_border_of_the_image():
     outside = np.array(square(-3, 4))
     assert outline_mask(outside, (20, 20)).sum() == 4 * 4
     assert outline_mask(np.array(square(40, 50)), (20, 20)).sum() == 0
+
+
+def test_gaps_of_an_outline_cost_no_pixel_but_those_on_the_line():
+    points = np.array([(2, 2), (6, 2), (8, 3), (9, 6), (5, 8), (2, 6)])
+    mask = outline_mask(points, (20, 20))
+    assert mask[7, 3]  # beside the line from (6, 2) to (8, 3), within the outline
+    assert not mask[7, 2]
+    assert not mask[4, 2]
+    assert not mask[7, 7]  # on the line from (9, 6) to (5, 8)
+    for shift in (1, 0), (0, 1), (3, 2):
+        assert np.array_equal(outline_mask(points + shift, (20, 20)), np.roll(mask, shift, axis=(0, 1)))
 
 
 def test_an_excluded_area_is_cut_out(tmp_path):
@@ -79,6 +96,38 @@ def test_neighbouring_nodules_are_told_apart_by_a_lower_tolerance(tmp_path):
     groups = same_nodule(read_xml(tmp_path / "a.xml").annotations, (0.7, 0.7), 2.5)
     assert sorted(len(group) for group in groups) == [4, 4]
     assert all(len({a.nodule[0] for a in group}) == 1 for group in groups)
+
+
+def digest(mask: np.ndarray) -> str:
+    return hashlib.sha256(np.argwhere(mask).astype("<i4").tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize(("scan", "excluded"), [("0079", {}), ("0326", {}), ("0658", {"1112": 7})])
+def test_real_annotations_are_what_pylidc_makes_of_them(scan, excluded):
+    expected = PYLIDC[f"LIDC-IDRI-{scan}"]
+    reading = read_xml(SAMPLES / f"LIDC-IDRI-{scan}.xml")
+    assert (reading.series, reading.small) == (expected["series"], 0)
+    assert {a.nodule: a.characteristics["malignancy"] for a in reading.annotations} == {
+        name: nodule["malignancy"] for name, nodule in expected["nodules"].items()
+    }
+    heights = sorted({outline.z for annotation in reading.annotations for outline in annotation.outlines})
+    slice_of = {z: k for k, z in enumerate(heights)}
+    masks = {}
+    for annotation in reading.annotations:
+        name, wanted = annotation.nodule, expected["nodules"][annotation.nodule]
+        mask = annotation_mask(annotation, (512, 512, len(heights)), slice_of)
+        assert mask.sum() == wanted["voxels"] + excluded.get(name, 0)
+        for outline in annotation.outlines:  # pylidc leaves the outline of an excluded area out as well
+            if not outline.included:
+                mask[(*outline.points.T, slice_of[outline.z])] = False
+        assert digest(mask) == wanted["sha256"]
+        masks[name] = mask
+    groups = same_nodule(reading.annotations, (expected["pixel"],) * 2, expected["distance"])
+    names = [sorted(annotation.nodule for annotation in group) for group in groups]
+    assert sorted(names) == sorted(group["nodules"] for group in expected["groups"])
+    for group in expected["groups"]:
+        together = consensus([masks[name] for name in group["nodules"]])
+        assert (together.sum(), digest(together)) == (group["voxels"], group["sha256"])
 
 
 def test_the_consensus_is_at_least_half_of_the_readers():

@@ -10,12 +10,25 @@ What the files hold (LIDC-IDRI's annotation documentation, and what pylidc docum
 - `inclusion` FALSE outlines an area that is to be left out of the nodule (its inside, by the same rule).
 - a slice is known by `imageZposition` in mm.
 - nodules have no number that the readers share: outlines of several readers are of the same nodule when they come
-  nearer to each other than a tolerance (the slice distance, as in pylidc). While a group holds more outlines than there
-  are readers, the tolerance is lowered to nine tenths.
+  nearer to each other than a tolerance (the slice distance). While a group holds more outlines than there are readers,
+  the tolerance is lowered to nine tenths.
+
+pylidc 0.2.3 was run on all 6859 annotations of its 1018 scans. 6633 masks are the same, pixel by pixel, and so are the
+groups of 1014 scans, and the consensus wherever the masks are. The rest is a matter of definition:
+
+- pylidc leaves the outline of an excluded area out of the nodule as well (224 masks). Here it is only the inside: of
+  992 such outlines, 960 are exactly the neighbours of what they enclose, and 414 enclose a single pixel.
+- where two outlines in one slice overlap, pylidc takes the pixels of the later one out of the earlier (1 mask). Here a
+  pixel within either of them is nodule.
+- where an outline's pixels are not neighbours, those exactly on the straight line between them are outline here; in
+  pylidc it depends on the direction of the outline (2 masks).
+- pylidc counts the distance of two outlines in voxels and compares it with the slice thickness in mm. Here it is in mm,
+  as is the slice distance. Given distances in mm, pylidc finds the same groups in all scans.
 """
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,11 +149,12 @@ def outline_mask(points: np.ndarray, shape: tuple[int, int], edge_is_nodule: boo
 
 
 def _edge(points: np.ndarray, low: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The pixels of an outline, and those on the straight lines where its pixels are not neighbours."""
+    """The pixels of an outline, and those whose middle is on the straight line between two that are not neighbours."""
     edge = np.zeros(shape, dtype=bool)
-    for one, other in zip(points, np.roll(points, -1, axis=0), strict=True):
-        steps = int(np.abs(other - one).max())
-        for pixel in np.round(np.linspace(one, other, steps + 1)).astype(int) - low:
+    for one, other in zip(points - low, np.roll(points, -1, axis=0) - low, strict=True):
+        parts = max(1, math.gcd(*(other - one).tolist()))
+        for part in range(parts):
+            pixel = one + (other - one) // parts * part
             if (pixel >= 0).all() and (pixel < shape).all():
                 edge[tuple(pixel)] = True
     return edge
