@@ -10,7 +10,7 @@ merged, and nothing is computed twice. `python -m training report <out>` makes t
 
 from __future__ import annotations
 
-import csv
+import functools
 import hashlib
 import io
 import itertools
@@ -24,41 +24,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, SgHubError
 from training import runs
-from training.finetune import Trial, check_parts, predict, run_trial
-from training.initialise import fingerprint, initialise, kind_of, ndim_of
+from training.finetune import Trial, predict, run_trial
+from training.initialise import Start, initialise, kind_of, look_up
 from training.leakage import check_unseen
 from training.results import Row, append, read_results, writing
-from training.samples import Samples, axial_slices
-from training.targets import Case, Target, identities, load_target
+from training.samples import axial_slices
+from training.targets import Found, Target, identities, list_targets
 from training.targets.splits import label_fraction
+from training.task import Task, find_task, read_task
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised when a change of the code makes older results incomparable: every trial is then computed anew."""
-DATA = "data"
-"""Where the shipped targets look for their data, below the current folder; `--data` names another place."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A target whose cases are found, split, checked and read."""
-
-    target: Target
-    cases: list[Case]
-    samples: Samples
-    key: str
-    """A hash of everything of it that determines a trial."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """An initialisation of the grid."""
-
-    init: str
-    weights: str
-    """Its fingerprint."""
-    ndim: int
 
 
 @dataclass(frozen=True)
@@ -66,19 +44,25 @@ class Cell:
     """One trial of the grid."""
 
     task: Task
-    init: str
-    weights: str
+    start: Start
     fraction: float
     trial: int
 
     @property
     def key(self) -> str:
-        text = json.dumps([PROTOCOL, self.task.key, self.weights, self.fraction, self.trial])
+        text = json.dumps([PROTOCOL, self.task.key, self.start.fingerprint, self.fraction, self.trial])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
         share = f", {self.fraction:.0%} of the labels" if self.fraction < 1 else ""
-        return f"{self.task.target.name}, {self.init}{share}, trial {self.trial}"
+        return f"{self.task.target.name}, {self.start.init}{share}, trial {self.trial}"
+
+
+Finished = Callable[[Cell, tuple[Row, dict[str, bytes]]], None]
+"""Takes a cell, its row and its files."""
+Failure = tuple[Cell, SgHubError]
+Engine = Callable[[list[Cell], Finished], list[Failure]]
+"""Runs cells, and returns those that failed."""
 
 
 def benchmark(
@@ -90,7 +74,7 @@ def benchmark(
     fractions: Sequence[float] = (1.0,),
     data: str | Path | None = None,
     overrides: Sequence[str] = (),
-    engine: Callable[[list[Cell], Callable[[Row, dict[str, bytes]], None]], None] | None = None,
+    engine: Engine | None = None,
     progress: bool = True,
 ) -> Path:
     """Run what is missing of the grid; returns the folder of results.
@@ -102,7 +86,7 @@ def benchmark(
         fractions: of the training patients.
         data: folder that stands for `data/` in the roots of the shipped targets.
         overrides: `key=value` for every target, `TARGET:key=value` for one.
-        engine: runs cells side by side (`training.on_ray`); absent: one after the other, here.
+        engine: of `training.on_ray`; absent: one cell after the other, here.
 
     Raises:
         InvalidInputError: a target or initialisation that cannot be had, test patients that were pre-trained on, or
@@ -114,83 +98,81 @@ def benchmark(
     out = Path(out)
     with writing(out):
         done = read_results(out)
-        tasks = [open_task(name, out, data, overrides) for name in targets]
-        starts = _starts(tasks, inits)
+        found = [find_task(name, data, overrides) for name in targets]
+        _check_overrides([target for target, _ in found], overrides)
+        starts = [look_up(init) for init in dict.fromkeys(inits)]
+        _check_starts(found, starts)
+        tasks = [read_task(target, cases, out, progress=progress) for target, cases in found]
         cells = _grid(tasks, starts, fractions, trials)
         missing = [cell for cell in cells if cell.key not in done]
         print(f"{len(cells)} trials, {len(cells) - len(missing)} of them done", flush=True)
-        for task in {id(cell.task): cell.task for cell in missing}.values():
-            _check_starts(task, [start for start in starts if start.ndim == task.target.ndim])
-            task.samples.prepare(task.cases, progress=progress)
         count = itertools.count(len(cells) - len(missing) + 1)
 
-        def finished(row: Row, files: dict[str, bytes]) -> None:
+        def finished(cell: Cell, result: tuple[Row, dict[str, bytes]]) -> None:
+            row, files = result
             append(out, row, files)
-            line = f"{row['target']}, {row['init']}, {row['fraction']:g} of the labels, trial {row['trial']}"
             print(
-                f"{next(count)}/{len(cells)} {line}: {row['metric']} {row['value']:.4f}, {row['minutes']:.1f} min",
+                f"{next(count)}/{len(cells)} {cell}: {row['metric']} {row['value']:.4f}, {row['minutes']:.1f} min",
                 flush=True,
             )
 
-        if engine is not None:
-            engine(missing, finished)
-        else:
-            for cell in missing:
-                finished(*run_cell(cell, progress=progress))
+        failed = (engine or functools.partial(one_by_one, progress=progress))(missing, finished)
+    if failed:
+        raise InvalidInputError(
+            f"{len(failed)} of {len(cells)} trials failed; the others are in {out}\n"
+            + "\n".join(f"{cell}: {error}" for cell, error in failed[:5])
+        )
     return out
 
 
-def open_task(name: str, out: str | Path, data: str | Path | None = None, overrides: Sequence[str] = ()) -> Task:
-    """Read a target and find, split and check its cases; what is left out is written to `<out>/skipped/<target>.csv`.
+def one_by_one(cells: list[Cell], finished: Finished, *, progress: bool = True) -> list[Failure]:
+    """Run cells here, one after the other; returns those that failed, which do not keep the others from running."""
+    failed: list[Failure] = []
+    for cell in cells:
+        try:
+            result = run_cell(cell, progress=progress)
+        except SgHubError as error:
+            failed.append((cell, error))
+            print(f"{cell} failed: {error}", flush=True)
+        else:
+            finished(cell, result)
+    return failed
+
+
+def _check_overrides(targets: list[Target], overrides: Sequence[str]) -> None:
+    """Refuse `TARGET:key=value` of a target that is neither run nor shipped."""
+    names = [*(target.name for target in targets), *list_targets()]
+    for text in overrides:
+        name, colon, _ = text.partition("=")[0].partition(":")
+        if colon and name not in names:
+            raise InvalidInputError(f"override {text!r}: no target is called {name!r}; there are {', '.join(names)}")
+
+
+def _check_starts(found: list[tuple[Target, Found]], starts: list[Start]) -> None:
+    """Build every network once, and look for patients that it has seen, before hours of work end in an error.
 
     Raises:
-        InvalidInputError, ReadError: see `load_target`, `Target.cases` and `check_parts`.
+        InvalidInputError: a target without an initialisation of its dimensions, or one without a target; a network that
+            does not take the target's cases; test patients that were pre-trained on.
     """
-    target = load_target(name)
-    mine = [text.partition(":")[2] for text in overrides if text.startswith(f"{target.name}:")]
-    general = [text for text in overrides if ":" not in text.partition("=")[0]]
-    place = Path(target.root)
-    if data is not None and place.parts[:1] == (DATA,):
-        general = [f"root={json.dumps(str(Path(data).joinpath(*place.parts[1:])))}", *general]
-    target = load_target(name, [*general, *mine])
-    found = target.cases()
-    check_parts(target, found.cases)
-    if found.skipped:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("case", "reason"), *sorted(found.skipped.items())])
-        runs.write_atomic(Path(out) / "skipped" / f"{target.name}.csv", text.getvalue())
-        case, why = next(iter(sorted(found.skipped.items())))
-        print(f"{target.name}: {len(found.cases)} cases; {len(found.skipped)} left out, such as {case}: {why}")
-    return Task(target, found.cases, Samples(target, Path(out) / "cases"), _task_key(target, found.cases))
-
-
-def _task_key(target: Target, cases: list[Case]) -> str:
-    settings = target.model_dump(mode="json", exclude={"root", "title", "description", "code"})
-    rows = [(c.name, c.patient, c.split, None if isinstance(c.label, str) else c.label, c.place) for c in cases]
-    return hashlib.sha256(json.dumps([settings, rows], sort_keys=True).encode()).hexdigest()
-
-
-def _starts(tasks: list[Task], inits: Sequence[str]) -> list[Start]:
-    """The initialisations; one of a 2D network goes with the 2D targets, one of a 3D network with the 3D ones.
-
-    Raises:
-        InvalidInputError: weights that cannot be had, a target without an initialisation, or one without a target.
-    """
-    starts = [Start(init, fingerprint(init), ndim_of(init)) for init in inits]
-    wanted, given = {task.target.ndim for task in tasks}, {start.ndim for start in starts}
-    for task in tasks:
-        if task.target.ndim not in given:
+    for target, cases in found:
+        fitting = [start for start in starts if start.ndim == target.ndim]
+        if not fitting:
             raise InvalidInputError(
-                f"target {task.target.name} takes a {task.target.ndim}D network, and none of --inits is one: "
-                f"{', '.join(inits)}"
+                f"target {target.name} takes a {target.ndim}D network, and none of --inits is one: "
+                f"{', '.join(start.init for start in starts)}"
             )
+        for start in fitting:
+            provenance = initialise(start.init, target, 0).provenance
+            unchecked = check_unseen(provenance, target.dataset, identities(target, cases.cases)["test"])
+            if unchecked:
+                print(f"warning: {target.name}, {start.init}: {unchecked}", flush=True)
     for start in starts:
-        if start.ndim not in wanted:
+        if start.ndim not in {target.ndim for target, _ in found}:
             raise InvalidInputError(
                 f"{start.init} is a {start.ndim}D network, and none of the targets takes one: "
-                f"{', '.join(task.target.name for task in tasks)}"
+                f"{', '.join(target.name for target, _ in found)}"
             )
-    return starts
 
 
 def _grid(tasks: list[Task], starts: list[Start], fractions: Sequence[float], trials: int) -> list[Cell]:
@@ -199,7 +181,7 @@ def _grid(tasks: list[Task], starts: list[Start], fractions: Sequence[float], tr
         for task in tasks:
             label_fraction([case for case in task.cases if case.split == "train"], fraction, "check")
     cells = [
-        Cell(task, start.init, start.weights, fraction, trial)
+        Cell(task, start, float(fraction), trial)
         for trial in range(trials)
         for fraction in fractions
         for task in tasks
@@ -209,17 +191,12 @@ def _grid(tasks: list[Task], starts: list[Start], fractions: Sequence[float], tr
     return list({cell.key: cell for cell in cells}.values())
 
 
-def _check_starts(task: Task, starts: list[Start]) -> None:
-    """Build every network once, before hours of work end in an error."""
-    for start in starts:
-        network = initialise(start.init, task.target, 0)
-        check_unseen(network.provenance, identities(task.target, task.cases)["test"])
-
-
 def run_cell(cell: Cell, *, progress: bool = True) -> tuple[Row, dict[str, bytes]]:
     """One trial: its row of the table, and the files of its folder."""
     task = cell.task
-    trial = run_trial(task.target, cell.init, cell.trial, task.samples, task.cases, cell.fraction, progress=progress)
+    trial = run_trial(
+        task.target, cell.start.init, cell.trial, task.samples, task.cases, cell.fraction, progress=progress
+    )
     return row_of(cell, trial), files_of(task, trial)
 
 
@@ -229,9 +206,12 @@ def row_of(cell: Cell, trial: Trial) -> Row:
         "key": cell.key,
         "protocol": PROTOCOL,
         "target": target.name,
-        "init": cell.init,
-        "kind": kind_of(cell.init),
-        "weights": cell.weights,
+        "task": cell.task.key,
+        "init": cell.start.init,
+        "kind": kind_of(cell.start.init),
+        "weights": cell.start.fingerprint,
+        "architecture": cell.start.architecture,
+        "unchecked": trial.unchecked,
         "trial": cell.trial,
         "fraction": cell.fraction,
         "metric": target.metric,

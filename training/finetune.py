@@ -55,10 +55,10 @@ class Trial:
     """[step, validation metric, training loss] at every validation."""
     parts: dict[str, list[Case]]
     minutes: float
-
-    @property
-    def best_step(self) -> int:
-        return int(max(self.curve, key=lambda row: row[1])[0])
+    best_step: int
+    """Whose weights were kept: the step that did best on the validation part."""
+    unchecked: str = ""
+    """Why it cannot be told whether the weights have seen test patients; empty where none was seen."""
 
 
 def parts_of(target: Target, cases: list[Case], fraction: float, trial: int) -> dict[str, list[Case]]:
@@ -93,12 +93,12 @@ def run_trial(
     started = time.monotonic()
     parts = parts_of(target, cases, fraction, trial)
     model = initialise(init, target, seed_of("initialise", trial))
-    check_unseen(model.provenance, identities(target, cases)["test"])
+    unchecked = check_unseen(model.provenance, target.dataset, identities(target, cases)["test"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     to_device(model, device, target.ndim)
-    curve = _train(model, target, trial, samples, parts, f"{target.name}, {init}, trial {trial}", progress)
+    curve, best_step = _train(model, target, trial, samples, parts, f"{target.name}, {init}, trial {trial}", progress)
     test = score(model, target, samples, parts["test"])
-    return Trial(model, test, curve, parts, (time.monotonic() - started) / 60)
+    return Trial(model, test, curve, parts, (time.monotonic() - started) / 60, best_step, unchecked)
 
 
 def _train(
@@ -109,7 +109,8 @@ def _train(
     parts: dict[str, list[Case]],
     title: str,
     progress: bool,
-) -> list[list[float]]:
+) -> tuple[list[list[float]], int]:
+    """Train, and put back the weights of the step that did best on the validation part; the curve, and that step."""
     settings = target.settings
     optimizer = torch.optim.AdamW(_parameter_groups(model, settings.lr, settings.body_lr_factor), lr=settings.lr)
     for group in optimizer.param_groups:
@@ -120,7 +121,7 @@ def _train(
     )
     device = next(model.parameters()).device
     batches, noise = Batches(target, samples, parts["train"]), generator("cpu", "batches", target.name, trial)
-    best, best_state, curve = -1.0, copy.deepcopy(model.state_dict()), []
+    best, best_step, best_state, curve = -1.0, 0, copy.deepcopy(model.state_dict()), []
     losses: list[float] = []
     for step in (bar := tqdm(range(1, settings.steps + 1), title, unit="step", disable=not progress, leave=False)):
         model.train()
@@ -141,9 +142,9 @@ def _train(
             losses = []
             bar.set_postfix({f"validation {target.metric}": f"{reached:.3f}"})
             if reached > best:
-                best, best_state = reached, copy.deepcopy(model.state_dict())
+                best, best_step, best_state = reached, step, copy.deepcopy(model.state_dict())
     model.load_state_dict(best_state)
-    return curve
+    return curve, best_step
 
 
 def _in_layout(x: Tensor) -> Tensor:
@@ -272,23 +273,3 @@ def _segment(model: Any, target: Target, image: Tensor, device: torch.device) ->
         return model(_in_layout(image[None].to(device)), pad=True)[0].argmax(0).cpu().to(torch.uint8).numpy()
     found = sg_hub.inference.sliding_window(model, image[None], patch_size=target.patch, overlap=0.25)
     return found[0].argmax(0).to(torch.uint8).numpy()
-
-
-def check_parts(target: Target, cases: list[Case]) -> None:
-    """Refuse a target whose parts share patients, or hold too little to be measured, before anything is trained.
-
-    Raises:
-        InvalidInputError: saying what is shared or missing.
-    """
-    parts = in_parts(cases)
-    check_disjoint(identities(target, cases))
-    if target.head == "classification":
-        labels = [np.array([case.label for case in parts[part]]) for part in ("validation", "test")]
-        for part, values, least in zip(
-            ("validation", "test"), labels, (max(1, target.min_positives // 3), target.min_positives), strict=True
-        ):
-            blank = np.zeros((len(values), len(target.classes)))
-            try:
-                auc_by_class(blank, values, target.classes, target.exclusive, least)
-            except InvalidInputError as error:
-                raise InvalidInputError(f"target {target.name}, {part} part: {error}") from error

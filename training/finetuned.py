@@ -21,13 +21,14 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 import sg_hub
 from training import runs
-from training.benchmark import examples, open_task
+from training.benchmark import examples
 from training.finetune import Trial, run_trial
 from training.initialise import initialise, name_of
 from training.leakage import check_unseen, patient_hashes
 from training.metrics import METRICS
 from training.report import figures
 from training.targets import Target, identities
+from training.task import find_task, read_task
 
 
 def finetune(
@@ -50,10 +51,12 @@ def finetune(
     """
     out = Path(out)
     with tempfile.TemporaryDirectory(prefix="sg_hub-") as temporary:
-        task = open_task(target, temporary, overrides=overrides)
-        start = initialise(init, task.target, seed)
-        check_unseen(start.provenance, identities(task.target, task.cases)["test"])
-        task.samples.prepare(task.cases, progress=progress)
+        read, found = find_task(target, overrides=overrides)
+        provenance = initialise(init, read, seed).provenance
+        unchecked = check_unseen(provenance, read.dataset, identities(read, found.cases)["test"])
+        if unchecked:
+            print(f"warning: {init}: {unchecked}", flush=True)
+        task = read_task(read, found, temporary, progress=progress)
         trial = run_trial(task.target, init, seed, task.samples, task.cases, progress=progress)
         buffer = io.BytesIO()
         np.savez(buffer, **examples(task, trial))
@@ -76,6 +79,7 @@ def _results(target: Target, init: str, seed: int, trial: Trial) -> dict[str, An
         "patients": {part: len({case.patient for case in cases}) for part, cases in trial.parts.items()},
         "curve": trial.curve,
         "best_step": trial.best_step,
+        "unchecked": trial.unchecked,
         "minutes": round(trial.minutes, 2),
         "machine": runs.machine(),
         "commit": runs.commit(),
@@ -93,9 +97,11 @@ def _save(model: Any, target: Target, init: str, trial: Trial, out: Path, result
         "init": init,
         "commit": results["commit"],
         "licence": before.get("licence", "unknown"),
-        "patients": sorted({*before.get("patients", ()), *patient_hashes(target.dataset, seen)}),
+        "datasets": sorted({*before.get("datasets", ()), target.dataset}),
         "classes": list(target.classes),
     }
+    if "patients" in before:  # else whom the weights saw before is not known, and that must stay visible
+        model.provenance["patients"] = sorted({*before["patients"], *patient_hashes(target.dataset, seen)})
     size = target.patch
     if target.ndim == 3:
         model.preprocessing = dataclasses.replace(target.grid.preprocessing(), input_size=(size[0], size[1], size[2]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -40,8 +41,10 @@ def initialise(init: str, target: Target, seed: int) -> Any:
         InvalidInputError: weights that cannot be had, or a network that does not take the target's cases.
     """
     torch.manual_seed(seed)
-    asked: dict[str, Any] = {"head": target.head, "num_classes": target.num_classes}
-    pretrained: Any = sg_hub.from_pretrained(name_of(init), **asked, in_chans=target.channels)
+    asked: dict[str, Any] = {"head": target.head, "num_classes": target.num_classes, "in_chans": target.channels}
+    pretrained: Any = sg_hub.from_pretrained(name_of(init), **asked)
+    if getattr(pretrained, "norm", None) == "batch":  # else a test case's result would depend on those beside it
+        pretrained = sg_hub.from_pretrained(name_of(init), **asked, norm="running")
     if target.ndim != pretrained.NDIM:
         raise InvalidInputError(
             f"{name_of(init)} is a {pretrained.NDIM}D network, the target {target.name} takes a {target.ndim}D one"
@@ -56,7 +59,7 @@ def initialise(init: str, target: Target, seed: int) -> Any:
     torch.manual_seed(seed)
     config = pretrained.config() | {"preprocessing": pretrained.preprocessing}
     if kind_of(init) != ENCODER:
-        config["provenance"] = {}
+        config["provenance"] = {"patients": []}
     if kind_of(init) == IMAGENET:
         if pretrained.NDIM != 2:
             raise InvalidInputError(f"{init}: there are ImageNet weights of 2D networks only, and this one is 3D")
@@ -67,26 +70,36 @@ def initialise(init: str, target: Target, seed: int) -> Any:
     return model
 
 
-def fingerprint(init: str) -> str:
-    """What an initialisation is, whatever its folder is called: its kind, and the sha256 or the architecture."""
+@dataclass(frozen=True)
+class Start:
+    """An initialisation, and what it is whatever its folder is called."""
+
+    init: str
+    ndim: int
+    architecture: str
+    """A hash of the network without its weights and its head."""
+    sha256: str
+    """Of the weights that it names."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Its kind, and the weights or the architecture: whatever of it determines a trial."""
+        fresh = kind_of(self.init) in (RANDOM, IMAGENET)
+        return f"{kind_of(self.init)}:{self.architecture if fresh else self.sha256}"
+
+
+def look_up(init: str) -> Start:
+    """What an initialisation is.
+
+    Raises:
+        InvalidInputError, ReadError: weights that cannot be had.
+    """
     model: Any = sg_hub.from_pretrained(name_of(init))
-    if kind_of(init) in (RANDOM, IMAGENET):
-        ignored = ("provenance", "preprocessing", "head", "num_classes", "in_chans")
-        config = {key: value for key, value in model.config().items() if key not in ignored}
-        text = json.dumps([type(model).__name__, config], sort_keys=True)
-        return f"{kind_of(init)}:{hashlib.sha256(text.encode()).hexdigest()}"
-    return f"{kind_of(init)}:{sha256_of(init)}"
-
-
-def ndim_of(init: str) -> int:
-    """Whether the network is a 2D or a 3D one."""
-    return int(sg_hub.from_pretrained(name_of(init)).NDIM)
-
-
-def sha256_of(init: str) -> str:
-    """Of the weights that an initialisation names."""
-    report = sg_hub.from_pretrained(name_of(init)).load_report
-    return (report.sha256 if report else None) or ""
+    ignored = ("provenance", "preprocessing", "head", "num_classes", "in_chans")
+    config = {key: value for key, value in model.config().items() if key not in ignored}
+    text = json.dumps([type(model).__name__, config], sort_keys=True)
+    sha256 = (model.load_report.sha256 if model.load_report else None) or ""
+    return Start(init, model.NDIM, hashlib.sha256(text.encode()).hexdigest(), sha256)
 
 
 def head_parameters(model: nn.Module) -> set[str]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from sg_hub.errors import InvalidInputError, SgHubError
-from training.benchmark import Cell, run_cell
+from training.benchmark import Cell, Engine, Failure, Finished, run_cell
+from training.initialise import Start
 from training.results import Row
+from training.task import Task
 
-Finished = Callable[[Row, dict[str, bytes]], None]
 
-
-def engine(cpus: float = 1, gpus: float = 0, address: str | None = None) -> Callable[[list[Cell], Finished], None]:
+def engine(cpus: float = 1, gpus: float = 0, address: str | None = None) -> Engine:
     """An engine for `training.benchmark`: each trial takes a share of the CPU cores and GPUs.
 
     Args:
@@ -31,33 +30,47 @@ def engine(cpus: float = 1, gpus: float = 0, address: str | None = None) -> Call
     except ImportError:
         raise InvalidInputError("--ray needs Ray: pip install 'ray>=2.40' (or run without it)") from None
 
-    def run(cells: list[Cell], finished: Finished) -> None:
-        threads = str(max(1, int(cpus)))
+    def run(cells: list[Cell], finished: Finished) -> list[Failure]:
+        failed: list[Failure] = []
+        threads = max(1, int(cpus))
         paths = os.pathsep.join(path for path in (os.getcwd(), *sys.path) if path)
-        environment = {"PYTHONPATH": paths, "OMP_NUM_THREADS": threads}
+        environment = {"PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)}
         ray.init(address=address, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
         try:
-            task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=1)(_cell)
-            waiting: dict[Any, Cell] = {task.remote(cell, int(threads)): cell for cell in cells}
+            trial = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=1)(_trial)
+            tasks = {key: ray.put(task) for key, task in {cell.task.key: cell.task for cell in cells}.items()}
+            waiting: dict[Any, Cell] = {
+                trial.remote(tasks[cell.task.key], cell.start, cell.fraction, cell.trial, threads, os.getcwd()): cell
+                for cell in cells
+            }
             while waiting:
                 ready, _ = ray.wait(list(waiting), num_returns=1)
                 cell = waiting.pop(ready[0])
                 try:
-                    finished(*ray.get(ready[0]))
+                    result = ray.get(ready[0])
                 except ray.exceptions.RayTaskError as error:
-                    cause = error.cause if isinstance(error.cause, SgHubError) else None
-                    raise cause or error from None
+                    if not isinstance(error.cause, SgHubError):
+                        raise
+                    failed.append((cell, error.cause))
+                    print(f"{cell} failed: {error.cause}", flush=True)
                 except ray.exceptions.RayError as error:
                     text = str(error).strip().splitlines()[0]
                     raise SgHubError(
                         f"{cell}: its process died ({text}); start the same command again to go on"
                     ) from error
+                else:
+                    finished(cell, result)
         finally:
             ray.shutdown()
+        return failed
 
     return run
 
 
-def _cell(cell: Cell, threads: int) -> tuple[Row, dict[str, bytes]]:
+def _trial(
+    task: Task, start: Start, fraction: float, trial: int, threads: int, folder: str
+) -> tuple[Row, dict[str, bytes]]:
+    if os.path.isdir(folder):
+        os.chdir(folder)  # paths on the command line are relative to where it was given
     torch.set_num_threads(threads)
-    return run_cell(cell, progress=False)
+    return run_cell(Cell(task, start, fraction, trial), progress=False)

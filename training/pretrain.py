@@ -123,6 +123,7 @@ def build_model(recipe: Recipe, store: Store, classes: int) -> SemanticGenesis:
         "commit": runs.commit(),
         "licence": recipe.publish.licence,
         "store": store.fingerprint,
+        "datasets": [recipe.publish.dataset],
         "patients": patient_hashes(recipe.publish.dataset, store.persons("train") + store.persons("validation")),
     }
     shared: dict[str, Any] = {

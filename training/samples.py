@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, SgHubError
+from training.content_hashes import ContentHashes
 from training.targets import Case, Target
 
 Pair = tuple[Tensor, Tensor]
@@ -23,28 +24,45 @@ Pair = tuple[Tensor, Tensor]
 class Samples:
     """Reads cases of a target, and keeps them below `folder` (images in half precision, labels in a byte).
 
-    What was kept is used again as long as the file of the case has the same size and the target's grid is the same.
+    What was kept is used again while the files of the case have the same content and the target's grid is the same.
     Arrays are mapped, so a trial's memory does not grow with the data set, but for `memory_mib` of the first ones.
     """
 
     def __init__(self, target: Target, folder: str | Path, memory_mib: int = 512) -> None:
         self.target = target
         self.folder = Path(folder) / f"{target.reader}-{target.grid_key()}"
+        self._hashes = ContentHashes(Path(folder) / "content.json")
         self._left = memory_mib * 2**20
         self._held: dict[str, Pair] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_held": {}}  # another process reads what it needs
 
-    def prepare(self, cases: Sequence[Case], *, progress: bool = True) -> None:
+    def prepare(self, cases: Sequence[Case], *, progress: bool = True) -> dict[str, str]:
         """Read every case that is not kept yet.
 
-        Raises:
-            ReadError, InvalidInputError: a case that cannot be read; those before it stay kept.
+        Returns:
+            why, by the name of the case, of each that cannot be read.
         """
+        name, unreadable = self.target.name, {}
+        for case in tqdm(cases, f"looking at {name}", unit="case", disable=not progress, leave=False):
+            self.content(case)
+        self._hashes.save()
         missing = [case for case in cases if not all(path.is_file() for path in self._paths(case))]
-        for case in tqdm(missing, desc=f"reading {self.target.name}", unit="case", disable=not progress, leave=False):
-            self._read(case)
+        for case in tqdm(missing, f"reading {name}", unit="case", disable=not progress, leave=False):
+            try:
+                self._read(case)
+            except SgHubError as error:
+                unreadable[case.name] = str(error)
+        return unreadable
+
+    def content(self, case: Case) -> tuple[str, str]:
+        """Hashes of what is in the files of a case: its image, and its label where that is a file."""
+        return self._hashes.of(case.image), self._hashes.of(case.label) if isinstance(case.label, str) else ""
+
+    def classes(self, case: Case) -> set[int]:
+        """The classes that occur in the mask of a case."""
+        return set(np.flatnonzero(np.bincount(np.load(self._paths(case)[1]).ravel())).tolist()) - {0}
 
     def __getitem__(self, case: Case) -> Pair:
         """Image (C, spatial...) half precision in 0..1, and label (segmentation: uint8 per voxel; else int64)."""
@@ -63,7 +81,7 @@ class Samples:
         return pair
 
     def _paths(self, case: Case) -> tuple[Path, Path]:
-        text = repr((case.name, case.label if not isinstance(case.label, str) else "", case.place, _size(case.image)))
+        text = repr((case.name, None if isinstance(case.label, str) else case.label, case.place, self.content(case)))
         stem = hashlib.sha256(text.encode()).hexdigest()[:20]
         return self.folder / f"{stem}.image.npy", self.folder / f"{stem}.label.npy"
 
@@ -80,16 +98,6 @@ class Samples:
             with open(temporary, "wb") as file:
                 np.save(file, array)
             os.replace(temporary, path)
-
-
-def _size(path: str) -> int:
-    """Bytes of a file, or of the files in a folder; 0 where there is none."""
-    try:
-        if os.path.isdir(path):
-            return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
-        return os.path.getsize(path)
-    except OSError:
-        return 0
 
 
 def axial_slices(x: Tensor) -> Tensor:

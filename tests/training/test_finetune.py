@@ -9,7 +9,7 @@ from sg_hub import ImagePreprocessing, Preprocessing, SemanticGenesis2D, Semanti
 from sg_hub.errors import InvalidInputError, ReadError
 from training import finetune
 from training.finetune import dice_cross_entropy, run_trial
-from training.initialise import fingerprint, initialise, kind_of, name_of
+from training.initialise import initialise, kind_of, look_up, name_of
 from training.leakage import patient_hashes
 from training.samples import Samples
 from training.targets import in_parts
@@ -163,7 +163,7 @@ def test_random_and_encoder_take_what_they_say(patches, weights):
     assert torch.equal(encoder.state_dict()[deep], loaded[deep])
     assert not torch.equal(encoder.state_dict()[decoder], loaded[decoder])
     assert not torch.equal(random.state_dict()[deep], loaded[deep])
-    assert random.provenance == {}
+    assert random.provenance == {"patients": []}
     assert encoder.provenance == whole.provenance
     assert [kind_of(init) for init in (name, f"random:{name}", f"encoder:{name}")] == ["whole", "random", "encoder"]
     assert name_of(f"random:{name}") == name
@@ -182,7 +182,7 @@ def test_imagenet_weights_are_of_2d_networks_and_none_of_the_pretrained_ones(pat
     monkeypatch.setattr("sg_hub.models.semantic_genesis_2d.load_encoder_weights", filled)
     model = initialise(f"imagenet:{weights / 'small2d'}", target, 0)
     assert all(bool((parameter == 0.25).all()) for parameter in model.encoder.parameters())
-    assert model.provenance == {"encoder_weights": "timm/lcnet_050.imagenet"}
+    assert model.provenance == {"patients": [], "encoder_weights": "timm/lcnet_050.imagenet"}
     assert (model.encoder.mean, model.encoder.std) == (0.449, 0.226)
     with pytest.raises(InvalidInputError, match="2D networks only"):
         initialise(f"imagenet:{weights / 'small3d'}", target_at("lidc-nodules", patches, *SMALL), 0)
@@ -195,10 +195,10 @@ def test_a_fingerprint_is_of_the_weights_not_of_their_folder(weights, tmp_path):
     with torch.no_grad():
         other.encoder.levels[0][0].conv.weight.add_(1)
     other.save_pretrained(tmp_path / "other")
-    assert fingerprint(name) == fingerprint(str(tmp_path / "copy"))
-    assert fingerprint(name) != fingerprint(str(tmp_path / "other"))
-    assert fingerprint(f"random:{name}") == fingerprint(f"random:{tmp_path / 'other'}")
-    assert len({fingerprint(f"{kind}{name}") for kind in ("", "random:", "encoder:")}) == 3
+    assert look_up(name).fingerprint == look_up(str(tmp_path / "copy")).fingerprint
+    assert look_up(name).fingerprint != look_up(str(tmp_path / "other")).fingerprint
+    assert look_up(f"random:{name}").fingerprint == look_up(f"random:{tmp_path / 'other'}").fingerprint
+    assert len({look_up(f"{kind}{name}").fingerprint for kind in ("", "random:", "encoder:")}) == 3
 
 
 def test_patches_that_the_network_cannot_take_are_named(patches, weights, tmp_path):

@@ -34,21 +34,25 @@ def test_hashes_tell_patients_and_data_sets_apart():
 
 def test_test_patients_that_were_pre_trained_on_are_named():
     weights = {"patients": patient_hashes("openkbp", ["pt_1", "pt_2", "pt_3"])}
-    check_unseen(weights, ["openkbp/pt_4", "openkbp/pt_5"])
+    assert check_unseen(weights, "openkbp", ["openkbp/pt_4", "openkbp/pt_5"]) == ""
     with pytest.raises(InvalidInputError, match=r"2 test patients were in the pre-training set .*pt_1, openkbp/pt_3\)"):
-        check_unseen(weights, ["openkbp/pt_4", "openkbp/pt_3", "openkbp/pt_1"])
+        check_unseen(weights, "openkbp", ["openkbp/pt_4", "openkbp/pt_3", "openkbp/pt_1"])
 
 
 def test_a_name_in_another_data_set_is_another_patient():
-    check_unseen({"patients": patient_hashes("luna16", ["pt_1"])}, ["openkbp/pt_1"])
+    weights = {"patients": patient_hashes("luna16", ["pt_1"]), "datasets": ["luna16"]}
+    assert check_unseen(weights, "openkbp", ["openkbp/pt_1"]) == ""
 
 
 def test_a_patient_is_known_by_the_names_that_other_data_sets_give():
     weights = {"patients": patient_hashes("luna16", ["1.3.6.1.77"])}
     with pytest.raises(InvalidInputError, match=r"luna16/1\.3\.6\.1\.77"):
-        check_unseen(weights, ["lidc-idri/LIDC-IDRI-0001", "luna16/1.3.6.1.77"])
+        check_unseen(weights, "lidc-idri", ["lidc-idri/LIDC-IDRI-0001", "luna16/1.3.6.1.77"])
 
 
-def test_weights_without_patients_have_seen_none():
-    check_unseen({}, ["openkbp/pt_1"])
-    check_unseen({"patients": []}, ["openkbp/pt_1"])
+def test_what_cannot_be_told_is_said():
+    assert check_unseen({"patients": []}, "openkbp", ["openkbp/pt_1"]) == ""  # never trained
+    assert "do not say" in check_unseen({}, "openkbp", ["openkbp/pt_1"])  # such as weights of others
+    weights = {"patients": patient_hashes("luna16", ["1.3.6.1.77"]), "datasets": ["luna16"]}
+    assert "pre-trained on luna16" in check_unseen(weights, "lidc-idri", ["lidc-idri/LIDC-IDRI-0001"])
+    assert check_unseen(weights, "lidc-idri", ["lidc-idri/LIDC-IDRI-0001", "luna16/1.3.6.1.78"]) == ""

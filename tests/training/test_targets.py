@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from sg_hub.errors import InvalidInputError, ReadError
-from training.finetune import check_parts, parts_of
+from training.finetune import parts_of
 from training.samples import Batches, Samples, axial_slices, from_axial_slices
 from training.targets import Case, identities, in_parts, load_target
 from training.targets.lidc_patches import consensus, masks_of_readers
 from training.targets.splits import label_fraction
+from training.task import check_parts
 
 from .target_folders import lidc_patches, target_at, write_csv
 
@@ -133,6 +134,16 @@ def test_fractions_of_findings_keep_the_rare_ones():
 def test_fractions_that_are_none_are_refused(fraction):
     with pytest.raises(InvalidInputError, match="above 0"):
         label_fraction(cases_of([None]), fraction, "t")
+
+
+def test_cases_can_be_left_out_by_name(root):
+    whole = target_at("lidc-candidates", root, *SMALL).cases()
+    name = whole.cases[0].name
+    found = target_at("lidc-candidates", root, *SMALL, f'exclude=["{name}"]').cases()
+    assert [case.name for case in found.cases] == [case.name for case in whole.cases[1:]]
+    assert found.skipped[name] == "in exclude"
+    with pytest.raises(InvalidInputError, match="there is no case 'nobody'"):
+        target_at("lidc-candidates", root, *SMALL, 'exclude=["nobody"]').cases()
 
 
 # -- leakage ---------------------------------------------------------------------------------------------------------

@@ -71,14 +71,20 @@ def columns_of(rows: Mapping[str, Row]) -> list[Column]:
 
 
 def _check_comparable(target: str, trials: list[Row]) -> None:
-    ignored = ("title", "description", "code")
+    ignored, first = ("title", "description", "code"), trials[0]
     for row in trials:
         for key, value in row["settings"].items():
-            if key not in ignored and value != trials[0]["settings"].get(key):
+            if key not in ignored and value != first["settings"].get(key):
                 raise InvalidInputError(
-                    f"target {target} was run with different {key} ({value} and {trials[0]['settings'].get(key)}): "
+                    f"target {target} was run with different {key} ({value} and {first['settings'].get(key)}): "
                     "they cannot be compared; give each its own --out"
                 )
+        if any(row.get(key) != first.get(key) for key in ("task", "protocol")):
+            raise InvalidInputError(
+                f"target {target} was run on different cases, or by different versions of the code "
+                f"({row['init']}, trial {row['trial']}, {row['cases']}; {first['init']}, trial {first['trial']}, "
+                f"{first['cases']}): they cannot be compared; give each its own --out"
+            )
     for init in {row["init"] for row in trials}:
         weights = {row["weights"] for row in trials if row["init"] == init}
         numbers = [row["trial"] for row in trials if row["init"] == init]

@@ -13,14 +13,15 @@ from pydantic import Field
 
 from sg_hub.errors import ReadError
 from training.targets.arrays import labelled_scan
-from training.targets.protocol import Case, Found, Sample, Target
+from training.targets.label_maps import LabelMapTarget
+from training.targets.protocol import Case, Found, Sample
 
 
-class Brats2018(Target):
+class Brats2018(LabelMapTarget):
     """Whole tumour segmentation; split by patient."""
 
     sequence: str = "flair"
-    values: dict[str, list[int]] = Field(default={"whole tumour": [1, 2, 4]})
+    values: dict[str, int | list[int]] = Field(default={"whole tumour": [1, 2, 4]})
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()
@@ -38,7 +39,7 @@ class Brats2018(Target):
         return found
 
     def load(self, case: Case) -> Sample:
-        return labelled_scan(self.grid, case.image, str(case.label), [self.values[name] for name in self.classes])
+        return labelled_scan(self.grid, case.image, str(case.label), self.numbers)
 
 
 def _file(stem: Path) -> Path | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
@@ -28,11 +28,12 @@ from training.targets.arrays import (
     read_image,
     read_label_image,
 )
-from training.targets.protocol import Case, Found, Sample, Target
+from training.targets.label_maps import LabelMapTarget
+from training.targets.protocol import Case, Found, Sample
 from training.targets.splits import PARTS, read_table
 
 
-class Folder(Target):
+class Folder(LabelMapTarget):
     """Pairs of files, or images with classes."""
 
     dims: Literal[2, 3] = 3
@@ -40,7 +41,6 @@ class Folder(Target):
     images: str = "images"
     labels: str = "labels"
     table: str | None = None
-    values: dict[str, int | list[int]] = Field(default={})
 
     @model_validator(mode="before")
     @classmethod
@@ -91,14 +91,14 @@ class Folder(Target):
         return tuple(int(name in given) for name in self.classes)
 
     def load(self, case: Case) -> Sample:
-        values = [self.values.get(name, number) for number, name in enumerate(self.classes, 1)]
-        lists = [[value] if isinstance(value, int) else value for value in values]
         if self.dims == 2:
             image = read_image(Path(case.image), self.channels)
-            label = np.array(case.label) if self.head == "classification" else _mask(str(case.label), image, lists)
+            label = (
+                np.array(case.label) if self.head == "classification" else _mask(str(case.label), image, self.numbers)
+            )
             return picture_on_grid(self.grid, image, label)
         if self.head == "segmentation":
-            return labelled_scan(self.grid, case.image, str(case.label), lists)
+            return labelled_scan(self.grid, case.image, str(case.label), self.numbers)
         scan = sg_hub.load_scan(case.image)
         sample = on_grid(self.grid, scan, np.zeros(scan.size, dtype=np.uint8))
         return Sample(sample.image, np.array(case.label))

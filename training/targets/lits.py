@@ -13,7 +13,8 @@ from pydantic import Field
 from sg_hub.errors import InvalidInputError, ReadError
 from training.recipe import Split
 from training.targets.arrays import labelled_scan
-from training.targets.protocol import Case, Found, Sample, Target
+from training.targets.label_maps import LabelMapTarget
+from training.targets.protocol import Case, Found, Sample
 
 NAME = re.compile(r"(volume|segmentation)-(\d+)\.nii(\.gz)?$")
 PARTS: tuple[tuple[range, Split], ...] = (
@@ -23,10 +24,10 @@ PARTS: tuple[tuple[range, Split], ...] = (
 )
 
 
-class Lits(Target):
+class Lits(LabelMapTarget):
     """Liver segmentation."""
 
-    values: dict[str, list[int]] = Field(default={"liver": [1, 2]})
+    values: dict[str, int | list[int]] = Field(default={"liver": [1, 2]})
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()
@@ -53,4 +54,4 @@ class Lits(Target):
         return found
 
     def load(self, case: Case) -> Sample:
-        return labelled_scan(self.grid, case.image, str(case.label), [self.values[name] for name in self.classes])
+        return labelled_scan(self.grid, case.image, str(case.label), self.numbers)

@@ -8,17 +8,15 @@ drawn, which is not the same as absent: such patients are left out.
 from __future__ import annotations
 
 from training.targets.arrays import labelled_scan
-from training.targets.protocol import Case, Found, Sample, Target
+from training.targets.label_maps import LabelMapTarget
+from training.targets.protocol import Case, Found, Sample
 from training.targets.splits import read_table
 
 SPLITS = {"train-pats": "train", "validation-pats": "test"}
 
 
-class OpenKbp(Target):
+class OpenKbp(LabelMapTarget):
     """Segmentation of organs; the official validation patients are the test part."""
-
-    values: dict[str, int]
-    """Of the label maps, by class."""
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()
@@ -38,4 +36,4 @@ class OpenKbp(Target):
         return found
 
     def load(self, case: Case) -> Sample:
-        return labelled_scan(self.grid, case.image, str(case.label), [[self.values[name]] for name in self.classes])
+        return labelled_scan(self.grid, case.image, str(case.label), self.numbers)

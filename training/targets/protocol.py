@@ -158,6 +158,8 @@ class Target(Section):
     """Findings with fewer positives in the test part get no AUC; in the validation part a third of it is enough."""
     metric: Metric
     """The one that results are compared by."""
+    exclude: tuple[str, ...] = ()
+    """Names of cases that are left out, such as those with a wrong label."""
     grid: Grid = Grid()
     splits: Splits = Splits()
     settings: Settings = Settings()
@@ -226,10 +228,16 @@ class Target(Section):
         """Every case with its part: official, of the CSV in `splits.file`, or drawn by patient.
 
         Raises:
-            InvalidInputError: two cases of one name, a patient in two parts, or an empty part.
+            InvalidInputError: two cases of one name, a patient in two parts, an empty part, or a case in `exclude` that
+                is not there.
             ReadError: see `find`.
         """
         found = self.find()
+        unknown = sorted(set(self.exclude) - {case.name for case in found.cases} - set(found.skipped))
+        if unknown:
+            raise InvalidInputError(f"target {self.name}: exclude: there is no case {unknown[0]!r}")
+        found.skipped |= {name: "in exclude" for name in self.exclude}
+        found.cases = [case for case in found.cases if case.name not in self.exclude]
         names = [case.name for case in found.cases]
         double = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
         if double:

@@ -37,7 +37,13 @@ def draw_split(target: Target, cases: list[Case], skipped: dict[str, str]) -> li
                 skipped[case.name] = f"patient {case.patient} is not in {target.splits.file}"
         cases = [replace(case, split=given[case.patient]) for case in cases if case.patient in given]
     seed, dataset = target.splits.seed, target.dataset
-    if any(case.split is None for case in cases):
+    unsaid = [case for case in cases if case.split is None]
+    if 0 < len(unsaid) < len(cases):
+        raise InvalidInputError(
+            f"target {target.name}: {len(unsaid)} of {len(cases)} cases have no split, such as {unsaid[0].name}: fill "
+            "the column for all of them, or leave it out"
+        )
+    if unsaid:
         names = _in_order({case.patient for case in cases}, dataset, seed)
         tested = set(names[: _count(len(names), target.splits.test)])
         cases = [replace(case, split="test" if case.patient in tested else "train") for case in cases]

@@ -1,0 +1,88 @@
+"""Hashes of what is in files: two machines agree on them, and a file that was changed has another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from training.runs import write_atomic
+
+WHOLE = 64 * 2**20
+"""Bytes up to which a file is hashed whole; of a larger one its size and `BLOCKS` blocks."""
+BLOCKS, BLOCK = 64, 2**18
+
+
+class ContentHashes:
+    """Hashes of files and folders; what a file of the same size and time had is remembered in `store`."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._seen: dict[str, str] = {}
+        self._kept: dict[str, list[Any]] | None = None
+        self._changed = False
+
+    def of(self, path: str) -> str:
+        """16 hexadecimal digits; of a folder those of its files, of an MHD header also its voxels'. Empty where
+        nothing is there."""
+        if path not in self._seen:
+            self._seen[path] = self._look_up(path)
+        return self._seen[path]
+
+    def save(self) -> None:
+        """Write down what was computed, for the next process."""
+        if self._changed:
+            write_atomic(self._store, json.dumps(self._kept))
+            self._changed = False
+
+    def _look_up(self, path: str) -> str:
+        files = _files(Path(path))
+        if not files:
+            return ""
+        stamp = hashlib.sha256(repr([(file.name, *_stamp(file)) for file in files]).encode()).hexdigest()[:16]
+        if self._kept is None:
+            self._kept = _read(self._store)
+        place = os.path.abspath(path)
+        if self._kept.get(place, [""])[0] != stamp:
+            digest = hashlib.sha256()
+            for file in files:
+                digest.update(f"{file.suffix} {content_hash(file)}\n".encode())
+            self._kept[place] = [stamp, digest.hexdigest()[:16]]
+            self._changed = True
+        return str(self._kept[place][1])
+
+
+def content_hash(path: Path) -> str:
+    """sha256 of a file's size and bytes; of more than 64 MiB of 64 blocks over all of it."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(f"{size}\n".encode())
+    with open(path, "rb") as file:
+        if size <= WHOLE:
+            while block := file.read(2**20):
+                digest.update(block)
+        else:
+            for number in range(BLOCKS):
+                file.seek(number * (size - BLOCK) // (BLOCKS - 1))
+                digest.update(file.read(BLOCK))
+    return digest.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.is_file())
+    voxels = [path.with_suffix(suffix) for suffix in (".raw", ".zraw")] if path.suffix.lower() == ".mhd" else []
+    return [file for file in (path, *voxels) if file.is_file()]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _read(store: Path) -> dict[str, list[Any]]:
+    try:
+        return dict(json.loads(store.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}

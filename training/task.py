@@ -1,0 +1,163 @@
+"""A target that is ready for trials: its cases found, split, checked and read."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import sg_hub
+from sg_hub.errors import InvalidInputError, SgHubError
+from sg_hub.image import IMAGE_SUFFIXES
+from training import runs
+from training.leakage import check_disjoint
+from training.metrics import auc_by_class
+from training.samples import Samples
+from training.sources import SUFFIXES
+from training.targets import Case, Found, Target, identities, in_parts, list_targets, load_target
+from training.targets.arrays import read_label_image
+
+DATA = "data"
+"""Where the shipped targets look for their data, below the current folder; `--data` names another place."""
+MOST_UNREADABLE = 0.1
+"""Share of the cases that may turn out to be unreadable; they are left out, and listed with the reason."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A target whose cases are found, split, checked and read."""
+
+    target: Target
+    cases: list[Case]
+    samples: Samples
+    key: str
+    """A hash of everything of it that determines a trial."""
+
+
+def find_task(name: str, data: str | Path | None = None, overrides: Sequence[str] = ()) -> tuple[Target, Found]:
+    """Read a target, and find, split and check its cases, of which none is read yet.
+
+    Args:
+        data: folder that stands for `data/` in the root of a shipped target.
+        overrides: `key=value`, or `TARGET:key=value` for this target alone.
+
+    Raises:
+        InvalidInputError, ReadError: see `load_target`, `Target.cases` and `check_parts`.
+    """
+    target = load_target(name)
+    mine = [text.partition(":")[2] for text in overrides if text.startswith(f"{target.name}:")]
+    general = [text for text in overrides if ":" not in text.partition("=")[0]]
+    place = Path(target.root)
+    if data is not None and name in list_targets() and place.parts[:1] == (DATA,):
+        general = [f"root={json.dumps(str(Path(data).joinpath(*place.parts[1:])))}", *general]
+    target = load_target(name, [*general, *mine])
+    found = target.cases()
+    check_parts(target, found.cases)
+    return target, found
+
+
+def read_task(target: Target, found: Found, out: str | Path, *, progress: bool = True) -> Task:
+    """Read the cases of a target. What is left out is written to `<out>/skipped/<target>.csv`, with the reason.
+
+    Raises:
+        InvalidInputError: too many cases that cannot be read; see also `check_parts` and `check_labels`.
+    """
+    samples = Samples(target, Path(out) / "cases")
+    unreadable = samples.prepare(found.cases, progress=progress)
+    if len(unreadable) > MOST_UNREADABLE * len(found.cases):
+        case, why = next(iter(unreadable.items()))
+        raise InvalidInputError(
+            f"target {target.name}: {len(unreadable)} of {len(found.cases)} cases cannot be read, such as {case}: {why}"
+        )
+    cases = [case for case in found.cases if case.name not in unreadable]
+    if unreadable:
+        check_parts(target, cases)
+    check_labels(target, samples, cases)
+    _write_skipped(target, len(cases), found.skipped | unreadable, Path(out))
+    return Task(target, cases, samples, _key(target, samples, cases))
+
+
+def _write_skipped(target: Target, cases: int, skipped: dict[str, str], out: Path) -> None:
+    if not skipped:
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("case", "reason"), *sorted(skipped.items())])
+    runs.write_atomic(out / "skipped" / f"{target.name}.csv", text.getvalue())
+    case, why = min(skipped.items())
+    print(f"{target.name}: {cases} cases; {len(skipped)} left out, such as {case}: {why}", flush=True)
+
+
+def _key(target: Target, samples: Samples, cases: list[Case]) -> str:
+    settings = target.model_dump(mode="json", exclude={"root", "title", "description", "code"})
+    rows = [
+        (c.name, c.patient, c.split, None if isinstance(c.label, str) else c.label, c.place, samples.content(c))
+        for c in cases
+    ]
+    return hashlib.sha256(json.dumps([settings, rows], sort_keys=True).encode()).hexdigest()
+
+
+def check_parts(target: Target, cases: list[Case]) -> None:
+    """Refuse a target whose parts share patients, or hold too little to be measured, before anything is trained.
+
+    Raises:
+        InvalidInputError: saying what is shared or missing.
+    """
+    parts = in_parts(cases)
+    check_disjoint(identities(target, cases))
+    for part in ("train", "validation", "test"):
+        if not parts[part]:
+            raise InvalidInputError(f"target {target.name}: no case is left for {part}")
+    if target.head == "classification":
+        for part, least in (("validation", max(1, target.min_positives // 3)), ("test", target.min_positives)):
+            values = np.array([case.label for case in parts[part]])
+            blank = np.zeros((len(values), len(target.classes)))
+            try:
+                auc_by_class(blank, values, target.classes, target.exclusive, least)
+            except InvalidInputError as error:
+                raise InvalidInputError(
+                    f"target {target.name}, {part} part: {error}; give more cases, a larger splits.{part}, or say who "
+                    "is in it (the column split, or splits.file=CSV)"
+                ) from error
+
+
+def check_labels(target: Target, samples: Samples, cases: list[Case]) -> None:
+    """Refuse masks in which a class never occurs: an empty mask that is found empty would count as right.
+
+    Raises:
+        InvalidInputError: naming the class and the part.
+    """
+    if target.head != "segmentation":
+        return
+    for part, found in in_parts(cases).items():
+        present: set[int] = set()
+        for case in found:
+            present |= samples.classes(case)
+            if len(present) == len(target.classes):
+                break
+        for number, name in enumerate(target.classes, 1):
+            if number not in present:
+                raise InvalidInputError(
+                    f"target {target.name}: no mask of the {part} part ({len(found)} cases) has the class {name!r}"
+                    f"{_values_of(found[0])}"
+                )
+
+
+def _values_of(case: Case) -> str:
+    """What the label map of a case holds, to say in an error; empty where the label is something else."""
+    try:
+        if str(case.label).lower().endswith(SUFFIXES):
+            values = np.unique(sg_hub.load_scan(str(case.label), labels=True).array)
+        elif str(case.label).lower().endswith(IMAGE_SUFFIXES):
+            values = np.unique(read_label_image(Path(str(case.label))))
+        else:
+            return ""
+    except SgHubError:
+        return ""
+    shown = ", ".join(f"{value:g}" for value in values[:12])
+    return f"; {case.label} holds the values {shown}: say in `values` which of them is which class"
