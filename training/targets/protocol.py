@@ -236,7 +236,7 @@ class Target(Section):
         unknown = sorted(set(self.exclude) - {case.name for case in found.cases} - set(found.skipped))
         if unknown:
             raise InvalidInputError(f"target {self.name}: exclude: there is no case {unknown[0]!r}")
-        found.skipped |= {name: "in exclude" for name in self.exclude}
+        found.skipped |= dict.fromkeys(self.exclude, "in exclude")
         found.cases = [case for case in found.cases if case.name not in self.exclude]
         names = [case.name for case in found.cases]
         double = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
