@@ -20,6 +20,8 @@ Intensity = Literal["window", "percentile"]
 _INTENSITIES: tuple[str, ...] = get_args(Intensity)
 _PERCENTILE_SAMPLES = 1 << 22
 _FOR_OTHERS = "dataclasses.replace(model.preprocessing, intensity='percentile', low=0.5, high=99.5)"
+_OPTIONAL = {"size"}
+"""Settings that config.json need not have."""
 _log = logging.getLogger(__name__)
 # Noise and interpolation may leave 0..1 by a little; HU and other raw values leave it by far more.
 _LOWEST, _HIGHEST = -0.5, 1.5
@@ -50,6 +52,8 @@ class Preprocessing:
     """Of the axes x, y, z; `load_scan` gives no other."""
     input_size: tuple[int, int, int] = (64, 64, 32)
     """Recommended patch (x, y, z) in voxels."""
+    size: tuple[int, int, int] | None = None
+    """Voxels (x, y, z) that every scan is resized to as a whole, whatever its spacing; absent: `spacing` says it."""
 
     def __post_init__(self) -> None:
         low, high = check_intensity(self.intensity, self.low, self.high)
@@ -64,10 +68,9 @@ class Preprocessing:
                     f"spacing={self.spacing}: expected three positive numbers (x, y, z) in mm, or None"
                 )
             object.__setattr__(self, "spacing", spacing)
-        size = _three("input_size", self.input_size)
-        if any(int(value) != value or value < 1 for value in size):
-            raise InvalidInputError(f"input_size={self.input_size}: expected three whole numbers of voxels (x, y, z)")
-        object.__setattr__(self, "input_size", tuple(int(value) for value in size))
+        object.__setattr__(self, "input_size", _voxels("input_size", self.input_size))
+        if self.size is not None:
+            object.__setattr__(self, "size", _voxels("size", self.size))
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Preprocessing:
@@ -79,8 +82,9 @@ class Preprocessing:
         return cls(**settings_of(cls, settings))
 
     def to_dict(self) -> dict[str, Any]:
-        """In JSON types, for config.json."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        """In JSON types, for config.json; `size` where there is one."""
+        settings = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return settings if self.size is not None else {k: v for k, v in settings.items() if k != "size"}
 
     def apply(self, scan: Scan) -> Tensor:
         """What the network takes.
@@ -139,7 +143,9 @@ class Preprocessing:
         return lowest, highest
 
     def grid_size(self, scan: Scan) -> tuple[int, int, int]:
-        """Voxels (x, y, z) of the scan at the network's spacing."""
+        """Voxels (x, y, z) of the scan as the network takes it."""
+        if self.size is not None:
+            return self.size
         if self.spacing is None:
             return scan.size
         return resampled_size(scan.size, scan.spacing, self.spacing)
@@ -244,7 +250,7 @@ def settings_of(kind: type, settings: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(settings, Mapping):
         raise InvalidInputError(f"preprocessing is a {type(settings).__name__}: expected its settings by name")
     names = {field.name for field in fields(kind)}
-    unknown, missing = sorted(set(settings) - names), sorted(names - set(settings))
+    unknown, missing = sorted(set(settings) - names), sorted(names - set(settings) - _OPTIONAL)
     if unknown:
         raise InvalidInputError(
             f"preprocessing has unknown keys {', '.join(map(str, unknown))} (known: "
@@ -262,6 +268,13 @@ def _three(name: str, values: Any) -> tuple[Any, Any, Any]:
         return x, y, z
     except (TypeError, ValueError):
         raise InvalidInputError(f"{name}={values!r}: expected three numbers (x, y, z)") from None
+
+
+def _voxels(name: str, values: Any) -> tuple[int, int, int]:
+    x, y, z = _three(name, values)
+    if any(int(value) != value or value < 1 for value in (x, y, z)):
+        raise InvalidInputError(f"{name}={values}: expected three whole numbers of voxels (x, y, z)")
+    return int(x), int(y), int(z)
 
 
 def _number(name: str, value: Any) -> float:

@@ -20,6 +20,8 @@ import numpy as np
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 import sg_hub
+from sg_hub import ImagePreprocessing
+from sg_hub.errors import InvalidInputError
 from training import runs
 from training.benchmark import examples
 from training.finetune import Trial, run_trial
@@ -50,8 +52,10 @@ def finetune(
         InvalidInputError, ReadError: see `training.targets` and `training.initialise`.
     """
     out = Path(out)
+    _check_out(out)
     with tempfile.TemporaryDirectory(prefix="sg_hub-") as temporary:
         read, found = find_task(target, overrides=overrides)
+        _check_publishable(read)
         provenance = initialise(init, read, seed).provenance
         unchecked = check_unseen(provenance, read.dataset, identities(read, found.cases)["test"])
         if unchecked:
@@ -66,6 +70,38 @@ def finetune(
     results = _results(task.target, init, seed, trial)
     _save(trial.model, task.target, init, trial, out, results)
     return out
+
+
+def _check_out(out: Path) -> None:
+    """Make the folder, and refuse one that holds something else than a model, before hours of work are lost.
+
+    Raises:
+        InvalidInputError: saying what is there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        there = sorted(path.name for path in out.iterdir())
+    except OSError as error:
+        raise InvalidInputError(f"{out} cannot be made a folder ({error.strerror}): give another --out") from error
+    if there and "config.json" not in there:
+        raise InvalidInputError(f"{out} holds other files ({', '.join(there[:4])}): give a new or empty folder")
+
+
+def _check_publishable(target: Target) -> None:
+    """Refuse what the preprocessing of a saved model cannot say: it would treat new images otherwise than the training.
+
+    Raises:
+        InvalidInputError: saying what to change.
+    """
+    if target.sliced:
+        raise InvalidInputError(
+            f"target {target.name}: a 2D network on the slices of 3D data can be benchmarked, not saved as a model for "
+            "new scans: use a 3D network (ndim = 3)"
+        )
+    if target.ndim == 2 and target.grid.size is None:
+        raise InvalidInputError(
+            f"target {target.name}: give grid.size = [rows, columns], to which new images are fitted"
+        )
 
 
 def _results(target: Target, init: str, seed: int, trial: Trial) -> dict[str, Any]:
@@ -102,11 +138,12 @@ def _save(model: Any, target: Target, init: str, trial: Trial, out: Path, result
     }
     if "patients" in before:  # else whom the weights saw before is not known, and that must stay visible
         model.provenance["patients"] = sorted({*before["patients"], *patient_hashes(target.dataset, seen)})
-    size = target.patch
     if target.ndim == 3:
-        model.preprocessing = dataclasses.replace(target.grid.preprocessing(), input_size=(size[0], size[1], size[2]))
-    elif not target.sliced:
-        model.preprocessing = dataclasses.replace(model.preprocessing, input_size=size)
+        x, y, z = target.patch
+        preprocessing = dataclasses.replace(target.grid.preprocessing(), input_size=(x, y, z))
+        model.preprocessing = preprocessing if target.WHOLE_SCANS else dataclasses.replace(preprocessing, size=None)
+    else:
+        model.preprocessing = ImagePreprocessing(model.preprocessing.modality, input_size=target.grid.size)  # type: ignore[arg-type]
     out.mkdir(parents=True, exist_ok=True)
     model.cpu().save_pretrained(out)
     runs.write_json(out / "results.json", results)

@@ -220,6 +220,22 @@ def test_two_benchmarks_do_not_write_to_one_folder(place, tmp_path):
         run(place, tmp_path)
 
 
+def test_a_trial_that_fails_does_not_keep_the_others_from_running(place, tmp_path, monkeypatch, capsys):
+    whole = module.run_cell
+
+    def fragile(cell, **more):
+        if cell.trial == 0 and cell.start.init.startswith("random:"):
+            raise InvalidInputError("the loss is nan")
+        return whole(cell, **more)
+
+    monkeypatch.setattr(module, "run_cell", fragile)
+    with pytest.raises(InvalidInputError, match=r"1 of 4 trials failed; .*\n.*trial 0: the loss is nan"):
+        run(place, tmp_path)
+    assert len(read_results(tmp_path)) == 3
+    monkeypatch.undo()
+    assert len(read_results(run(place, tmp_path))) == 4
+
+
 @pytest.mark.slow
 def test_trials_run_side_by_side_on_ray(place, finished, tmp_path):
     out = tmp_path / "out"
@@ -254,6 +270,7 @@ def test_weights_that_saw_test_patients_are_refused_before_the_first_trial(place
         ({"inits": ["semantic-genesis-3d-tine"]}, "semantic-genesis-3d-tiny"),
         ({"targets": ["lidc-nodule"]}, "lidc-nodules"),
         ({"overrides": ["settings.step=1"]}, "step"),
+        ({"overrides": [*QUICK, "lidc-nodule:settings.lr=9"]}, "no target is called 'lidc-nodule'"),
     ],
 )
 def test_what_cannot_be_had_is_named(place, tmp_path, more, said):

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from training import runs
-from training.initialise import name_of
+from training.initialise import ENCODER, IMAGENET, RANDOM, kind_of, name_of
 from training.metrics import METRICS
 from training.report.columns import Column
 from training.report.page import p_text
@@ -15,11 +15,12 @@ from training.statistics import LEVEL, compare, summarise
 
 def write_card_record(folder: Path, column: Column, init: str) -> None:
     """What the card of these weights says of the target, where its architecture was run from random weights too."""
-    random = f"random:{name_of(init)}"
-    if init.startswith(("random:", "imagenet:")) or random not in column.rows:
-        return
-    rows, baseline = column.rows[init], column.rows[random]
+    rows = column.rows[init]
     metric, first = column.settings["metric"], rows[0]
+    fresh = f"random:{first['architecture']}"
+    baseline = next((others for others in column.rows.values() if others[0]["weights"] == fresh), None)
+    if kind_of(init) in (RANDOM, IMAGENET) or baseline is None:
+        return
     names = [name for name in first["values"] if name.startswith(f"{metric} ")] + [metric]
     tests = {
         name: compare([row["values"][name] for row in rows], [row["values"][name] for row in baseline])
@@ -28,14 +29,17 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
     overall, word = tests[metric], "better" if tests[metric].difference > 0 else "worse"
     certainty = "significantly" if overall.p < LEVEL else "not significantly"
     training, title = column.settings["settings"], column.settings["title"]
-    part = "-encoder" if init.startswith("encoder:") else ""
+    part = "-encoder" if kind_of(init) == ENCODER else ""
+    unseen = f"Whether test patients were in pre-training cannot be told: {first['unchecked']}."
+    if not first["unchecked"]:
+        unseen = "No test patient was in pre-training."
+    sha256 = first["weights"].partition(":")[2]
     record = {
         "title": f"{title}, {'encoder alone (the rest starts afresh)' if part else 'the whole network'}",
         "about": (
             f"{len(rows)} trials each. {column.settings['description']} {first['patients']['train']} patients to train "
-            f"on, {first['patients']['validation']} to choose the step, {first['patients']['test']} to test on, none "
-            "of these in pre-training. "
-            f"{training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}. "
+            f"on, {first['patients']['validation']} to choose the step, {first['patients']['test']} to test on. "
+            f"{unseen} {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}. "
             "Mean ± standard deviation over trials."
         ),
         "dataset_type": column.settings["dataset"],
@@ -57,9 +61,9 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
             f"These weights are {abs(overall.difference):.3f} {METRICS[metric]} {word} than a random initialisation, "
             f"{certainty} at p = {LEVEL:g} (p = {p_text(overall.p) or 'undefined'})."
         ),
-        "sha256": first["weights"].partition(":")[2],
+        "sha256": sha256,
     }
-    runs.write_json(folder / column.name / f"{Path(name_of(init)).name}{part}.json", record)
+    runs.write_json(folder / column.name / f"{Path(name_of(init)).name}{part}-{sha256[:8]}.json", record)
 
 
 def _plain(values: list[float]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import InvalidInputError
-from training.initialise import name_of
+from training.initialise import kind_of, name_of
 from training.metrics import METRICS
 from training.results import Row
 from training.statistics import LEVEL, Comparison, Summary, against_best, summarise
@@ -34,6 +34,12 @@ class Column:
     def title(self) -> str:
         share = f", {self.fraction:.0%} of labels" if self.fraction < 1 else ""
         return f"{self.name}{share} ({METRICS[self.settings['metric']]} %)"
+
+    @property
+    def task(self) -> tuple[str, ...]:
+        """What is asked, whether in 2D or in 3D."""
+        settings = self.settings
+        return settings["code"] or self.name, settings["dataset"], settings["head"], *settings.get("classes", ())
 
     @property
     def slug(self) -> str:
@@ -101,9 +107,18 @@ def inits_of(columns: list[Column]) -> list[str]:
     return sorted(names, key=lambda init: (not init.startswith("random:"), init))
 
 
-def label_of(init: str) -> str:
-    kind = init.partition(":")[0] if name_of(init) != init else ""
-    name = Path(name_of(init)).name
-    return {"random": f"Random ({name})", "encoder": f"{name}, encoder alone", "imagenet": f"ImageNet ({name})"}.get(
-        kind, name
-    )
+def labels_of(inits: Iterable[str]) -> dict[str, str]:
+    """What initialisations are called in tables and figures: folders by as much of their path as tells them apart."""
+    paths = {init: Path(name_of(init)).parts for init in inits}
+    labels = {}
+    for init, parts in paths.items():
+        others = [other for other in paths.values() if other != parts]
+        length = next((n for n in range(1, len(parts)) if all(o[-n:] != parts[-n:] for o in others)), len(parts))
+        labels[init] = _described(init, "/".join(parts[-length:]))
+    return labels
+
+
+def _described(init: str, name: str) -> str:
+    kind = kind_of(init)
+    words = {"random": f"Random ({name})", "encoder": f"{name}, encoder alone", "imagenet": f"ImageNet ({name})"}
+    return words.get(kind, name)

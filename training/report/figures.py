@@ -35,11 +35,11 @@ def bars(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> No
 
 def bars_2d_3d(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> None:
     """The paper's Fig. 3: a panel per task, 2D initialisations beside 3D ones."""
-    codes = sorted({column.settings["code"] for column in columns})
-    figure, panels = plt.subplots(1, len(codes), figsize=(1.2 + 4.2 * len(codes), 3.8), squeeze=False)
+    tasks = sorted({column.task for column in columns})
+    figure, panels = plt.subplots(1, len(tasks), figsize=(1.2 + 4.2 * len(tasks), 3.8), squeeze=False)
     colours = _colours(labels)
-    for panel, code in zip(panels[0], codes, strict=True):
-        of_task = sorted((c for c in columns if c.settings["code"] == code), key=lambda c: c.settings["ndim"])
+    for panel, task in zip(panels[0], tasks, strict=True):
+        of_task = sorted((c for c in columns if c.task == task), key=lambda c: c.settings["ndim"])
         ticks, shown, place = [], [], 0
         for column in of_task:
             for init, values in column.values.items():
@@ -51,7 +51,7 @@ def bars_2d_3d(columns: Sequence[Column], labels: Mapping[str, str], path: Path)
             ticks.append("")
         panel.set_xticks(range(len(ticks)), ticks, rotation=25, ha="right")
         panel.tick_params(axis="x", labelsize=7)
-        panel.set_title(f"{code} ({of_task[0].settings['metric']}, %)", fontsize=9)
+        panel.set_title(f"{task[0]} ({of_task[0].settings['metric']}, %)", fontsize=9)
         _zoom(panel, shown)
     save(figure, path)
 

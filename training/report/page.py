@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
 from training.metrics import METRICS
 from training.report import figures as draw
-from training.report.columns import Column, inits_of, label_of
+from training.report.columns import Column, inits_of, labels_of
 from training.report.tables import MARK, markdown_table
 from training.results import Row
 from training.statistics import LEVEL
@@ -18,13 +19,13 @@ from training.statistics import LEVEL
 def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Column]) -> list[tuple[str, str]]:
     """Draw everything; captions and file names."""
     out.mkdir(parents=True, exist_ok=True)
-    labels = {init: label_of(init) for init in inits_of(columns)}
+    labels = labels_of(inits_of(columns))
     figures = [("Mean and standard deviation over the trials (Fig. 2 of the paper)", "bars.png")]
     draw.bars(whole, labels, out / "bars.png")
-    by_code: dict[str, set[int]] = {}
+    dimensions: dict[tuple[str, ...], set[int]] = {}
     for column in whole:
-        by_code.setdefault(column.settings["code"], set()).add(column.settings["ndim"])
-    both = [column for column in whole if len(by_code[column.settings["code"]]) > 1]
+        dimensions.setdefault(column.task, set()).add(column.settings["ndim"])
+    both = [column for column in whole if len(dimensions[column.task]) > 1]
     if both:
         draw.bars_2d_3d(both, labels, out / "bars_2d_3d.png")
         figures.append(("The same task in 2D, slice by slice, and in 3D (Fig. 3)", "bars_2d_3d.png"))
@@ -57,8 +58,9 @@ def build_page(columns: list[Column], whole: list[Column], figures: list[tuple[s
         "patients alone.",
         "",
     ]
+    labels = labels_of(inits_of(columns))
     for column in columns:
-        lines += _section(column)
+        lines += _section(column, labels)
     lines += ["## Figures", ""]
     for caption, name in figures:
         lines += [f"{caption}:", "", f"![{caption}]({name})", ""]
@@ -66,7 +68,7 @@ def build_page(columns: list[Column], whole: list[Column], figures: list[tuple[s
     return "\n".join(lines)
 
 
-def _section(column: Column) -> list[str]:
+def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
     """What a target is, and every figure of it."""
     settings, first = column.settings, next(iter(column.rows.values()))[0]
     training = settings["settings"]
@@ -76,16 +78,20 @@ def _section(column: Column) -> list[str]:
     )
     minutes = sum(row["minutes"] for rows in column.rows.values() for row in rows)
     count = sum(len(rows) for rows in column.rows.values())
+    machines = sorted({row["machine"] for rows in column.rows.values() for row in rows})
     lines = [
         f"### {column.title}",
         "",
         f"{settings['title']}. {settings['description'] if column.fraction == 1 else ''}".strip(),
         "",
         f"{parts}. {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}, "
-        f"{training['precision']}. {count} trials, {minutes:.1f} minutes in all, on {first['machine']}.",
+        f"{training['precision']}. {count} trials, {minutes:.1f} minutes in all, on {' and on '.join(machines)}.",
     ]
     if first["left_out"]:
         lines.append(f"No AUC (fewer than {settings['min_positives']} positives): {', '.join(first['left_out'])}.")
+    for init, rows in column.rows.items():
+        if rows[0].get("unchecked"):
+            lines.append(f"Whether {labels[init]} has seen test patients cannot be told: {rows[0]['unchecked']}.")
     lines += [
         "",
         "| initialisation | trials | mean | sd | 95 % CI | p Welch | p Holm | p plain | last quarter |",
@@ -98,14 +104,14 @@ def _section(column: Column) -> list[str]:
         sd = f"{100 * summary.sd:.2f}" if summary.trials > 1 else ""
         rise = last_quarter(column.rows[init])
         gained = "" if math.isnan(rise) else f"{100 * rise:+.2f}"
-        cells = (label_of(init), summary.trials, f"{100 * summary.mean:.2f}", sd, interval, *tested, gained)
+        cells = (labels[init], summary.trials, f"{100 * summary.mean:.2f}", sd, interval, *tested, gained)
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     others = [name for name in first["values"] if name != settings["metric"]]
     if others:
         lines += ["", "| mean over trials, % | " + " | ".join(others) + " |", "|---" * (len(others) + 1) + "|"]
         for init, rows in column.rows.items():
             means = [100 * sum(row["values"][name] for row in rows) / len(rows) for name in others]
-            lines.append(f"| {label_of(init)} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
+            lines.append(f"| {labels[init]} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
     return [*lines, ""]
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 
-from training.report.columns import Column, inits_of, label_of
+from training.report.columns import Column, inits_of, labels_of
 from training.statistics import Summary
 
 MARK = "†"
@@ -22,7 +22,7 @@ def markdown_table(columns: list[Column]) -> str:
     """Mean ± standard deviation over the trials: the best in bold, marked what cannot be told from it."""
     lines = ["| initialisation | " + " | ".join(column.title for column in columns) + " |"]
     lines.append("|---" * (len(columns) + 1) + "|")
-    for init in inits_of(columns):
+    for init, label in labels_of(inits_of(columns)).items():
         cells = []
         for column in columns:
             text = _percent(column.summaries[init]) if init in column.summaries else ""
@@ -31,7 +31,7 @@ def markdown_table(columns: list[Column]) -> str:
             elif init in column.summaries and column.equals_best(init):
                 text += MARK
             cells.append(text)
-        lines.append(f"| {label_of(init)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -44,7 +44,7 @@ def latex_table(columns: list[Column]) -> str:
         "Initialisation & " + " & ".join(_escaped(column.title) for column in columns) + " \\\\",
         "\\midrule",
     ]
-    for init in inits_of(columns):
+    for init, label in labels_of(inits_of(columns)).items():
         cells = []
         for column in columns:
             text = _percent(column.summaries[init], "$\\pm$") if init in column.summaries else "--"
@@ -53,7 +53,7 @@ def latex_table(columns: list[Column]) -> str:
             elif init in column.summaries and column.equals_best(init):
                 text = f"\\cellcolor{{blue!15}}{text}"
             cells.append(text)
-        lines.append(f"{_escaped(label_of(init))} & " + " & ".join(cells) + " \\\\")
+        lines.append(f"{_escaped(label)} & " + " & ".join(cells) + " \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 

@@ -29,11 +29,17 @@ READERS = {
 def load_target(target: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Target:
     """Read a target by file or shipped name, with `key=value` overrides as for recipes.
 
+    A relative `root` in a file is looked for beside the file, then in the current folder.
+
     Raises:
         InvalidInputError: no such target or reader, broken TOML, an unknown key or a value of the wrong kind.
     """
-    model = _reader(target)
-    return load_settings(model, "targets", target, overrides)
+    found = load_settings(_reader(target), "targets", target, overrides)
+    given = any(text.partition("=")[0].strip() == "root" for text in overrides)
+    beside = Path(target).parent / found.root
+    if Path(target).is_file() and not given and beside.exists():
+        found = found.model_copy(update={"root": str(beside)})
+    return found
 
 
 def list_targets() -> list[str]:
@@ -51,7 +57,7 @@ def _reader(target: str | Path) -> type[Target]:
         reader = tomllib.loads(path.read_text(encoding="utf-8")).get("reader")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{target}: {error}") from error
-    if reader not in READERS:
+    if not isinstance(reader, str) or reader not in READERS:
         raise InvalidInputError(f"{target}: reader = {reader!r}; expected one of {', '.join(READERS)}")
     cls: type[Target] = getattr(import_module(f"training.targets.{reader}"), READERS[reader])
     return cls

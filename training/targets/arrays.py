@@ -46,21 +46,55 @@ def pad_to(array: np.ndarray, corner: Sequence[int], size: Sequence[int], fill: 
     return np.pad(box, [(0, 0)] * lead + margins, constant_values=fill)
 
 
-def labelled_scan(grid: Grid, image: Path | str, label: Path | str, values: Sequence[Sequence[int]]) -> Sample:
+def labelled_scan(
+    grid: Grid,
+    image: Path | str,
+    label: Path | str,
+    values: Sequence[Sequence[int]],
+    *,
+    same_voxels: bool = False,
+) -> Sample:
     """A scan and its label map on the target's grid.
 
     Args:
         values: of the label map, for each class.
+        same_voxels: voxels of the same index in the two files belong together, whatever the label map's header says of
+            its geometry.
 
     Raises:
-        ReadError, InvalidInputError: a file that cannot be read, or two of different sizes.
+        ReadError, InvalidInputError: a file that cannot be read, or two of different grids.
     """
     scan, labels = sg_hub.load_scan(image), sg_hub.load_scan(label, labels=True)
+    if same_voxels:
+        labels = _as_placed(labels, scan)
     if labels.size != scan.size:
         raise InvalidInputError(
             f"{label} has size {labels.size}, its image {image} {scan.size}: they must be of the same grid"
         )
+    apart = float(np.abs(_corners(labels) - _corners(scan)).max())
+    if apart > max(scan.spacing) / 2:
+        raise InvalidInputError(
+            f"{label} lies elsewhere than its image {image}: by their headers (origin, spacing, direction) they are up "
+            f"to {apart:.1f} mm apart. Resample it onto the image; if voxels of the same index belong together give "
+            "it the image's header (SimpleITK: label.CopyInformation(image)), or set same_voxels = true"
+        )
     return on_grid(grid, scan, numbered(labels.array[0], values))
+
+
+def _corners(scan: Scan) -> np.ndarray:
+    """The first voxel and the last one of each axis, (4, 3) in mm."""
+    steps = np.array(scan.direction).reshape(3, 3) * np.array(scan.spacing) * (np.array(scan.size) - 1)
+    return np.array(scan.origin) + np.vstack([np.zeros(3), steps.T])
+
+
+def _as_placed(labels: Scan, scan: Scan) -> Scan:
+    """A label map in its file's order of voxels, with the geometry of another file."""
+    image, grid = labels.to_image(labels.array), scan.file_grid
+    if grid is not None:
+        image.SetOrigin(grid.origin)
+        image.SetSpacing(grid.spacing)
+        image.SetDirection(grid.direction)
+    return Scan.from_image(image, labels.source, labels=True)
 
 
 def numbered(labels: np.ndarray, values: Sequence[Sequence[int]]) -> np.ndarray:
@@ -73,9 +107,8 @@ def numbered(labels: np.ndarray, values: Sequence[Sequence[int]]) -> np.ndarray:
 
 def on_grid(grid: Grid, scan: Scan, labels: np.ndarray) -> Sample:
     """A scan and its class numbers, windowed and resampled as the target says."""
-    x = grid.preprocessing().apply(scan)[0].numpy()
-    size = grid.size or x.shape[1:]
-    return Sample(fit_image(x, size), fit_labels(labels, size))
+    image = grid.preprocessing().apply(scan)[0].numpy()
+    return Sample(image, fit_labels(labels, image.shape[1:]))
 
 
 def picture_on_grid(grid: Grid, image: np.ndarray, label: np.ndarray) -> Sample:

@@ -1,10 +1,10 @@
 """A user's own task: a folder of images with label maps, or a CSV of classes. No code to write.
 
-Segmentation: `images` and `labels` are folders of files of the same name (NIfTI, MHA, NRRD; in 2D PNG), and `values`
-says which value of the label maps is which class. Classification: `table` is a CSV with the column image, a file in
-`images`, and label (one of `classes`; of findings any number, separated by |). Optional columns in either: patient
-(else every image is a patient of its own) and split (train, validation, test; else drawn by patient). `table` is
-optional for a segmentation, and lists the images to use.
+Segmentation: `images` and `labels` are folders of files of the same name (NIfTI, MHA, NRRD, an image also a folder of
+DICOM; in 2D PNG), and `values` says which value of the label maps is which class. Classification: `table` is a CSV with
+the column image, a file in `images`, and label (one of `classes`; of findings any number, separated by |). Optional
+columns in either: patient (else every image is a patient of its own) and split (train, validation, test; else drawn by
+patient). `table` is optional for a segmentation, and lists the images to use.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from training.targets.label_maps import LabelMapTarget
 from training.targets.protocol import Case, Found, Sample
 from training.targets.splits import PARTS, read_table
 
+DICOM_SUFFIXES = ("", ".dcm", ".ima")
+
 
 class Folder(LabelMapTarget):
     """Pairs of files, or images with classes."""
@@ -41,6 +43,8 @@ class Folder(LabelMapTarget):
     images: str = "images"
     labels: str = "labels"
     table: str | None = None
+    same_voxels: bool = False
+    """Label maps of scans: whether voxels of the same index belong together, whatever the map's own header says."""
 
     @model_validator(mode="before")
     @classmethod
@@ -54,16 +58,14 @@ class Folder(LabelMapTarget):
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()
-        suffixes = SUFFIXES if self.dims == 3 else IMAGE_SUFFIXES
-        files = _files(folder / self.images, suffixes)
-        masks = _files(folder / self.labels, suffixes) if self.head == "segmentation" else {}
-        rows = self._rows(folder, files)
-        for row in rows:
-            name = _stem(Path(row["image"]).name, suffixes)
+        files = self._files(folder / self.images)
+        masks = self._files(folder / self.labels) if self.head == "segmentation" else {}
+        for row in self._rows(folder, files):
+            name = next((known for known in self._names(row["image"]) if known in files), None)
             split = row.get("split") or None
             if split is not None and split not in PARTS:
                 raise InvalidInputError(f"{self.table}: split {split!r} of {row['image']}; expected {', '.join(PARTS)}")
-            if name not in files:
+            if name is None:
                 found.skipped[row["image"]] = f"not in {folder / self.images}"
                 continue
             if self.head == "segmentation" and name not in masks:
@@ -79,7 +81,42 @@ class Folder(LabelMapTarget):
             return read_table(folder / self.table, ("image", "label") if self.head == "classification" else ("image",))
         if self.head == "classification":
             raise InvalidInputError(f"target {self.name}: a classification needs table=CSV (columns image and label)")
-        return [{"image": path.name} for path in files.values()]
+        return [{"image": name} for name in files]
+
+    def _files(self, folder: Path) -> dict[str, Path]:
+        """Files by their path below the folder, without the suffix; of scans also subfolders of DICOM.
+
+        Raises:
+            ReadError: no folder, or one without images.
+            InvalidInputError: two files of one name.
+        """
+        suffixes = self._suffixes()
+        if not folder.is_dir():
+            raise ReadError(f"{folder.absolute()} is no folder; expected the images of the target there")
+        files: dict[str, Path] = {}
+        for path in sorted(folder.rglob("*")):
+            place = path.relative_to(folder)
+            if any(part.startswith(".") for part in place.parts) or not path.is_file():
+                continue
+            if path.name.lower().endswith(suffixes):
+                name = _stem(place.as_posix(), suffixes)
+            elif self.dims == 3 and path.suffix.lower() in DICOM_SUFFIXES and len(place.parts) > 1:
+                name, path = place.parent.as_posix(), path.parent
+            else:
+                continue
+            if files.setdefault(name, path) != path:
+                raise InvalidInputError(f"{files[name]} and {path} have the same name: leave one of them")
+        if not files:
+            raise ReadError(f"{folder.absolute()} holds no images ({', '.join(suffixes)})")
+        return files
+
+    def _names(self, image: str) -> list[str]:
+        """What a row of the table may mean by an image: its path below the folder of images, or below the root."""
+        stem = _stem(Path(image).as_posix(), self._suffixes())
+        return [stem, stem.removeprefix(f"{self.images}/")]
+
+    def _suffixes(self) -> tuple[str, ...]:
+        return SUFFIXES if self.dims == 3 else IMAGE_SUFFIXES
 
     def _label(self, row: dict[str, str]) -> int | tuple[int, ...]:
         given = [part for part in row["label"].split("|") if part]
@@ -98,7 +135,8 @@ class Folder(LabelMapTarget):
             )
             return picture_on_grid(self.grid, image, label)
         if self.head == "segmentation":
-            return labelled_scan(self.grid, case.image, str(case.label), self.numbers)
+            numbers, same = self.numbers, self.same_voxels
+            return labelled_scan(self.grid, case.image, str(case.label), numbers, same_voxels=same)
         scan = sg_hub.load_scan(case.image)
         sample = on_grid(self.grid, scan, np.zeros(scan.size, dtype=np.uint8))
         return Sample(sample.image, np.array(case.label))
@@ -110,14 +148,6 @@ def _mask(path: str, image: np.ndarray, values: list[list[int]]) -> np.ndarray:
     if labels.shape != image.shape[1:]:
         raise InvalidInputError(f"{path} has size {labels.shape}, its image {image.shape[1:]}: they must be the same")
     return numbered(labels, values)
-
-
-def _files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise ReadError(f"{folder} is no folder; expected the images of the target there")
-    return {
-        _stem(path.name, suffixes): path for path in sorted(folder.iterdir()) if path.name.lower().endswith(suffixes)
-    }
 
 
 def _stem(name: str, suffixes: tuple[str, ...]) -> str:

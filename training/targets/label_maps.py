@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
 from training.targets.protocol import Target
@@ -9,6 +11,8 @@ from training.targets.protocol import Target
 
 class LabelMapTarget(Target):
     """Says which numbers of the label maps are which class."""
+
+    WHOLE_SCANS: ClassVar[bool] = True
 
     values: dict[str, int | list[int]] = Field(default={})
     """Number, or numbers, of each class; absent: 1, 2, ... in the order of the classes."""

@@ -20,6 +20,7 @@ from sg_hub import Scan
 from sg_hub.dicom import find_series
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from training.targets.arrays import fit_image, fit_labels, pad_to
+from training.targets.dicom_tags import PIXEL_SPACING, SERIES, SLICE_THICKNESS, read_tags
 from training.targets.lidc_xml import Annotation, Reading, annotation_mask, consensus, read_xml, same_nodule
 from training.targets.protocol import Case, Found, Sample, Target
 
@@ -48,25 +49,29 @@ class LidcIdri(Target):
             if series not in folders:
                 found.skipped[series] = f"annotated in {path.name}, its DICOM folder is not there"
                 continue
-            pixel, distance = _spacing(folders[series])
-            for number, group in enumerate(same_nodule(reading.annotations, pixel, distance)):
+            try:
+                pixel, thickness = _spacing(folders[series])
+            except ReadError as error:
+                found.skipped[series] = str(error)
+                continue
+            for number, group in enumerate(same_nodule(reading.annotations, pixel, thickness)):
                 patient = _patient(folders[series], series)
                 name = f"{patient}_{series.rpartition('.')[2]}_{number}"
                 readers = len({annotation.reader for annotation in group})
                 if readers < self.minimum_readers:
                     found.skipped[name] = f"outlined by {readers} readers"
                     continue
-                place = (number, distance)
+                place = (number, thickness)
                 case = Case(name, patient, str(folders[series]), str(path), place, also=(f"luna16/{series}",))
                 found.cases.append(case)
         return found
 
     def load(self, case: Case) -> Sample:
         assert self.grid.size is not None
-        scan = _scan(case.image)
         reading = _reading(str(case.label))
-        number, distance = case.place
-        group = same_nodule(reading.annotations, _spacing(Path(case.image))[0], distance)[number]
+        scan = _scan(case.image, reading.series)
+        number, thickness = case.place
+        group = same_nodule(reading.annotations, _spacing(Path(case.image))[0], thickness)[number]
         mask = nodule_mask(scan, group, self.edge_is_nodule)
         if not mask.any():
             raise InvalidInputError(f"{case.label}: nodule {group[0].nodule} has an empty consensus; leave it out")
@@ -116,33 +121,33 @@ def cut(
 
 
 def _series(folder: Path) -> dict[str, Path]:
-    """SeriesInstanceUID to folder, of everything below that holds DICOM."""
-    found = {}
+    """SeriesInstanceUID to folder, of everything below that holds DICOM. Two headers of a folder are read, and all of
+    them only where it holds several series."""
+    found: dict[str, Path] = {}
     for path in sorted({file.parent for file in folder.rglob("*.dcm")}):
-        for series in find_series(path):
-            found[series.uid] = series.folder
+        files = sorted(path.glob("*.dcm"))
+        try:
+            uids = {read_tags(file, SERIES)[0] for file in (files[0], files[-1])}
+        except ReadError:
+            uids = set()
+        found |= dict.fromkeys(uids, path) if len(uids) == 1 else {s.uid: s.folder for s in find_series(path)}
     return found
 
 
 @lru_cache(maxsize=4096)
 def _spacing(folder: Path) -> tuple[tuple[float, float], float]:
-    """Pixel (x, y) and distance of the slices in mm, from two headers at least.
+    """Pixel (x, y) and thickness of the slices in mm, of the first header.
 
     Raises:
-        ReadError: no readable slices.
+        ReadError: no readable slice, or one without them.
     """
-    from sg_hub.dicom import read_slice
-
-    files = sorted(str(path) for path in folder.glob("*.dcm"))
-    positions, pixel = [], (1.0, 1.0)
-    for file in files:
-        entry = read_slice(file)
-        positions.append(entry.position[2])
-        pixel = (float(entry.spacing[0]), float(entry.spacing[1]))
-    gaps = np.diff(np.unique(np.round(positions, 3)))
-    if len(gaps) == 0:
-        raise ReadError(f"{folder} holds {len(files)} slices: the series is not complete, download it again")
-    return pixel, float(np.median(gaps))
+    file = min(folder.glob("*.dcm"))
+    spacing, thickness = read_tags(file, PIXEL_SPACING, SLICE_THICKNESS)
+    try:
+        row, column = (float(value) for value in spacing.split("\\"))
+        return (column, row), float(thickness)
+    except ValueError as error:
+        raise ReadError(f"{file} has PixelSpacing {spacing!r} and SliceThickness {thickness!r}; expected mm") from error
 
 
 def _patient(folder: Path, series: str) -> str:
@@ -152,9 +157,9 @@ def _patient(folder: Path, series: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _scan(folder: str) -> Scan:
+def _scan(folder: str, series: str) -> Scan:
     try:
-        return sg_hub.load_scan(folder)
+        return sg_hub.load_scan(folder, series=series)
     except SgHubError as error:
         raise ReadError(f"{folder}: {error}") from error
 

@@ -1,7 +1,8 @@
 """Liver in CT: LiTS 2017 as downloaded, `volume-<n>.nii` and `segmentation-<n>.nii` (also .nii.gz) in any folders.
 
 The masks hold 1 for liver and 2 for tumour; a tumour of the liver is liver. Cases 0-99, 100-114 and 115-129 are for
-training, validation and test; the 70 cases of the challenge's own test part have no masks and are not used.
+training, validation and test; the 70 cases of the challenge's own test part have no masks and are not used. Headers of
+some masks differ from those of their volumes; the voxels belong together by index, so the volume's header counts.
 """
 
 from __future__ import annotations
@@ -54,4 +55,4 @@ class Lits(LabelMapTarget):
         return found
 
     def load(self, case: Case) -> Sample:
-        return labelled_scan(self.grid, case.image, str(case.label), self.numbers)
+        return labelled_scan(self.grid, case.image, str(case.label), self.numbers, same_voxels=True)

@@ -42,8 +42,11 @@ class Grid(Section):
     """Voxels (x, y, z) or pixels (rows, columns) of a case; absent: each scan as large as it is."""
 
     def preprocessing(self) -> Preprocessing:
+        """How a whole scan becomes what the network takes."""
         modality = "CT" if self.intensity == "window" else "MR"
-        return Preprocessing(modality, self.intensity, self.low, self.high, self.spacing)
+        x, y, z = self.size if self.size is not None and len(self.size) == 3 else (None, None, None)
+        size = (x, y, z) if x and y and z else None
+        return Preprocessing(modality, self.intensity, self.low, self.high, self.spacing, size=size)
 
 
 class Splits(Section):
@@ -130,6 +133,8 @@ class Target(Section):
 
     DATA_NDIM: ClassVar[int] = 3
     """Of what `load` gives; a 3D data set with `ndim = 2` is used slice by slice."""
+    WHOLE_SCANS: ClassVar[bool] = False
+    """Whether a 3D case is a scan as a whole; else a cube that was cut out of one."""
     INDEPENDENT: ClassVar[frozenset[str]] = frozenset(
         {"title", "code", "description", "root", "settings", "splits", "metric", "ndim", "name"}
     )
@@ -254,7 +259,8 @@ class Target(Section):
         path = Path(self.root).expanduser()
         if not path.exists():
             raise ReadError(
-                f"target {self.name}: {path} is not there; give root=FOLDER of {self.dataset} as it is downloaded"
+                f"target {self.name}: {path} is not there (in {Path.cwd()}); give root=FOLDER of {self.dataset} as it "
+                "is downloaded"
             )
         return path
 

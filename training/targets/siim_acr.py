@@ -16,10 +16,9 @@ import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
 from training.targets.arrays import picture_on_grid, read_image
+from training.targets.dicom_tags import PATIENT, read_tags
 from training.targets.protocol import Case, Found, Sample, Target
 from training.targets.splits import read_table
-
-PATIENT_ID = "0010|0020"
 
 
 class SiimAcr(Target):
@@ -52,7 +51,12 @@ class SiimAcr(Target):
                 found.skipped[name] = f"{table.name} calls it empty and gives a mask"
             else:
                 runs = tuple(mask for mask in masks[name] if mask != "-1")
-                found.cases.append(Case(name, _patient(files[name]), str(files[name]), place=runs))
+                try:
+                    patient = read_tags(files[name], PATIENT)[0] or name
+                except ReadError as error:
+                    found.skipped[name] = str(error)
+                    continue
+                found.cases.append(Case(name, patient, str(files[name]), place=runs))
         return found
 
     def load(self, case: Case) -> Sample:
@@ -87,17 +91,3 @@ def decode_runs(text: str, shape: tuple[int, ...], name: str) -> np.ndarray:
     flat = np.zeros(rows * columns, dtype=bool)
     flat[: len(values)] = values
     return flat.reshape(columns, rows).T
-
-
-def _patient(path: Path) -> str:
-    """PatientID of a DICOM file; the file's name where it has none."""
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise ReadError(f"{path} is truncated or damaged: download it again") from error
-    name = reader.GetMetaData(PATIENT_ID).strip() if reader.HasMetaDataKey(PATIENT_ID) else ""
-    return name or path.stem
