@@ -1,275 +1,189 @@
-"""One trial: a network fine-tuned on a target's training cases, and what it does on the test cases.
+"""Weights for a task of your own: one trial, saved in the same form as every other model.
 
-The settings of a target are the same for every initialisation, and so is the order of the batches. The weights that do
-best on the validation cases are kept; the test cases are read once, at the end.
+    python -m training finetune --init semantic-genesis-3d-tiny --target mytask.toml --out my-model
+
+Writes config.json and model.safetensors (which `sg_hub.from_pretrained` loads), README.md (the card), results.json with
+every test case, and two figures. The model's preprocessing is the target's, so that `sg_hub.predict` and
+`sg-hub segment` treat new images as the training did.
 """
 
 from __future__ import annotations
 
-import copy
-import math
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import dataclasses
+import io
+import tempfile
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from tqdm import tqdm
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-import sg_hub.inference
+import sg_hub
+from sg_hub import ImagePreprocessing
 from sg_hub.errors import InvalidInputError
-from training.distributed import layout, to_device
-from training.initialise import head_parameters, initialise
-from training.leakage import check_disjoint, check_unseen
-from training.metrics import auc_by_class, overlap
-from training.randomness import generator, seed_of
-from training.samples import Batches, Samples, axial_slices, from_axial_slices, middle_slices
-from training.targets import Case, Target, identities, in_parts
-from training.targets.splits import label_fraction
+from training import runs
+from training.leakage import check_unseen, patient_hashes
+from training.report import figures
+from training.targets import Target, identities
+from training.trials.cells import examples
+from training.trials.initialise import initialise, name_of
+from training.trials.metrics import METRICS
+from training.trials.task import find_task, read_task
+from training.trials.trial import Trial, run_trial
 
 
-@dataclass
-class Scores:
-    """What a network does on some cases."""
-
-    value: float
-    """The target's metric."""
-    values: dict[str, float]
-    """All figures by name: the metrics, and each by class."""
-    by_case: list[dict[str, Any]] = field(default_factory=list)
-    """Case, patient, and IoU and Dice by class, or the label and the probabilities."""
-    left_out: list[str] = field(default_factory=list)
-    """Classes with too few positives for an AUC."""
-
-
-@dataclass
-class Trial:
-    """A finished trial."""
-
-    model: Any
-    test: Scores
-    curve: list[list[float]]
-    """[step, validation metric, training loss] at every validation."""
-    parts: dict[str, list[Case]]
-    minutes: float
-    best_step: int
-    """Whose weights were kept: the step that did best on the validation part."""
-    unchecked: str = ""
-    """Why it cannot be told whether the weights have seen test patients; empty where none was seen."""
-
-
-def parts_of(target: Target, cases: list[Case], fraction: float, trial: int) -> dict[str, list[Case]]:
-    """Train, validation and test cases of a trial.
-
-    A fraction keeps a share of the training patients, drawn by the trial; validation and test are always whole.
-
-    Raises:
-        InvalidInputError: parts that share patients.
-    """
-    parts = in_parts(cases)
-    parts["train"] = label_fraction(parts["train"], fraction, target.name, trial)
-    check_disjoint(identities(target, [case for part in parts.values() for case in part]))
-    return parts
-
-
-def run_trial(
-    target: Target,
+def finetune(
     init: str,
-    trial: int,
-    samples: Samples,
-    cases: list[Case],
-    fraction: float = 1.0,
+    target: str,
+    out: str | Path,
+    overrides: list[str] | tuple[str, ...] = (),
+    seed: int = 0,
     *,
     progress: bool = True,
-) -> Trial:
-    """Fine-tune, choose on the validation cases, test once.
-
-    Raises:
-        InvalidInputError: test patients that the weights were pre-trained on, or parts that share patients.
-    """
-    started = time.monotonic()
-    parts = parts_of(target, cases, fraction, trial)
-    model = initialise(init, target, seed_of("initialise", trial))
-    unchecked = check_unseen(model.provenance, target.dataset, identities(target, cases)["test"])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    to_device(model, device, target.ndim)
-    curve, best_step = _train(model, target, trial, samples, parts, f"{target.name}, {init}, trial {trial}", progress)
-    test = score(model, target, samples, parts["test"])
-    return Trial(model, test, curve, parts, (time.monotonic() - started) / 60, best_step, unchecked)
-
-
-def _train(
-    model: Any,
-    target: Target,
-    trial: int,
-    samples: Samples,
-    parts: dict[str, list[Case]],
-    title: str,
-    progress: bool,
-) -> tuple[list[list[float]], int]:
-    """Train, and put back the weights of the step that did best on the validation part; the curve, and that step."""
-    settings = target.settings
-    optimizer = torch.optim.AdamW(_parameter_groups(model, settings.lr, settings.body_lr_factor), lr=settings.lr)
-    for group in optimizer.param_groups:
-        group["weight_decay"] = settings.weight_decay
-    warmup = max(1, int(settings.warmup * settings.steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - step / settings.steps) ** 0.9
-    )
-    device = next(model.parameters()).device
-    batches, noise = Batches(target, samples, parts["train"]), generator("cpu", "batches", target.name, trial)
-    best, best_step, best_state, curve = -1.0, 0, copy.deepcopy(model.state_dict()), []
-    losses: list[float] = []
-    for step in (bar := tqdm(range(1, settings.steps + 1), title, unit="step", disable=not progress, leave=False)):
-        model.train()
-        x, y = batches.draw(noise)
-        with _autocast(target, device):
-            logits = model(_in_layout(x.to(device)))
-        value = loss(target, logits.float(), y.to(device))
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(value.item())
-        if not math.isfinite(losses[-1]):
-            raise InvalidInputError(f"{title}: the loss is {losses[-1]} at step {step}: give a smaller settings.lr")
-        if step % settings.validate_every == 0 or step == settings.steps:
-            reached = score(model, target, samples, parts["validation"], validation=True).value
-            curve.append([step, round(reached, 5), round(float(np.mean(losses)), 5)])
-            losses = []
-            bar.set_postfix({f"validation {target.metric}": f"{reached:.3f}"})
-            if reached > best:
-                best, best_step, best_state = reached, step, copy.deepcopy(model.state_dict())
-    model.load_state_dict(best_state)
-    return curve, best_step
-
-
-def _in_layout(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=layout(x.ndim - 2))
-
-
-def _autocast(target: Target, device: torch.device) -> torch.autocast:
-    # On the CPU, the gradient of a 3D convolution in bfloat16 reads memory that nobody wrote where its input has less
-    # than 3 voxels along x (torch 2.13, oneDNN): results differ from run to run, or are NaN.
-    broken = device.type == "cpu" and target.ndim == 3 and target.patch[0] < 24
-    enabled = target.settings.precision == "bfloat16" and not broken
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
-
-
-def _parameter_groups(model: Any, lr: float, factor: float) -> list[dict[str, Any]]:
-    """The last layer, which is fresh in every initialisation, and all others: the same groups for all of them."""
-    fresh = head_parameters(model)
-    named = list(model.named_parameters())
-    return [
-        {"params": [p for n, p in named if n in fresh], "lr": lr},
-        {"params": [p for n, p in named if n not in fresh], "lr": lr * factor},
-    ]
-
-
-def loss(target: Target, logits: Tensor, y: Tensor) -> Tensor:
-    """Segmentation: cross-entropy and Dice; classes that exclude each other: cross-entropy; findings: binary."""
-    if target.head == "segmentation":
-        return dice_cross_entropy(logits, y, target.settings.background_weight)
-    if target.exclusive:
-        return F.cross_entropy(logits, y)
-    return F.binary_cross_entropy_with_logits(logits, y)
-
-
-def dice_cross_entropy(logits: Tensor, labels: Tensor, background_weight: float = 1.0) -> Tensor:
-    """Cross-entropy plus one minus the mean soft Dice of the classes but the background.
+) -> Path:
+    """Fine-tune once and save; returns the folder of the model.
 
     Args:
-        logits: (N, classes, spatial...); labels: (N, spatial...) int64.
-        background_weight: of class 0 in the cross-entropy; the others weigh 1.
-    """
-    classes = logits.shape[1]
-    truth = F.one_hot(labels, classes).movedim(-1, 1).float()[:, 1:]
-    found = logits.softmax(1)[:, 1:]
-    axes = (0, *range(2, logits.ndim))
-    dice = (2 * (found * truth).sum(axes) + 1) / (found.sum(axes) + truth.sum(axes) + 1)
-    weight = torch.ones(classes, device=logits.device)
-    weight[0] = background_weight
-    return F.cross_entropy(logits, labels, weight) + 1 - dice.mean()
-
-
-def score(model: Any, target: Target, samples: Samples, cases: Sequence[Case], *, validation: bool = False) -> Scores:
-    """Every metric of the target on some cases; overlaps are of whole cases, and the mean is over cases.
+        init: name or folder of weights, `random:NAME` or `encoder:NAME`.
+        target: TOML file, or a shipped name.
 
     Raises:
-        InvalidInputError: no class has enough positives for an AUC.
+        InvalidInputError, ReadError: see `training.targets` and `training.trials.initialise`.
     """
-    results = list(predict(model, target, samples, cases))
-    if target.head == "classification":
-        scores = np.stack([found for _, found in results])
-        labels = np.stack([samples[case][1].numpy() for case, _ in results])
-        least = max(1, target.min_positives // 3) if validation else target.min_positives
-        by_class = auc_by_class(scores, labels, target.classes, target.exclusive, least)
-        mean = float(np.mean(list(by_class.values())))
-        rows = [
-            {
-                "case": case.name,
-                "patient": case.patient,
-                "label": label.tolist(),
-                "probabilities": found.round(5).tolist(),
-            }
-            for (case, found), label in zip(results, labels, strict=True)
-        ]
-        named = {f"auc {name}": value for name, value in by_class.items()} if len(by_class) > 1 else {}
-        left_out = [] if target.exclusive else [name for name in target.classes if name not in by_class]
-        return Scores(mean, {"auc": mean, **named}, rows, left_out)
-    rows = []
-    for case, found in results:
-        iou, dice = overlap(found, samples[case][1].numpy(), len(target.classes))
-        rows.append({"case": case.name, "patient": case.patient, "iou": iou, "dice": dice})
-    values: dict[str, float] = {}
-    for metric in ("iou", "dice"):
-        table = np.array([row[metric] for row in rows])
-        values[metric] = float(table.mean())
-        if len(target.classes) > 1:
-            values |= {f"{metric} {name}": float(v) for name, v in zip(target.classes, table.mean(0), strict=True)}
-    return Scores(values[target.metric], values, rows)
+    out = Path(out)
+    _check_out(out)
+    with tempfile.TemporaryDirectory(prefix="sg_hub-") as temporary:
+        read, found = find_task(target, overrides=overrides)
+        _check_publishable(read)
+        provenance = initialise(init, read, seed).provenance
+        unchecked = check_unseen(provenance, read.dataset, identities(read, found.cases)["test"])
+        if unchecked:
+            print(f"warning: {init}: {unchecked}", flush=True)
+        task = read_task(read, found, temporary, progress=progress)
+        trial = run_trial(task.target, init, seed, task.samples, task.cases, progress=progress)
+        buffer = io.BytesIO()
+        np.savez(buffer, **examples(task, trial))
+        (Path(temporary) / "examples.npz").write_bytes(buffer.getvalue())
+        figures.examples({"": Path(temporary) / "examples.npz"}, out / "examples.png")
+    figures.learning_curves({init: [trial.curve]}, METRICS[task.target.metric], out / "curves.png")
+    results = _results(task.target, init, seed, trial)
+    _save(trial.model, task.target, init, trial, out, results)
+    return out
 
 
-@torch.inference_mode()
-def predict(model: Any, target: Target, samples: Samples, cases: Sequence[Case]) -> Iterator[tuple[Case, np.ndarray]]:
-    """Probabilities (classes,) of each case, or its class numbers (spatial...) on the target's grid."""
-    model.eval()
-    device = next(model.parameters()).device
-    if target.head == "segmentation" and (
-        target.sliced or target.grid.size is None or target.grid.size != target.patch
-    ):
-        for case in cases:
-            with _autocast(target, device):
-                yield case, _segment(model, target, samples[case][0].float(), device)
-        return
-    for start in range(0, len(cases), 32):
-        part = cases[start : start + 32]
-        images = [samples[case][0].float() for case in part]
-        with _autocast(target, device):
-            logits = model(_in_layout(torch.cat([_views(target, image) for image in images]).to(device))).float().cpu()
-        if target.head == "segmentation":
-            found = logits.argmax(1).to(torch.uint8)
-        else:
-            found = logits.softmax(1) if target.exclusive else logits.sigmoid()
-            found = found.unflatten(0, (len(part), -1)).mean(1)
-        yield from zip(part, found.numpy(), strict=True)
+def _check_out(out: Path) -> None:
+    """Make the folder, and refuse one that holds something else than a model, before hours of work are lost.
+
+    Raises:
+        InvalidInputError: saying what is there.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        there = sorted(path.name for path in out.iterdir())
+    except OSError as error:
+        raise InvalidInputError(f"{out} cannot be made a folder ({error.strerror}): give another --out") from error
+    if there and "config.json" not in there:
+        raise InvalidInputError(f"{out} holds other files ({', '.join(there[:4])}): give a new or empty folder")
 
 
-def _views(target: Target, image: Tensor) -> Tensor:
-    """What stands for a case: itself, or its middle slices."""
-    return middle_slices(image, target.settings.slices) if target.sliced else image[None]
+def _check_publishable(target: Target) -> None:
+    """Refuse what the preprocessing of a saved model cannot say: it would treat new images otherwise than the training.
 
-
-def _segment(model: Any, target: Target, image: Tensor, device: torch.device) -> np.ndarray:
-    """Class numbers of a case: by windows in 3D, as a whole in 2D, slice by slice where 3D data are sliced."""
+    Raises:
+        InvalidInputError: saying what to change.
+    """
     if target.sliced:
-        slices = axial_slices(image)
-        parts = [model(_in_layout(part.to(device)), pad=True).argmax(1).cpu() for part in slices.split(16)]
-        return from_axial_slices(torch.cat(parts)).to(torch.uint8).numpy()
-    if target.ndim == 2:
-        return model(_in_layout(image[None].to(device)), pad=True)[0].argmax(0).cpu().to(torch.uint8).numpy()
-    found = sg_hub.inference.sliding_window(model, image[None], patch_size=target.patch, overlap=0.25)
-    return found[0].argmax(0).to(torch.uint8).numpy()
+        raise InvalidInputError(
+            f"target {target.name}: a 2D network on the slices of 3D data can be benchmarked, not saved as a model for "
+            "new scans: use a 3D network (ndim = 3)"
+        )
+    if target.ndim == 2 and target.grid.size is None:
+        raise InvalidInputError(
+            f"target {target.name}: give grid.size = [rows, columns], to which new images are fitted"
+        )
+
+
+def _results(target: Target, init: str, seed: int, trial: Trial) -> dict[str, Any]:
+    return {
+        "target": target.model_dump(mode="json"),
+        "init": init,
+        "seed": seed,
+        "values": trial.test.values,
+        "left_out": trial.test.left_out,
+        "cases": {part: len(cases) for part, cases in trial.parts.items()},
+        "patients": {part: len({case.patient for case in cases}) for part, cases in trial.parts.items()},
+        "curve": trial.curve,
+        "best_step": trial.best_step,
+        "unchecked": trial.unchecked,
+        "minutes": round(trial.minutes, 2),
+        "machine": runs.machine(),
+        "commit": runs.commit(),
+        "test_cases": trial.test.by_case,
+    }
+
+
+def _save(model: Any, target: Target, init: str, trial: Trial, out: Path, results: dict[str, Any]) -> None:
+    """The model in the published form, with the target's preprocessing and everyone whom the weights have seen."""
+    seen = {case.patient for part in ("train", "validation") for case in trial.parts[part]}
+    before = model.provenance
+    model.provenance = {
+        "data": f"{before['data']}; fine-tuned on {target.title}" if before.get("data") else target.title,
+        "recipe": f"finetune {target.name}",
+        "init": init,
+        "commit": results["commit"],
+        "licence": before.get("licence", "unknown"),
+        "datasets": sorted({*before.get("datasets", ()), target.dataset}),
+        "classes": list(target.classes),
+    }
+    if "patients" in before:  # else whom the weights saw before is not known, and that must stay visible
+        model.provenance["patients"] = sorted({*before["patients"], *patient_hashes(target.dataset, seen)})
+    if target.ndim == 3:
+        x, y, z = target.patch
+        preprocessing = dataclasses.replace(target.grid.preprocessing(), input_size=(x, y, z))
+        model.preprocessing = preprocessing if target.WHOLE_SCANS else dataclasses.replace(preprocessing, size=None)
+    else:
+        model.preprocessing = ImagePreprocessing(model.preprocessing.modality, input_size=target.grid.size)  # type: ignore[arg-type]
+    out.mkdir(parents=True, exist_ok=True)
+    model.cpu().save_pretrained(out)
+    runs.write_json(out / "results.json", results)
+    _card(model, target, results, out)
+
+
+def _card(model: Any, target: Target, results: dict[str, Any], out: Path) -> None:
+    licence = model.provenance["licence"]
+    segments = target.head == "segmentation"
+    evaluations = [
+        EvalResult(
+            task_type="image-segmentation" if segments else "image-classification",
+            task_name=target.title,
+            dataset_type=target.dataset,
+            dataset_name=target.title,
+            dataset_split="test",
+            metric_type="roc_auc" if name.startswith("auc") else name.partition(" ")[0],
+            metric_name=name,
+            metric_value=round(value, 5),
+        )
+        for name, value in results["values"].items()
+    ]
+    data = ModelCardData(
+        model_name=out.resolve().name,
+        license=licence if licence != "unknown" else None,
+        library_name="sg_hub",
+        pipeline_tag="image-segmentation" if segments else "image-classification",
+        tags=["medical-imaging", "semantic-genesis", f"{target.ndim}d"],
+        eval_results=evaluations,
+    )
+    template = resources.files("training") / "finetune_card_template.md.jinja"
+    card = ModelCard.from_template(
+        data,
+        template_str=template.read_text(encoding="utf-8"),
+        name=out.resolve().name,
+        target=target,
+        results=results,
+        base=name_of(results["init"]),
+        config=model.config(),
+        labels=["background", *target.classes] if segments else list(target.classes),
+        version=sg_hub.__version__,
+    )
+    card.save(out / "README.md")

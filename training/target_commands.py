@@ -14,7 +14,7 @@ def _benchmark(options: argparse.Namespace) -> None:
 
     engine = None
     if options.ray:
-        from training.on_ray import engine as on_ray
+        from training.trials.on_ray import engine as on_ray
 
         engine = on_ray(options.cpus_per_trial, options.gpus_per_trial, options.ray_address)
     folder = benchmark(
@@ -32,7 +32,7 @@ def _benchmark(options: argparse.Namespace) -> None:
 
 
 def _merge(options: argparse.Namespace) -> None:
-    from training.results import merge
+    from training.trials.results import merge
 
     added, doubled = merge(options.folders, options.out)
     print(f"{options.out}: {added} trials added, {doubled} were there already")
@@ -45,7 +45,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _finetune(options: argparse.Namespace) -> None:
-    from training.finetuned import finetune
+    from training.finetune import finetune
 
     print(
         finetune(options.init, options.target, options.out, options.overrides, options.seed, progress=options.progress)

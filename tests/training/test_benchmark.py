@@ -15,11 +15,11 @@ import torch
 
 from sg_hub import Preprocessing, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
-from training import benchmark as module
 from training.__main__ import main
 from training.benchmark import benchmark
 from training.leakage import patient_hashes
-from training.results import append, merge, read_results, writing
+from training.trials import cells as module
+from training.trials.results import append, merge, read_results, writing
 
 from .target_folders import lidc_patches
 

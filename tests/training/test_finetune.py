@@ -1,251 +1,259 @@
-"""A trial: trained on its patients, chosen on others, tested once on others again, in 2D and 3D."""
+"""Weights for a task of one's own: a folder of images becomes a model in the published form."""
+
+import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
+from PIL import Image
 
 import sg_hub
-from sg_hub import ImagePreprocessing, Preprocessing, SemanticGenesis2D, SemanticGenesis3D
-from sg_hub.errors import InvalidInputError, ReadError
-from training import finetune
-from training.finetune import dice_cross_entropy, run_trial
-from training.initialise import initialise, kind_of, look_up, name_of
+from sg_hub import Preprocessing, SemanticGenesis2D, SemanticGenesis3D
+from training.__main__ import main
 from training.leakage import patient_hashes
-from training.samples import Samples
-from training.targets import in_parts
+from training.targets import in_parts, load_target
 
 from .conftest import SAMPLES
-from .target_folders import lidc_patches, target_at, write_csv
+from .target_folders import lidc_patches, write_csv
 
-QUICK = ("settings.steps=2", "settings.validate_every=1", "settings.batch_size=2", 'settings.precision="float32"')
-SMALL = ("grid.size=[16, 16, 8]", "crop=16")
-ORGANS = ("pt_201", "pt_207", "pt_222", "pt_225", "pt_229", "pt_230")  # cord and mandible are drawn in these
-
-
-@pytest.fixture(scope="module")
-def patches(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lidc")
-    lidc_patches(folder)
-    return folder
+QUICK = ["settings.steps=2", "settings.validate_every=1", "settings.batch_size=2", 'settings.precision="float32"']
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A small untrained network, as if it had been pre-trained on one patient of OpenKBP."""
     folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(99)
-    model = SemanticGenesis3D(
-        width=2,
-        num_classes=3,
-        norm="running",
-        preprocessing=Preprocessing(spacing=(8, 8, 6), input_size=(16, 16, 8)),
-        provenance={"patients": patient_hashes("openkbp", ["pt_201"])},
-    )
-    model.save_pretrained(folder / "small3d")
-    flat = SemanticGenesis2D(encoder="lcnet_050", decoder_width=4, preprocessing=ImagePreprocessing())
-    flat.save_pretrained(folder / "small2d")
+    torch.manual_seed(0)
+    origin = {"data": "some scans", "licence": "apache-2.0", "patients": patient_hashes("other", ["x"])}
+    SemanticGenesis3D(
+        width=2, num_classes=3, norm="running", preprocessing=Preprocessing(), provenance=origin
+    ).save_pretrained(folder / "small3d")
+    SemanticGenesis2D(encoder="lcnet_050", decoder_width=4).save_pretrained(folder / "small2d")
     return folder
 
 
-def organs(tmp_path, test=ORGANS[4:]):
-    """Whole CT of the samples, in the form that the target expects."""
-    root = tmp_path / "openkbp"
-    root.mkdir()
-    for kind in ("ct", "labels"):
-        (root / kind).symlink_to(SAMPLES / kind)
-    rows = [(name, "validation-pats" if name in test else "train-pats", 9, 9) for name in ORGANS]
-    rows += [("pt_999", "train-pats", 9, 9), ("pt_998", "train-pats", 0, 9)]
-    write_csv(root / "patients.csv", ("patient", "split", "spinal_cord", "mandible"), rows)
-    return target_at(
-        "openkbp-organs", root, *QUICK, "settings.patch=[16, 16, 8]", "grid.spacing=[8, 8, 6]", "splits.validation=0.25"
+@pytest.fixture
+def scans(tmp_path):
+    """A user's folder: scans, label maps of the same names, and a target."""
+    root = tmp_path / "mine"
+    for kind, source in (("images", "ct"), ("labels", "labels")):
+        (root / kind).mkdir(parents=True)
+        for name in ("pt_201", "pt_207", "pt_222", "pt_225", "pt_229"):
+            shutil.copy(SAMPLES / source / f"{name}.nii.gz", root / kind)
+    text = f"""
+        reader = "folder"
+        name = "mytask"
+        root = "{root}"
+        head = "segmentation"
+        metric = "iou"
+        classes = ["cord", "jaw"]
+        values = {{ cord = 1, jaw = [4] }}
+        grid = {{ spacing = [8, 8, 6] }}
+        settings = {{ patch = [16, 16, 8] }}
+    """
+    (tmp_path / "mytask.toml").write_text("\n".join(line.strip() for line in text.splitlines()), encoding="utf-8")
+    return tmp_path
+
+
+def test_a_users_scans_become_a_published_model(scans, weights, capsys):
+    out = scans / "my-model"
+    target = str(scans / "mytask.toml")
+    arguments = ["finetune", "--init", str(weights / "small3d"), "--target", target, "--out", str(out), "--quiet"]
+    assert main([*arguments, *QUICK]) == 0
+    model = sg_hub.from_pretrained(out)
+    assert (model.head_name, model.num_classes) == ("segmentation", 3)
+    assert model.preprocessing.spacing == (8, 8, 6)
+    assert model.preprocessing.input_size == (16, 16, 8)
+    scan = sg_hub.load_scan(scans / "mine" / "images" / "pt_201.nii.gz")
+    assert sg_hub.predict(model, scan, output="labels", progress=False).shape == scan.size
+    card = ModelCard.load(out / "README.md")
+    assert card.data.license == "apache-2.0"
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    measured = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert measured == {name: pytest.approx(value, abs=1e-5) for name, value in results["values"].items()}
+    assert {"iou cord", "dice jaw"} <= set(measured)
+    trained = {*results["cases"]}
+    assert trained == {"train", "validation", "test"}
+    seen = set(model.provenance["patients"])
+    assert seen >= set(patient_hashes("other", ["x"]))
+    assert len(seen) == 1 + results["patients"]["train"] + results["patients"]["validation"]
+    assert (out / "examples.png").stat().st_size > 5000
+    assert (out / "curves.png").stat().st_size > 5000
+
+
+def test_fine_tuned_weights_are_refused_on_patients_that_they_were_tuned_on(scans, weights, capsys):
+    out, target = scans / "my-model", str(scans / "mytask.toml")
+    assert main(["finetune", "--init", str(weights / "small3d"), "--target", target, "--out", str(out), *QUICK]) == 0
+    again = ["finetune", "--init", str(out), "--target", target, "--out", str(scans / "more"), "splits.seed=3", *QUICK]
+    assert main(again) == 2
+    assert "pre-training set" in capsys.readouterr().err
+
+
+def test_broken_pairs_are_skipped_or_named(scans, weights, capsys):
+    root = scans / "mine"
+    (root / "labels" / "pt_201.nii.gz").unlink()
+    assert main(["targets", str(scans / "mytask.toml")]) == 0
+    assert "no label map of its name" in capsys.readouterr().out
+    (root / "labels" / "pt_207.nii.gz").write_bytes(b"no scan")
+    arguments = ["finetune", "--init", str(weights / "small3d"), "--target", str(scans / "mytask.toml")]
+    assert main([*arguments, "--out", str(scans / "out"), *QUICK]) == 2
+    assert "pt_207" in capsys.readouterr().err
+    assert not (scans / "out" / "model.safetensors").exists()
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A CSV of classes beside pictures that are not square."""
+    rng, rows = np.random.default_rng(0), []
+    (tmp_path / "images").mkdir()
+    for number in range(24):
+        bright = number % 2
+        pixels = (rng.integers(0, 100, (30, 50)) + 120 * bright).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"x{number}.png")
+        rows.append((f"x{number}.png", ("normal", "ill")[bright], f"p{number // 2}"))
+    write_csv(tmp_path / "labels.csv", ("image", "label", "patient"), rows)
+    text = f"""reader = "folder"
+name = "xrays"
+root = "{tmp_path}"
+dims = 2
+table = "labels.csv"
+head = "classification"
+metric = "auc"
+classes = ["normal", "ill"]
+grid = {{ size = [64, 64] }}
+"""
+    (tmp_path / "xrays.toml").write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_csv_of_classes_becomes_a_published_model(pictures, weights):
+    out = pictures / "xray-model"
+    target = str(pictures / "xrays.toml")
+    assert main(["finetune", "--init", str(weights / "small2d"), "--target", target, "--out", str(out), *QUICK]) == 0
+    model = sg_hub.from_pretrained(out)
+    assert model.provenance["classes"] == ["normal", "ill"]
+    assert model.preprocessing.input_size == (64, 64)
+    x = model.preprocess(sg_hub.load_image(pictures / "images" / "x0.png"))
+    with torch.inference_mode():
+        assert model(x).shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [(("x0.png", "sick", "p0"), "'sick'"), (("x0.png", "", "p0"), "expected"), (("x0.png", "ill|normal", "p"), "ill")],
+)
+def test_labels_that_are_no_class_are_refused(pictures, weights, capsys, row, said):
+    write_csv(pictures / "labels.csv", ("image", "label", "patient"), [row])
+    assert main(["targets", str(pictures / "xrays.toml")]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_pictures_with_masks_keep_their_proportions(tmp_path):
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+    for number in range(8):
+        pixels = np.zeros((20, 40), dtype=np.uint8)
+        pixels[5:15, 10:30] = 200
+        Image.fromarray(pixels).save(tmp_path / "images" / f"a{number}.png")
+        Image.fromarray((pixels > 0).astype(np.uint8)).save(tmp_path / "labels" / f"a{number}.png")
+    (tmp_path / "t.toml").write_text(
+        f'reader = "folder"\nname = "t"\nroot = "{tmp_path}"\ndims = 2\nhead = "segmentation"\nmetric = "dice"\n'
+        'classes = ["box"]\ngrid = { size = [80, 80] }\n',
+        encoding="utf-8",
+    )
+    target = load_target(tmp_path / "t.toml")
+    sample = target.load(target.cases().cases[0])
+    assert sample.image.shape == (1, 80, 80)
+    assert np.array_equal(sample.label == 1, sample.image[0] > 0.4)
+    assert int(sample.label.sum()) == 20 * 40  # twice as large, in the middle
+    assert sample.label[:20].sum() == 0
+
+
+def test_the_worked_example_of_the_readme_is_valid():
+    root = SAMPLES.parent.parent.parent
+    target = load_target(SAMPLES.parent / "organs.toml", [f"root={SAMPLES}"])
+    found = target.cases()
+    assert {part: len(cases) for part, cases in in_parts(found.cases).items()} == {
+        "train": 3,
+        "validation": 1,
+        "test": 2,
+    }
+    for case in found.cases:
+        assert target.load(case).label.max() == 2
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert "--target tests/samples/organs.toml" in readme
+
+
+# -- new images are treated as the training did ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "grid", ["grid.spacing=[8, 8, 6]", "grid={size=[24, 16, 16]}", "grid={intensity='percentile'}"]
+)
+def test_scans_are_preprocessed_as_in_training(scans, weights, grid):
+    limits = ["grid.low=1", "grid.high=99"] if "percentile" in grid else ["grid.low=-200", "grid.high=300"]
+    target, out = str(scans / "mytask.toml"), str(scans / "my-model")
+    overrides = [grid, *limits, "settings.patch=[16, 16, 8]", *QUICK]
+    assert main(["finetune", "--init", str(weights / "small3d"), "--target", target, "--out", out, *overrides]) == 0
+    trained = load_target(target, overrides)
+    case = trained.cases().cases[0]
+    scan, model = sg_hub.load_scan(case.image), sg_hub.from_pretrained(out)
+    assert np.allclose(model.preprocess(scan)[0].numpy(), trained.load(case).image, atol=1e-6)
+    assert model.preprocessing.input_size == (16, 16, 8)
+    assert sg_hub.predict(model, scan, output="labels", progress=False).shape == scan.size
+
+
+def test_pictures_are_preprocessed_as_in_training(pictures, weights):
+    """The size of the whole picture counts, not the patch that the training cut from it."""
+    (pictures / "labels").mkdir()
+    for number in range(24):
+        mask = np.zeros((30, 50), dtype=np.uint8)
+        mask[5:20, 10:30] = 255
+        Image.fromarray(mask).save(pictures / "labels" / f"x{number}.png")
+    (pictures / "masks.toml").write_text(
+        'reader = "folder"\nname = "masks"\nroot = "."\ndims = 2\nhead = "segmentation"\nmetric = "dice"\n'
+        'classes = ["box"]\nvalues = { box = 255 }\ngrid = { size = [64, 96] }\nsettings = { patch = [32, 32] }\n',
+        encoding="utf-8",
+    )
+    target, out = str(pictures / "masks.toml"), str(pictures / "my-model")
+    assert main(["finetune", "--init", str(weights / "small2d"), "--target", target, "--out", out, *QUICK]) == 0
+    trained = load_target(target)
+    case = trained.cases().cases[0]
+    image, model = sg_hub.load_image(case.image), sg_hub.from_pretrained(out)
+    assert model.preprocessing.input_size == (64, 96)
+    assert np.allclose(model.preprocess(image)[0].numpy(), trained.load(case).image, atol=1e-6)
+    assert sg_hub.predict(model, image, output="labels").shape == (30, 50)
+    sizeless = [*QUICK, "grid={}"]
+    assert (
+        main(["finetune", "--init", str(weights / "small2d"), "--target", target, "--out", f"{out}2", *sizeless]) == 2
     )
 
 
-def trial_of(target, tmp_path, init, trial=0, fraction=1.0):
-    cases = target.cases().cases
-    return run_trial(target, str(init), trial, Samples(target, tmp_path / "cases"), cases, fraction, progress=False)
+def test_what_a_saved_model_cannot_say_is_refused(weights, tmp_path, capsys):
+    lidc_patches(tmp_path / "lidc", patients=12)
+    init, root = str(weights / "small2d"), f"root={tmp_path / 'lidc'}"
+    arguments = ["finetune", "--init", init, "--target", "lidc-nodules-2d", "--out", str(tmp_path / "out"), root]
+    assert main([*arguments, "crop=16"]) == 2
+    assert "use a 3D network" in capsys.readouterr().err
 
 
-def test_organs_in_whole_scans(weights, tmp_path):
-    target = organs(tmp_path)
-    found = target.cases()
-    assert found.skipped["pt_998"] == "spinal_cord not drawn"
-    assert "is not there" in found.skipped["pt_999"]
-    trial = trial_of(target, tmp_path, weights / "small3d")
-    assert [row["case"] for row in trial.test.by_case] == list(ORGANS[4:])
-    assert set(trial.test.values) == {f"{m}{c}" for m in ("iou", "dice") for c in ("", " spinal_cord", " mandible")}
-    assert trial.test.value == trial.test.values["iou"]
-    assert [step for step, _, _ in trial.curve] == [1, 2]
-    label = Samples(target, tmp_path / "cases")[found.cases[0]][1]
-    assert label.unique().tolist() == [0, 1, 2]
+def test_a_folder_of_other_things_is_not_written_to(pictures, weights, capsys):
+    init, target = str(weights / "small2d"), str(pictures / "xrays.toml")
+    assert main(["finetune", "--init", init, "--target", target, "--out", str(pictures), *QUICK]) == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert not (pictures / "README.md").exists()
 
 
-@pytest.mark.parametrize("name", ["lidc-candidates", "lidc-malignancy", "lidc-nodules"])
-def test_patches_in_3d(name, patches, weights, tmp_path):
-    target = target_at(name, patches, *QUICK, *SMALL)
-    trial = trial_of(target, tmp_path, weights / "small3d")
-    test = in_parts(target.cases().cases)["test"]
-    assert [row["case"] for row in trial.test.by_case] == [case.name for case in test]
-    assert 0 <= trial.test.value <= 1
-    if target.head == "classification":
-        assert all(sum(row["probabilities"]) == pytest.approx(1, abs=1e-4) for row in trial.test.by_case)
-
-
-@pytest.mark.parametrize("name", ["lidc-candidates-2d", "lidc-nodules-2d"])
-def test_slices_of_patches_in_2d(name, patches, weights, tmp_path):
-    target = target_at(name, patches, *QUICK, "grid.size=[32, 32, 8]", "crop=16")
-    trial = trial_of(target, tmp_path, weights / "small2d")
-    assert len(trial.test.by_case) == len(in_parts(target.cases().cases)["test"])
-    with pytest.raises(InvalidInputError, match="is a 3D network"):
-        trial_of(target, tmp_path, weights / "small3d")
-
-
-def test_trials_are_the_same_again_and_differ_by_number(patches, weights, tmp_path):
-    target = target_at("lidc-nodules", patches, *QUICK, *SMALL)
-    first, again, other = (trial_of(target, tmp_path, weights / "small3d", trial) for trial in (0, 0, 1))
-    assert first.curve == again.curve
-    assert first.test.by_case == again.test.by_case
-    assert first.curve != other.curve
-
-
-def test_the_best_step_is_kept_and_the_test_part_read_once(patches, weights, tmp_path, monkeypatch):
-    reached = iter([0.2, 0.9, 0.1])
-    looked, states = [], []
-    real = finetune.score
-
-    def watched(model, target, samples, cases, *, validation=False):
-        looked.append({case.split for case in cases})
-        states.append(model.state_dict()["segmentation.weight"].clone())
-        scores = real(model, target, samples, cases, validation=validation)
-        scores.value = next(reached) if validation else scores.value
-        return scores
-
-    monkeypatch.setattr(finetune, "score", watched)
-    target = target_at("lidc-nodules", patches, *QUICK, *SMALL, "settings.steps=3")
-    trial = trial_of(target, tmp_path, weights / "small3d")
-    assert looked == [{"validation"}, {"validation"}, {"validation"}, {"test"}]
-    assert trial.best_step == 2
-    assert torch.equal(states[3], states[1])
-    assert not torch.equal(states[3], states[2])
-
-
-def test_a_fraction_of_the_labels_leaves_validation_and_test_whole(patches, weights, tmp_path):
-    target = target_at("lidc-candidates", patches, *QUICK, *SMALL)
-    whole = in_parts(target.cases().cases)
-    part = trial_of(target, tmp_path, weights / "small3d", fraction=0.25).parts
-    assert part["test"] == whole["test"]
-    assert part["validation"] == whole["validation"]
-    assert len({case.patient for case in part["train"]}) == 3  # a quarter of 9 patients, none cut
-
-
-def test_every_initialisation_sees_the_same_batches(patches, weights, tmp_path, monkeypatch):
-    seen = []
-    real = finetune.Batches.draw
-    monkeypatch.setattr(finetune.Batches, "draw", lambda *a: seen.append(real(*a)) or seen[-1])
-    target = target_at("lidc-nodules", patches, *QUICK, *SMALL)
-    for init in (weights / "small3d", f"random:{weights / 'small3d'}"):
-        trial_of(target, tmp_path, init)
-    for step in range(2):
-        assert torch.equal(seen[step][0], seen[2 + step][0])
-
-
-# -- initialisations -------------------------------------------------------------------------------------------------
-
-
-def test_random_and_encoder_take_what_they_say(patches, weights):
-    target = target_at("lidc-nodules", patches, *SMALL)
-    name = str(weights / "small3d")
-    whole, random, encoder = (initialise(init, target, 0) for init in (name, f"random:{name}", f"encoder:{name}"))
-    loaded = sg_hub.from_pretrained(name).state_dict()
-    deep, decoder = "encoder.levels.0.0.conv.weight", "decoder.levels.0.up.weight"
-    assert torch.equal(whole.state_dict()[deep], loaded[deep])
-    assert torch.equal(whole.state_dict()[decoder], loaded[decoder])
-    assert torch.equal(encoder.state_dict()[deep], loaded[deep])
-    assert not torch.equal(encoder.state_dict()[decoder], loaded[decoder])
-    assert not torch.equal(random.state_dict()[deep], loaded[deep])
-    assert random.provenance == {"patients": []}
-    assert encoder.provenance == whole.provenance
-    assert [kind_of(init) for init in (name, f"random:{name}", f"encoder:{name}")] == ["whole", "random", "encoder"]
-    assert name_of(f"random:{name}") == name
-
-
-def test_imagenet_weights_are_of_2d_networks_and_none_of_the_pretrained_ones(patches, weights, monkeypatch):
-    target = target_at("lidc-nodules-2d", patches, "grid.size=[32, 32, 8]", "crop=16")
-    with pytest.raises(ReadError):  # no test may download them
-        initialise(f"imagenet:{weights / 'small2d'}", target, 0)
-
-    def filled(encoder, name, source):
-        for parameter in encoder.parameters():
-            torch.nn.init.constant_(parameter, 0.25)
-        return f"timm/{name}.{source}", (0.449, 0.226)
-
-    monkeypatch.setattr("sg_hub.models.semantic_genesis_2d.load_encoder_weights", filled)
-    model = initialise(f"imagenet:{weights / 'small2d'}", target, 0)
-    assert all(bool((parameter == 0.25).all()) for parameter in model.encoder.parameters())
-    assert model.provenance == {"patients": [], "encoder_weights": "timm/lcnet_050.imagenet"}
-    assert (model.encoder.mean, model.encoder.std) == (0.449, 0.226)
-    with pytest.raises(InvalidInputError, match="2D networks only"):
-        initialise(f"imagenet:{weights / 'small3d'}", target_at("lidc-nodules", patches, *SMALL), 0)
-
-
-def test_a_fingerprint_is_of_the_weights_not_of_their_folder(weights, tmp_path):
-    name = str(weights / "small3d")
-    sg_hub.from_pretrained(name).save_pretrained(tmp_path / "copy")
-    other = sg_hub.from_pretrained(name)
-    with torch.no_grad():
-        other.encoder.levels[0][0].conv.weight.add_(1)
-    other.save_pretrained(tmp_path / "other")
-    assert look_up(name).fingerprint == look_up(str(tmp_path / "copy")).fingerprint
-    assert look_up(name).fingerprint != look_up(str(tmp_path / "other")).fingerprint
-    assert look_up(f"random:{name}").fingerprint == look_up(f"random:{tmp_path / 'other'}").fingerprint
-    assert len({look_up(f"{kind}{name}").fingerprint for kind in ("", "random:", "encoder:")}) == 3
-
-
-def test_patches_that_the_network_cannot_take_are_named(patches, weights, tmp_path):
-    target = target_at("lidc-nodules", patches, *QUICK, "grid.size=[20, 16, 8]")
-    with pytest.raises(InvalidInputError, match="multiples of 8"):
-        trial_of(target, tmp_path, weights / "small3d")
-
-
-# -- leakage ---------------------------------------------------------------------------------------------------------
-
-
-def test_test_patients_that_were_pre_trained_on_are_refused(weights, tmp_path):
-    target = organs(tmp_path, test=("pt_201", "pt_207"))
-    for init in ("", "encoder:"):
-        with pytest.raises(InvalidInputError, match=r"1 test patients .*openkbp/pt_201"):
-            trial_of(target, tmp_path, f"{init}{weights / 'small3d'}")
-    trial_of(target, tmp_path, f"random:{weights / 'small3d'}")  # no weights, no leak
-
-
-def test_missing_data_are_named(weights, tmp_path):
-    with pytest.raises(ReadError, match="not there"):
-        trial_of(target_at("lidc-nodules", tmp_path / "nowhere"), tmp_path, weights / "small3d")
-
-
-# -- loss ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("spatial", [(2, 2, 2), (4, 4)])
-def test_loss_on_known_masks(spatial):
-    labels = torch.zeros(1, *spatial, dtype=torch.long)
-    labels[0, 0] = 1
-    right = torch.nn.functional.one_hot(labels, 2).movedim(-1, 1).float() * 40
-    assert float(dice_cross_entropy(right, labels)) < 1e-4
-    assert float(dice_cross_entropy(-right, labels)) > 10
-
-
-def test_a_loss_that_is_no_number_ends_the_trial(patches, weights, tmp_path):
-    target = target_at("lidc-nodules", patches, *QUICK, *SMALL, "settings.steps=6", "settings.lr=1e18")
-    with pytest.raises(InvalidInputError, match=r"smaller settings\.lr"):
-        trial_of(target, tmp_path, weights / "small3d")
-
-
-def test_a_small_network_learns_the_task(patches, weights, tmp_path):
-    """The blobs of the fixture can be told apart by anything that learns at all."""
-    quick = ('settings.precision="float32"', "settings.steps=60", "settings.validate_every=20", "settings.batch_size=8")
-    for name, least in (("lidc-nodules", 0.7), ("lidc-candidates", 0.95)):
-        target = target_at(name, patches, *quick, *SMALL, "settings.lr=0.02", "settings.shift=0")
-        trial = trial_of(target, tmp_path, f"random:{weights / 'small3d'}")
-        assert trial.test.value > least
-        assert np.mean([loss for _, _, loss in trial.curve[-1:]]) < trial.curve[0][2]
+def test_unknown_patients_stay_unknown(scans, tmp_path, capsys):
+    """Of weights that do not say whom they have seen, fine-tuning does not make weights that do."""
+    SemanticGenesis3D(width=2, num_classes=3, norm="batch", preprocessing=Preprocessing()).save_pretrained(
+        tmp_path / "unknown"
+    )
+    target, out = str(scans / "mytask.toml"), tmp_path / "model"
+    assert main(["finetune", "--init", str(tmp_path / "unknown"), "--target", target, "--out", str(out), *QUICK]) == 0
+    assert "warning: " in capsys.readouterr().out
+    model = sg_hub.from_pretrained(out)
+    assert "patients" not in model.provenance
+    assert model.norm == "running"  # a scan's result does not depend on what is beside it
+    assert "do not say" in json.loads((out / "results.json").read_text(encoding="utf-8"))["unchecked"]

@@ -8,8 +8,8 @@ from scipy import stats
 from sklearn.metrics import f1_score, jaccard_score, roc_auc_score
 
 from sg_hub.errors import InvalidInputError
-from training.metrics import auc_by_class, overlap
-from training.statistics import against_best, compare, holm, summarise
+from training.report.statistics import against_best, compare, holm, summarise
+from training.trials.metrics import auc_by_class, overlap
 
 
 def test_overlap_is_scikit_learns():

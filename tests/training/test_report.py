@@ -11,11 +11,11 @@ from scipy import stats
 
 from sg_hub.errors import InvalidInputError, ReadError
 from training.__main__ import main
-from training.initialise import name_of
 from training.report import report
 from training.report.columns import columns_of, labels_of
 from training.report.tables import csv_table, latex_table, markdown_table
-from training.results import append, read_results
+from training.trials.initialise import name_of
+from training.trials.results import append, read_results
 
 SETTINGS = {
     "title": "a task",

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from sg_hub.errors import InvalidInputError, ReadError
-from training.finetune import parts_of
-from training.samples import Batches, Samples, axial_slices, from_axial_slices
 from training.targets import Case, identities, in_parts, load_target
 from training.targets.lidc_patches import consensus, masks_of_readers
 from training.targets.splits import label_fraction
-from training.task import check_parts
+from training.trials.samples import Batches, Samples, axial_slices, from_axial_slices
+from training.trials.task import check_parts
+from training.trials.trial import parts_of
 
 from .target_folders import lidc_patches, target_at, write_csv
 

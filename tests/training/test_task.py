@@ -9,9 +9,9 @@ import SimpleITK as sitk
 from PIL import Image
 
 from sg_hub.errors import InvalidInputError, ReadError
-from training.content_hashes import BLOCK, BLOCKS, WHOLE, ContentHashes, content_hash
 from training.targets import load_target
-from training.task import find_task, read_task
+from training.trials.content_hashes import BLOCK, BLOCKS, WHOLE, ContentHashes, content_hash
+from training.trials.task import find_task, read_task
 
 from .target_folders import lidc_patches, lidc_scan, write_csv, write_scan
 
@@ -186,7 +186,7 @@ def test_hashes_are_remembered_until_a_file_changes(tmp_path, monkeypatch):
     hashes = ContentHashes(store)
     first = hashes.of(str(file))
     hashes.save()
-    monkeypatch.setattr("training.content_hashes.content_hash", lambda _: pytest.fail("hashed twice"))
+    monkeypatch.setattr("training.trials.content_hashes.content_hash", lambda _: pytest.fail("hashed twice"))
     assert ContentHashes(store).of(str(file)) == first
     monkeypatch.undo()
     file.write_bytes(b"two")

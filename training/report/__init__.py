@@ -18,7 +18,7 @@ from training.report.cards import write_card_record
 from training.report.columns import columns_of
 from training.report.page import build_page, draw_figures
 from training.report.tables import csv_table, latex_table, markdown_table
-from training.results import TABLE, read_results
+from training.trials.results import TABLE, read_results
 
 
 def report(folder: str | Path, out: str | Path | None = None) -> Path:

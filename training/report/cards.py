@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 
 from training import runs
-from training.initialise import ENCODER, IMAGENET, RANDOM, kind_of, name_of
-from training.metrics import METRICS
 from training.report.columns import Column
 from training.report.page import p_text
-from training.statistics import LEVEL, compare, summarise
+from training.report.statistics import LEVEL, compare, summarise
+from training.trials.initialise import ENCODER, IMAGENET, RANDOM, kind_of, name_of
+from training.trials.metrics import METRICS
 
 
 def write_card_record(folder: Path, column: Column, init: str) -> None:

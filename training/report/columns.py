@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import InvalidInputError
-from training.initialise import kind_of, name_of
-from training.metrics import METRICS
-from training.results import Row
-from training.statistics import LEVEL, Comparison, Summary, against_best, summarise
+from training.report.statistics import LEVEL, Comparison, Summary, against_best, summarise
+from training.trials.initialise import kind_of, name_of
+from training.trials.metrics import METRICS
+from training.trials.results import Row
 
 
 @dataclass(frozen=True)

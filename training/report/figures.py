@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from training.figures import plt, save
-from training.statistics import summarise
+from training.report.statistics import summarise
 
 if TYPE_CHECKING:
     from training.report.columns import Column

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from training.metrics import METRICS
 from training.report import figures as draw
 from training.report.columns import Column, inits_of, labels_of
+from training.report.statistics import LEVEL
 from training.report.tables import MARK, markdown_table
-from training.results import Row
-from training.statistics import LEVEL
+from training.trials.metrics import METRICS
+from training.trials.results import Row
 
 
 def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Column]) -> list[tuple[str, str]]:

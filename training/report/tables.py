@@ -7,7 +7,7 @@ import io
 import math
 
 from training.report.columns import Column, inits_of, labels_of
-from training.statistics import Summary
+from training.report.statistics import Summary
 
 MARK = "†"
 """Behind what does not differ significantly from the best."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from training.runs import write_atomic
 from training.targets import in_parts, list_targets, load_target
-from training.task import check_parts
+from training.trials.task import check_parts
 
 
 def overview(name: str | None = None, overrides: list[str] | tuple[str, ...] = (), split: str | None = None) -> str:

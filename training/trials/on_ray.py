@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from sg_hub.errors import InvalidInputError, SgHubError
-from training.benchmark import Cell, Engine, Failure, Finished, run_cell
-from training.initialise import Start
-from training.results import Row
-from training.task import Task
+from training.trials.cells import Cell, Engine, Failure, Finished, run_cell
+from training.trials.initialise import Start
+from training.trials.results import Row
+from training.trials.task import Task
 
 
 def engine(cpus: float = 1, gpus: float = 0, address: str | None = None) -> Engine:

@@ -15,8 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sg_hub.errors import InvalidInputError, SgHubError
-from training.content_hashes import ContentHashes
 from training.targets import Case, Target
+from training.trials.content_hashes import ContentHashes
 
 Pair = tuple[Tensor, Tensor]
 

@@ -17,11 +17,11 @@ from sg_hub.errors import InvalidInputError, SgHubError
 from sg_hub.image import IMAGE_SUFFIXES
 from training import runs
 from training.leakage import check_disjoint
-from training.metrics import auc_by_class
-from training.samples import Samples
 from training.sources import SUFFIXES
 from training.targets import Case, Found, Target, identities, in_parts, list_targets, load_target
 from training.targets.arrays import read_label_image
+from training.trials.metrics import auc_by_class
+from training.trials.samples import Samples
 
 DATA = "data"
 """Where the shipped targets look for their data, below the current folder; `--data` names another place."""
