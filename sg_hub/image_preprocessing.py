@@ -14,6 +14,9 @@ from sg_hub.errors import InvalidInputError
 from sg_hub.image import Image
 from sg_hub.preprocessing import check_intensity, settings_of
 
+_GREY = 4 / 255
+"""Colours of a pixel that differ by no more are grey: what compression leaves of a grey image saved in colour."""
+
 
 @dataclass(frozen=True)
 class ImagePreprocessing:
@@ -64,7 +67,8 @@ class ImagePreprocessing:
 
         Args:
             image: as `load_image` gives it.
-            in_chans: channels that the network takes; a grey image is repeated. Absent: those of the image.
+            in_chans: channels that the network takes; a grey image is repeated, and one that was saved in colour is
+                grey again. Absent: those of the image.
 
         Returns:
             (1, C, *input_size) float32 in 0..1.
@@ -73,6 +77,8 @@ class ImagePreprocessing:
             InvalidInputError: not an Image, one that the window makes constant, or one of other channels.
         """
         x = self.fit(image)
+        if in_chans == 1 and x.shape[1] > 1 and bool((x.amax(1) - x.amin(1)).max() <= _GREY):
+            x = x.mean(1, keepdim=True)
         if in_chans is not None and x.shape[1] != in_chans:
             if x.shape[1] != 1:
                 raise InvalidInputError(

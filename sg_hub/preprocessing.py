@@ -271,8 +271,8 @@ def _three(name: str, values: Any) -> tuple[Any, Any, Any]:
 
 
 def _voxels(name: str, values: Any) -> tuple[int, int, int]:
-    x, y, z = _three(name, values)
-    if any(int(value) != value or value < 1 for value in (x, y, z)):
+    x, y, z = (_number(name, value) for value in _three(name, values))
+    if any(value != int(value) or value < 1 for value in (x, y, z)):
         raise InvalidInputError(f"{name}={values}: expected three whole numbers of voxels (x, y, z)")
     return int(x), int(y), int(z)
 

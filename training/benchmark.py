@@ -18,7 +18,7 @@ from pathlib import Path
 from sg_hub.errors import InvalidInputError
 from training.leakage import check_unseen
 from training.targets import Found, Target, identities, list_targets
-from training.targets.splits import label_fraction
+from training.targets.splits import check_fraction
 from training.trials.cells import Cell, Engine, one_by_one
 from training.trials.initialise import Start, initialise, look_up
 from training.trials.results import Row, append, read_results, writing
@@ -55,6 +55,8 @@ def benchmark(
     """
     if trials < 1:
         raise InvalidInputError(f"trials={trials}: expected at least 1, and 2 for a standard deviation")
+    for fraction in fractions:
+        check_fraction(fraction)
     out = Path(out)
     with writing(out):
         done = read_results(out)
@@ -123,9 +125,6 @@ def _check_starts(found: list[tuple[Target, Found]], starts: list[Start]) -> Non
 
 def _grid(tasks: list[Task], starts: list[Start], fractions: Sequence[float], trials: int) -> list[Cell]:
     """Every cell, trial by trial, so that an unfinished grid is a fair one."""
-    for fraction in fractions:
-        for task in tasks:
-            label_fraction([case for case in task.cases if case.split == "train"], fraction, "check")
     cells = [
         Cell(task, start, float(fraction), trial)
         for trial in range(trials)

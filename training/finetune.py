@@ -23,13 +23,13 @@ import sg_hub
 from sg_hub import ImagePreprocessing
 from sg_hub.errors import InvalidInputError
 from training import runs
-from training.leakage import check_unseen, patient_hashes
+from training.leakage import check_unseen, name_hashes
 from training.report import figures
 from training.targets import Target, identities
 from training.trials.cells import examples
 from training.trials.initialise import initialise, name_of
 from training.trials.metrics import METRICS
-from training.trials.task import find_task, read_task
+from training.trials.task import Task, find_task, read_task
 from training.trials.trial import Trial, run_trial
 
 
@@ -60,6 +60,7 @@ def finetune(
         unchecked = check_unseen(provenance, read.dataset, identities(read, found.cases)["test"])
         if unchecked:
             print(f"warning: {init}: {unchecked}", flush=True)
+        _make(out)
         task = read_task(read, found, temporary, progress=progress)
         trial = run_trial(task.target, init, seed, task.samples, task.cases, progress=progress)
         buffer = io.BytesIO()
@@ -67,24 +68,32 @@ def finetune(
         (Path(temporary) / "examples.npz").write_bytes(buffer.getvalue())
         figures.examples({"": Path(temporary) / "examples.npz"}, out / "examples.png")
     figures.learning_curves({init: [trial.curve]}, METRICS[task.target.metric], out / "curves.png")
-    results = _results(task.target, init, seed, trial)
+    results = _results(task, init, seed, trial)
     _save(trial.model, task.target, init, trial, out, results)
     return out
 
 
 def _check_out(out: Path) -> None:
-    """Make the folder, and refuse one that holds something else than a model, before hours of work are lost.
+    """Refuse a folder that holds something else than a model.
 
     Raises:
         InvalidInputError: saying what is there.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        there = sorted(path.name for path in out.iterdir())
-    except OSError as error:
-        raise InvalidInputError(f"{out} cannot be made a folder ({error.strerror}): give another --out") from error
+    there = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.is_dir() else []
     if there and "config.json" not in there:
         raise InvalidInputError(f"{out} holds other files ({', '.join(there[:4])}): give a new or empty folder")
+
+
+def _make(out: Path) -> None:
+    """Make the folder before hours of work, not after them.
+
+    Raises:
+        InvalidInputError: it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"{out} cannot be made a folder ({error.strerror}): give another --out") from error
 
 
 def _check_publishable(target: Target) -> None:
@@ -104,9 +113,9 @@ def _check_publishable(target: Target) -> None:
         )
 
 
-def _results(target: Target, init: str, seed: int, trial: Trial) -> dict[str, Any]:
+def _results(task: Task, init: str, seed: int, trial: Trial) -> dict[str, Any]:
     return {
-        "target": target.model_dump(mode="json"),
+        "target": task.target.model_dump(mode="json"),
         "init": init,
         "seed": seed,
         "values": trial.test.values,
@@ -116,6 +125,7 @@ def _results(target: Target, init: str, seed: int, trial: Trial) -> dict[str, An
         "curve": trial.curve,
         "best_step": trial.best_step,
         "unchecked": trial.unchecked,
+        "skipped": task.skipped,
         "minutes": round(trial.minutes, 2),
         "machine": runs.machine(),
         "commit": runs.commit(),
@@ -125,7 +135,7 @@ def _results(target: Target, init: str, seed: int, trial: Trial) -> dict[str, An
 
 def _save(model: Any, target: Target, init: str, trial: Trial, out: Path, results: dict[str, Any]) -> None:
     """The model in the published form, with the target's preprocessing and everyone whom the weights have seen."""
-    seen = {case.patient for part in ("train", "validation") for case in trial.parts[part]}
+    seen = identities(target, trial.parts["train"] + trial.parts["validation"])
     before = model.provenance
     model.provenance = {
         "data": f"{before['data']}; fine-tuned on {target.title}" if before.get("data") else target.title,
@@ -137,7 +147,7 @@ def _save(model: Any, target: Target, init: str, trial: Trial, out: Path, result
         "classes": list(target.classes),
     }
     if "patients" in before:  # else whom the weights saw before is not known, and that must stay visible
-        model.provenance["patients"] = sorted({*before["patients"], *patient_hashes(target.dataset, seen)})
+        model.provenance["patients"] = sorted({*before["patients"], *name_hashes(seen["train"] + seen["validation"])})
     if target.ndim == 3:
         x, y, z = target.patch
         preprocessing = dataclasses.replace(target.grid.preprocessing(), input_size=(x, y, z))

@@ -19,7 +19,12 @@ SAME_PATIENTS = (frozenset({"luna16", "lidc-idri"}), frozenset({"chestxray14", "
 
 def patient_hashes(dataset: str, patients: Iterable[str]) -> list[str]:
     """Ten hexadecimal digits per patient, sorted; equal for the same name in the same data set."""
-    return sorted(_hash(f"{dataset}/{patient}") for patient in patients)
+    return name_hashes(f"{dataset}/{patient}" for patient in patients)
+
+
+def name_hashes(names: Iterable[str]) -> list[str]:
+    """The same of patients as DATASET/NAME."""
+    return sorted(_hash(name) for name in names)
 
 
 def check_disjoint(parts: Mapping[str, Sequence[str]]) -> None:
@@ -58,6 +63,9 @@ def check_unseen(provenance: Mapping[str, Any], dataset: str, test: Iterable[str
             f"{len(leaked)} test patients were in the pre-training set of these weights ({', '.join(leaked[:5])}): "
             "test on other patients, or use weights that did not see them"
         )
+    related = any(dataset in group for group in SAME_PATIENTS)
+    if seen and related and "datasets" not in provenance:
+        return f"these weights do not say in which data sets they saw their patients, who may be those of {dataset}"
     known = {name.partition("/")[0] for name in names}
     for other in provenance.get("datasets", ()):
         if other not in known and any({other, dataset} <= group for group in SAME_PATIENTS):

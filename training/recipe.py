@@ -250,7 +250,7 @@ def load_settings(
     if not path.is_file():
         raise InvalidInputError(f"no {str(name)!r} in {kind}: give a TOML file or one of {', '.join(shipped(kind))}")
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         for override in overrides:
             _apply(values, override)
         return model.model_validate(values)

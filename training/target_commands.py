@@ -53,7 +53,7 @@ def _finetune(options: argparse.Namespace) -> None:
 
 
 def _targets(options: argparse.Namespace) -> None:
-    from training.targets.overview import overview
+    from training.trials.overview import overview
 
     print(overview(options.target, options.overrides, options.split))
 

@@ -251,6 +251,16 @@ def test_trials_run_side_by_side_on_ray(place, finished, tmp_path):
     assert all(rows[key]["values"] == serial[key]["values"] for key in both)
 
 
+def test_more_than_a_cluster_has_is_refused():
+    from training.trials.on_ray import _check_resources
+
+    _check_resources({"CPU": 4.0}, 4, 0)
+    with pytest.raises(InvalidInputError, match="--cpus-per-trial 5: the cluster has 4 CPUs"):
+        _check_resources({"CPU": 4.0}, 5, 0)
+    with pytest.raises(InvalidInputError, match=r"--gpus-per-trial 0\.25: the cluster has 0 GPUs"):
+        _check_resources({"CPU": 4.0}, 1, 0.25)
+
+
 # -- refused before anything is computed -----------------------------------------------------------------------------
 
 

@@ -102,6 +102,16 @@ def test_broken_pairs_are_skipped_or_named(scans, weights, capsys):
     assert not (scans / "out" / "model.safetensors").exists()
 
 
+def test_what_was_left_out_is_on_record(scans, weights):
+    root = scans / "mine"
+    (root / "labels" / "pt_201.nii.gz").unlink()
+    init, target, out = str(weights / "small3d"), str(scans / "mytask.toml"), scans / "out"
+    assert main(["finetune", "--init", init, "--target", target, "--out", str(out), *QUICK]) == 0
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert "no label map" in results["skipped"]["pt_201"]
+    assert "1 cases were left out" in (out / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def pictures(tmp_path):
     """A CSV of classes beside pictures that are not square."""
@@ -228,6 +238,20 @@ def test_pictures_are_preprocessed_as_in_training(pictures, weights):
     assert (
         main(["finetune", "--init", str(weights / "small2d"), "--target", target, "--out", f"{out}2", *sizeless]) == 2
     )
+
+
+def test_grey_pictures_saved_in_colour_are_grey_again(pictures, weights, capsys):
+    for path in (pictures / "images").glob("*.png"):
+        Image.open(path).convert("RGB").save(path)
+    init, target, out = str(weights / "small2d"), str(pictures / "xrays.toml"), str(pictures / "my-model")
+    assert main(["finetune", "--init", init, "--target", target, "--out", out, *QUICK]) == 0
+    trained, model = load_target(target), sg_hub.from_pretrained(out)
+    case = trained.cases().cases[0]
+    assert trained.load(case).image.shape == (1, 64, 64)
+    assert np.allclose(model.preprocess(sg_hub.load_image(case.image))[0].numpy(), trained.load(case).image, atol=1e-6)
+    Image.fromarray(np.full((30, 50, 3), (200, 20, 20), dtype=np.uint8)).save(case.image)
+    with pytest.raises(sg_hub.SgHubError, match="3 channels"):
+        trained.load(case)
 
 
 def test_what_a_saved_model_cannot_say_is_refused(weights, tmp_path, capsys):

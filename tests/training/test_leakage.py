@@ -53,6 +53,9 @@ def test_a_patient_is_known_by_the_names_that_other_data_sets_give():
 def test_what_cannot_be_told_is_said():
     assert check_unseen({"patients": []}, "openkbp", ["openkbp/pt_1"]) == ""  # never trained
     assert "do not say" in check_unseen({}, "openkbp", ["openkbp/pt_1"])  # such as weights of others
+    older = {"patients": patient_hashes("luna16", ["1.3.6.1.77"])}
+    assert "in which data sets" in check_unseen(older, "lidc-idri", ["lidc-idri/LIDC-IDRI-0001"])
+    assert check_unseen(older, "openkbp", ["openkbp/pt_1"]) == ""
     weights = {"patients": patient_hashes("luna16", ["1.3.6.1.77"]), "datasets": ["luna16"]}
     assert "pre-trained on luna16" in check_unseen(weights, "lidc-idri", ["lidc-idri/LIDC-IDRI-0001"])
     assert check_unseen(weights, "lidc-idri", ["lidc-idri/LIDC-IDRI-0001", "luna16/1.3.6.1.78"]) == ""

@@ -115,7 +115,7 @@ def test_the_page_says_whether_training_had_converged(tmp_path):
     for trial in range(2):
         rising, level = row("rising", trial, 0.9 + trial / 100), row("level", trial, 0.8 + trial / 100)
         rising["curve"] = [[25, 0.3, 1], [50, 0.5, 1], [75, 0.6, 1], [100, 0.7, 1]]
-        level["curve"] = [[50, 0.7, 1], [100, 0.7 + 0.01 * trial, 1]]
+        level["curve"] = [[50, 0.7, 1], [80, 0.4, 1], [100, 0.7 + 0.01 * trial, 1]]
         append(tmp_path, rising)
         append(tmp_path, level)
     page = report(tmp_path).read_text(encoding="utf-8")
@@ -166,6 +166,21 @@ def test_what_cannot_be_told_of_leakage_is_said(tmp_path):
     assert "cannot be told: these weights do not say it." in record["about"]
 
 
+def test_the_same_weights_under_two_names_are_one_row(tmp_path):
+    for trial in range(4):
+        name = "there/w" if trial < 2 else "elsewhere/w"
+        append(tmp_path, row(name, trial, 0.8 + trial / 100) | {"weights": "whole:w"})
+    (column,) = columns_of(read_results(tmp_path))
+    assert {init: len(rows) for init, rows in column.rows.items()} == {"there/w": 4}
+
+
+def test_trials_of_an_older_protocol_are_left_out(folder, capsys):
+    append(folder, row("best", 9, 0.1) | {"protocol": 1, "key": "old"})
+    page = report(folder).read_text(encoding="utf-8")
+    assert "1 trials by an older version" in capsys.readouterr().out
+    assert "90.88" in page
+
+
 def test_weights_in_folders_of_one_name_are_told_apart():
     assert labels_of(["runs/a/model", "random:runs/b/model", "tiny"]) == {
         "runs/a/model": "a/model",
@@ -177,7 +192,7 @@ def test_weights_in_folders_of_one_name_are_told_apart():
 
 def test_trials_that_cannot_be_compared_are_refused(folder):
     other = row("best", 9, 0.5)
-    other["settings"] = other["settings"] | {"settings": {"steps": 99}}
+    other["settings"], other["task"] = other["settings"] | {"settings": {"steps": 99}}, "other"
     append(folder, other)
     with pytest.raises(InvalidInputError, match="different settings"):
         report(folder)
@@ -191,7 +206,7 @@ def test_trials_on_other_cases_are_refused(folder):
 
 def test_another_set_of_weights_of_the_same_name_is_refused(folder):
     append(folder, row("best", 9, 0.5) | {"weights": "whole:other"})
-    with pytest.raises(InvalidInputError, match="best stands for 2 sets of weights"):
+    with pytest.raises(InvalidInputError, match="two sets of weights are called best"):
         report(folder)
 
 

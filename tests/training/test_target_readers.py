@@ -145,6 +145,7 @@ def test_a_scan_in_two_subsets_is_refused(tmp_path):
 def test_lits_official_cases_and_liver_with_its_tumours(tmp_path):
     folders.lits(tmp_path, (0, 27, 99, 100, 114, 115, 129, 130))
     target = target_at("lcs", tmp_path, "grid.spacing=[1, 1, 1]")
+    (tmp_path / "test-volume-0.nii").write_bytes(b"of the challenge's own test part")
     found = target.cases()
     names = {part: [case.name for case in cases] for part, cases in in_parts(found.cases).items()}
     assert names == {

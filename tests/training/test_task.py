@@ -10,7 +10,7 @@ from PIL import Image
 
 from sg_hub.errors import InvalidInputError, ReadError
 from training.targets import load_target
-from training.trials.content_hashes import BLOCK, BLOCKS, WHOLE, ContentHashes, content_hash
+from training.trials.content_hashes import ContentHashes, content_hash
 from training.trials.task import find_task, read_task
 
 from .target_folders import lidc_patches, lidc_scan, write_csv, write_scan
@@ -198,7 +198,7 @@ def test_hashes_are_remembered_until_a_file_changes(tmp_path, monkeypatch):
 def test_hashes_of_folders_and_headers_see_every_file(tmp_path):
     (tmp_path / "series").mkdir()
     (tmp_path / "series" / "1.dcm").write_bytes(b"slice")
-    (tmp_path / "scan.mhd").write_bytes(b"header")
+    (tmp_path / "scan.mhd").write_bytes(b"ElementDataFile = scan.raw\n")
     (tmp_path / "scan.raw").write_bytes(b"voxels")
     before = [ContentHashes(tmp_path / "no").of(str(tmp_path / name)) for name in ("series", "scan.mhd")]
     (tmp_path / "series" / "2.dcm").write_bytes(b"slice")
@@ -208,14 +208,46 @@ def test_hashes_of_folders_and_headers_see_every_file(tmp_path):
     assert before[1] != after[1]
 
 
-def test_large_files_are_hashed_in_blocks_over_all_of_them(tmp_path):
-    file = tmp_path / "large.bin"
-    with open(file, "wb") as large:
-        large.truncate(WHOLE + BLOCK)
-    hashes = {content_hash(file)}
-    for place in (0, 32 * WHOLE // (BLOCKS - 1) + 9, WHOLE + BLOCK - 1):
-        with open(file, "r+b") as large:
-            large.seek(place)
-            large.write(b"\1")
-        hashes.add(content_hash(file))
-    assert len(hashes) == 4
+@pytest.mark.parametrize(
+    ("name", "header"), [("scan.mhd", "ElementDataFile = other.raw"), ("scan.nhdr", "data file: other.raw")]
+)
+def test_the_voxels_that_a_header_names_are_hashed(tmp_path, name, header):
+    (tmp_path / name).write_text(f"NRRD0004\n{header}\n", encoding="utf-8")
+    (tmp_path / "other.raw").write_bytes(b"voxels")
+    before = ContentHashes(tmp_path / "no").of(str(tmp_path / name))
+    (tmp_path / "other.raw").write_bytes(b"VOXELS")
+    assert ContentHashes(tmp_path / "no").of(str(tmp_path / name)) != before
+
+
+def test_a_file_that_may_not_be_read_is_one_unreadable_case(tmp_path, monkeypatch):
+    name, real = scans(tmp_path), content_hash
+
+    def forbidden(path):
+        if path.name == "p03.nii.gz":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr("training.trials.content_hashes.content_hash", forbidden)
+    task = task_of(name, tmp_path / "out")
+    assert len(task.cases) == 11
+    assert "may you read it" in task.skipped["p03"]
+
+
+def test_a_split_file_is_beside_its_target_and_its_place_does_not_matter(tmp_path):
+    rows = [(f"p{k:02d}", "test" if k < 3 else "validation" if k < 5 else "train") for k in range(12)]
+    keys = []
+    for place in ("here", "there"):
+        name = scans(tmp_path / place)
+        write_csv(tmp_path / place / "parts.csv", ("patient", "split"), rows)
+        (tmp_path / place / "mine.toml").open("a", encoding="utf-8").write('[splits]\nfile = "parts.csv"\n')
+        task = task_of(name, tmp_path / place / "out")
+        keys.append(task.key)
+        assert [case.split for case in task.cases] == [part for _, part in rows]
+    assert keys[0] == keys[1]
+
+
+def test_a_target_written_on_windows(tmp_path):
+    name = scans(tmp_path, more='values = { spot = 5 }\ntable = "table.csv"')
+    (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "mine.toml").read_bytes())
+    write_csv(tmp_path / "table.csv", ("image",), [(f"images\\p{k:02d}.nii.gz",) for k in range(12)])
+    assert len(find_task(name)[1].cases) == 12

@@ -32,6 +32,11 @@ def report(folder: str | Path, out: str | Path | None = None) -> Path:
     rows = read_results(folder)
     if not rows:
         raise ReadError(f"{folder} holds no {TABLE}, or an empty one: run `python -m training benchmark` first")
+    newest = max(row["protocol"] for row in rows.values())
+    older = [key for key, row in rows.items() if row["protocol"] < newest]
+    if older:
+        print(f"{len(older)} trials by an older version of the code are left out: they cannot be compared")
+        rows = {key: row for key, row in rows.items() if key not in older}
     out = Path(out) if out is not None else folder / "report"
     columns = columns_of(rows)
     whole = [column for column in columns if column.fraction == 1] or columns

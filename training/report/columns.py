@@ -62,8 +62,12 @@ def columns_of(rows: Mapping[str, Row]) -> list[Column]:
         InvalidInputError: trials of one target with different settings or cases, which cannot be compared.
     """
     grouped: dict[tuple[str, float], dict[str, list[Row]]] = {}
-    for row in rows.values():
-        grouped.setdefault((row["target"], -row["fraction"]), {}).setdefault(row["init"], []).append(row)
+    names: dict[str, str] = {}
+    for row in rows.values():  # the same weights may have another name on another machine
+        init = names.setdefault(row["weights"], row["init"])
+        if list(names.values()).count(init) > 1:
+            raise InvalidInputError(f"two sets of weights are called {init}: give each its own --out")
+        grouped.setdefault((row["target"], -row["fraction"]), {}).setdefault(init, []).append(row)
     columns = []
     for (target, fraction), by_init in sorted(grouped.items()):
         trials = [row for found in by_init.values() for row in found]
@@ -77,28 +81,19 @@ def columns_of(rows: Mapping[str, Row]) -> list[Column]:
 
 
 def _check_comparable(target: str, trials: list[Row]) -> None:
-    ignored, first = ("title", "description", "code"), trials[0]
+    first, advice = trials[0], "they cannot be compared; give each its own --out"
     for row in trials:
+        if row["task"] == first["task"]:
+            continue
         for key, value in row["settings"].items():
-            if key not in ignored and value != first["settings"].get(key):
+            if key not in ("title", "description", "code") and value != first["settings"].get(key):
                 raise InvalidInputError(
-                    f"target {target} was run with different {key} ({value} and {first['settings'].get(key)}): "
-                    "they cannot be compared; give each its own --out"
+                    f"target {target} was run with different {key} ({value} and {first['settings'].get(key)}): {advice}"
                 )
-        if any(row.get(key) != first.get(key) for key in ("task", "protocol")):
-            raise InvalidInputError(
-                f"target {target} was run on different cases, or by different versions of the code "
-                f"({row['init']}, trial {row['trial']}, {row['cases']}; {first['init']}, trial {first['trial']}, "
-                f"{first['cases']}): they cannot be compared; give each its own --out"
-            )
-    for init in {row["init"] for row in trials}:
-        weights = {row["weights"] for row in trials if row["init"] == init}
-        numbers = [row["trial"] for row in trials if row["init"] == init]
-        if len(weights) > 1 or len(set(numbers)) < len(numbers):
-            raise InvalidInputError(
-                f"target {target}: {init} stands for {len(weights)} sets of weights, or its data have changed between "
-                "trials; give each its own --out"
-            )
+        raise InvalidInputError(
+            f"target {target} was run on different cases ({row['init']}, trial {row['trial']}, {row['cases']}; "
+            f"{first['init']}, trial {first['trial']}, {first['cases']}): {advice}"
+        )
 
 
 def inits_of(columns: list[Column]) -> list[str]:
@@ -115,7 +110,7 @@ def labels_of(inits: Iterable[str]) -> dict[str, str]:
         others = [other for other in paths.values() if other != parts]
         length = next((n for n in range(1, len(parts)) if all(o[-n:] != parts[-n:] for o in others)), len(parts))
         labels[init] = _described(init, "/".join(parts[-length:]))
-    return labels
+    return labels if len(set(labels.values())) == len(labels) else {init: init for init in labels}
 
 
 def _described(init: str, name: str) -> str:

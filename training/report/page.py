@@ -51,11 +51,11 @@ def build_page(columns: list[Column], whole: list[Column], figures: list[tuple[s
     lines += [
         f"Mean ± standard deviation over the trials, in %; the best of a column is bold. {MARK}: not significantly "
         f"different from it (two-sample t-test, equal variances not assumed, Holm's correction, p ≥ {LEVEL:g}). The "
-        "plain t-test of the paper, without correction, and confidence intervals are below and in `table.csv`; last "
-        "quarter: what the validation metric rose by over the last quarter of the steps, near 0 where training had "
-        "converged. The settings of a target are the same for every initialisation; the checkpoint was chosen on the "
-        "validation part, and the test part was read once, at the end of a trial. A label fraction is of the training "
-        "patients alone.",
+        "plain t-test of the paper, without correction, and confidence intervals are below and in `table.csv`; late "
+        "rise: what the validation metric rose by from the last validation within three quarters of the steps to the "
+        "end, near 0 where training had converged. The settings of a target are the same for every initialisation; the "
+        "checkpoint was chosen on the validation part, and the test part was read once, at the end of a trial. A label "
+        "fraction is of the training patients alone.",
         "",
     ]
     labels = labels_of(inits_of(columns))
@@ -90,11 +90,11 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
     if first["left_out"]:
         lines.append(f"No AUC (fewer than {settings['min_positives']} positives): {', '.join(first['left_out'])}.")
     for init, rows in column.rows.items():
-        if rows[0].get("unchecked"):
+        if rows[0]["unchecked"]:
             lines.append(f"Whether {labels[init]} has seen test patients cannot be told: {rows[0]['unchecked']}.")
     lines += [
         "",
-        "| initialisation | trials | mean | sd | 95 % CI | p Welch | p Holm | p plain | last quarter |",
+        "| initialisation | trials | mean | sd | 95 % CI | p Welch | p Holm | p plain | late rise |",
         "|---" * 9 + "|",
     ]
     for init, summary in column.summaries.items():
@@ -102,7 +102,7 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
         tested = ("best", "", "") if test is None else (p_text(test.p), p_text(column.holm[init]), p_text(test.p_plain))
         interval = f"{100 * summary.low:.2f} to {100 * summary.high:.2f}" if summary.trials > 1 else ""
         sd = f"{100 * summary.sd:.2f}" if summary.trials > 1 else ""
-        rise = last_quarter(column.rows[init])
+        rise = late_rise(column.rows[init])
         gained = "" if math.isnan(rise) else f"{100 * rise:+.2f}"
         cells = (labels[init], summary.trials, f"{100 * summary.mean:.2f}", sd, interval, *tested, gained)
         lines.append("| " + " | ".join(map(str, cells)) + " |")
@@ -115,15 +115,14 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
     return [*lines, ""]
 
 
-def last_quarter(rows: list[Row]) -> float:
-    """What the validation metric rose by over the last quarter of the steps, mean over the trials.
+def late_rise(rows: list[Row]) -> float:
+    """What the validation metric rose by from the last validation within three quarters of the steps to the end.
 
-    Near 0 where training had converged; NaN where nothing was validated between the first half and the end.
+    Mean over the trials; near 0 where training had converged, NaN where nothing was validated before.
     """
     rises = []
     for row in rows:
-        steps = [point[0] for point in row["curve"]]
-        before = [point[1] for point in row["curve"] if steps[-1] / 2 <= point[0] <= 3 * steps[-1] / 4]
+        before = [point[1] for point in row["curve"] if point[0] <= 3 * row["curve"][-1][0] / 4]
         if before:
             rises.append(row["curve"][-1][1] - before[-1])
     return sum(rises) / len(rises) if rises else math.nan

@@ -29,16 +29,20 @@ READERS = {
 def load_target(target: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Target:
     """Read a target by file or shipped name, with `key=value` overrides as for recipes.
 
-    A relative `root` in a file is looked for beside the file, then in the current folder.
+    A relative `root` or `splits.file` in a file is looked for beside the file, then in the current folder.
 
     Raises:
         InvalidInputError: no such target or reader, broken TOML, an unknown key or a value of the wrong kind.
     """
     found = load_settings(_reader(target), "targets", target, overrides)
-    given = any(text.partition("=")[0].strip() == "root" for text in overrides)
-    beside = Path(target).parent / found.root
-    if Path(target).is_file() and not given and beside.exists():
+    given = {text.partition("=")[0].strip() for text in overrides}
+    if not Path(target).is_file():
+        return found
+    if "root" not in given and (beside := Path(target).parent / found.root).exists():
         found = found.model_copy(update={"root": str(beside)})
+    split = found.splits.file
+    if split is not None and "splits.file" not in given and (beside := Path(target).parent / split).is_file():
+        found = found.model_copy(update={"splits": found.splits.model_copy(update={"file": str(beside)})})
     return found
 
 
@@ -54,7 +58,7 @@ def _reader(target: str | Path) -> type[Target]:
     if not path.is_file():
         raise InvalidInputError(f"no target {str(target)!r}: give a TOML file or one of {', '.join(list_targets())}")
     try:
-        reader = tomllib.loads(path.read_text(encoding="utf-8")).get("reader")
+        reader = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("reader")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{target}: {error}") from error
     if not isinstance(reader, str) or reader not in READERS:

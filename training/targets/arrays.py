@@ -13,7 +13,7 @@ from PIL import Image
 import sg_hub
 from sg_hub import ImagePreprocessing, Scan
 from sg_hub.errors import InvalidInputError, ReadError
-from training.targets.protocol import Grid, Sample
+from training.targets.protocol import Grid, Sample, Target
 
 
 def fit_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -111,27 +111,17 @@ def on_grid(grid: Grid, scan: Scan, labels: np.ndarray) -> Sample:
     return Sample(image, fit_labels(labels, image.shape[1:]))
 
 
-def picture_on_grid(grid: Grid, image: np.ndarray, label: np.ndarray) -> Sample:
-    """A picture (C, H, W) in 0..1 at the target's size, as the 2D weights do it: its proportions are kept, and black is
-    added on both sides of the shorter one; so is background to class numbers (H, W)."""
-    size = (grid.size or image.shape[1:])[:2]
-    preprocessing, picture = ImagePreprocessing(input_size=(size[0], size[1])), sg_hub.Image(image)
-    x = preprocessing.apply(picture)[0].numpy()
+def picture_on_grid(target: Target, picture: sg_hub.Image, label: np.ndarray) -> Sample:
+    """A picture at the target's size and with its channels, as the 2D weights do it: its proportions are kept, and
+    black is added on both sides of the shorter one; so is background to class numbers (H, W)."""
+    size = (target.grid.size or picture.size)[:2]
+    preprocessing = ImagePreprocessing(input_size=(size[0], size[1]))
+    x = preprocessing.apply(picture, target.channels)[0].numpy()
     if label.ndim == 2:
         fitted = fit_labels(label, preprocessing.fitted_size(picture))
         before = [(side - have) // 2 for side, have in zip(size, fitted.shape, strict=True)]
         label = pad_to(fitted, [-margin for margin in before], size, 0)
     return Sample(x, label)
-
-
-def read_image(path: Path, channels: int = 1) -> np.ndarray:
-    """(channels, H, W) float32 in 0..1 of an image file; colours become grey where one channel is wanted.
-
-    Raises:
-        ReadError, InvalidInputError: see `sg_hub.load_image`.
-    """
-    array = sg_hub.load_image(path).array
-    return array.mean(0, keepdims=True) if channels == 1 and len(array) > 1 else array
 
 
 def read_label_image(path: Path) -> np.ndarray:

@@ -13,9 +13,10 @@ from typing import ClassVar
 
 import numpy as np
 
+import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 from training.recipe import Split
-from training.targets.arrays import picture_on_grid, read_image
+from training.targets.arrays import picture_on_grid
 from training.targets.protocol import Case, Found, Sample, Target
 from training.targets.splits import read_table
 
@@ -53,7 +54,7 @@ class ChestXray14(Target):
         return found
 
     def load(self, case: Case) -> Sample:
-        return picture_on_grid(self.grid, read_image(Path(case.image)), np.array(case.label, dtype=np.int64))
+        return picture_on_grid(self, sg_hub.load_image(case.image), np.array(case.label, dtype=np.int64))
 
 
 def _parts(folder: Path) -> dict[str, Split]:

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 from training.targets.arrays import picture_on_grid
 from training.targets.protocol import Case, Found, Sample, Target
@@ -48,7 +49,7 @@ class ChestXray14Npz(Target):
 
     def load(self, case: Case) -> Sample:
         image = read_archive(case.image)["image"][case.place[0]][None].astype(np.float32) / 255
-        return picture_on_grid(self.grid, image, np.array(case.label, dtype=np.int64))
+        return picture_on_grid(self, sg_hub.Image(image), np.array(case.label, dtype=np.int64))
 
 
 @lru_cache(maxsize=1)

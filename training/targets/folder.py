@@ -25,7 +25,6 @@ from training.targets.arrays import (
     numbered,
     on_grid,
     picture_on_grid,
-    read_image,
     read_label_image,
 )
 from training.targets.label_maps import LabelMapTarget
@@ -112,7 +111,7 @@ class Folder(LabelMapTarget):
 
     def _names(self, image: str) -> list[str]:
         """What a row of the table may mean by an image: its path below the folder of images, or below the root."""
-        stem = _stem(Path(image).as_posix(), self._suffixes())
+        stem = _stem(Path(image.replace("\\", "/")).as_posix(), self._suffixes())
         return [stem, stem.removeprefix(f"{self.images}/")]
 
     def _suffixes(self) -> tuple[str, ...]:
@@ -129,11 +128,11 @@ class Folder(LabelMapTarget):
 
     def load(self, case: Case) -> Sample:
         if self.dims == 2:
-            image = read_image(Path(case.image), self.channels)
+            image = sg_hub.load_image(case.image)
             label = (
                 np.array(case.label) if self.head == "classification" else _mask(str(case.label), image, self.numbers)
             )
-            return picture_on_grid(self.grid, image, label)
+            return picture_on_grid(self, image, label)
         if self.head == "segmentation":
             numbers, same = self.numbers, self.same_voxels
             return labelled_scan(self.grid, case.image, str(case.label), numbers, same_voxels=same)
@@ -142,11 +141,11 @@ class Folder(LabelMapTarget):
         return Sample(sample.image, np.array(case.label))
 
 
-def _mask(path: str, image: np.ndarray, values: list[list[int]]) -> np.ndarray:
+def _mask(path: str, image: sg_hub.Image, values: list[list[int]]) -> np.ndarray:
     """Class numbers of a picture of labels, whose grey values are the classes."""
     labels = read_label_image(Path(path))
-    if labels.shape != image.shape[1:]:
-        raise InvalidInputError(f"{path} has size {labels.shape}, its image {image.shape[1:]}: they must be the same")
+    if labels.shape != image.size:
+        raise InvalidInputError(f"{path} has size {labels.shape}, its image {image.size}: they must be the same")
     return numbered(labels, values)
 
 

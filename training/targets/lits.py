@@ -17,7 +17,7 @@ from training.targets.arrays import labelled_scan
 from training.targets.label_maps import LabelMapTarget
 from training.targets.protocol import Case, Found, Sample
 
-NAME = re.compile(r"(volume|segmentation)-(\d+)\.nii(\.gz)?$")
+NAME = re.compile(r"(volume|segmentation)-(\d+)\.nii(\.gz)?")
 PARTS: tuple[tuple[range, Split], ...] = (
     (range(100), "train"),
     (range(100, 115), "validation"),
@@ -34,8 +34,8 @@ class Lits(LabelMapTarget):
         folder, found = self.folder(), Found()
         files: dict[tuple[str, int], str] = {}
         for path in sorted(folder.rglob("*.nii*")):
-            match = NAME.search(path.name)
-            if match is None or path.name.startswith("."):
+            match = NAME.fullmatch(path.name)
+            if match is None or not path.is_file():
                 continue
             key = match.group(1), int(match.group(2))
             if key in files:

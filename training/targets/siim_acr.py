@@ -14,8 +14,9 @@ from typing import ClassVar
 
 import numpy as np
 
+import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
-from training.targets.arrays import picture_on_grid, read_image
+from training.targets.arrays import picture_on_grid
 from training.targets.dicom_tags import PATIENT, read_tags
 from training.targets.protocol import Case, Found, Sample, Target
 from training.targets.splits import read_table
@@ -60,11 +61,11 @@ class SiimAcr(Target):
         return found
 
     def load(self, case: Case) -> Sample:
-        image = read_image(Path(case.image))
-        mask = np.zeros(image.shape[1:], dtype=bool)
+        image = sg_hub.load_image(case.image)
+        mask = np.zeros(image.size, dtype=bool)
         for runs in case.place:
             mask |= decode_runs(runs, mask.shape, case.name)
-        return picture_on_grid(self.grid, image, mask)
+        return picture_on_grid(self, image, mask)
 
 
 def decode_runs(text: str, shape: tuple[int, ...], name: str) -> np.ndarray:

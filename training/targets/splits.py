@@ -131,6 +131,16 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         raise ReadError(f"{path} cannot be read: {error}") from error
 
 
+def check_fraction(fraction: float) -> None:
+    """Refuse a share of the labels that is none.
+
+    Raises:
+        InvalidInputError: not above 0, or above 1.
+    """
+    if not 0 < fraction <= 1:
+        raise InvalidInputError(f"label fraction {fraction:g}: expected a number above 0, up to 1")
+
+
 def label_fraction(cases: list[Case], fraction: float, *place: int | str) -> list[Case]:
     """The cases of a share of the patients: a smaller share of the same place lies within a larger one.
 
@@ -145,8 +155,7 @@ def label_fraction(cases: list[Case], fraction: float, *place: int | str) -> lis
     Raises:
         InvalidInputError: a fraction that is none.
     """
-    if not 0 < fraction <= 1:
-        raise InvalidInputError(f"label fraction {fraction:g}: expected a number above 0, up to 1")
+    check_fraction(fraction)
     groups: dict[int, list[str]] = defaultdict(list)
     for patient, group in sorted(_groups(cases).items()):
         groups[group].append(patient)

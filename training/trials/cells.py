@@ -16,14 +16,12 @@ import torch
 from sg_hub.errors import SgHubError
 from training import runs
 from training.targets import Target
+from training.trials import PROTOCOL
 from training.trials.initialise import Start, kind_of
 from training.trials.results import Row
 from training.trials.samples import axial_slices
 from training.trials.task import Task
 from training.trials.trial import Trial, predict, run_trial
-
-PROTOCOL = 2
-"""Raised when a change of the code makes older results incomparable: every trial is then computed anew."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Cell:
 
 Finished = Callable[[Cell, tuple[Row, dict[str, bytes]]], None]
 """Takes a cell, its row and its files."""
-Failure = tuple[Cell, SgHubError]
+Failure = tuple[Cell, Exception]
 Engine = Callable[[list[Cell], Finished], list[Failure]]
 """Runs cells, and returns those that failed."""
 
@@ -58,7 +56,7 @@ def one_by_one(cells: list[Cell], finished: Finished, *, progress: bool = True) 
     for cell in cells:
         try:
             result = run_cell(cell, progress=progress)
-        except SgHubError as error:
+        except (SgHubError, RuntimeError) as error:  # such as: out of memory
             failed.append((cell, error))
             print(f"{cell} failed: {error}", flush=True)
         else:

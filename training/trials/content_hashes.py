@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+from sg_hub.errors import ReadError
 from training.runs import write_atomic
 
-WHOLE = 64 * 2**20
-"""Bytes up to which a file is hashed whole; of a larger one its size and `BLOCKS` blocks."""
-BLOCKS, BLOCK = 64, 2**18
+HEADERS = {".mhd": "ElementDataFile", ".nhdr": "data file"}
+"""Suffixes of headers whose voxels are in another file, and the key that names it."""
 
 
 class ContentHashes:
@@ -25,8 +26,11 @@ class ContentHashes:
         self._changed = False
 
     def of(self, path: str) -> str:
-        """16 hexadecimal digits; of a folder those of its files, of an MHD header also its voxels'. Empty where
-        nothing is there."""
+        """16 hexadecimal digits; of a folder those of its files, of a header also its voxels'; empty where nothing is.
+
+        Raises:
+            ReadError: a file that may not be read.
+        """
         if path not in self._seen:
             self._seen[path] = self._look_up(path)
         return self._seen[path]
@@ -38,6 +42,12 @@ class ContentHashes:
             self._changed = False
 
     def _look_up(self, path: str) -> str:
+        try:
+            return self._computed(path)
+        except OSError as error:
+            raise ReadError(f"{path} cannot be read ({error.strerror}): may you read it?") from error
+
+    def _computed(self, path: str) -> str:
         files = _files(Path(path))
         if not files:
             return ""
@@ -55,25 +65,28 @@ class ContentHashes:
 
 
 def content_hash(path: Path) -> str:
-    """sha256 of a file's size and bytes; of more than 64 MiB of 64 blocks over all of it."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(f"{size}\n".encode())
+    """sha256 of a file's size and bytes."""
+    digest = hashlib.sha256(f"{path.stat().st_size}\n".encode())
     with open(path, "rb") as file:
-        if size <= WHOLE:
-            while block := file.read(2**20):
-                digest.update(block)
-        else:
-            for number in range(BLOCKS):
-                file.seek(number * (size - BLOCK) // (BLOCKS - 1))
-                digest.update(file.read(BLOCK))
+        while block := file.read(2**20):
+            digest.update(block)
     return digest.hexdigest()
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.is_file())
-    voxels = [path.with_suffix(suffix) for suffix in (".raw", ".zraw")] if path.suffix.lower() == ".mhd" else []
+    key = HEADERS.get(path.suffix.lower())
+    voxels = _named(path, key) if key is not None and path.is_file() else []
     return [file for file in (path, *voxels) if file.is_file()]
+
+
+def _named(header: Path, key: str) -> list[Path]:
+    """The file of voxels that a header names, beside it."""
+    with open(header, "rb") as file:
+        text = file.read(2**16).decode("latin-1")
+    found = re.search(rf"(?im)^{key}\s*[:=]+\s*(.+?)\s*$", text)
+    return [header.parent / found.group(1)] if found else []
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -35,8 +36,17 @@ def engine(cpus: float = 1, gpus: float = 0, address: str | None = None) -> Engi
         threads = max(1, int(cpus))
         paths = os.pathsep.join(path for path in (os.getcwd(), *sys.path) if path)
         environment = {"PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)}
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment})
         try:
+            ray.init(
+                address=address or "local",
+                include_dashboard=False,
+                log_to_driver=False,
+                runtime_env={"env_vars": environment},
+            )
+        except (ConnectionError, ValueError) as error:
+            raise InvalidInputError(f"no Ray cluster at {address!r} ({error}): start one with `ray start`") from error
+        try:
+            _check_resources(ray.cluster_resources(), cpus, gpus)
             trial = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=1)(_trial)
             tasks = {key: ray.put(task) for key, task in {cell.task.key: cell.task for cell in cells}.items()}
             waiting: dict[Any, Cell] = {
@@ -49,22 +59,33 @@ def engine(cpus: float = 1, gpus: float = 0, address: str | None = None) -> Engi
                 try:
                     result = ray.get(ready[0])
                 except ray.exceptions.RayTaskError as error:
-                    if not isinstance(error.cause, SgHubError):
+                    if not isinstance(error.cause, (SgHubError, RuntimeError)):
                         raise
                     failed.append((cell, error.cause))
-                    print(f"{cell} failed: {error.cause}", flush=True)
-                except ray.exceptions.RayError as error:
-                    text = str(error).strip().splitlines()[0]
-                    raise SgHubError(
-                        f"{cell}: its process died ({text}); start the same command again to go on"
-                    ) from error
+                except ray.exceptions.RayError as error:  # its process died
+                    failed.append((cell, error))
                 else:
                     finished(cell, result)
+                    continue
+                print(f"{cell} failed: {failed[-1][1]}", flush=True)
         finally:
             ray.shutdown()
         return failed
 
     return run
+
+
+def _check_resources(there: Mapping[str, float], cpus: float, gpus: float) -> None:
+    """Refuse trials that no machine of the cluster could ever run.
+
+    Raises:
+        InvalidInputError: more is asked for than there is.
+    """
+    for name, asked in (("CPU", cpus), ("GPU", gpus)):
+        if asked > there.get(name, 0):
+            raise InvalidInputError(
+                f"--{name.lower()}s-per-trial {asked:g}: the cluster has {there.get(name, 0):g} {name}s in all"
+            )
 
 
 def _trial(

@@ -54,7 +54,10 @@ def writing(folder: str | Path) -> Iterator[None]:
         InvalidInputError: another process writes there.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInputError(f"{folder} cannot be made a folder ({error.strerror}): give another --out") from error
     with open(folder / ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

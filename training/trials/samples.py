@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from sg_hub.errors import InvalidInputError, SgHubError
 from training.targets import Case, Target
+from training.trials import PROTOCOL
 from training.trials.content_hashes import ContentHashes
 
 Pair = tuple[Tensor, Tensor]
@@ -30,7 +31,7 @@ class Samples:
 
     def __init__(self, target: Target, folder: str | Path, memory_mib: int = 512) -> None:
         self.target = target
-        self.folder = Path(folder) / f"{target.reader}-{target.grid_key()}"
+        self.folder = Path(folder) / f"{target.reader}-{target.grid_key()}-{PROTOCOL}"
         self._hashes = ContentHashes(Path(folder) / "content.json")
         self._left = memory_mib * 2**20
         self._held: dict[str, Pair] = {}
@@ -44,11 +45,14 @@ class Samples:
         Returns:
             why, by the name of the case, of each that cannot be read.
         """
-        name, unreadable = self.target.name, {}
+        name, unreadable, missing = self.target.name, {}, []
         for case in tqdm(cases, f"looking at {name}", unit="case", disable=not progress, leave=False):
-            self.content(case)
+            try:
+                if not all(path.is_file() for path in self._paths(case)):
+                    missing.append(case)
+            except SgHubError as error:
+                unreadable[case.name] = str(error)
         self._hashes.save()
-        missing = [case for case in cases if not all(path.is_file() for path in self._paths(case))]
         for case in tqdm(missing, f"reading {name}", unit="case", disable=not progress, leave=False):
             try:
                 self._read(case)

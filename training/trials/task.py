@@ -38,6 +38,8 @@ class Task:
     samples: Samples
     key: str
     """A hash of everything of it that determines a trial."""
+    skipped: dict[str, str]
+    """What was left out, and why."""
 
 
 def find_task(name: str, data: str | Path | None = None, overrides: Sequence[str] = ()) -> tuple[Target, Found]:
@@ -79,8 +81,9 @@ def read_task(target: Target, found: Found, out: str | Path, *, progress: bool =
     if unreadable:
         check_parts(target, cases)
     check_labels(target, samples, cases)
-    _write_skipped(target, len(cases), found.skipped | unreadable, Path(out))
-    return Task(target, cases, samples, _key(target, samples, cases))
+    skipped = found.skipped | unreadable
+    _write_skipped(target, len(cases), skipped, Path(out))
+    return Task(target, cases, samples, _key(target, samples, cases), skipped)
 
 
 def _write_skipped(target: Target, cases: int, skipped: dict[str, str], out: Path) -> None:
@@ -95,6 +98,8 @@ def _write_skipped(target: Target, cases: int, skipped: dict[str, str], out: Pat
 
 def _key(target: Target, samples: Samples, cases: list[Case]) -> str:
     settings = target.model_dump(mode="json", exclude={"root", "title", "description", "code"})
+    if target.splits.file is not None:  # its name; what it says is in the rows
+        settings["splits"]["file"] = Path(target.splits.file).name
     rows = [
         (c.name, c.patient, c.split, None if isinstance(c.label, str) else c.label, c.place, samples.content(c))
         for c in cases

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from training.runs import write_atomic
 from training.targets import in_parts, list_targets, load_target
-from training.trials.task import check_parts
+from training.trials.task import find_task
 
 
 def overview(name: str | None = None, overrides: list[str] | tuple[str, ...] = (), split: str | None = None) -> str:
@@ -20,14 +20,12 @@ def overview(name: str | None = None, overrides: list[str] | tuple[str, ...] = (
         split: CSV to write with the columns patient and split, as a recipe of pre-training takes it.
 
     Raises:
-        InvalidInputError, ReadError: see `load_target` and `Target.cases`.
+        InvalidInputError, ReadError: see `find_task`.
     """
     if name is None:
         targets = [load_target(known) for known in list_targets()]
         return "\n".join(f"{t.name:22} {t.code:4} {t.ndim}D {t.head:15} {t.metric:5} {t.title}" for t in targets)
-    target = load_target(name, overrides)
-    found = target.cases()
-    check_parts(target, found.cases)
+    target, found = find_task(name, overrides=overrides)
     lines = [f"{target.name}: {target.title}", target.description]
     for part, cases in in_parts(found.cases).items():
         line = f"{part}: {len(cases)} cases of {len({case.patient for case in cases})} patients"
