@@ -71,7 +71,7 @@ def build_page(columns: list[Column], whole: list[Column], figures: list[tuple[s
 def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
     """What a target is, and every figure of it."""
     settings, first = column.settings, next(iter(column.rows.values()))[0]
-    training = settings["settings"]
+    training, title = settings["settings"], settings["title"]
     parts = ", ".join(
         f"{part} {first['cases'][part]} cases of {first['patients'][part]} patients"
         for part in ("train", "validation", "test")
@@ -82,7 +82,7 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
     lines = [
         f"### {column.title}",
         "",
-        f"{settings['title']}. {settings['description'] if column.fraction == 1 else ''}".strip(),
+        f"{title[:1].upper()}{title[1:]}. {settings['description'] if column.fraction == 1 else ''}".strip(),
         "",
         f"{parts}. {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}, "
         f"{training['precision']}. {count} trials, {minutes:.1f} minutes in all, on {' and on '.join(machines)}.",
