@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,8 @@ def examples(files: Mapping[str, Path], path: Path) -> bool:
     there = {label: file for label, file in files.items() if file.is_file()}
     if not there:
         return False
-    figure, panels = plt.subplots(len(there), 3, figsize=(7, 0.4 + 2.5 * len(there)), squeeze=False)
+    tall = max(_proportion(file) for file in there.values())
+    figure, panels = plt.subplots(len(there), 3, figsize=(7, (0.5 + 2.2 * tall) * len(there)), squeeze=False)
     for row, (label, file) in enumerate(there.items()):
         with np.load(file) as arrays:
             for panel, rank in zip(panels[row], ("best", "median", "worst"), strict=True):
@@ -136,9 +138,17 @@ def examples(files: Mapping[str, Path], path: Path) -> bool:
                     key = f"{rank}_{kind}"
                     if key in arrays.files and arrays[key].any():
                         panel.contour(arrays[key] > 0, levels=[0.5], colors=colour, linewidths=1)
-                panel.set_title(f"{rank}: {arrays[f'{rank}_title']}", fontsize=6)
+                lines = f"{rank}: {arrays[f'{rank}_title']}".splitlines()
+                panel.set_title("\n".join(part for line in lines for part in textwrap.wrap(line, 44)), fontsize=6)
                 panel.set_xticks([])
                 panel.set_yticks([])
         panels[row, 0].set_ylabel(label, fontsize=7)
     save(figure, path)
     return True
+
+
+def _proportion(file: Path) -> float:
+    """Height of the tallest image of a file, as a share of its width."""
+    with np.load(file) as arrays:
+        shapes = [arrays[name].shape for name in arrays.files if name.endswith("_image")]
+    return max(rows / columns for rows, columns in shapes)
