@@ -118,17 +118,8 @@ def _results(task: Task, init: str, seed: int, trial: Trial) -> dict[str, Any]:
         "target": task.target.model_dump(mode="json"),
         "init": init,
         "seed": seed,
-        "values": trial.test.values,
-        "left_out": trial.test.left_out,
-        "cases": {part: len(cases) for part, cases in trial.parts.items()},
-        "patients": {part: len({case.patient for case in cases}) for part, cases in trial.parts.items()},
-        "curve": trial.curve,
-        "best_step": trial.best_step,
-        "unchecked": trial.unchecked,
+        **trial.record(),
         "skipped": task.skipped,
-        "minutes": round(trial.minutes, 2),
-        "machine": runs.machine(),
-        "commit": runs.commit(),
         "test_cases": trial.test.by_case,
     }
 

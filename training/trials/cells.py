@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from sg_hub.errors import SgHubError
-from training import runs
 from training.targets import Target
 from training.trials import PROTOCOL
 from training.trials.initialise import Start, kind_of
@@ -84,21 +83,12 @@ def row_of(cell: Cell, trial: Trial) -> Row:
         "kind": kind_of(cell.start.init),
         "weights": cell.start.fingerprint,
         "architecture": cell.start.architecture,
-        "unchecked": trial.unchecked,
         "trial": cell.trial,
         "fraction": cell.fraction,
         "metric": target.metric,
         "value": trial.test.value,
-        "values": trial.test.values,
-        "left_out": trial.test.left_out,
-        "cases": {part: len(cases) for part, cases in trial.parts.items()},
-        "patients": {part: len({case.patient for case in cases}) for part, cases in trial.parts.items()},
-        "curve": trial.curve,
-        "best_step": trial.best_step,
-        "minutes": round(trial.minutes, 3),
+        **trial.record(),
         "settings": target.model_dump(mode="json", exclude={"root"}),
-        "machine": runs.machine(),
-        "commit": runs.commit(),
         "torch": torch.__version__,
         "written": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
     }

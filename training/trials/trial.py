@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 import sg_hub.inference
 from sg_hub.errors import InvalidInputError
+from training import runs
 from training.distributed import layout, to_device
 from training.leakage import check_disjoint, check_unseen
 from training.randomness import generator, seed_of
@@ -59,6 +60,21 @@ class Trial:
     """Whose weights were kept: the step that did best on the validation part."""
     unchecked: str = ""
     """Why it cannot be told whether the weights have seen test patients; empty where none was seen."""
+
+    def record(self) -> dict[str, Any]:
+        """What is written down of it, in JSON types."""
+        return {
+            "values": self.test.values,
+            "left_out": self.test.left_out,
+            "cases": {part: len(cases) for part, cases in self.parts.items()},
+            "patients": {part: len({case.patient for case in cases}) for part, cases in self.parts.items()},
+            "curve": self.curve,
+            "best_step": self.best_step,
+            "unchecked": self.unchecked,
+            "minutes": round(self.minutes, 3),
+            "machine": runs.machine(),
+            "commit": runs.commit(),
+        }
 
 
 def parts_of(target: Target, cases: list[Case], fraction: float, trial: int) -> dict[str, list[Case]]:
