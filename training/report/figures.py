@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,8 +75,9 @@ def _zoom(panel: Any, shown: Iterable[Sequence[float]]) -> None:
 
 
 def fraction_curves(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> None:
-    """A panel per target: the metric over the share of the labels, with 95 % confidence intervals."""
-    names = sorted({column.name for column in columns})
+    """A panel per target with several: the metric over the share of the labels, with 95 % confidence intervals."""
+    shares = Counter(column.name for column in columns)
+    names = sorted(name for name, count in shares.items() if count > 1)
     figure, panels = plt.subplots(1, len(names), figsize=(1.2 + 3.4 * len(names), 3.4), squeeze=False)
     colours = _colours(labels)
     for panel, name in zip(panels[0], names, strict=True):
@@ -95,7 +97,7 @@ def fraction_curves(columns: Sequence[Column], labels: Mapping[str, str], path: 
         panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         panel.minorticks_off()
         panel.set_ylabel(f"{of_target[0].settings['metric']} (%)")
-    panels[0, 0].legend(fontsize=7)
+        panel.legend(fontsize=7)
     save(figure, path)
 
 
