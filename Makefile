@@ -28,7 +28,7 @@ benchmark: $(READY)
 	$(BIN)/python -m training report $(OUT)
 
 bench: $(READY)
-	$(BIN)/python -m training.transforms.benchmark
+	$(BIN)/python -m benchmarks.transforms
 
 # pip reads the pinned versions from constraints.txt; .ready is made last, so an interrupted set-up starts again.
 $(READY): pyproject.toml constraints.txt

@@ -2,7 +2,7 @@
 
 dependencies = ["torch", "huggingface_hub", "safetensors", "timm", "numpy", "SimpleITK", "jinja2", "PIL", "tqdm"]
 
-from sg_hub.entrypoints import (  # noqa: E402
+from sg_hub.torch_hub import (  # noqa: E402
     semantic_genesis_2d,
     semantic_genesis_2d_encoder,
     semantic_genesis_2d_tiny,

@@ -11,14 +11,14 @@ from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 
 __version__ = "0.1.0"
 
-from sg_hub.convert import convert
-from sg_hub.image import Image, load_image
-from sg_hub.image_preprocessing import ImagePreprocessing
-from sg_hub.inference import embed, predict
+from sg_hub.conversion.convert import convert
+from sg_hub.hub.registry import PretrainedWeights, get_weights, list_models
+from sg_hub.inference.predict import embed, predict
+from sg_hub.io.image import Image, load_image
+from sg_hub.io.scan import Scan, load_scan
 from sg_hub.models import LoadReport, PretextOutput, SemanticGenesis2D, SemanticGenesis3D, from_pretrained
-from sg_hub.preprocessing import Preprocessing
-from sg_hub.registry import PretrainedWeights, get_weights, list_models
-from sg_hub.scan import Scan, load_scan
+from sg_hub.preprocessing.image_preprocessing import ImagePreprocessing
+from sg_hub.preprocessing.scan_preprocessing import Preprocessing
 
 __all__ = [
     "Image",

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.export import Dim
 
 from sg_hub.errors import InvalidInputError, SgHubError
+from sg_hub.io.files import check_output
 from sg_hub.models import SemanticGenesis
-from sg_hub.models.shapes import AXES
-from sg_hub.outputs import check_output
+from sg_hub.models.input_checks import AXES
 
 _NEEDED = ("onnx", "onnxscript")
 _OUTPUTS = {

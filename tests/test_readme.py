@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.folders import DEMO_SAMPLES
+
 ROOT = Path(__file__).parent.parent
-SCAN = min((ROOT / "tests" / "samples" / "openkbp" / "ct").glob("*.nii.gz"), key=lambda file: file.stat().st_size)
+SCAN = min((DEMO_SAMPLES / "openkbp" / "ct").glob("*.nii.gz"), key=lambda file: file.stat().st_size)
 MARKER = "<!-- run by the tests -->"
 BLOCK = re.compile(rf"^(?P<run>{re.escape(MARKER)}\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [
     (match["run"] is not None, match["code"]) for match in BLOCK.finditer((ROOT / "README.md").read_text("utf-8"))
 ]
 RUN = [code for run, code in BLOCKS if run]
-XRAY = min((ROOT / "tests" / "samples" / "chestxray14" / "images").glob("*.png"))
+XRAY = min((DEMO_SAMPLES / "chestxray14" / "images").glob("*.png"))
 USES = ["sg_hub.load_scan", "sg_hub.load_image", "export_onnx", "SlidingWindowInferer", "smp.Unet"]
 
 

@@ -10,50 +10,51 @@ from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import SgHubError
-from training import target_commands
-from training.recipe import Recipe, load_recipe, shipped
+
+from . import target_commands
+from .run.recipe import Recipe, load_recipe, shipped
 
 Verb = Callable[[Recipe, argparse.Namespace], None]
 
 
 def _prepare(recipe: Recipe, options: argparse.Namespace) -> None:
-    from training.prepare import prepare
+    from .data.prepare import prepare
 
     prepare(recipe, progress=options.progress)
 
 
 def _autoencode(recipe: Recipe, options: argparse.Namespace) -> None:
-    from training.autoencode import autoencode
+    from .discovery.autoencode import autoencode
 
     print(autoencode(recipe, progress=options.progress))
 
 
 def _discover(recipe: Recipe, options: argparse.Namespace) -> None:
-    from training.discover import discover
+    from .discovery.discover import discover
 
     print(discover(recipe, progress=options.progress))
 
 
 def _transforms(recipe: Recipe, options: argparse.Namespace) -> None:
-    from training.show_transforms import show_transforms
+    from .pretraining.show_transforms import show_transforms
 
     print(show_transforms(recipe))
 
 
 def _pretrain(recipe: Recipe, options: argparse.Namespace) -> None:
-    from training.pretrain import pretrain
+    from .pretraining.loop import pretrain
 
     print(pretrain(recipe, progress=options.progress, tensorboard=options.tensorboard))
 
 
 def _evaluate(recipe: Recipe, options: argparse.Namespace) -> None:
-    from training.evaluate import evaluate
+    from .pretraining.evaluate import evaluate
 
     print(evaluate(recipe, progress=options.progress))
 
 
 def _publish(recipe: Recipe, options: argparse.Namespace) -> None:
-    from training.publish import publish
+    from .publishing.publish import publish
 
     folder = publish(recipe, options.cards)
     print(folder)
@@ -62,7 +63,7 @@ def _publish(recipe: Recipe, options: argparse.Namespace) -> None:
 
 
 def _card(options: argparse.Namespace) -> None:
-    from training.card import build_card, take_results
+    from .publishing.card import build_card, take_results
 
     if options.results:
         take_results(options.folder, options.results)
@@ -70,7 +71,7 @@ def _card(options: argparse.Namespace) -> None:
 
 
 def _send(folder: str | Path, options: argparse.Namespace) -> None:
-    from training.upload import upload_folder
+    from .publishing.upload import upload_folder
 
     print(upload_folder(folder, options.to, private=options.private, progress=options.progress))
 

@@ -6,15 +6,16 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from training.recipe import shipped
+from .run.recipe import shipped
+from .targets import TASKS
 
 
 def _benchmark(options: argparse.Namespace) -> None:
-    from training.benchmark import benchmark
+    from .trials.benchmark import benchmark
 
     engine = None
     if options.ray:
-        from training.trials.on_ray import engine as on_ray
+        from .trials.on_ray import engine as on_ray
 
         engine = on_ray(options.cpus_per_trial, options.gpus_per_trial, options.ray_address)
     folder = benchmark(
@@ -32,20 +33,20 @@ def _benchmark(options: argparse.Namespace) -> None:
 
 
 def _merge(options: argparse.Namespace) -> None:
-    from training.trials.results import merge
+    from .trials.results import merge
 
     added, doubled = merge(options.folders, options.out)
     print(f"{options.out}: {added} trials added, {doubled} were there already")
 
 
 def _report(options: argparse.Namespace) -> None:
-    from training.report import report
+    from .report import report
 
     print(report(options.folder, options.out))
 
 
 def _finetune(options: argparse.Namespace) -> None:
-    from training.finetune import finetune
+    from .trials.finetune import finetune
 
     print(
         finetune(options.init, options.target, options.out, options.overrides, options.seed, progress=options.progress)
@@ -53,14 +54,14 @@ def _finetune(options: argparse.Namespace) -> None:
 
 
 def _targets(options: argparse.Namespace) -> None:
-    from training.trials.overview import overview
+    from .trials.overview import overview
 
     print(overview(options.target, options.overrides, options.split))
 
 
 def add_verbs(verbs: Any) -> None:
     """Add the commands to the subparsers of `python -m training`."""
-    named = f"TOML files, or {', '.join(shipped('targets'))}"
+    named = f"TOML files, or {', '.join(shipped(TASKS))}"
     overrides: dict[str, Any] = {"nargs": "*", "default": [], "metavar": "key=value"}
 
     bench = verbs.add_parser("benchmark", help="initialisations against each other on target tasks")
@@ -92,7 +93,7 @@ def add_verbs(verbs: Any) -> None:
     tune = verbs.add_parser("finetune", help="weights for a task of your own")
     tune.add_argument("overrides", **overrides, help="such as settings.steps=300")
     tune.add_argument("--init", required=True, help="name or folder of weights, random:, encoder:, imagenet:NAME")
-    tune.add_argument("--target", required=True, help=f"TOML file, or one of {', '.join(shipped('targets'))}")
+    tune.add_argument("--target", required=True, help=f"TOML file, or one of {', '.join(shipped(TASKS))}")
     tune.add_argument("--out", required=True, help="folder of the fine-tuned model")
     tune.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     tune.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")

@@ -6,11 +6,11 @@ import os
 from typing import Any
 
 from sg_hub.errors import ReadError
+from sg_hub.hub.model_files import architecture_of, locate
+from sg_hub.models.loading import LoadReport
 from sg_hub.models.semantic_genesis import PretextOutput, SemanticGenesis
 from sg_hub.models.semantic_genesis_2d import SemanticGenesis2D
 from sg_hub.models.semantic_genesis_3d import SemanticGenesis3D
-from sg_hub.models.source import architecture_of, locate
-from sg_hub.models.state import LoadReport
 
 ARCHITECTURES: dict[str, type[SemanticGenesis]] = {cls.__name__: cls for cls in (SemanticGenesis2D, SemanticGenesis3D)}
 _WHERE = ("revision", "token", "cache_dir", "local_files_only", "force_download")

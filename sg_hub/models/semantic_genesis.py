@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.models.hub import PretrainedMixin
-from sg_hub.models.shapes import check_shape, pad_to_multiple
-from sg_hub.preprocessing import check_input
+from sg_hub.models.input_checks import check_shape, pad_to_multiple
+from sg_hub.models.pretrained import PretrainedMixin
+from sg_hub.preprocessing.scan_preprocessing import check_input
 
 Head = Literal["pretext", "restoration", "segmentation", "classification"]
 HEADS: tuple[str, ...] = get_args(Head)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.image import Image
-from sg_hub.image_preprocessing import ImagePreprocessing
+from sg_hub.io.image import Image
 from sg_hub.models.semantic_genesis import Head, SemanticGenesis, check_arguments
 from sg_hub.models.unet2d import ClassifierHead2D, Decoder2D, Encoder2D, load_encoder_weights
+from sg_hub.preprocessing.image_preprocessing import ImagePreprocessing
 
 
 class SemanticGenesis2D(SemanticGenesis):

@@ -10,7 +10,7 @@ from torch import Tensor
 from sg_hub.errors import InvalidInputError
 from sg_hub.models.semantic_genesis import Head, SemanticGenesis, check_arguments
 from sg_hub.models.unet3d import NORMS, ClassifierHead, Decoder3D, Encoder3D, Norm
-from sg_hub.preprocessing import Preprocessing
+from sg_hub.preprocessing.scan_preprocessing import Preprocessing
 
 
 class SemanticGenesis3D(SemanticGenesis):

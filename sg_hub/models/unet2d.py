@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.models.shapes import check_shape
+from sg_hub.models.input_checks import check_shape
 from sg_hub.models.timm_import import import_timm
 
 IMAGENET = "imagenet"

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.models.shapes import check_shape
+from sg_hub.models.input_checks import check_shape
 
 Norm = Literal["batch", "running", "instance"]
 NORMS: tuple[str, ...] = get_args(Norm)

@@ -3,12 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from training.autoencode import autoencode
-from training.discover import discover
-from training.prepare import prepare
-from training.recipe import Recipe, load_recipe
+from tests.folders import DEMO_SAMPLES
+from training.data.prepare import prepare
+from training.discovery.autoencode import autoencode
+from training.discovery.discover import discover
+from training.run.recipe import Recipe, load_recipe
 
-SAMPLES = Path(__file__).parent.parent / "samples" / "openkbp"
+SAMPLES = DEMO_SAMPLES / "openkbp"
 SMALL = (
     "model.width=2",
     "prepare.workers=1",

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from training.recipe import Recipe, load_recipe
+from training.run.recipe import Recipe, load_recipe
 
 SIZE = (20, 16, 12)
 

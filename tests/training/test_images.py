@@ -4,7 +4,6 @@ import csv
 import itertools
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,21 +12,22 @@ from PIL import Image as PillowImage
 
 import sg_hub
 from sg_hub import InvalidInputError, ReadError
-from tests.sg_hub.xray_files import write_xray
-from training.autoencode import autoencode
-from training.discover import discover, table_path
-from training.evaluate import evaluate
-from training.leakage import patient_hashes
-from training.patterns import PatternDataset, PatternTable
-from training.prepare import prepare, store_path
-from training.pretrain import pretrain
-from training.publish import publish
-from training.recipe import Recipe, load_recipe
-from training.show_transforms import show_transforms
-from training.store import Store
+from tests.folders import DEMO_SAMPLES
+from tests.sg_hub.io.xray_files import write_xray
+from training.data.leakage import patient_hashes
+from training.data.prepare import prepare, store_path
+from training.data.store import Store
+from training.discovery.autoencode import autoencode
+from training.discovery.discover import discover, table_path
+from training.discovery.patterns import PatternDataset, PatternTable
+from training.pretraining.evaluate import evaluate
+from training.pretraining.loop import pretrain
+from training.pretraining.show_transforms import show_transforms
+from training.publishing.publish import publish
+from training.run.recipe import Recipe, load_recipe
 from training.targets import load_target
 
-XRAYS = Path(__file__).parent.parent / "samples" / "chestxray14" / "images"
+XRAYS = DEMO_SAMPLES / "chestxray14" / "images"
 SMALL = (
     "model.encoder=lcnet_035",
     "model.decoder_width=2",

@@ -13,12 +13,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from sg_hub.errors import ReadError
-from training import runs
-from training.report.cards import write_card_record
-from training.report.columns import columns_of
-from training.report.page import build_page, draw_figures
-from training.report.tables import csv_table, latex_table, markdown_table
-from training.trials.results import TABLE, read_results
+from sg_hub.io.files import write_atomic
+
+from ..trials.results import TABLE, read_results
+from .cards import write_card_record
+from .columns import columns_of
+from .page import build_page, draw_figures
+from .tables import csv_table, latex_table, markdown_table
 
 
 def report(folder: str | Path, out: str | Path | None = None) -> Path:
@@ -41,10 +42,10 @@ def report(folder: str | Path, out: str | Path | None = None) -> Path:
     columns = columns_of(rows)
     whole = [column for column in columns if column.fraction == 1] or columns
     figures = draw_figures(folder, out, columns, whole)
-    runs.write_atomic(out / "table.csv", csv_table(columns))
-    runs.write_atomic(out / "table.md", markdown_table(whole) + "\n")
-    runs.write_atomic(out / "table.tex", latex_table(whole))
-    runs.write_atomic(out / "report.md", build_page(columns, whole, figures))
+    write_atomic(out / "table.csv", csv_table(columns))
+    write_atomic(out / "table.md", markdown_table(whole) + "\n")
+    write_atomic(out / "table.tex", latex_table(whole))
+    write_atomic(out / "report.md", build_page(columns, whole, figures))
     for column in columns:
         if column.fraction == 1:
             for init in column.rows:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from training import runs
-from training.report.columns import Column
-from training.report.page import p_text
-from training.report.statistics import LEVEL, compare, summarise
-from training.trials.initialise import ENCODER, IMAGENET, RANDOM, kind_of, name_of
-from training.trials.metrics import METRICS
+from sg_hub.io.files import write_json
+
+from ..trials.initialise import ENCODER, IMAGENET, RANDOM, kind_of, name_of
+from ..trials.metrics import METRICS
+from .columns import Column
+from .page import p_text
+from .statistics import LEVEL, compare, summarise
 
 
 def write_card_record(folder: Path, column: Column, init: str) -> None:
@@ -63,7 +64,7 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
         ),
         "sha256": sha256,
     }
-    runs.write_json(folder / column.name / f"{Path(name_of(init)).name}{part}-{sha256[:8]}.json", record)
+    write_json(folder / column.name / f"{Path(name_of(init)).name}{part}-{sha256[:8]}.json", record)
 
 
 def _plain(values: list[float]) -> str:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import InvalidInputError
-from training.report.statistics import LEVEL, Comparison, Summary, against_best, summarise
-from training.trials.initialise import kind_of, name_of
-from training.trials.metrics import METRICS
-from training.trials.results import Row
+
+from ..trials.initialise import kind_of, name_of
+from ..trials.metrics import METRICS
+from ..trials.results import Row
+from .statistics import LEVEL, Comparison, Summary, against_best, summarise
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.figures import plt, save
-from training.report.statistics import summarise
+from ..run.figures import plt, save
+from .statistics import summarise
 
 if TYPE_CHECKING:
-    from training.report.columns import Column
+    from .columns import Column
 
 
 def _colours(labels: Mapping[str, str]) -> dict[str, str]:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 
-from training.report import figures as draw
-from training.report.columns import Column, inits_of, labels_of
-from training.report.statistics import LEVEL
-from training.report.tables import MARK, markdown_table
-from training.trials.metrics import METRICS
-from training.trials.results import Row
+from ..trials.metrics import METRICS
+from ..trials.results import Row
+from . import figures as draw
+from .columns import Column, inits_of, labels_of
+from .statistics import LEVEL
+from .tables import MARK, markdown_table
 
 
 def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Column]) -> list[tuple[str, str]]:
@@ -134,7 +133,7 @@ def p_text(value: float) -> str:
 
 def _reported(columns: list[Column]) -> list[str]:
     """The paper's own figures of the tasks that were run, or stood in for."""
-    text = resources.files("training") / "reported.toml"
+    text = Path(__file__).parent.parent / "publishing" / "reported.toml"
     published = tomllib.loads(text.read_text(encoding="utf-8"))["semantic-genesis-3d"]
     codes = {column.settings["code"] for column in columns} - {""}
     shown = [i for i, name in enumerate(published["columns"]) if name.split()[0] in codes]

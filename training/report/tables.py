@@ -6,8 +6,8 @@ import csv
 import io
 import math
 
-from training.report.columns import Column, inits_of, labels_of
-from training.report.statistics import Summary
+from .columns import Column, inits_of, labels_of
+from .statistics import Summary
 
 MARK = "†"
 """Behind what does not differ significantly from the best."""

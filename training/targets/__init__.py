@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from importlib import import_module, resources
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import InvalidInputError
-from training.recipe import load_settings, shipped
-from training.targets.protocol import Case, Found, Sample, Settings, Target, identities, in_parts
 
+from ..run.recipe import load_settings, shipped
+from .protocol import Case, Found, Sample, Settings, Target, identities, in_parts
+
+TASKS = "targets/tasks"
 READERS = {
     "luna16": "Luna16",
     "lidc_idri": "LidcIdri",
@@ -34,7 +36,7 @@ def load_target(target: str | Path, overrides: list[str] | tuple[str, ...] = ())
     Raises:
         InvalidInputError: no such target or reader, broken TOML, an unknown key or a value of the wrong kind.
     """
-    found = load_settings(_reader(target), "targets", target, overrides)
+    found = load_settings(_reader(target), TASKS, target, overrides)
     given = {text.partition("=")[0].strip() for text in overrides}
     if not Path(target).is_file():
         return found
@@ -48,13 +50,13 @@ def load_target(target: str | Path, overrides: list[str] | tuple[str, ...] = ())
 
 def list_targets() -> list[str]:
     """Names of the targets that come with the package."""
-    return shipped("targets")
+    return shipped(TASKS)
 
 
 def _reader(target: str | Path) -> type[Target]:
     path: Any = Path(target)
     if not path.is_file():
-        path = resources.files("training") / "targets" / f"{target}.toml"
+        path = Path(__file__).parent / "tasks" / f"{target}.toml"
     if not path.is_file():
         raise InvalidInputError(f"no target {str(target)!r}: give a TOML file or one of {', '.join(list_targets())}")
     try:
@@ -63,7 +65,7 @@ def _reader(target: str | Path) -> type[Target]:
         raise InvalidInputError(f"{target}: {error}") from error
     if not isinstance(reader, str) or reader not in READERS:
         raise InvalidInputError(f"{target}: reader = {reader!r}; expected one of {', '.join(READERS)}")
-    cls: type[Target] = getattr(import_module(f"training.targets.{reader}"), READERS[reader])
+    cls: type[Target] = getattr(import_module(f"{__package__}.readers.{reader}"), READERS[reader])
     return cls
 
 

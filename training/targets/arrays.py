@@ -13,7 +13,8 @@ from PIL import Image
 import sg_hub
 from sg_hub import ImagePreprocessing, Scan
 from sg_hub.errors import InvalidInputError, ReadError
-from training.targets.protocol import Grid, Sample, Target
+
+from .protocol import Grid, Sample, Target
 
 
 def fit_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from training.targets.protocol import Target
+from .protocol import Target
 
 
 class LabelMapTarget(Target):

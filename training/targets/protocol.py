@@ -19,9 +19,10 @@ import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.preprocessing import Preprocessing
-from training.recipe import Section, Split
-from training.targets.splits import draw_split
+from sg_hub.preprocessing.scan_preprocessing import Preprocessing
+
+from ..run.recipe import Section, Split
+from .splits import draw_split
 
 Head = Literal["classification", "segmentation"]
 Metric = Literal["auc", "iou", "dice"]

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sg_hub.errors import InvalidInputError, ReadError
-from training.randomness import rng
-from training.recipe import Split
+
+from ..run.recipe import Split
+from ..run.seeds import rng
 
 if TYPE_CHECKING:
-    from training.targets.protocol import Case, Target
+    from .protocol import Case, Target
 
 PARTS: tuple[Split, ...] = ("train", "validation", "test")
 

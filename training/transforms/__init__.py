@@ -8,11 +8,11 @@ generator: the same seed gives the same result. The defaults are the published s
     corrupted, target = semantic_genesis(batch, generator)
 """
 
-from training.transforms.compose import CHOICES, models_genesis, semantic_genesis
-from training.transforms.elastic import elastic
-from training.transforms.intensity import nonlinear
-from training.transforms.painting import in_paint, out_paint
-from training.transforms.shuffle import local_shuffle
+from .compose import CHOICES, models_genesis, semantic_genesis
+from .elastic import elastic
+from .intensity import nonlinear
+from .painting import in_paint, out_paint
+from .shuffle import local_shuffle
 
 __all__ = [
     "CHOICES",

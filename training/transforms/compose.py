@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
-from training.transforms._common import check_batch, check_count, happens
-from training.transforms.elastic import deform
-from training.transforms.intensity import map_intensity
-from training.transforms.painting import check_sides, paint_inside, paint_outside
-from training.transforms.shuffle import shuffle_windows
+
+from ._common import check_batch, check_count, happens
+from .elastic import deform
+from .intensity import map_intensity
+from .painting import check_sides, paint_inside, paint_outside
+from .shuffle import shuffle_windows
 
 CHOICES = ("local_shuffle", "nonlinear", "in_paint", "out_paint")
 """The four of which Semantic Genesis applies exactly one to each cube."""

@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sg_hub.errors import InvalidInputError
-from training.transforms._common import check_batch, parts
+
+from ._common import check_batch, parts
 
 TOLERANCE = 1e-3
 """Share of an axis's variance that the thin factor may leave out; scaling its rows puts it back."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
-from training.transforms._common import check_batch, check_probability, parts
+
+from ._common import check_batch, check_probability, parts
 
 KNOTS = 1024
 """Steps of a curve's table over 0..1; the lookup is linear between them."""

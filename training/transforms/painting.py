@@ -6,13 +6,8 @@ import torch
 from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
-from training.transforms._common import (
-    check_batch,
-    check_count,
-    check_probability,
-    random_integers,
-    uniform_noise,
-)
+
+from ._common import check_batch, check_count, check_probability, random_integers, uniform_noise
 
 MARGIN = 3
 """Voxels between a box and the border, where the side has room for them."""

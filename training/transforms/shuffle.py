@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from training.transforms._common import check_batch, check_count, random_integers
+from ._common import check_batch, check_count, random_integers
 
 VOXELS_AT_ONCE = 4_000_000
 """About how many window voxels are handled together: bounds the memory of thousands of windows."""

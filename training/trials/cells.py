@@ -14,13 +14,14 @@ import numpy as np
 import torch
 
 from sg_hub.errors import SgHubError
-from training.targets import Target
-from training.trials import PROTOCOL
-from training.trials.initialise import Start, kind_of
-from training.trials.results import Row
-from training.trials.samples import axial_slices
-from training.trials.task import Task
-from training.trials.trial import Trial, predict, run_trial
+
+from ..targets import Target
+from . import PROTOCOL
+from .initialise import Start, kind_of
+from .results import Row
+from .samples import axial_slices
+from .task import Task
+from .trial import Trial, predict, run_trial
 
 
 @dataclass(frozen=True)

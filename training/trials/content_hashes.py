@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import ReadError
-from training.runs import write_atomic
+from sg_hub.io.files import write_atomic
 
 HEADERS = {".mhd": "ElementDataFile", ".nhdr": "data file"}
 """Suffixes of headers whose voxels are in another file, and the key that names it."""

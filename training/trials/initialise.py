@@ -12,7 +12,8 @@ from torch import nn
 
 import sg_hub
 from sg_hub.errors import InvalidInputError
-from training.targets import Target
+
+from ..targets import Target
 
 RANDOM = "random"
 """`random:NAME`: the architecture of NAME, and none of its weights."""

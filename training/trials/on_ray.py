@@ -10,14 +10,15 @@ from typing import Any
 import torch
 
 from sg_hub.errors import InvalidInputError, SgHubError
-from training.trials.cells import Cell, Engine, Failure, Finished, run_cell
-from training.trials.initialise import Start
-from training.trials.results import Row
-from training.trials.task import Task
+
+from .cells import Cell, Engine, Failure, Finished, run_cell
+from .initialise import Start
+from .results import Row
+from .task import Task
 
 
 def engine(cpus: float = 1, gpus: float = 0, address: str | None = None) -> Engine:
-    """An engine for `training.benchmark`: each trial takes a share of the CPU cores and GPUs.
+    """An engine for `training.trials.benchmark`: each trial takes a share of the CPU cores and GPUs.
 
     Args:
         cpus, gpus: of one trial; a GPU can be shared (0.25).

@@ -7,9 +7,10 @@ import io
 from collections import Counter
 from pathlib import Path
 
-from training.runs import write_atomic
-from training.targets import in_parts, list_targets, load_target
-from training.trials.task import find_task
+from sg_hub.io.files import write_atomic
+
+from ..targets import in_parts, list_targets, load_target
+from .task import find_task
 
 
 def overview(name: str | None = None, overrides: list[str] | tuple[str, ...] = (), split: str | None = None) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import InvalidInputError, ReadError
-from training.runs import write_atomic
+from sg_hub.io.files import write_atomic
 
 TABLE = "results.jsonl"
 TRIALS = "trials"

@@ -15,9 +15,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sg_hub.errors import InvalidInputError, SgHubError
-from training.targets import Case, Target
-from training.trials import PROTOCOL
-from training.trials.content_hashes import ContentHashes
+
+from ..targets import Case, Target
+from . import PROTOCOL
+from .content_hashes import ContentHashes
 
 Pair = tuple[Tensor, Tensor]
 

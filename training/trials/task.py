@@ -14,14 +14,15 @@ import numpy as np
 
 import sg_hub
 from sg_hub.errors import InvalidInputError, SgHubError
-from sg_hub.image import IMAGE_SUFFIXES
-from training import runs
-from training.leakage import check_disjoint
-from training.sources import SUFFIXES
-from training.targets import Case, Found, Target, identities, in_parts, list_targets, load_target
-from training.targets.arrays import read_label_image
-from training.trials.metrics import auc_by_class
-from training.trials.samples import Samples
+from sg_hub.io.files import write_atomic
+from sg_hub.io.image import IMAGE_SUFFIXES
+
+from ..data.leakage import check_disjoint
+from ..data.sources import SUFFIXES
+from ..targets import Case, Found, Target, identities, in_parts, list_targets, load_target
+from ..targets.arrays import read_label_image
+from .metrics import auc_by_class
+from .samples import Samples
 
 DATA = "data"
 """Where the shipped targets look for their data, below the current folder; `--data` names another place."""
@@ -91,7 +92,7 @@ def _write_skipped(target: Target, cases: int, skipped: dict[str, str], out: Pat
         return
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("case", "reason"), *sorted(skipped.items())])
-    runs.write_atomic(out / "skipped" / f"{target.name}.csv", text.getvalue())
+    write_atomic(out / "skipped" / f"{target.name}.csv", text.getvalue())
     case, why = min(skipped.items())
     print(f"{target.name}: {cases} cases; {len(skipped)} left out, such as {case}: {why}", flush=True)
 

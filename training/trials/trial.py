@@ -19,17 +19,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-import sg_hub.inference
+import sg_hub.inference.predict
 from sg_hub.errors import InvalidInputError
-from training import runs
-from training.distributed import layout, to_device
-from training.leakage import check_disjoint, check_unseen
-from training.randomness import generator, seed_of
-from training.targets import Case, Target, identities, in_parts
-from training.targets.splits import label_fraction
-from training.trials.initialise import head_parameters, initialise
-from training.trials.metrics import auc_by_class, overlap
-from training.trials.samples import Batches, Samples, axial_slices, from_axial_slices, middle_slices
+
+from ..data.leakage import check_disjoint, check_unseen
+from ..run import records as runs
+from ..run.process_group import layout, to_device
+from ..run.seeds import generator, seed_of
+from ..targets import Case, Target, identities, in_parts
+from ..targets.splits import label_fraction
+from .initialise import head_parameters, initialise
+from .metrics import auc_by_class, overlap
+from .samples import Batches, Samples, axial_slices, from_axial_slices, middle_slices
 
 
 @dataclass
@@ -287,5 +288,5 @@ def _segment(model: Any, target: Target, image: Tensor, device: torch.device) ->
         return from_axial_slices(torch.cat(parts)).to(torch.uint8).numpy()
     if target.ndim == 2:
         return model(_in_layout(image[None].to(device)), pad=True)[0].argmax(0).cpu().to(torch.uint8).numpy()
-    found = sg_hub.inference.sliding_window(model, image[None], patch_size=target.patch, overlap=0.25)
+    found = sg_hub.inference.predict.sliding_window(model, image[None], patch_size=target.patch, overlap=0.25)
     return found[0].argmax(0).to(torch.uint8).numpy()

@@ -1,0 +1,242 @@
+"""Files that are written: refused early where they cannot be, and never half written. And paths as they are given."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from sg_hub.errors import InvalidInputError, ReadError, SgHubError
+
+LABEL_MAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
+"""What `Scan.save` writes."""
+LABEL_IMAGES = (".png", ".tif", ".tiff")
+"""What `Image.save` writes."""
+_UNFINISHED = ".unfinished-"
+"""How the names of files and folders begin that are not complete yet. Then come the machine and the process, so that
+what a killed process left can be told from what is still being written."""
+_EXCHANGE = 2
+"""Flag of Linux' renameat2: two names trade places at once."""
+
+
+def given_path(path: Any, what: str) -> Path:
+    """A path with `~` resolved; nothing is looked up on the disk.
+
+    Args:
+        what: what is to be given, for the message.
+
+    Raises:
+        InvalidInputError: no path, or characters that no path has.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise InvalidInputError(f"a path is needed, not a value of type {type(path).__name__}: give {what}")
+    text = os.fspath(path)
+    try:
+        possible = b"\0" not in os.fsencode(text)
+    except UnicodeError:
+        possible = False
+    if not possible:
+        raise InvalidInputError(f"{text!r} holds characters that no path can have: give {what}")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InvalidInputError(
+            f"{text}: there is no such user's home folder: give {what} with its full path"
+        ) from error
+
+
+def check_output(
+    path: str | os.PathLike[str], suffixes: Sequence[str], inputs: Sequence[str | os.PathLike[str]] = ()
+) -> Path:
+    """Refuse a file that cannot be written, before the work rather than after it.
+
+    Args:
+        path: file to be written.
+        suffixes: those that it may have.
+        inputs: files that it must not replace.
+
+    Raises:
+        InvalidInputError: another suffix, a folder, or one of the inputs.
+        ReadError: its folder is missing or may not be written to.
+    """
+    path = given_path(path, "the file to be written")
+    if not path.name.lower().endswith(tuple(suffixes)):
+        raise InvalidInputError(f"{path}: expected a file name that ends in {' or '.join(suffixes)}")
+    if path.is_dir():
+        raise InvalidInputError(f"{path} is a folder: give the name of a file in it")
+    if not path.parent.is_dir():
+        raise ReadError(f"{path}: the folder {path.parent} does not exist; make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ReadError(f"{path}: you may not write to the folder {path.parent.resolve()}; choose another one")
+    for given in inputs:
+        if path.exists() and Path(given).exists() and path.samefile(given):
+            raise InvalidInputError(f"{path} is the scan itself, which would be lost: give the result another name")
+    return path
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file that takes its place when it is complete and on the disk; until then an older one stays.
+
+    Raises:
+        ReadError: it cannot be written.
+    """
+    with writing_path(path) as temporary, open(temporary, "wb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def writing_path(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Path]:
+    """The same for writers that take a path: what they write there takes the place of `path` when they are done.
+
+    Args:
+        suffix: of the temporary name, for writers that go by it.
+
+    Raises:
+        ReadError: it cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{_own_prefix()}{path.name}"[: 250 - len(suffix)] + suffix)
+    try:
+        yield temporary
+        _to_disk(temporary)
+        os.replace(temporary, path)
+        _to_disk(path.parent)
+    except OSError as error:
+        if isinstance(error, SgHubError):
+            raise
+        raise unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new folder that takes the place of `folder` as a whole when it is complete; until then the older one stays.
+
+    The caller says what an older folder may be replaced for: nothing is checked here.
+
+    Raises:
+        ReadError: it cannot be written.
+    """
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder.parent)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_own_prefix()))
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    new, older = temporary / "new", temporary / "older"
+    try:
+        new.mkdir()
+        yield new
+        for path in (*new.rglob("*"), new):
+            _to_disk(path)
+        if not folder.exists():
+            new.replace(folder)
+        elif not _exchange(new, folder):
+            folder.replace(older)
+            try:
+                new.replace(folder)
+            except OSError:
+                older.replace(folder)
+                raise
+        _to_disk(folder.parent)
+    except OSError as error:
+        if isinstance(error, SgHubError):
+            raise
+        raise unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_unfinished(folder: str | os.PathLike[str]) -> None:
+    """Take away what killed processes of this machine left unfinished in a folder."""
+    host = _own_prefix().rsplit("-", 2)[0] + "-"
+    with contextlib.suppress(OSError):
+        for path in Path(folder).glob(f"{_UNFINISHED}*"):
+            number = path.name.removeprefix(host).partition("-")[0]
+            if not path.name.startswith(host) or not number.isdigit() or _is_running(int(number)):
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write a file as a whole: a crash leaves the old one. Its folder is made where there is none.
+
+    Raises:
+        ReadError: it cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with writing(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """A value as JSON, as `write_atomic` does it."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def unwritable(path: str | os.PathLike[str], error: OSError) -> ReadError:
+    """The error for a file or folder that cannot be written."""
+    reason = error.strerror or error
+    return ReadError(f"{path} cannot be written ({reason}): is there space, and may you write there?")
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk; where folders cannot be opened, go on."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        if path.is_dir():
+            return
+        raise
+    try:
+        os.fsync(handle)
+    except OSError:
+        if not path.is_dir():
+            raise
+    finally:
+        os.close(handle)
+
+
+def _own_prefix() -> str:
+    host = "".join(letter if letter.isalnum() else "_" for letter in platform.node())[:40]
+    return f"{_UNFINISHED}{host}-{os.getpid()}-"
+
+
+def _is_running(number: int) -> bool:
+    if sys.platform == "win32":
+        return True  # there the question itself would end the process
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders trade places at once, where the system can; else nothing is done."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    current = -100  # paths are relative to the current folder
+    return rename is not None and (
+        rename(current, os.fsencode(one), current, os.fsencode(other), ctypes.c_uint(_EXCHANGE)) == 0
+    )

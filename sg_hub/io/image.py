@@ -1,0 +1,238 @@
+"""2D images: X-rays and the like from DICOM, PNG, JPEG and TIFF, as grey levels in 0..1."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.files import LABEL_IMAGES, check_output, given_path, writing
+
+FORMATS = "DICOM, PNG, JPEG or TIFF"
+IMAGE_SUFFIXES = (".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_log = logging.getLogger(__name__)
+_BITS, _PHOTOMETRIC = 258, 262
+"""TIFF's tags of the bits of a value and of the photometric interpretation; of the latter 0 says that white is zero,
+which pillow inverts for up to 8 bits only."""
+_FULL = {8: 255.0, 16: 65535.0}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Image:
+    """A 2D image. Made by `load_image`.
+
+    Attributes:
+        array: (C, H, W) float32 in 0..1, rows downwards, 0 is black. C is 1 for grey images, 3 for colour.
+        spacing: distance of pixels along (rows, columns) in mm; None where the file does not say it.
+        source: file.
+    """
+
+    array: np.ndarray
+    spacing: tuple[float, float] | None = None
+    source: str = "array"
+
+    def __post_init__(self) -> None:
+        array = self.array
+        if not isinstance(array, np.ndarray) or array.ndim != 3 or array.dtype != np.float32 or array.size == 0:
+            given = (
+                f"array of shape {array.shape} and type {array.dtype}" if hasattr(array, "dtype") else repr(type(array))
+            )
+            raise InvalidInputError(
+                f"{given}: an Image takes (C, H, W) float32 in 0..1, for instance (array / 255)[None].astype('float32')"
+            )
+        low, high = float(array.min()), float(array.max())
+        if not (low >= 0 and high <= 1):  # written so that NaN fails too
+            raise InvalidInputError(
+                f"{self.source}: values {low:g} to {high:g}; an Image holds grey levels in 0..1: divide by the largest "
+                "value that its bit depth allows (255, 4095, 65535)"
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        _, rows, columns = self.array.shape
+        return rows, columns
+
+    def __repr__(self) -> str:
+        kind = {1: "grey", 3: "colour"}.get(self.array.shape[0], f"{self.array.shape[0]} channels")
+        spacing = f" of {self.spacing[0]:.4g} x {self.spacing[1]:.4g} mm" if self.spacing else ""
+        return (
+            f"Image({self.size[0]} rows x {self.size[1]} columns{spacing}, {kind}, levels {self.array.min():.3g} to "
+            f"{self.array.max():.3g}, {self.source})"
+        )
+
+    def save(self, array: Any, path: str | os.PathLike[str]) -> Path:
+        """Write a result as an image of the same size; an older file of that name stays until the new one is complete.
+
+        Args:
+            array: (H, W) or (1, H, W), numpy or torch: whole numbers (labels, 0 to 65535) are written as they are,
+                fractions in 0..1 as 16-bit grey levels.
+            path: .png or .tif.
+
+        Raises:
+            InvalidInputError: another size, other values or another suffix.
+            ReadError: the folder is missing, or the file cannot be written.
+        """
+        path = check_output(path, LABEL_IMAGES)
+        pixels = self._pixels(array)
+        from PIL import Image as PillowImage
+
+        with writing(path) as file:
+            PillowImage.fromarray(pixels).save(file, format="PNG" if path.suffix.lower() == ".png" else "TIFF")
+        return path
+
+    def _pixels(self, array: Any) -> np.ndarray:
+        array = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+        if array.ndim == 3 and array.shape[0] == 1:
+            array = array[0]
+        if array.shape != self.size:
+            raise InvalidInputError(
+                f"result of shape {array.shape}: expected {self.size}, the size of the image that it belongs to; of "
+                "several channels save one at a time"
+            )
+        if array.dtype == bool:
+            array = array.astype(np.uint8)
+        low, high = array.min(), array.max()
+        if np.issubdtype(array.dtype, np.integer):
+            if low < 0 or high > 65535:
+                raise InvalidInputError(f"result with values {low} to {high}: labels are 0 to 65535")
+            return array.astype(np.uint8 if high <= 255 else np.uint16)
+        if not (low >= 0 and high <= 1):
+            raise InvalidInputError(f"result with values {low:g} to {high:g}: expected 0..1, or whole numbers")
+        return (array * 65535).round().astype(np.uint16)
+
+
+def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Image:
+    """Read an X-ray or another 2D image as grey levels in 0..1.
+
+    DICOM: the modality's rescaling and the (first) window of the file are applied; without a window, the range that
+    its bits can hold. MONOCHROME1 (white is 0) is inverted, so that bone is bright in either. Lookup tables are not
+    applied: one of the modality is refused and one for display (VOI) is warned of, but neither is seen in rare files
+    that are big-endian or compressed as a whole. PNG, JPEG, TIFF: divided by the largest value of the bit depth (a
+    TIFF may name 12). Images whose red, green and blue are the same are grey.
+
+    Args:
+        path: DICOM, PNG, JPEG or TIFF, of one image.
+        bits: bit depth of the values, where the file holds fewer than it has room for (12 bits in a 16-bit PNG).
+
+    Returns:
+        an `Image`: array (C, H, W) float32 in 0..1; C is 1, or 3 in colour.
+
+    Raises:
+        ReadError: missing, empty, truncated or damaged, or no image.
+        InvalidInputError: several images in one file, a scan, an impossible bit depth, values in a layout that is not
+            supported, a lookup table of the modality, or the same value everywhere.
+    """
+    if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 32):
+        raise InvalidInputError(f"bits={bits!r}: expected the number of bits of a value, such as 8, 12 or 16")
+    path = given_path(path, f"a file ({FORMATS})")
+    try:
+        if path.is_dir():
+            raise InvalidInputError(f"{path} is a folder: load_image takes one file ({FORMATS}); for a scan load_scan")
+        with open(path, "rb") as file:
+            start = file.read(352)
+    except FileNotFoundError:
+        raise ReadError(f"{path}: no such file; check the path. Expected {FORMATS}") from None
+    except NotADirectoryError:
+        raise ReadError(f"{path}: no such file, for {path.parent} is no folder; check the path") from None
+    except OSError as error:
+        what_to_do = "ask for the right to read it" if isinstance(error, PermissionError) else "check the path"
+        raise ReadError(f"{path} cannot be read ({error.strerror}): {what_to_do}") from error
+    if not start:
+        raise ReadError(f"{path} is empty: copy, download or export it again; expected {FORMATS}")
+    if start[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom", ".ima"):
+        from sg_hub.io.dicom_image import read_dicom_image
+
+        array, spacing = read_dicom_image(path, bits)
+    else:
+        array, spacing = _read_picture(path, bits), None
+    if float(array.min()) == float(array.max()):
+        raise InvalidInputError(
+            f"{path}: every pixel is {float(array.min()):g} (of 0..1), so there is nothing to see; check the export"
+        )
+    return Image(array, spacing, str(path))
+
+
+def _read_picture(path: Path, bits: int | None) -> np.ndarray:
+    """(C, H, W) float32 in 0..1 of a PNG, JPEG or TIFF file."""
+    from PIL import Image as PillowImage
+    from PIL import ImageOps, UnidentifiedImageError
+
+    try:
+        opened: Any
+        with PillowImage.open(path) as opened:
+            if opened.format not in ("PNG", "JPEG", "TIFF", "MPO"):
+                raise InvalidInputError(f"{path} is a {opened.format} file: expected {FORMATS}")
+            if opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1:
+                raise InvalidInputError(f"{path} holds {opened.n_frames} images: save the one that you need alone")
+            tags = getattr(opened, "tag_v2", {})
+            white_is_zero = tags.get(_PHOTOMETRIC) == 0 and opened.mode.startswith(("I", "F"))
+            mode = opened.mode
+            stored = max(tags.get(_BITS, (0,)))
+            if mode.startswith("I") and 8 < stored < 16:  # pillow makes 16 bits of 12, with the same values
+                bits = bits or stored
+            image = ImageOps.exif_transpose(opened)
+            if mode in ("1", "P", "PA", "LA", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa", "La"):
+                image = image.convert({"1": "L", "LA": "L", "La": "L"}.get(mode, "RGB"))
+            pixels = np.asarray(image)
+    except UnidentifiedImageError:
+        raise _unknown(path) from None
+    except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        raise ReadError(f"{path} is truncated or damaged ({error}): copy, download or export it again") from error
+    array = _to_unit(pixels, path, bits)
+    if white_is_zero:
+        array = 1 - array
+    if array.ndim == 3:
+        grey = (array[..., :1] == array).all()
+        array = array[..., 0] if grey else np.moveaxis(array, -1, 0)
+    return np.ascontiguousarray(array if array.ndim == 3 else array[None], dtype=np.float32)
+
+
+def _unknown(path: Path) -> ReadError | InvalidInputError:
+    """Why pillow knows no format of a file: a TIFF whose values it cannot unpack, or something else."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    try:
+        with open(path, "rb") as file:
+            directory = ImageFileDirectory_v2(file.read(8))
+            file.seek(directory.next)
+            directory.load(file)
+        bits, photometric = max(directory[_BITS]), directory[_PHOTOMETRIC]
+    except Exception:  # pillow raises nearly anything for what is no TIFF, or a damaged one
+        return ReadError(f"{path} is in no format that can be read: expected {FORMATS}")
+    white = ", white is zero" if photometric == 0 else ""
+    return InvalidInputError(
+        f"{path} is a TIFF of {bits} bits a value{white} (photometric interpretation {photometric}), which cannot be "
+        "read: save it with 8 or 16 bits, unsigned, and black as zero"
+    )
+
+
+def _to_unit(pixels: np.ndarray, path: Path, bits: int | None) -> np.ndarray:
+    """Grey levels in 0..1 by the bit depth: the one that was given, or that of the file."""
+    low, high = float(pixels.min()), float(pixels.max())
+    if bits is not None:
+        full = 2.0**bits - 1
+    elif np.issubdtype(pixels.dtype, np.floating):
+        full = 1.0
+    else:
+        full = _FULL[8] if pixels.dtype == np.uint8 else _FULL[16]
+    if not (low >= 0 and high <= full):
+        depth = f"{bits} bits" if bits else f"its type ({pixels.dtype})"
+        raise InvalidInputError(
+            f"{path}: values {low:g} to {high:g} are not the grey levels 0 to {full:g} that {depth} allow; give the "
+            "bit depth: load_image(path, bits=16)"
+        )
+    if bits is None and full == _FULL[16] and 0 < high < 2**12:
+        _log.warning(
+            "%s: its largest value is %g of 65535, so it will be dark; does it hold 12 bits? load_image(path, bits=12)",
+            path,
+            high,
+        )
+    return pixels.astype(np.float32) / np.float32(full)

@@ -1,0 +1,366 @@
+"""Reading of PNG, JPEG, TIFF and DICOM images, and writing of results."""
+
+import struct
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from PIL import Image as PillowImage
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from sg_hub import Image, ImagePreprocessing, InvalidInputError, ReadError, load_image
+from tests.folders import DEMO_SAMPLES
+from tests.sg_hub.io.xray_files import shown, write_xray
+
+SAMPLES = sorted((DEMO_SAMPLES / "chestxray14" / "images").glob("*.png"))
+
+
+def ramp(most, size=(12, 20), dtype=np.uint16):
+    return np.linspace(0, most, size[0] * size[1]).round().astype(dtype).reshape(size)
+
+
+def save(tmp_path, array, name="image.png", **options):
+    PillowImage.fromarray(array).save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------
+
+
+def test_a_real_xray():
+    image = load_image(SAMPLES[0])
+    assert image.array.shape == (1, 224, 224)
+    assert image.array.dtype == np.float32
+    assert 0 <= image.array.min() < 0.2 < 0.8 < image.array.max() <= 1
+    assert "224 rows x 224 columns, grey" in repr(image)
+
+
+@pytest.mark.parametrize("name", ["image.png", "image.tif", "image.jpg"])
+def test_eight_bits(tmp_path, name):
+    pixels = ramp(255, dtype=np.uint8)
+    array = load_image(save(tmp_path, pixels, name)).array
+    np.testing.assert_allclose(array[0], pixels / 255, atol=0.02 if name.endswith("jpg") else 1e-6)
+
+
+@pytest.mark.parametrize("name", ["image.png", "image.tif"])
+def test_sixteen_bits(tmp_path, name):
+    pixels = ramp(65535)
+    np.testing.assert_allclose(load_image(save(tmp_path, pixels, name)).array[0], pixels / 65535, atol=1e-6)
+
+
+def test_twelve_bits_in_sixteen_are_warned_of_and_can_be_said(tmp_path, caplog):
+    pixels = ramp(4095)
+    path = save(tmp_path, pixels)
+    assert load_image(path).array.max() == pytest.approx(4095 / 65535)
+    assert "load_image(path, bits=12)" in caplog.text
+    np.testing.assert_allclose(load_image(path, bits=12).array[0], pixels / 4095, atol=1e-6)
+    with pytest.raises(InvalidInputError, match="10 bits"):
+        load_image(path, bits=10)
+
+
+@pytest.mark.parametrize("bits", [0, 33, 8.0, "12", True])
+def test_impossible_bit_depths(tmp_path, bits):
+    with pytest.raises(InvalidInputError, match="bits="):
+        load_image(save(tmp_path, ramp(255, dtype=np.uint8)), bits=bits)
+
+
+def test_white_is_zero_in_tiff(tmp_path):
+    pixels = ramp(65535)
+    path = save(tmp_path, pixels, "image.tif", tiffinfo={262: 0})
+    with PillowImage.open(path) as opened:
+        assert opened.tag_v2[262] == 0
+    np.testing.assert_allclose(load_image(path).array[0], 1 - pixels / 65535, atol=1e-6)
+
+
+def write_tiff(path, pixels, bits, photometric):
+    """A TIFF of packed values, which pillow reads but does not write."""
+    rows, columns = pixels.shape
+    packed = np.packbits((pixels[..., None] >> np.arange(bits)[::-1] & 1).astype(np.uint8).reshape(rows, -1), axis=1)
+    data = packed.tobytes() if bits % 16 else pixels.astype("<u2").tobytes()
+    start = 8 + 2 + 12 * 9 + 4
+    tags = {256: columns, 257: rows, 258: bits, 259: 1, 262: photometric, 273: start, 277: 1, 278: rows, 279: len(data)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data)
+    return path
+
+
+def test_twelve_bits_in_tiff_are_as_bright_as_they_should_be(tmp_path, caplog):
+    pixels = ramp(4095)
+    path = write_tiff(tmp_path / "image.tif", pixels, 12, 1)
+    np.testing.assert_allclose(load_image(path).array[0], pixels / 4095, atol=1e-6)
+    np.testing.assert_allclose(load_image(path, bits=16).array[0], pixels / 65535, atol=1e-6)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("bits", "photometric", "words"), [(12, 0, "12 bits a value, white is zero"), (10, 1, "10 bits")]
+)
+def test_bit_depths_of_tiff_that_cannot_be_read_are_named(tmp_path, bits, photometric, words):
+    path = write_tiff(tmp_path / "image.tif", ramp(2**bits - 1), bits, photometric)
+    with pytest.raises(InvalidInputError, match=f"a TIFF of {words}.*save it with 8 or 16 bits"):
+        load_image(path)
+
+
+def test_floats_in_tiff(tmp_path):
+    pixels = ramp(255).astype(np.float32) / 255
+    np.testing.assert_array_equal(load_image(save(tmp_path, pixels, "image.tif")).array[0], pixels)
+    with pytest.raises(InvalidInputError, match=r"values 0 to 255 .* bit depth"):
+        load_image(save(tmp_path, pixels * 255, "image.tif"))
+    white_is_zero = save(tmp_path, pixels, "image.tif", tiffinfo={262: 0})
+    np.testing.assert_allclose(load_image(white_is_zero).array[0], 1 - pixels, atol=1e-6)
+
+
+def test_colour_stays_colour_and_grey_in_colour_becomes_grey(tmp_path):
+    grey = ramp(255, dtype=np.uint8)
+    colour = np.stack([grey, grey.T.reshape(grey.shape), 255 - grey], -1)
+    array = load_image(save(tmp_path, colour)).array
+    np.testing.assert_allclose(array, np.moveaxis(colour, -1, 0) / 255, atol=1e-6)
+    assert load_image(save(tmp_path, np.stack([grey] * 3, -1))).array.shape == (1, 12, 20)
+    with_alpha = np.dstack([grey, grey, grey, np.full_like(grey, 255)])
+    np.testing.assert_allclose(load_image(save(tmp_path, with_alpha)).array[0], grey / 255, atol=1e-6)
+    palette = PillowImage.fromarray(grey).convert("P")
+    palette.save(tmp_path / "palette.png")
+    np.testing.assert_allclose(load_image(tmp_path / "palette.png").array[0], grey / 255, atol=1e-6)
+
+
+def test_turned_by_its_camera(tmp_path):
+    pixels = ramp(255, (8, 16), np.uint8)
+    picture = PillowImage.fromarray(pixels)
+    exif = picture.getexif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    picture.save(tmp_path / "image.png", exif=exif)
+    np.testing.assert_allclose(load_image(tmp_path / "image.png").array[0], np.rot90(pixels, -1) / 255, atol=1e-6)
+
+
+# -- DICOM ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {},
+        {"BitsStored": 16},
+        {"WindowCenter": 2000, "WindowWidth": 1500},
+        {"WindowCenter": [900, 10], "WindowWidth": [800, 2]},
+        {"WindowCenter": 2000, "WindowWidth": 1500, "VOILUTFunction": "SIGMOID"},
+        {"WindowCenter": 2000, "WindowWidth": 1500, "VOILUTFunction": "LINEAR_EXACT"},
+        {"RescaleSlope": 2.0, "RescaleIntercept": -100.0},
+        {"RescaleSlope": 2.0, "RescaleIntercept": -100.0, "WindowCenter": 3000, "WindowWidth": 2500},
+    ],
+    ids=str,
+)
+def test_xrays_are_as_another_implementation_shows_them(tmp_path, kind, tags):
+    path = write_xray(tmp_path / "x.dcm", ramp(4095), PhotometricInterpretation=kind, **tags)
+    image = load_image(path)
+    np.testing.assert_allclose(image.array[0], shown(path), atol=2e-3)
+    assert (image.array[0, -1, -1] < image.array[0, 0, 0]) == (kind == "MONOCHROME1")
+
+
+def test_signed_values(tmp_path):
+    pixels = ramp(4095).astype(np.int32) - 2048
+    path = write_xray(tmp_path / "x.dcm", pixels, PixelRepresentation=1)
+    np.testing.assert_allclose(load_image(path).array[0], (pixels + 2048) / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("allocated", "stored", "signed", "words"),
+    [
+        (16, 12, 1, "signed values of 12 in 16 bits"),
+        (32, 32, 0, "unsigned values of 32 in 32 bits"),
+        (32, 32, 1, "signed values of 32 in 32 bits"),
+    ],
+)
+def test_layouts_that_would_be_inverted_wrongly_are_refused(tmp_path, allocated, stored, signed, words):
+    pixels = ramp(4095).astype(np.int64) * 2 ** (stored - 12) - signed * 2 ** (stored - 1)
+    layout = {"BitsAllocated": allocated, "BitsStored": stored, "PixelRepresentation": signed}
+    path = write_xray(tmp_path / "x.dcm", pixels, PhotometricInterpretation="MONOCHROME1", **layout)
+    with pytest.raises(InvalidInputError, match=f": {words} with white as zero"):
+        load_image(path)
+    path = write_xray(tmp_path / "x.dcm", pixels, **layout)
+    np.testing.assert_allclose(load_image(path).array[0], ramp(4095) / 4096, atol=3e-4)
+
+
+def test_signed_values_that_fill_their_bits_are_inverted(tmp_path):
+    pixels = ramp(65535).astype(np.int32) - 32768
+    layout = {"BitsStored": 16, "PixelRepresentation": 1, "PhotometricInterpretation": "MONOCHROME1"}
+    path = write_xray(tmp_path / "x.dcm", pixels, **layout)
+    np.testing.assert_allclose(load_image(path).array[0], 1 - ramp(65535) / 65535, atol=1e-6)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_lookup_tables_are_not_ignored_without_a_word(tmp_path, caplog, syntax):
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [4096, 0, 12])
+    table.add_new("LUTData", "OW", ramp(4095, (1, 4096))[:, ::-1].tobytes())
+
+    def with_table(keyword, entries):
+        path = write_xray(tmp_path / "x.dcm", ramp(4095), **{keyword: entries})
+        data = pydicom.dcmread(path)
+        data.file_meta.TransferSyntaxUID = syntax
+        data.save_as(path, implicit_vr=syntax.is_implicit_VR, little_endian=True)
+        return path
+
+    load_image(with_table("VOILUTSequence", []))
+    load_image(with_table("ModalityLUTSequence", []))
+    assert not caplog.records
+    np.testing.assert_allclose(load_image(with_table("VOILUTSequence", [table])).array[0], ramp(4095) / 4095, atol=1e-6)
+    assert "VOI LUT Sequence, 0028,3010) is not applied" in caplog.text
+    with pytest.raises(InvalidInputError, match="Modality LUT Sequence"):
+        load_image(with_table("ModalityLUTSequence", [table]))
+
+
+def test_pixel_spacing_is_of_rows_and_columns(tmp_path):
+    assert load_image(write_xray(tmp_path / "x.dcm", ramp(4095))).spacing is None
+    path = write_xray(tmp_path / "x.dcm", ramp(4095), ImagerPixelSpacing=[0.15, 0.2])
+    assert load_image(path).spacing == (0.15, 0.2)
+    path = write_xray(tmp_path / "x", ramp(4095), ImagerPixelSpacing=[0.15, 0.2], PixelSpacing=[0.1, 0.3])
+    assert load_image(path).spacing == (0.1, 0.3)
+
+
+def test_a_window_that_misses_the_image_is_not_applied(tmp_path):
+    path = write_xray(tmp_path / "x.dcm", ramp(4095), WindowCenter=-9000, WindowWidth=10)
+    np.testing.assert_allclose(load_image(path).array[0], ramp(4095) / 4095, atol=1e-6)
+
+
+def test_colour_in_dicom(tmp_path):
+    grey = ramp(255, dtype=np.uint8)
+    colour = np.stack([grey, grey.T.reshape(grey.shape), 255 - grey], -1)
+    np.testing.assert_allclose(
+        load_image(write_xray(tmp_path / "x.dcm", colour)).array, np.moveaxis(colour, -1, 0) / 255, atol=1e-6
+    )
+
+
+# -- mistakes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["image.png", "image.tif", "image.jpg", "image.dcm"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_files_that_are_cut_off(tmp_path, name, share):
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
+    path = tmp_path / name
+    write_xray(path, pixels) if name.endswith("dcm") else save(tmp_path, pixels, name)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(ReadError, match=r"empty|truncated|format"):
+        load_image(path)
+
+
+def test_files_that_are_no_images(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello", encoding="utf-8")
+    with pytest.raises(ReadError, match="no format that can be read"):
+        load_image(tmp_path / "notes.txt")
+    with pytest.raises(ReadError, match="no such file"):
+        load_image(tmp_path / "nothing.png")
+    with pytest.raises(InvalidInputError, match="is a folder"):
+        load_image(tmp_path)
+    with pytest.raises(ReadError, match=r"notes\.txt is no folder; check the path"):
+        load_image(tmp_path / "notes.txt" / "x.png")
+    with pytest.raises(ReadError, match="check the path"):
+        load_image(tmp_path / ("x" * 300 + ".png"))
+    for wrong in ("a\0b.png", "\ud800.png"):
+        with pytest.raises(InvalidInputError, match="characters that no path can have: give a file"):
+            load_image(wrong)
+    for wrong in (3, None, b"a.png"):
+        with pytest.raises(InvalidInputError, match="a path is needed, not a value of type"):
+            load_image(wrong)
+    with pytest.raises(InvalidInputError, match="GIF file"):
+        load_image(save(tmp_path, ramp(255, dtype=np.uint8), "image.gif"))
+
+
+def test_several_images_in_one_file(tmp_path):
+    pictures = [PillowImage.fromarray(ramp(255, dtype=np.uint8)) for _ in range(3)]
+    pictures[0].save(tmp_path / "stack.tif", save_all=True, append_images=pictures[1:])
+    with pytest.raises(InvalidInputError, match="holds 3 images"):
+        load_image(tmp_path / "stack.tif")
+
+
+def test_nothing_to_see(tmp_path):
+    with pytest.raises(InvalidInputError, match="nothing to see"):
+        load_image(save(tmp_path, np.full((8, 8), 7, np.uint8)))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((4, 4), np.float32),
+        np.zeros((1, 4, 4)),
+        np.full((1, 4, 4), 2, np.float32),
+        np.zeros((1, 0, 4), np.float32),
+    ],
+)
+def test_arrays_that_are_no_image(array):
+    with pytest.raises(InvalidInputError, match=r"0\.\.1"):
+        Image(array)
+
+
+# -- results and preprocessing ----------------------------------------------------------------------------------
+
+
+def test_results_are_written_as_they_are(tmp_path):
+    image = load_image(SAMPLES[0])
+    labels = np.random.default_rng(0).integers(0, 4, image.size)
+    with PillowImage.open(image.save(labels, tmp_path / "labels.png")) as opened:
+        np.testing.assert_array_equal(np.asarray(opened), labels)
+    shares = torch.rand(1, *image.size)
+    written = load_image(image.save(shares, tmp_path / "shares.tif"))
+    np.testing.assert_allclose(written.array, shares.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("array", "name", "word"),
+    [
+        (np.zeros((3, 3)), "a.png", "expected (224, 224)"),
+        (np.full((224, 224), -1), "a.png", "labels are 0 to 65535"),
+        (np.full((224, 224), 1.5), "a.png", "expected 0..1"),
+        (np.zeros((224, 224)), "a.nii.gz", ".png or .tif"),
+    ],
+)
+def test_results_that_cannot_be_written(tmp_path, array, name, word):
+    with pytest.raises(InvalidInputError) as error:
+        load_image(SAMPLES[0]).save(array, tmp_path / name)
+    assert word in str(error.value)
+
+
+@pytest.mark.parametrize("size", [(300, 200), (200, 300), (64, 64), (64, 17), (1000, 3)])
+def test_the_image_is_fitted_with_its_proportions_and_back(size):
+    rows, columns = np.meshgrid(np.linspace(0.2, 0.8, size[0]), np.linspace(0.1, 0.2, size[1]), indexing="ij")
+    image = Image((rows + columns)[None].astype(np.float32))
+    settings = ImagePreprocessing(input_size=(64, 64))
+    x = settings.apply(image)
+    fitted = settings.fitted_size(image)
+    assert x.shape == (1, 1, 64, 64)
+    assert max(fitted) == 64
+    if min(fitted) > 1:  # a thin strip is kept one pixel wide
+        assert fitted[0] / fitted[1] == pytest.approx(size[0] / size[1], rel=0.06)
+    assert int((x > 0).sum()) == fitted[0] * fitted[1]
+    back = settings.restore_grid(x, image)
+    assert back.shape == (1, 1, *size)
+    if min(fitted) > 1:
+        np.testing.assert_allclose(back[0].numpy(), image.array, atol=0.02)
+
+
+def test_percentiles_do_not_depend_on_the_bit_depth():
+    image = load_image(SAMPLES[0])
+    darker = Image(image.array / 16)
+    settings = ImagePreprocessing(intensity="percentile", low=1, high=99)
+    torch.testing.assert_close(settings.apply(image), settings.apply(darker), atol=1e-4, rtol=0)
+    assert ImagePreprocessing.from_dict(settings.to_dict()) == settings
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"input_size": (64,)}, {"input_size": (0, 4)}, {"input_size": 3}, {"low": 1.0}, {"intensity": "histogram"}],
+)
+def test_impossible_settings(wrong):
+    with pytest.raises(InvalidInputError):
+        ImagePreprocessing(**wrong)
+
+
+def test_what_is_no_image_is_refused():
+    with pytest.raises(InvalidInputError, match="takes an Image"):
+        ImagePreprocessing().apply(torch.zeros(1, 8, 8))
+    with pytest.raises(InvalidInputError, match="on one side"):
+        ImagePreprocessing(low=0.9, high=1.0).apply(Image(np.linspace(0, 0.5, 64, dtype=np.float32).reshape(1, 8, 8)))

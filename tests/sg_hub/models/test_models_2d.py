@@ -1,0 +1,342 @@
+"""SemanticGenesis2D: encoders of timm, heads, channels, loading, and images through it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import sg_hub
+from sg_hub import (
+    Image,
+    ImagePreprocessing,
+    InvalidInputError,
+    Preprocessing,
+    PretextOutput,
+    ReadError,
+    SemanticGenesis2D,
+    SemanticGenesis3D,
+    embed,
+    load_image,
+    load_scan,
+    predict,
+)
+from sg_hub.models.timm_import import import_timm
+from tests.folders import DEMO_SAMPLES
+
+SAMPLES = DEMO_SAMPLES
+XRAYS = sorted((SAMPLES / "chestxray14" / "images").glob("*.png"))
+CT = SAMPLES / "openkbp" / "ct" / "pt_201.nii.gz"
+SMALL = "lcnet_035"
+
+
+def small(**options):
+    torch.manual_seed(0)
+    settings = {"encoder": SMALL, "decoder_width": 2, "num_classes": 5}
+    settings["preprocessing"] = ImagePreprocessing(input_size=(64, 64))
+    return SemanticGenesis2D(**(settings | options)).eval()
+
+
+def images(n=2, c=1, size=(64, 96)):
+    return torch.rand(n, c, *size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    small().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+# -- networks ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("encoder", "channels", "strides"),
+    [
+        ("resnet18", (64, 64, 128, 256, 512), (2, 4, 8, 16, 32)),
+        ("resnet50", (64, 256, 512, 1024, 2048), (2, 4, 8, 16, 32)),
+        ("convnext_tiny", (96, 192, 384, 768), (4, 8, 16, 32)),
+        ("efficientnet_b0", (16, 24, 40, 112, 320), (2, 4, 8, 16, 32)),
+        ("lcnet_050", (16, 32, 64, 128, 256), (2, 4, 8, 16, 32)),
+        ("vgg11_bn", (64, 128, 256, 512, 512, 512), (1, 2, 4, 8, 16, 32)),
+        ("swin_tiny_patch4_window7_224", (96, 192, 384, 768), (4, 8, 16, 32)),
+        ("mambaout_femto", (48, 96, 192, 288), (4, 8, 16, 32)),
+    ],
+)
+def test_any_encoder_of_timm(encoder, channels, strides):
+    model = small(encoder=encoder, in_chans=2)
+    x = images(c=2)
+    with torch.inference_mode():
+        maps, out = model.encoder(x), model(x)
+    assert (model.encoder.channels, model.encoder.strides) == (channels, strides)
+    assert [tuple(m.shape) for m in maps] == [(2, c, 64 // s, 96 // s) for c, s in zip(channels, strides, strict=True)]
+    assert out.restoration.shape == x.shape
+    assert out.pattern_logits.shape == (2, 5)
+    first = model.encoder.get_parameter(model.encoder.input_key)
+    assert first.shape[1] == 2
+
+
+def test_the_default_is_that_of_the_paper():
+    with torch.device("meta"):
+        model = SemanticGenesis2D()
+    assert (model.encoder_name, model.num_classes, model.in_chans) == ("resnet18", 100, 1)
+    assert model.preprocessing.input_size == (224, 224)
+
+
+def test_heads_give_the_shapes_of_the_contract():
+    out = small()(images())
+    assert isinstance(out, PretextOutput)
+    assert 0 <= out.restoration.min() <= out.restoration.max() <= 1
+    assert small(head="segmentation")(images()).shape == (2, 5, 64, 96)
+    assert small(head="classification")(images()).shape == (2, 5)
+
+
+@pytest.mark.parametrize("head", ["pretext", "segmentation", "classification"])
+def test_any_size_on_request(head):
+    model = small(head=head)
+    with torch.inference_mode():
+        out = model(images(size=(50, 67)), pad=True)
+    first = out[0] if head == "pretext" else out
+    assert first.shape[2:] == ((50, 67) if head != "classification" else ())
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((2, 1, 64, 64, 32), "scans (N, C, X, Y, Z) needs a 3D model"),
+        ((64, 64), "missing axes"),
+        ((2, 3, 64, 64), "in_chans=3"),
+        ((2, 1, 65, 40), "nearest allowed size is (64, 32)"),
+    ],
+)
+def test_wrong_shapes_are_refused_with_what_to_do(shape, words):
+    with pytest.raises(InvalidInputError) as error:
+        small()(torch.rand(shape))
+    assert words in str(error.value)
+
+
+def test_grey_levels_of_255_are_refused():
+    with pytest.raises(InvalidInputError, match=r"0\.\.1"):
+        small()(images() * 255)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"encoder": "resnet81"}, "did you mean"),
+        ({"encoder": "hf-hub:someone/something"}, "no such model"),
+        ({"encoder": 3}, "no such model"),
+        ({"encoder": "vit_tiny_patch16_224"}, "one size only"),
+        ({"head": "detection"}, "head"),
+        ({"in_chans": 0}, "in_chans"),
+        ({"decoder_width": 0}, "decoder_width"),
+        ({"std": 0.0}, "std"),
+        ({"encoder": "inception_v3"}, "takes no images|feature maps"),
+        ({"encoder": "resnet18.no_such_tag"}, "Invalid pretrained tag"),
+        ({"preprocessing": Preprocessing()}, "images need ImagePreprocessing"),
+        ({"mean": "grey"}, "mean"),
+    ],
+)
+def test_wrong_arguments_are_refused(options, words):
+    with pytest.raises(InvalidInputError, match=words):
+        small(**options)
+
+
+# -- weights of timm --------------------------------------------------------------------------------------------
+
+
+def test_imagenet_weights_offline_say_what_to_do():
+    with pytest.raises(ReadError, match=r"connect once.*HF_ENDPOINT.*encoder_weights='model.safetensors'"):
+        small(encoder="resnet18", encoder_weights="imagenet")
+
+
+def test_weights_of_timm_from_a_file(tmp_path):
+    torch.manual_seed(5)
+    theirs = import_timm().create_model(SMALL)  # in colour, with its classifier, as timm publishes them
+    file = tmp_path / "model.safetensors"
+    save_file(theirs.state_dict(), str(file))
+    model = small(encoder_weights=str(file))
+    expected = theirs.conv_stem.weight.sum(1, keepdim=True)
+    torch.testing.assert_close(model.encoder.get_parameter(model.encoder.input_key), expected)
+    assert model.encoder.mean == pytest.approx(0.449)
+    assert model.config()["std"] == pytest.approx(0.226)
+    assert model.provenance["encoder_weights"] == "model.safetensors"
+    colour = small(encoder_weights=str(file), in_chans=3)
+    with torch.inference_mode():
+        x = torch.rand(1, 3, 64, 64)
+        reference = import_timm().create_model(SMALL, features_only=True).eval()
+        reference.load_state_dict(colour.encoder.body.state_dict())
+        wanted = reference((x - colour.encoder.mean) / colour.encoder.std)
+        for ours, theirs_ in zip(colour.encoder(x), wanted, strict=True):
+            torch.testing.assert_close(ours, theirs_)
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "nothing.safetensors", "broken.safetensors", "other.safetensors"])
+def test_weights_of_timm_that_cannot_be_used(tmp_path, name):
+    (tmp_path / "broken.safetensors").write_bytes(b"nothing")
+    save_file({"a": torch.zeros(1)}, str(tmp_path / "other.safetensors"))
+    with pytest.raises((InvalidInputError, ReadError), match=name):
+        small(encoder_weights=str(tmp_path / name))
+
+
+def test_an_encoder_without_weights():
+    with pytest.raises(InvalidInputError, match="no weights in timm"):
+        small(encoder=SMALL, encoder_weights="imagenet")
+
+
+# -- loading ----------------------------------------------------------------------------------------------------
+
+
+def test_saved_and_loaded_is_the_same_network(folder):
+    loaded, dispatched = SemanticGenesis2D.from_pretrained(folder), sg_hub.from_pretrained(folder)
+    assert not loaded.training
+    assert type(dispatched) is SemanticGenesis2D
+    assert loaded.config() == small().config()
+    with torch.inference_mode():
+        for ours, theirs in zip(loaded(images()), small()(images()), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("c", [1, 2, 3, 4])
+@pytest.mark.parametrize("head", ["pretext", "segmentation", "classification"])
+def test_every_combination_loads_and_runs(folder, c, head):
+    classes = None if head == "pretext" else 3
+    model = SemanticGenesis2D.from_pretrained(folder, head=head, num_classes=classes, in_chans=c)
+    with torch.inference_mode():
+        out = model(images(c=c))
+    if head == "pretext":
+        assert out.restoration.shape == (2, c, 64, 96)
+        assert out.pattern_logits.shape == (2, 5)
+    else:
+        assert out.shape == ((2, 3, 64, 96) if head == "segmentation" else (2, 3))
+    report, every = model.load_report, set(model.state_dict())
+    assert set(report.loaded) | set(report.adapted) | set(report.reset) == every
+    assert (f"encoder.{model.encoder.input_key}" in report.adapted) == (c != 1)
+
+
+@pytest.mark.parametrize("c", [2, 3, 4])
+def test_more_channels_of_the_same_image_give_the_same_features(folder, c):
+    one, many = (SemanticGenesis2D.from_pretrained(folder, in_chans=n) for n in (1, c))
+    with torch.inference_mode():
+        for a, b in zip(one.encoder(images()), many.encoder(images().expand(-1, c, -1, -1)), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_stems_of_several_branches_are_adapted_to_other_channels(tmp_path):
+    model = small(encoder="mobileone_s0")
+    model.save_pretrained(tmp_path)
+    colour = SemanticGenesis2D.from_pretrained(tmp_path, in_chans=3)
+    assert len([key for key in colour.load_report.adapted if key.startswith("encoder.")]) > 1
+    with torch.inference_mode():
+        for a, b in zip(model.encoder(images()), colour.encoder(images().expand(-1, 3, -1, -1)), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-3 * float(a.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("damage", ["nan", "integers"])
+def test_weights_of_nothing_are_refused(folder, damage):
+    state = load_file(folder / "model.safetensors")
+    key = f"encoder.{small().encoder.input_key}"
+    state[key] = state[key] * float("nan") if damage == "nan" else state[key].to(torch.int8)
+    save_file(state, str(folder / "model.safetensors"))
+    with pytest.raises(InvalidInputError, match=key):
+        SemanticGenesis2D.from_pretrained(folder)
+
+
+def test_a_folder_has_no_revision(folder):
+    with pytest.raises(InvalidInputError, match="has no revision='v1'"):
+        SemanticGenesis2D.from_pretrained(folder, revision="v1")
+
+
+def test_a_device_that_is_not_there(folder):
+    with pytest.raises(InvalidInputError, match="device='gpu'"):
+        SemanticGenesis2D.from_pretrained(folder, device="gpu")
+
+
+def test_one_pixel_cannot_be_normalised_in_training():
+    with pytest.raises(InvalidInputError, match="one pixel"):
+        small().train()(images(1, size=(32, 32)))
+    small()(images(1, size=(32, 32)))
+
+
+def test_preprocess_gives_what_the_model_takes():
+    image = load_image(XRAYS[0])
+    model = small(in_chans=3)
+    with torch.inference_mode():
+        restored = model(model.preprocess(image)).restoration
+    assert restored.shape == (1, 3, 64, 64)
+
+
+def test_options_of_the_other_architecture_are_refused(folder, tmp_path):
+    with pytest.raises(InvalidInputError, match="SemanticGenesis2D has no such option"):
+        SemanticGenesis2D.from_pretrained(folder, norm="batch")
+    with pytest.raises(ReadError, match="of a SemanticGenesis2D, not of a SemanticGenesis3D"):
+        SemanticGenesis3D.from_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["encoder"]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(ReadError, match=r"missing keys \['encoder'\]"):
+        SemanticGenesis2D.from_pretrained(folder)
+
+
+def test_weights_of_another_encoder_are_refused(folder):
+    small(encoder="lcnet_050").save_pretrained(folder.parent / "other")
+    (folder / "model.safetensors").write_bytes((folder.parent / "other" / "model.safetensors").read_bytes())
+    with pytest.raises(InvalidInputError, match="do not fit SemanticGenesis2D"):
+        SemanticGenesis2D.from_pretrained(folder)
+
+
+# -- images through the network ---------------------------------------------------------------------------------
+
+
+def test_predict_and_embed_on_the_image_s_own_grid():
+    image = load_image(XRAYS[0])
+    assert predict(small(), image).shape == (1, *image.size)
+    assert predict(small(head="segmentation"), image).shape == (5, *image.size)
+    labels = predict(small(head="segmentation"), image, output="labels")
+    assert labels.shape == image.size
+    assert labels.dtype == np.uint8
+    assert predict(small(head="segmentation", num_classes=1), image, output="labels").max() <= 1
+    features = embed(small(), image)
+    assert features.shape == (small().encoder.channels[-1],)
+    repeated = embed(small(in_chans=3), image)  # a grey image is repeated
+    assert repeated.shape == features.shape
+
+
+def test_the_place_of_a_label_survives_the_way_there_and_back():
+    class Bright(torch.nn.Module):
+        head_name, NDIM, in_chans = "segmentation", 2, 1
+        preprocessing = ImagePreprocessing(input_size=(64, 64))
+
+        def forward(self, x, pad=False):
+            return torch.cat([0.5 - x, x - 0.5], 1) * 100
+
+    array = np.zeros((1, 200, 120), np.float32)
+    array[0, 20:60, 30:100] = 1
+    labels = predict(Bright(), Image(array), output="labels")
+    overlap = (labels == array[0]).mean()
+    assert overlap > 0.99
+
+
+def test_a_scan_for_a_2d_model_and_an_image_for_a_3d_model():
+    image, scan = load_image(XRAYS[0]), load_scan(CT)
+    solid = SemanticGenesis3D(width=2, norm="running").eval()
+    for work in (predict, embed):
+        with pytest.raises(InvalidInputError, match="takes images"):
+            work(small(), scan)
+        with pytest.raises(InvalidInputError, match="takes scans"):
+            work(solid, image)
+    with pytest.raises(InvalidInputError, match="takes an Image"):
+        small().preprocess(scan)
+    with pytest.raises(InvalidInputError, match="takes a Scan"):
+        solid.preprocess(image)
+
+
+def test_patches_are_for_scans():
+    with pytest.raises(InvalidInputError, match="patch_size"):
+        predict(small(), load_image(XRAYS[0]), patch_size=(32, 32))
+
+
+def test_a_colour_image_for_a_grey_model():
+    with pytest.raises(InvalidInputError, match=r"3 channels.*in_chans=3"):
+        predict(small(), Image(np.random.default_rng(0).random((3, 64, 64), dtype=np.float32)))

@@ -1,0 +1,367 @@
+"""From a folder of scans to a store: every way in which that can be interrupted, repeated or go wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from sg_hub import load_scan
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.preprocessing.scan_preprocessing import resample
+from tests.training.scan_files import SIZE, recipe_of, write_scan, write_source, write_split
+from training.data import prepare as module
+from training.data import sources
+from training.data.prepare import prepare, store_path
+from training.data.store import Store
+from training.run.recipe import Recipe
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    return write_source(tmp_path / "ct")
+
+
+@pytest.fixture
+def recipe(tmp_path, source):
+    """Makes recipes on the six patients."""
+    return lambda *overrides: recipe_of(source, tmp_path / "run", *overrides)
+
+
+def table_of(store: str | Path) -> str:
+    return (Path(store) / "patients.csv").read_text(encoding="utf-8")
+
+
+def stored(store: str | Path) -> dict[str, bytes]:
+    """Every file of a store but those that hold the time of a change."""
+    root = Path(store)
+    return {
+        p.relative_to(root).as_posix(): p.read_bytes()
+        for p in sorted(root.rglob("*"))
+        if p.is_file() and ".partial" not in p.name
+    }
+
+
+def mtimes(store: str | Path, name: str) -> list[int]:
+    return [p.stat().st_mtime_ns for p in sorted((Path(store) / "scans" / name).rglob("*"))]
+
+
+def test_what_is_stored(recipe, source):
+    summary = prepare(recipe(), progress=False)
+    store = Store.open(store_path(recipe()))
+    assert store.names() == list("abcdef")
+    assert [p.split for p in store.patients].count("validation") == 1
+    for name in store.names():
+        expected = np.clip(load_scan(source / f"{name}.nii.gz").array, -1000, 1000)
+        np.testing.assert_array_equal(store.whole(name), expected)
+    assert store.window == (-1000.0, 1000.0)
+    assert store.spacing == (2.0, 2.0, 3.0)
+    assert store.patients[0].source == "a.nii.gz"
+    assert (len(summary.kept), summary.already_there, summary.skipped) == (6, 0, {})
+
+
+def test_resampling_is_the_networks(recipe, source):
+    changed = recipe("prepare.spacing=[3.0, 4.0, 2.0]", "prepare.window=[-200.0, 300.0]")
+    prepare(changed, progress=False)
+    store = Store.open(store_path(changed))
+    assert store.shape("a") == (13, 8, 18)
+    array = torch.from_numpy(load_scan(source / "a.nii.gz").array).clamp(-200, 300)
+    expected = resample(array[None], (13, 8, 18))[0].round().numpy()
+    np.testing.assert_array_equal(store.whole("a"), expected)
+    assert store.patients[0].spacing == (3.0, 4.0, 2.0)
+
+
+def test_own_spacing(recipe, source):
+    write_scan(source / "g.nrrd", spacing=(1.5, 0.7031250001, 5.0))
+    settings = recipe().model_dump()
+    settings["prepare"]["spacing"] = None
+    own = Recipe.model_validate(settings)
+    summary = prepare(own, progress=False)
+    store = Store.open(store_path(own))
+    assert store.spacing is None
+    assert store.shape("g") == SIZE
+    assert store.patients[-1].spacing == pytest.approx((1.5, 0.703125, 5.0))
+    assert "spacing 1.5 x 0.7031 x 3 to 2 x 2 x 5 mm" in str(summary)
+
+
+def test_parallel_is_serial(recipe, tmp_path, source):
+    (source / "broken.nii.gz").write_bytes(b"no scan at all")
+    serial = recipe()
+    parallel = recipe("prepare.workers=2", f"run={tmp_path / 'parallel'}")
+    one, other = prepare(serial, progress=False), prepare(parallel, progress=False)
+    assert stored(store_path(serial)) == stored(store_path(parallel))
+    assert one.kept == other.kept
+    assert one.skipped == other.skipped
+
+
+def test_serial_leaves_the_threads_alone(recipe):
+    torch.set_num_threads(2)
+    prepare(recipe(), progress=False)
+    assert torch.get_num_threads() == 2
+
+
+def test_broken_files_are_skipped_and_named(recipe, source, capsys):
+    whole = (source / "b.nii.gz").read_bytes()
+    (source / "b.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (source / "c.nii.gz").write_bytes(b"")
+    (source / "d.nii.gz").unlink()
+    (source / "d.nii.gz").symlink_to(source / "nowhere.nii.gz")
+    summary = prepare(recipe(), progress=False)
+    assert [p.name for p in summary.kept] == ["a", "e", "f"]
+    assert list(summary.skipped) == ["b.nii.gz", "c.nii.gz", "d.nii.gz"]
+    assert "empty" in summary.skipped["c.nii.gz"]
+    printed = capsys.readouterr().out
+    assert "3 patients in the store: 2 train, 1 validation, 0 test; 0 were there already, 3 skipped" in printed
+    assert "skipped c.nii.gz: " in printed
+    lines = (Path(store_path(recipe())) / "skipped.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["source"] for line in lines] == ["b.nii.gz", "c.nii.gz", "d.nii.gz"]
+
+    (source / "b.nii.gz").write_bytes(whole)
+    assert [p.name for p in prepare(recipe(), progress=False).kept] == ["a", "b", "e", "f"]
+
+
+def test_an_error_that_nobody_foresaw_skips_the_scan(recipe, monkeypatch):
+    def load(path):
+        if path.endswith("b.nii.gz"):
+            raise RuntimeError("inside the reader")
+        return load_scan(path)
+
+    monkeypatch.setattr(module, "load_scan", load)
+    summary = prepare(recipe(), progress=False)
+    assert summary.skipped == {"b.nii.gz": "RuntimeError: inside the reader"}
+    assert len(summary.kept) == 5
+
+
+def test_nothing_usable(recipe, source):
+    for path in source.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ReadError, match=r"none of the 6 scans .*a\.nii\.gz: .*empty"):
+        prepare(recipe(), progress=False)
+    with pytest.raises(ReadError, match="not finished"):
+        Store.open(store_path(recipe()))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "prepare.window=[100.0, 100.0]",
+        "prepare.window=[-40000.0, 100.0]",
+        "prepare.window=[0.0, 40000.0]",
+        "prepare.spacing=[0.0, 1.0, 1.0]",
+        "prepare.chunk=[0, 1, 1]",
+    ],
+)
+def test_settings_that_mean_nothing(recipe, setting):
+    with pytest.raises(InvalidInputError, match=setting.partition("=")[0]):
+        prepare(recipe(setting), progress=False)
+
+
+# Again
+
+
+def test_again_reads_nothing(recipe, monkeypatch):
+    before = prepare(recipe(), progress=False)
+    files = stored(store_path(recipe()))
+    monkeypatch.setattr(module, "load_scan", None)
+    again = prepare(recipe(), progress=False)
+    assert stored(store_path(recipe())) == files
+    assert again.already_there == 6
+    assert again.kept == before.kept
+
+
+@pytest.mark.parametrize("change", ["content", "time"])
+def test_a_changed_source_is_read_again(recipe, source, change):
+    prepare(recipe(), progress=False)
+    store = store_path(recipe())
+    before, untouched, fingerprint = mtimes(store, "b"), mtimes(store, "a"), Store.open(store).fingerprint
+    if change == "content":
+        write_scan(source / "b.nii.gz", seed=77, size=(10, 10, 10))
+    else:
+        os.utime(source / "b.nii.gz", ns=(1, 1))
+    summary = prepare(recipe(), progress=False)
+    assert summary.already_there == 5
+    assert mtimes(store, "b") != before
+    assert mtimes(store, "a") == untouched
+    assert (Store.open(store).fingerprint != fingerprint) == (change == "content")
+    assert Store.open(store).shape("b") == ((10, 10, 10) if change == "content" else SIZE)
+
+
+def test_a_source_that_went(recipe, source):
+    prepare(recipe(), progress=False)
+    (source / "b.nii.gz").unlink()
+    prepare(recipe(), progress=False)
+    assert Store.open(store_path(recipe())).names() == list("acdef")
+
+
+@pytest.mark.parametrize(
+    "setting", ["prepare.spacing=[4.0, 4.0, 3.0]", "prepare.window=[-500.0, 500.0]", "prepare.chunk=[8, 8, 8]"]
+)
+def test_changed_settings(recipe, setting):
+    prepare(recipe(), progress=False)
+    files = stored(store_path(recipe()))
+    key = setting.partition("=")[0].partition(".")[2]
+    with pytest.raises(InvalidInputError, match=f"prepared with another {key} .*give another run=FOLDER"):
+        prepare(recipe(setting), progress=False)
+    assert stored(store_path(recipe())) == files
+
+
+def test_a_half_written_patient_is_written_again(recipe):
+    prepare(recipe(), progress=False)
+    store = Path(store_path(recipe()))
+    files = stored(store)
+    array = zarr.open_group(str(store))["scans/c"]
+    del array.attrs["stamp"]
+    next(p for p in (store / "scans" / "c" / "c").rglob("*") if p.is_file()).unlink()
+    (store / "scans" / "d" / "zarr.json").write_text('{"zarr_format": 3, "node', encoding="utf-8")
+    (store / "patients.csv").unlink()
+    summary = prepare(recipe(), progress=False)
+    assert summary.already_there == 4
+    assert stored(store) == files
+
+
+def test_while_a_scan_is_rewritten_the_store_is_not_finished(recipe, source, monkeypatch):
+    """A kill at any moment of the rewriting leaves neither an old table nor a mark on mixed voxels."""
+    prepare(recipe(), progress=False)
+    stamp = sources.stamp(source / "b.nii.gz")
+    original = (source / "b.nii.gz").read_bytes(), (source / "b.nii.gz").stat().st_mtime_ns
+    write_scan(source / "b.nii.gz", seed=77)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*args, **kwargs):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.shutil, "rmtree", kill)
+        with pytest.raises(Killed):
+            prepare(recipe(), progress=False)
+    with pytest.raises(ReadError, match="not finished"):
+        Store.open(store_path(recipe()))
+    (source / "b.nii.gz").write_bytes(original[0])
+    os.utime(source / "b.nii.gz", ns=(original[1], original[1]))
+    assert sources.stamp(source / "b.nii.gz") == stamp
+    assert prepare(recipe(), progress=False).already_there == 5
+
+
+KILLED = """
+import sys, time
+from training import prepare as module
+from training.run.recipe import load_recipe
+
+load = module.load_scan
+def slow(path):
+    time.sleep(0.1)
+    return load(path)
+module.load_scan = slow
+
+if __name__ == "__main__":
+    module.prepare(load_recipe("demo", sys.argv[1:]), progress=False)
+"""
+
+
+def test_killed_and_started_again(recipe, tmp_path, source):
+    for i in range(20):
+        write_scan(source / f"more{i:02}.nii.gz", seed=100 + i)
+    run = tmp_path / "killed"
+    (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
+    settings = [f"source={source}", f"run={run}", "prepare.workers=2", "prepare.spacing=[2.0, 2.0, 3.0]"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parent.parent)}
+    process = subprocess.Popen([sys.executable, str(tmp_path / "killed.py"), *settings], env=environment)
+    scans = run / "store.zarr" / "scans"
+    until = time.monotonic() + 60
+    while not (scans.is_dir() and len(list(scans.iterdir())) > 3):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    with pytest.raises(ReadError, match="not finished"):
+        Store.open(run / "store.zarr")
+    time.sleep(0.5)
+    left = len(list(scans.iterdir()))
+    time.sleep(0.5)
+    assert len(list(scans.iterdir())) == left, "the workers ended with their parent"
+    there = prepare(recipe(f"run={run}"), progress=False).already_there
+    assert 0 < there < 26
+    prepare(recipe(), progress=False)
+    assert stored(run / "store.zarr") == stored(store_path(recipe()))
+
+
+def test_a_scan_that_kills_its_reader(recipe, monkeypatch):
+    calls = []
+
+    def in_processes(workers, jobs, url, settings):
+        calls.append([job.name for job in jobs])
+        for job in jobs:
+            if job.name == "c":
+                raise BrokenProcessPool("a child process terminated abruptly")
+            yield module._convert(job, url, settings)
+
+    monkeypatch.setattr(module, "_in_processes", in_processes)
+    summary = prepare(recipe("prepare.workers=2"), progress=False)
+    assert [p.name for p in summary.kept] == list("abdef")
+    assert "the process that read it was killed" in summary.skipped["c.nii.gz"]
+    assert calls == [list("abcdef"), ["c"], ["d"], ["e", "f"]]
+
+
+def test_no_room(recipe, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_write", full)
+    with pytest.raises(ReadError, match=r"cannot be written .*No space left.*make room"):
+        prepare(recipe(), progress=False)
+
+
+def test_another_split_reads_nothing_again(recipe, tmp_path, monkeypatch):
+    prepare(recipe(), progress=False)
+    path = write_split(tmp_path / "split.csv", dict.fromkeys("abcde", "train") | {"f": "test"})
+    monkeypatch.setattr(module, "load_scan", None)
+    prepare(recipe(f"split={path}", "validation_share=0.4"), progress=False)
+    splits = [p.split for p in Store.open(store_path(recipe())).patients]
+    assert splits[-1] == "test"
+    assert (splits.count("train"), splits.count("validation")) == (3, 2)
+
+
+# A source that is a store
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_source_that_is_a_store(recipe, tmp_path, capsys, scheme):
+    prepare(recipe(), progress=False)
+    url = scheme + store_path(recipe())
+    elsewhere = recipe(f"source={url}", f"run={tmp_path / 'elsewhere'}")
+    assert store_path(elsewhere) == url
+    summary = prepare(elsewhere, progress=False)
+    assert f"{url} is a store of 6 patients: nothing to prepare" in capsys.readouterr().out
+    assert summary.already_there == 6
+    assert not (tmp_path / "elsewhere").exists()
+    unfinished = Path(store_path(recipe())) / "patients.csv"
+    unfinished.unlink()
+    with pytest.raises(ReadError, match="not finished"):
+        prepare(elsewhere, progress=False)
+
+
+def test_the_summary(recipe):
+    summary = prepare(recipe(), progress=False)
+    files = stored(store_path(recipe()))
+    assert summary.megabytes == pytest.approx(sum(map(len, files.values())) / 1e6, abs=1e-3)
+    assert "0.0 million voxels" in str(summary)
+    assert "spacing 2 x 2 x 3 mm" in str(summary)
+    assert table_of(store_path(recipe())).startswith("patient,split,shape,channels,spacing,source,sha256\na,")
+
+
+def test_chunks_lost_from_a_prepared_store_are_seen(recipe):
+    prepare(recipe(), progress=False)
+    next(p for p in (Path(store_path(recipe())) / "scans" / "a" / "c").rglob("*") if p.is_file()).unlink()
+    with pytest.raises(ReadError, match=r"patient a .*lacks chunks"):
+        Store.open(store_path(recipe())).whole("a")

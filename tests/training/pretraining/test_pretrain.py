@@ -1,0 +1,202 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sg_hub import SemanticGenesis3D
+from sg_hub.errors import InvalidInputError, ReadError
+from tests.training.conftest import SAMPLES, SMALL, small_recipe
+from training.data.store import Store
+from training.discovery.autoencode import autoencode, load_features
+from training.discovery.patterns import PatternTable
+from training.pretraining.loop import pretrain
+from training.run import records as runs
+
+
+def weights(run):
+    return load_file(run / "pretraining" / "model" / "model.safetensors")
+
+
+def test_two_stages_and_what_they_write(run):
+    folder = pretrain(small_recipe(run), progress=False)
+    rows = runs.read_metrics(run / "pretraining" / "metrics.jsonl")
+    assert [row["stage"] for row in rows] == ["classification", "joint", "joint"]
+    assert "mse" not in rows[0]
+    assert {"mse", "cross_entropy", "top1", "validation_mse", "validation_mse_corrupted"} <= rows[1].keys()
+    for row in rows[1:]:  # the loss is the paper's
+        assert row["loss"] == pytest.approx(row["mse"] + 0.01 * row["cross_entropy"], rel=1e-5)
+    for picture in ("restorations.png", "curves.png"):
+        assert (run / "pretraining" / picture).stat().st_size > 5000
+    model = SemanticGenesis3D.from_pretrained(folder)
+    assert model.num_classes == 3
+    assert model.preprocessing.spacing == (4.0, 4.0, 3.0)
+    assert len(model.provenance["patients"]) == 12
+    record = json.loads((run / "pretrain.json").read_text(encoding="utf-8"))
+    assert record["recipe"]["seed"] == 2020
+    assert record["versions"]["torch"]
+
+
+def test_the_classification_stage_leaves_the_decoder_alone(run):
+    recipe = small_recipe(run, "pretrain.epochs=0")
+    pretrain(recipe, progress=False)
+    trained = weights(run)
+    torch.manual_seed(recipe.seed)
+    fresh = SemanticGenesis3D(width=2, num_classes=3, norm="running").state_dict()
+    parameters = [key for key in fresh if key.endswith(("weight", "bias"))]
+    changed = {key for key in parameters if not torch.equal(fresh[key], trained[key])}
+    assert {key for key in parameters if key.startswith(("encoder.", "classifier."))} == changed
+
+
+def test_learning_rate_is_halved(run):
+    pretrain(small_recipe(run, "pretrain.halve_every=1"), progress=False)
+    rates = [row["lr"] for row in runs.read_metrics(run / "pretraining" / "metrics.jsonl")]
+    assert rates == pytest.approx([1e-3, 5e-4, 2.5e-4])
+
+
+def test_early_stopping(run):
+    pretrain(small_recipe(run, "pretrain.patience=2", "pretrain.epochs=30", "pretrain.lr=0.3"), progress=False)
+    rows = runs.read_metrics(run / "pretraining" / "metrics.jsonl")
+    losses = [row["validation_loss"] for row in rows if row["stage"] == "joint"]
+    assert len(losses) < 30
+    best = losses.index(min(losses))
+    assert best == len(losses) - 1 - 2  # stopped after two epochs that were no better
+
+
+def test_the_classification_stage_is_never_cut_short(run):
+    stubborn = ("pretrain.classification_epochs=5", "pretrain.patience=1", "pretrain.lr=0.3", "pretrain.epochs=1")
+    pretrain(small_recipe(run, *stubborn), progress=False)
+    rows = runs.read_metrics(run / "pretraining" / "metrics.jsonl")
+    assert [row["stage"] for row in rows] == ["classification"] * 5 + ["joint"]
+
+
+@pytest.mark.slow
+def test_reading_processes_change_nothing(run):
+    pretrain(small_recipe(run), progress=False)
+    expected = weights(run)
+    (run / "pretraining").rename(run / "alone")
+    pretrain(small_recipe(run, "pretrain.workers=2"), progress=False)
+    assert all(torch.equal(value, expected[key]) for key, value in weights(run).items())
+
+
+def test_a_run_that_diverges_is_stopped(run):
+    with pytest.raises(InvalidInputError, match="diverged"):
+        pretrain(small_recipe(run, "pretrain.lr=1e30"), progress=False)
+
+
+def test_patients_that_changed_their_split_after_discovery_are_refused(run):
+    table = run / "store.zarr" / "patients.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace(",train,", ",test,", 1))
+    with pytest.raises(InvalidInputError, match="another split"):
+        pretrain(small_recipe(run), progress=False)
+
+
+def test_a_damaged_checkpoint_is_named(run):
+    pretrain(small_recipe(run, "pretrain.epochs=0"), progress=False)
+    (run / "pretraining" / "checkpoint.pt").write_bytes(b"PK nothing")
+    with pytest.raises(ReadError, match="damaged"):
+        pretrain(small_recipe(run, "pretrain.epochs=1"), progress=False)
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_gives_the_same_weights_bit_for_bit(run, discovered):
+    pretrain(small_recipe(run), progress=False)
+    expected, expected_rows = weights(run), runs.read_metrics(run / "pretraining" / "metrics.jsonl")
+    (run / "pretraining").rename(run / "never killed")
+    command = [sys.executable, "-m", "training", "pretrain", "demo", f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    checkpoint, kills, seen = run / "pretraining" / "checkpoint.pt", 0, None
+    while kills < 3:  # each time right after another checkpoint, in the middle of an epoch or at its end
+        process = subprocess.Popen([*command, "--quiet"], env=environment, stdout=subprocess.DEVNULL)
+        while process.poll() is None and stamp(checkpoint) in (None, seen):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == 0:
+            break
+        seen, kills = stamp(checkpoint), kills + 1
+    assert kills, "the run ended before it could be killed"
+    subprocess.run([*command, "--quiet"], env=environment, check=True, stdout=subprocess.DEVNULL)
+    resumed = weights(run)
+    assert resumed.keys() == expected.keys()
+    assert all(torch.equal(resumed[key], expected[key]) for key in expected)
+    rows = runs.read_metrics(run / "pretraining" / "metrics.jsonl")
+    timeless = [{k: v for k, v in row.items() if k != "cubes_per_second"} for row in rows]
+    assert timeless == [{k: v for k, v in row.items() if k != "cubes_per_second"} for row in expected_rows]
+
+
+def stamp(path):
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun(run):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "training", "pretrain"]
+    arguments = ["demo", f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL, "--quiet"]
+    done = subprocess.run(
+        [*command, *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = runs.read_metrics(run / "pretraining" / "metrics.jsonl")
+    assert len(rows) == 3  # one process writes
+    assert json.loads((run / "pretrain.json").read_text(encoding="utf-8"))["processes"] == 2
+    SemanticGenesis3D.from_pretrained(run / "pretraining" / "model")
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(run):
+    pretrain(small_recipe(run, "pretrain.epochs=0"), progress=False)
+    with pytest.raises(ReadError, match="another recipe"):
+        pretrain(small_recipe(run, "pretrain.lr=0.01"), progress=False)
+
+
+def test_a_run_can_be_extended_as_if_it_had_always_been_longer(run):
+    pretrain(small_recipe(run, "pretrain.epochs=3"), progress=False)
+    expected = weights(run)
+    (run / "pretraining").rename(run / "at once")
+    pretrain(small_recipe(run, "pretrain.epochs=1"), progress=False)
+    pretrain(small_recipe(run, "pretrain.epochs=3"), progress=False)
+    assert all(torch.equal(value, expected[key]) for key, value in weights(run).items())
+
+
+def test_missing_steps_are_named(tmp_path, run):
+    with pytest.raises(ReadError, match="training prepare"):
+        pretrain(small_recipe(tmp_path / "nothing"), progress=False)
+    (run / "discovery" / "patterns.csv").unlink()
+    with pytest.raises(ReadError, match="training discover"):
+        pretrain(small_recipe(run), progress=False)
+
+
+def test_a_table_without_validation_rows_is_refused(run):
+    path = run / "discovery" / "patterns.csv"
+    path.write_text(
+        "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if not line.endswith("validation\n"))
+    )
+    with pytest.raises(InvalidInputError, match="validation"):
+        pretrain(small_recipe(run), progress=False)
+
+
+def test_autoencoder_features_are_of_every_patient_and_are_not_made_twice(run):
+    recipe = small_recipe(run)
+    store = Store.open(run / "store.zarr")
+    features = load_features(recipe, store)
+    assert features.shape == (12, 32)
+    assert len({tuple(row) for row in features.round(6)}) == 12
+    before = stamp(run / "autoencoder" / "features.npz")
+    autoencode(recipe, progress=False)
+    assert stamp(run / "autoencoder" / "features.npz") == before
+    autoencode(small_recipe(run, "autoencode.epochs=2"), progress=False)
+    assert stamp(run / "autoencoder" / "features.npz") != before
+
+
+def test_discovery_table_is_the_one_of_the_recipe(run):
+    table = PatternTable.load(run / "discovery" / "patterns.csv")
+    assert table.classes == 3
+    assert len(table.rows("train")) == 3 * 4 * 2
+    assert (run / "discovery" / "patterns.png").stat().st_size > 5000

@@ -1,0 +1,233 @@
+"""The report of a benchmark, and weights for a task of one's own."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from scipy import stats
+
+from sg_hub.errors import InvalidInputError, ReadError
+from training.__main__ import main
+from training.report import report
+from training.report.columns import columns_of, labels_of
+from training.report.tables import csv_table, latex_table, markdown_table
+from training.trials.initialise import name_of
+from training.trials.results import append, read_results
+
+SETTINGS = {
+    "title": "a task",
+    "description": "What it is.",
+    "code": "NCC",
+    "dataset": "set",
+    "head": "classification",
+    "metric": "auc",
+    "ndim": 3,
+    "min_positives": 1,
+    "settings": {"steps": 5, "batch_size": 2, "lr": 0.1, "precision": "float32"},
+}
+
+
+def row(init, trial, value, target="task", fraction=1.0, **settings):
+    values = {"auc": value}
+    return {
+        "key": f"{target}-{init}-{fraction}-{trial}".replace(":", "_"),
+        "target": target,
+        "init": init,
+        "task": target,
+        "protocol": 2,
+        "weights": f"random:of {name_of(init)}" if init.startswith("random:") else f"whole:{init}",
+        "architecture": f"of {name_of(init)}",
+        "unchecked": "",
+        "trial": trial,
+        "fraction": fraction,
+        "metric": "auc",
+        "value": value,
+        "values": values,
+        "left_out": [],
+        "cases": {"train": 8, "validation": 2, "test": 4},
+        "patients": {"train": 4, "validation": 1, "test": 2},
+        "curve": [[1, 0.5, 1.0], [5, value, 0.5]],
+        "minutes": 1.5,
+        "settings": SETTINGS | {"name": target} | settings,
+        "machine": "2 CPU cores",
+    }
+
+
+TRIALS = {
+    "best": [0.90, 0.91, 0.92, 0.905],
+    "near": [0.89, 0.915, 0.90, 0.91],
+    "random:best": [0.70, 0.72, 0.69, 0.71],
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for init, values in TRIALS.items():
+        for trial, value in enumerate(values):
+            append(tmp_path, row(init, trial, value))
+    return tmp_path
+
+
+def test_the_table_marks_the_best_and_what_equals_it(folder):
+    columns = columns_of(read_results(folder))
+    text = markdown_table(columns)
+    assert f"**{100 * np.mean(TRIALS['best']):.2f}±{100 * np.std(TRIALS['best'], ddof=1):.2f}**" in text
+    near = next(line for line in text.splitlines() if line.startswith("| near"))
+    assert near.endswith("† |")
+    random = next(line for line in text.splitlines() if "Random" in line)
+    assert "†" not in random
+    assert "**" not in random
+    latex = latex_table(columns)
+    assert "\\textbf{90.88$\\pm$0.85}" in latex
+    assert "\\cellcolor{blue!15}90.38" in latex
+    assert "AUC \\%" in latex
+    rows = {line["initialisation"]: line for line in csv.DictReader(csv_table(columns).splitlines())}
+    test = stats.ttest_ind(TRIALS["random:best"], TRIALS["best"], equal_var=False)
+    assert float(rows["random:best"]["p_welch"]) == pytest.approx(test.pvalue, rel=1e-4)
+    assert float(rows["random:best"]["p_holm"]) == pytest.approx(2 * test.pvalue, rel=1e-4)
+    assert float(rows["near"]["p_plain"]) == pytest.approx(
+        stats.ttest_ind(TRIALS["near"], TRIALS["best"]).pvalue, rel=1e-4
+    )
+    assert rows["best"]["p_welch"] == ""
+
+
+def test_the_report_shows_everything_and_keeps_the_papers_figures_apart(folder):
+    for trial in range(3):
+        append(folder, row("best", trial, 0.8 + trial / 100, fraction=0.1))
+        append(folder, row("flat", trial, 0.85 + trial / 100, target="task-2d", ndim=2))
+    page = report(folder).read_text(encoding="utf-8")
+    measured, _, reported = page.partition("## Reported by the paper, measured by nobody here")
+    assert "98.47±0.22" in reported
+    assert "98.47" not in measured
+    assert "LCS (IoU" not in reported  # only the tasks that were run
+    assert "What it is." in measured
+    assert "10% of labels" in measured
+    figures = {path.name for path in (folder / "report").glob("*.png")}
+    assert {"bars.png", "bars_2d_3d.png", "fractions.png", "curves-task.png", "curves-task-2d.png"} == figures
+    assert all(f"]({name})" in page for name in figures)
+    assert (folder / "report" / "table.tex").is_file()
+
+
+def test_the_page_says_whether_training_had_converged(tmp_path):
+    for trial in range(2):
+        rising, level = row("rising", trial, 0.9 + trial / 100), row("level", trial, 0.8 + trial / 100)
+        rising["curve"] = [[25, 0.3, 1], [50, 0.5, 1], [75, 0.6, 1], [100, 0.7, 1]]
+        level["curve"] = [[50, 0.7, 1], [80, 0.4, 1], [100, 0.7 + 0.01 * trial, 1]]
+        append(tmp_path, rising)
+        append(tmp_path, level)
+    page = report(tmp_path).read_text(encoding="utf-8")
+    assert any(line.startswith("| rising |") and line.endswith("| +10.00 |") for line in page.splitlines())
+    assert any(line.startswith("| level |") and line.endswith("| +0.50 |") for line in page.splitlines())
+
+
+def test_a_report_of_fractions_alone_keeps_them_apart_and_out_of_the_cards(tmp_path):
+    for fraction in (0.1, 0.25):
+        for init in ("w", "random:w"):
+            for trial in range(2):
+                append(tmp_path, row(init, trial, 0.8 + trial / 100, fraction=fraction))
+    report(tmp_path)
+    figures = {path.name for path in (tmp_path / "report").glob("*.png")}
+    assert figures == {"bars.png", "fractions.png", "curves-task-10.png", "curves-task-25.png"}
+    assert not (tmp_path / "task").exists()
+
+
+def test_one_trial_has_no_scatter_and_no_test(tmp_path):
+    append(tmp_path, row("a", 0, 0.5))
+    append(tmp_path, row("b", 0, 0.6))
+    page = report(tmp_path).read_text(encoding="utf-8")
+    assert "nan" not in page.lower().replace("nanc", "")
+    assert "†" not in page.split("Mean ±")[0]
+
+
+def test_the_card_gets_what_was_measured_with_its_weights(folder):
+    report(folder)
+    record = json.loads((folder / "task" / "best-best.json").read_text(encoding="utf-8"))
+    assert record["sha256"] == "best"
+    assert record["task_type"] == "image-classification"
+    assert [r["name"] for r in record["rows"]] == ["mean"]
+    assert "0.204 AUC better than a random" in record["verdict"]
+    assert "significantly" in record["verdict"]
+    assert "No test patient was in pre-training." in record["about"]
+    assert not list((folder / "task").glob("near*"))  # its architecture was not run from random weights
+
+
+def test_what_cannot_be_told_of_leakage_is_said(tmp_path):
+    for trial in range(2):
+        unknown = row("best", trial, 0.8 + trial / 100)
+        unknown["unchecked"] = "these weights do not say it"
+        append(tmp_path, unknown)
+        append(tmp_path, row("random:best", trial, 0.7 + trial / 100))
+    page = report(tmp_path).read_text(encoding="utf-8")
+    assert "Whether best has seen test patients cannot be told: these weights do not say it." in page
+    record = json.loads((tmp_path / "task" / "best-best.json").read_text(encoding="utf-8"))
+    assert "cannot be told: these weights do not say it." in record["about"]
+
+
+def test_the_same_weights_under_two_names_are_one_row(tmp_path):
+    for trial in range(4):
+        name = "there/w" if trial < 2 else "elsewhere/w"
+        append(tmp_path, row(name, trial, 0.8 + trial / 100) | {"weights": "whole:w"})
+    (column,) = columns_of(read_results(tmp_path))
+    assert {init: len(rows) for init, rows in column.rows.items()} == {"there/w": 4}
+
+
+def test_trials_of_an_older_protocol_are_left_out(folder, capsys):
+    append(folder, row("best", 9, 0.1) | {"protocol": 1, "key": "old"})
+    page = report(folder).read_text(encoding="utf-8")
+    assert "1 trials by an older version" in capsys.readouterr().out
+    assert "90.88" in page
+
+
+def test_weights_in_folders_of_one_name_are_told_apart():
+    assert labels_of(["runs/a/model", "random:runs/b/model", "tiny"]) == {
+        "runs/a/model": "a/model",
+        "random:runs/b/model": "Random (b/model)",
+        "tiny": "tiny",
+    }
+    assert labels_of(["runs/a/model", "random:runs/a/model"])["random:runs/a/model"] == "Random (model)"
+
+
+def test_trials_that_cannot_be_compared_are_refused(folder):
+    other = row("best", 9, 0.5)
+    other["settings"], other["task"] = other["settings"] | {"settings": {"steps": 99}}, "other"
+    append(folder, other)
+    with pytest.raises(InvalidInputError, match="different settings"):
+        report(folder)
+
+
+def test_trials_on_other_cases_are_refused(folder):
+    append(folder, row("best", 9, 0.5) | {"task": "with another patient"})
+    with pytest.raises(InvalidInputError, match="different cases"):
+        report(folder)
+
+
+def test_another_set_of_weights_of_the_same_name_is_refused(folder):
+    append(folder, row("best", 9, 0.5) | {"weights": "whole:other"})
+    with pytest.raises(InvalidInputError, match="two sets of weights are called best"):
+        report(folder)
+
+
+def test_without_results_the_report_says_what_to_do(tmp_path, capsys):
+    with pytest.raises(ReadError, match="training benchmark"):
+        report(tmp_path)
+    assert main(["report", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_record_becomes_a_row_of_a_card(folder, tmp_path):
+    from tests.training.publishing.test_publish import CARDS
+    from training.publishing.card import build_card
+
+    report(folder)
+    model = tmp_path / "semantic-genesis-3d-tiny"
+    shutil.copytree(CARDS / "semantic-genesis-3d-tiny", model)
+    results = json.loads((model / "results.json").read_text(encoding="utf-8"))
+    results["transfer"] = [json.loads((folder / "task" / "best-best.json").read_text(encoding="utf-8"))]
+    (model / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    card = ModelCard.load(build_card(model))
+    row = next(result for result in card.data.eval_results if result.dataset_type == "set")
+    assert (row.task_type, row.metric_type, row.metric_value) == ("image-classification", "roc_auc", 0.909)
+    assert "0.204 AUC better" in card.text

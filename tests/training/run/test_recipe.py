@@ -1,0 +1,156 @@
+"""Recipes and targets: what ships, what an override may say, and what is refused."""
+
+import json
+
+import pytest
+
+from sg_hub.errors import InvalidInputError
+from tests.folders import ROOT as REPOSITORY
+from training.run.recipe import load_recipe, resolved, shipped
+from training.targets import TASKS, load_target
+
+ROOT = REPOSITORY / "training"
+
+
+def test_everything_that_ships_is_listed():
+    assert shipped() == sorted(path.stem for path in (ROOT / "recipes").glob("*.toml"))
+    assert shipped(TASKS) == sorted(path.stem for path in (ROOT / "targets" / "tasks").glob("*.toml"))
+    assert {"demo", "semantic-genesis-3d", "semantic-genesis-3d-tiny"} <= set(shipped())
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_recipe_is_valid(name):
+    recipe = load_recipe(name)
+    assert recipe == load_recipe(ROOT / "recipes" / f"{name}.toml")
+    assert resolved(recipe)["discover"]["patterns"] == recipe.discover.patterns
+    assert json.loads(json.dumps(resolved(recipe))) == resolved(recipe)
+    assert recipe.discover.in_plane[0] <= recipe.discover.cube[0] <= recipe.discover.in_plane[1]
+
+
+def test_the_paper():
+    recipe = load_recipe("semantic-genesis-3d")
+    discover, pretrain = recipe.discover, recipe.pretrain
+    assert (discover.patterns, discover.neighbours, discover.resolutions) == (44, 200, 3)
+    assert discover.cube == pretrain.size == (64, 64, 32)
+    assert (discover.in_plane, discover.jitter, discover.min_distance) == ((50, 80), (10, 10, 10), 5)
+    assert (discover.frame, discover.tissue_hu) == ("voxel", -150)
+    assert [round(share * side) for share, side in zip(discover.border, (512, 512, 300), strict=True)] == [100, 100, 30]
+    assert (pretrain.lambda_rec, pretrain.lambda_cls) == (1, 0.01)
+    assert (pretrain.lr, pretrain.halve_every) == (1e-3, 40)
+    assert (pretrain.classification_epochs, pretrain.patience) == (20, 50)
+    assert (pretrain.elastic, pretrain.shuffle_windows) == ((991, 8), 5)
+    assert recipe.autoencode.size == (128, 128, 64)
+    assert (recipe.model.width, recipe.model.norm) == (32, "batch")
+    assert (recipe.prepare.window, recipe.prepare.spacing) == ((-1000, 1000), None)
+
+
+def test_overrides():
+    recipe = load_recipe(
+        "demo",
+        [
+            "seed=7",
+            "source=/data/a folder",
+            'run="42"',
+            "discover.in_plane=[20, 30]",
+            "pretrain.lr=5e-4",
+            "model.norm=batch",
+            "split_names={ a = 'train', b = 'test' }",
+            "pretrain.epochs=3",
+            "pretrain.epochs=4",
+        ],
+    )
+    assert (recipe.seed, recipe.source, recipe.run) == (7, "/data/a folder", "42")
+    assert (recipe.discover.in_plane, recipe.pretrain.lr) == ((20, 30), 5e-4)
+    assert recipe.model.norm == "batch"
+    assert recipe.split_names == {"a": "train", "b": "test"}
+    assert recipe.pretrain.epochs == 4, "the last one counts"
+    assert recipe.discover.cube == load_recipe("demo").discover.cube, "what is not overridden stays"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("pretrain.epoch=3", r"pretrain\.epoch: Extra inputs"),
+        ("colour=3", "colour: Extra inputs"),
+        ("pretrian.epochs=3", "pretrian: Extra inputs"),
+        ("pretrain.epochs", r"override 'pretrain.epochs': write section\.key=value"),
+        ("=3", "override '=3': write"),
+        ("seed.of=3", "'seed' is not a section"),
+        ("pretrain=3", "pretrain: Input should be"),
+        ("pretrain.epochs=many", r"pretrain\.epochs: Input should be a valid integer"),
+        ("pretrain.epochs=1.5", r"pretrain\.epochs: Input should be a valid integer"),
+        ("model.norm=layer", r"model\.norm: Input should be 'batch'"),
+        ("discover.cube=[16, 16]", r"discover\.cube"),
+        ("split_names={ a = 'training' }", r"split_names\.a"),
+        ("pretrain.size=[32, 32, 12]", r"pretrain\.size = \[32, 32, 12\]: every side must be a multiple of 8"),
+        ("autoencode.size=[20, 24, 24]", r"autoencode\.size = \[20, 24, 24\]: every side must be a multiple of 8"),
+        ("pretrain.size=[0, 32, 16]", "multiple of 8"),
+        ("pretrain.size=[-8, 32, 16]", "multiple of 8"),
+    ],
+)
+def test_what_means_nothing_is_refused(override, said):
+    with pytest.raises(InvalidInputError, match=said):
+        load_recipe("demo", [override])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "discover.patterns=0",
+        "discover.neighbours=0",
+        "discover.resolutions=0",
+        "discover.cube=[0, 32, 16]",
+        "discover.in_plane=[40, 25]",
+        "discover.in_plane=[0, 25]",
+        "discover.jitter=[-1, 0, 0]",
+        "discover.border=[0.5, 0.1, 0.1]",
+        "discover.border=[-0.1, 0.1, 0.1]",
+        "discover.min_distance=-1",
+        "discover.tissue=1.5",
+        "validation_share=1.0",
+        "validation_share=-0.1",
+        "model.width=0",
+        "autoencode.batch_size=0",
+        "pretrain.batch_size=0",
+        "pretrain.workers=-1",
+        "pretrain.epochs=-1",
+        "pretrain.halve_every=0",
+        "pretrain.lr=0",
+        "pretrain.lr=nan",
+        "pretrain.lambda_cls=-1",
+        "pretrain.picture_every=0",
+        "pretrain.checkpoint_every=0",
+    ],
+)
+def test_numbers_outside_their_range_are_refused(override):
+    with pytest.raises(InvalidInputError, match=override.split("=")[0]):
+        load_recipe("demo", [override])
+
+
+def test_an_unknown_recipe_and_an_unknown_target():
+    with pytest.raises(InvalidInputError, match=r"no 'nothing' in recipes: .* one of demo, .*semantic-genesis-2d"):
+        load_recipe("nothing")
+    with pytest.raises(InvalidInputError, match=r"no target 'nothing': .* openkbp-organs"):
+        load_target("nothing")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"name = ", "own.toml: Invalid value"),
+        (b"name = 'a'\n", r"source: Field required; run: Field required"),
+        (b"\xff\xfe", "own.toml"),
+        (b"", "Field required"),
+    ],
+)
+def test_a_file_that_is_no_recipe(tmp_path, text, said):
+    path = tmp_path / "own.toml"
+    path.write_bytes(text)
+    with pytest.raises(InvalidInputError, match=said):
+        load_recipe(path)
+
+
+def test_a_recipe_does_not_change():
+    recipe = load_recipe("demo")
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.seed = 3

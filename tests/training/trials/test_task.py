@@ -1,0 +1,253 @@
+"""A target that is ready for trials: what is left out, what is refused, and what its key holds."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from sg_hub.errors import InvalidInputError, ReadError
+from tests.training.targets.target_folders import lidc_patches, lidc_scan, write_csv, write_scan
+from training.targets import load_target
+from training.trials.content_hashes import ContentHashes, content_hash
+from training.trials.task import find_task, read_task
+
+TOML = """
+reader = "folder"
+name = "mine"
+dims = {dims}
+root = "."
+head = "segmentation"
+metric = "iou"
+classes = ["spot"]
+{more}
+[grid]
+size = [16, 16{depth}]
+"""
+
+
+def scans(folder, count=12, more="values = { spot = 5 }"):
+    """A task of one's own: scans with a bright spot, 5 in the label maps."""
+    for k in range(count):
+        image = np.random.default_rng(k).integers(-900, 0, (16, 16, 8)).astype(np.int16)
+        label = np.zeros(image.shape, dtype=np.uint8)
+        image[4:8, 5:9, 2:6], label[4:8, 5:9, 2:6] = 400, 5
+        write_scan(folder / "images" / f"p{k:02d}.nii.gz", image)
+        write_scan(folder / "labels" / f"p{k:02d}.nii.gz", label)
+    (folder / "mine.toml").write_text(TOML.format(dims=3, depth=", 8", more=more), encoding="utf-8")
+    return str(folder / "mine.toml")
+
+
+def task_of(name, out, *overrides):
+    return read_task(*find_task(name, overrides=overrides), out, progress=False)
+
+
+def test_a_relative_root_is_beside_its_file(tmp_path, monkeypatch):
+    name = scans(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert len(task_of(name, tmp_path / "out").cases) == 12
+    assert len(find_task("mine/mine.toml")[1].cases) == 12
+    with pytest.raises(ReadError, match="is no folder"):
+        find_task(name, overrides=["root=."])  # on the command line it is of the current folder
+
+
+def test_a_changed_file_is_read_again_and_gives_another_key(tmp_path):
+    name, out = scans(tmp_path), tmp_path / "out"
+    before = task_of(name, out)
+    case = before.cases[0]
+    assert int(before.samples[case][1].sum()) == 4 * 4 * 4
+    same = task_of(name, out)
+    assert same.key == before.key
+    label = sitk.ReadImage(str(case.label))
+    smaller = sitk.GetArrayFromImage(label)
+    smaller[:, :6] = 0
+    changed = sitk.GetImageFromArray(smaller)
+    changed.CopyInformation(label)
+    sitk.WriteImage(changed, str(case.label))
+    after = task_of(name, out)
+    assert int(after.samples[case][1].sum()) == 4 * 3 * 4
+    assert after.key != before.key
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(tmp_path / "images", copy / "images")
+    shutil.copytree(tmp_path / "labels", copy / "labels")
+    assert task_of(name, tmp_path / "other", f"root={copy}").key == after.key  # the same files in another place
+
+
+def test_unreadable_cases_are_left_out_and_named(tmp_path):
+    name, out = scans(tmp_path), tmp_path / "out"
+    bad = tmp_path / "images" / "p03.nii.gz"
+    bad.write_bytes(bad.read_bytes()[:200])
+    task = task_of(name, out)
+    assert len(task.cases) == 11
+    assert "p03" in (out / "skipped" / "mine.csv").read_text(encoding="utf-8")
+    for number in (1, 2):
+        (tmp_path / "images" / f"p0{number}.nii.gz").write_bytes(b"nothing")
+    with pytest.raises(InvalidInputError, match="3 of 12 cases cannot be read, such as p01"):
+        task_of(name, out)
+    assert len(task_of(name, out, 'exclude=["p01", "p02"]').cases) == 9
+
+
+def test_a_class_that_no_mask_has_is_refused(tmp_path):
+    name = scans(tmp_path, more="")
+    with pytest.raises(InvalidInputError, match=r"has the class 'spot'; .*p\d\d\.nii\.gz holds the values 0, 5"):
+        task_of(name, tmp_path / "out")
+
+
+def test_black_and_white_masks_need_their_value(tmp_path):
+    for k in range(12):
+        for kind in ("images", "labels"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            pixels = np.random.default_rng(k).integers(0, 90, (16, 16)).astype(np.uint8)
+            if kind == "labels":
+                pixels = np.where(np.indices((16, 16)).sum(0) > 20, 255, 0).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / kind / f"{k}.png")
+    (tmp_path / "mine.toml").write_text(TOML.format(dims=2, depth="", more=""), encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="holds the values 0, 255"):
+        task_of(str(tmp_path / "mine.toml"), tmp_path / "out")
+    task = task_of(str(tmp_path / "mine.toml"), tmp_path / "out", "values={spot = 255}")
+    assert set(task.samples[task.cases[0]][1].unique().tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('values = { spto = 5 }', "'spto' is none of the classes"),
+        ('values = { spot = 5 }\nexclude = ["p77"]', "there is no case 'p77'"),
+    ],
+)  # fmt: skip
+def test_names_that_mean_nothing_are_refused(tmp_path, more, said):
+    with pytest.raises(InvalidInputError, match=said):
+        find_task(scans(tmp_path, more=more))
+
+
+@pytest.mark.parametrize("name", ["lcs", "bms", "openkbp-organs"])
+def test_every_class_needs_its_values(name):
+    with pytest.raises(InvalidInputError, match=r"values: .*'another'"):
+        load_target(name, ['classes=["another"]'])
+
+
+def test_a_split_is_given_for_all_cases_or_for_none(tmp_path):
+    name = scans(tmp_path, more='values = { spot = 5 }\ntable = "table.csv"')
+    parts = ["test"] * 3 + ["train"] * 7 + ["validation", ""]
+    write_csv(tmp_path / "table.csv", ("image", "split"), [(f"p{k:02d}.nii.gz", part) for k, part in enumerate(parts)])
+    with pytest.raises(InvalidInputError, match="1 of 12 cases have no split, such as p11"):
+        find_task(name)
+
+
+def test_images_in_subfolders_and_as_dicom(tmp_path):
+    name = scans(tmp_path, 3)
+    for kind in ("images", "labels"):
+        (tmp_path / kind / "site").mkdir()
+        shutil.move(tmp_path / kind / "p02.nii.gz", tmp_path / kind / "site" / "p02.nii.gz")
+        (tmp_path / kind / "._p00.nii.gz").write_bytes(b"left by a file manager")
+    lidc_scan(tmp_path / "images" / "dicom", "1.2.3.4")
+    label = np.zeros((48, 44, 12), dtype=np.uint8)
+    label[10:20, 12:22, 4:8] = 5
+    write_scan(tmp_path / "labels" / "dicom.nii.gz", label, (0.7, 0.7, 2.5), (-100, -120, -100))
+    target, found = find_task(name)
+    assert [case.name for case in found.cases] == ["dicom", "p00", "p01", "site/p02"]
+    sample = target.load(found.cases[0])
+    assert sample.image[0][sample.label == 1].mean() > sample.image[0][sample.label == 0].mean() + 0.3
+    shutil.copy(tmp_path / "images" / "p00.nii.gz", tmp_path / "images" / "p00.nrrd")
+    with pytest.raises(InvalidInputError, match="have the same name"):
+        find_task(name)
+
+
+def test_a_table_may_name_images_from_the_root(tmp_path):
+    name = scans(tmp_path, more='values = { spot = 5 }\ntable = "table.csv"')
+    rows = [(f"images/p{k:02d}.nii.gz",) for k in range(11)] + [("other/p11.nii.gz",)]
+    write_csv(tmp_path / "table.csv", ("image",), rows)
+    found = find_task(name)[1]
+    assert len(found.cases) == 11
+    assert "not in" in found.skipped["other/p11.nii.gz"]
+
+
+def test_overrides_of_one_target_alone(tmp_path):
+    lidc_patches(tmp_path / "data" / "lidc", patients=12)
+    shipped = load_target("lidc-nodules").settings.steps
+    for mine, steps in (("lidc-nodules:settings.steps=7", 7), ("lidc-candidates:settings.steps=7", shipped)):
+        target, _ = find_task("lidc-nodules", tmp_path / "data", ["crop=16", mine])
+        assert target.settings.steps == steps
+
+
+def test_the_data_folder_is_that_of_shipped_targets(tmp_path):
+    name = scans(tmp_path / "data")
+    assert len(find_task(name, tmp_path / "nowhere")[1].cases) == 12
+
+
+# -- hashes of contents ----------------------------------------------------------------------------------------------
+
+
+def test_hashes_are_remembered_until_a_file_changes(tmp_path, monkeypatch):
+    file, store = tmp_path / "a.bin", tmp_path / "hashes.json"
+    file.write_bytes(b"one")
+    hashes = ContentHashes(store)
+    first = hashes.of(str(file))
+    hashes.save()
+    monkeypatch.setattr("training.trials.content_hashes.content_hash", lambda _: pytest.fail("hashed twice"))
+    assert ContentHashes(store).of(str(file)) == first
+    monkeypatch.undo()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(1, 1))
+    assert ContentHashes(store).of(str(file)) != first
+    assert ContentHashes(store).of(str(tmp_path / "nothing")) == ""
+
+
+def test_hashes_of_folders_and_headers_see_every_file(tmp_path):
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "1.dcm").write_bytes(b"slice")
+    (tmp_path / "scan.mhd").write_bytes(b"ElementDataFile = scan.raw\n")
+    (tmp_path / "scan.raw").write_bytes(b"voxels")
+    before = [ContentHashes(tmp_path / "no").of(str(tmp_path / name)) for name in ("series", "scan.mhd")]
+    (tmp_path / "series" / "2.dcm").write_bytes(b"slice")
+    (tmp_path / "scan.raw").write_bytes(b"VOXELS")
+    after = [ContentHashes(tmp_path / "no").of(str(tmp_path / name)) for name in ("series", "scan.mhd")]
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "header"), [("scan.mhd", "ElementDataFile = other.raw"), ("scan.nhdr", "data file: other.raw")]
+)
+def test_the_voxels_that_a_header_names_are_hashed(tmp_path, name, header):
+    (tmp_path / name).write_text(f"NRRD0004\n{header}\n", encoding="utf-8")
+    (tmp_path / "other.raw").write_bytes(b"voxels")
+    before = ContentHashes(tmp_path / "no").of(str(tmp_path / name))
+    (tmp_path / "other.raw").write_bytes(b"VOXELS")
+    assert ContentHashes(tmp_path / "no").of(str(tmp_path / name)) != before
+
+
+def test_a_file_that_may_not_be_read_is_one_unreadable_case(tmp_path, monkeypatch):
+    name, real = scans(tmp_path), content_hash
+
+    def forbidden(path):
+        if path.name == "p03.nii.gz":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr("training.trials.content_hashes.content_hash", forbidden)
+    task = task_of(name, tmp_path / "out")
+    assert len(task.cases) == 11
+    assert "may you read it" in task.skipped["p03"]
+
+
+def test_a_split_file_is_beside_its_target_and_its_place_does_not_matter(tmp_path):
+    rows = [(f"p{k:02d}", "test" if k < 3 else "validation" if k < 5 else "train") for k in range(12)]
+    keys = []
+    for place in ("here", "there"):
+        name = scans(tmp_path / place)
+        write_csv(tmp_path / place / "parts.csv", ("patient", "split"), rows)
+        (tmp_path / place / "mine.toml").open("a", encoding="utf-8").write('[splits]\nfile = "parts.csv"\n')
+        task = task_of(name, tmp_path / place / "out")
+        keys.append(task.key)
+        assert [case.split for case in task.cases] == [part for _, part in rows]
+    assert keys[0] == keys[1]
+
+
+def test_a_target_written_on_windows(tmp_path):
+    name = scans(tmp_path, more='values = { spot = 5 }\ntable = "table.csv"')
+    (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "mine.toml").read_bytes())
+    write_csv(tmp_path / "table.csv", ("image",), [(f"images\\p{k:02d}.nii.gz",) for k in range(12)])
+    assert len(find_task(name)[1].cases) == 12

@@ -1,0 +1,283 @@
+"""The store: what `prepare` writes and training reads by random crop, without decoding whole scans.
+
+A zarr group (version 3), chunked and compressed, in a folder or on object storage through fsspec:
+
+    patients.csv         patient, split, shape, channels, spacing, source, sha256; written last
+    scans/<patient>      int16 (C, X, Y, Z) in HU, LPS order, clipped to the window and resampled
+
+What the scans were prepared with (window, spacing, chunk) is in the group's attributes. A store of images holds one
+array (C, H, W) per image, with grey levels 0 to 4095, and its table has one more column: the person whose image it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import zarr
+
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.files import write_atomic
+
+FORMAT = 1
+MISSING = -32768
+"""What zarr reads where a chunk is missing; no stored voxel has this value, so the loss is seen."""
+TABLE = "patients.csv"
+COLUMNS = ("patient", "split", "shape", "channels", "spacing", "source", "sha256")
+PERSON = "person"
+LEVELS = (0, 4095)
+"""What black and white are in a store of images."""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A row of the patient table: a scan, or an image."""
+
+    name: str
+    """Of its array in the store."""
+    split: str
+    """train, validation or test."""
+    shape: tuple[int, ...]
+    """Voxels (X, Y, Z), or pixels (H, W), in the store."""
+    channels: int
+    spacing: tuple[float, ...]
+    """(x, y, z) in mm, in the store; 1 along each axis of an image."""
+    source: str
+    """File or folder, relative to the folder of scans."""
+    sha256: str
+    """Of the stored voxels."""
+    person: str
+    """Whose it is: several images may be of one."""
+
+    def row(self) -> list[str]:
+        row = [
+            self.name,
+            self.split,
+            "x".join(map(str, self.shape)),
+            str(self.channels),
+            "x".join(f"{value:.9g}" for value in self.spacing),
+            self.source,
+            self.sha256,
+        ]
+        return row if len(self.shape) == 3 else [*row, self.person]
+
+    @classmethod
+    def from_row(cls, row: dict[str, str]) -> Patient:
+        shape = tuple(int(value) for value in row["shape"].split("x"))
+        spacing = tuple(float(value) for value in row["spacing"].split("x"))
+        if len(shape) not in (2, 3) or len(spacing) != len(shape):
+            raise ValueError(f"shape {row['shape']}, spacing {row['spacing']}")
+        name, person = row["patient"], row[PERSON] if len(shape) == 2 else row["patient"]
+        return cls(name, row["split"], shape, int(row["channels"]), spacing, row["source"], row["sha256"], person)
+
+
+class Store:
+    """A finished store. Can be pickled, and read from forked and spawned processes.
+
+    Scans are cached, decoded, up to a number of bytes. A scan that does not fit beside those in the cache is
+    read by chunk; once the chunks read of it add up to the scan, it replaces the least recently used ones. So
+    small data sets are read from memory after a while, and in large ones no crop costs a whole scan.
+
+    Args:
+        url: folder or fsspec URL.
+        patients: rows of the table.
+        settings: what `prepare` was told: window, spacing, chunk.
+        cache_mib: decoded scans kept in memory, at most, in each process; 0: none.
+    """
+
+    def __init__(self, url: str, patients: list[Patient], settings: dict[str, Any], cache_mib: int = 0) -> None:
+        self.url, self.patients, self.settings = url, patients, settings
+        low, high = settings["window"]
+        self.window: tuple[float, float] = (float(low), float(high))
+        """HU range that the voxels are clipped to; of images, what black and white are."""
+        self.ndim = len(patients[0].shape)
+        """3: scans; 2: images."""
+        self.spacing: tuple[float, float, float] | None = tuple(settings["spacing"] or ()) or None
+        """(x, y, z) in mm of every scan; None: each has its own (`Patient.spacing`)."""
+        self._by_name = {patient.name: patient for patient in patients}
+        self._budget = cache_mib * 2**20
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process = os.getpid()
+        self._group: zarr.Group | None = None
+        self._arrays: dict[str, Any] = {}
+        self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._cached_bytes = 0
+        self._read_by_chunk: Counter[str] = Counter()
+        """Bytes of crops of each scan since it was in the cache."""
+
+    @classmethod
+    def open(cls, url: str | Path, cache_mib: int = 0) -> Store:
+        """Open a finished store.
+
+        Raises:
+            ReadError: there is none, it is not finished, damaged, or of a newer version.
+        """
+        url = str(url)
+        settings = read_settings(url)
+        if settings is None:
+            raise ReadError(f"{url} is not a store: run `python -m training prepare` first")
+        try:
+            with fsspec.open(f"{url.rstrip('/')}/{TABLE}", "rt", newline="") as file:
+                patients = [Patient.from_row(row) for row in csv.DictReader(file)]
+        except FileNotFoundError:
+            raise ReadError(f"the store {url} is not finished: run `python -m training prepare` again") from None
+        except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
+            raise ReadError(f"{url}/{TABLE} is damaged ({error}): remove it and run prepare again") from error
+        if not patients:
+            raise ReadError(f"the store {url} holds no patients: remove it and run prepare again")
+        return cls(url, patients, settings, cache_mib)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over the table, which holds the hash of every patient's voxels."""
+        rows = "\n".join(",".join(patient.row()) for patient in self.patients)
+        return hashlib.sha256(rows.encode()).hexdigest()
+
+    def names(self, split: str | None = None) -> list[str]:
+        """Patients of a split (train, validation or test), or all, in the order of the table."""
+        return [patient.name for patient in self.patients if split in (None, patient.split)]
+
+    def persons(self, split: str) -> list[str]:
+        """Whose scans (or images) a split holds, each once, sorted."""
+        return sorted({patient.person for patient in self.patients if patient.split == split})
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Voxels (X, Y, Z) of a patient, or pixels (H, W) of an image.
+
+        Raises:
+            InvalidInputError: no such patient.
+        """
+        return self._patient(name).shape
+
+    def crop(self, name: str, corner: Sequence[int], size: Sequence[int]) -> np.ndarray:
+        """(C, *size) int16 in HU (or grey levels) from voxel `corner` on, (x, y, z) or (row, column); a new array.
+
+        Raises:
+            InvalidInputError: no such patient, or a crop that reaches outside.
+            ReadError: a chunk is missing or damaged.
+        """
+        shape = self._patient(name).shape
+        if len(corner) != len(shape) or len(size) != len(shape):
+            raise InvalidInputError(f"crop at {corner} of size {size}: both take {len(shape)} numbers here")
+        if any(c < 0 or s < 1 or c + s > n for c, s, n in zip(corner, size, shape, strict=True)):
+            raise InvalidInputError(
+                f"crop at {tuple(corner)} of size {tuple(size)} reaches outside patient {name}, whose size is {shape}"
+            )
+        place = (slice(None), *(slice(int(c), int(c + s)) for c, s in zip(corner, size, strict=True)))
+        scan = self._cached(name)
+        if scan is not None:
+            return scan[place].copy()
+        crop = self._read(name, place)
+        self._read_by_chunk[name] += crop.nbytes
+        return crop
+
+    def whole(self, name: str) -> np.ndarray:
+        """(C, X, Y, Z) int16 in HU, or (C, H, W) grey levels. May be the cache's own array: do not write into it.
+
+        Raises:
+            InvalidInputError: no such patient.
+            ReadError: a chunk is missing or damaged.
+        """
+        scan = self._cached(name, whole=True)
+        return self._read(name, ...) if scan is None else scan
+
+    def _patient(self, name: str) -> Patient:
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise InvalidInputError(f"no patient {name!r} in the store {self.url}") from None
+
+    def _cached(self, name: str, whole: bool = False) -> np.ndarray | None:
+        """The decoded scan, when it is in the cache, or is worth its room there."""
+        if name in self._cache:
+            self._cache.move_to_end(name)
+            return self._cache[name]
+        patient = self._patient(name)
+        size = 2 * patient.channels * int(np.prod(patient.shape))
+        worth = whole or self._read_by_chunk[name] >= size or self._cached_bytes + size <= self._budget
+        if size > self._budget or not worth:
+            return None
+        while self._cached_bytes + size > self._budget:
+            _, dropped = self._cache.popitem(last=False)
+            self._cached_bytes -= dropped.nbytes
+        self._read_by_chunk[name] = 0
+        self._cache[name] = self._read(name, ...)
+        self._cached_bytes += size
+        return self._cache[name]
+
+    def _read(self, name: str, where: Any) -> np.ndarray:
+        try:
+            voxels = self._array(name)[where]
+        except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise ReadError(
+                f"patient {name} of the store {self.url} cannot be read ({error}): copy the store again, or "
+                "remove the patient's folder in scans/ and run prepare again"
+            ) from error
+        if voxels.min() == MISSING:
+            raise ReadError(
+                f"patient {name} of the store {self.url} lacks chunks: copy the store again, or remove the "
+                "patient's folder in scans/ and run prepare again"
+            )
+        return voxels
+
+    def _array(self, name: str) -> Any:
+        if self._process != os.getpid():  # a fork: connections and their threads stayed in the parent
+            self._group, self._arrays, self._process = None, {}, os.getpid()
+        if name not in self._arrays:
+            if self._group is None:
+                self._group = zarr.open_group(self.url, mode="r")
+            self._arrays[name] = self._group[f"scans/{name}"]
+        return self._arrays[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        cache = ("_process", "_group", "_arrays", "_cache", "_cached_bytes", "_read_by_chunk")
+        return {key: value for key, value in self.__dict__.items() if key not in cache}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+
+def read_settings(url: str) -> dict[str, Any] | None:
+    """What a store was prepared with, or None where there is no store.
+
+    Raises:
+        ReadError: the store is of a newer version, or its address cannot be reached.
+    """
+    try:
+        fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise ReadError(f"{url}: {error}; expected a folder, or a URL that fsspec can open") from error
+    try:
+        settings: dict[str, Any] = dict(zarr.open_group(url, mode="r").attrs)
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+        return None
+    except Exception as error:  # every kind of storage has its own, for rights and connections
+        raise ReadError(f"{url} cannot be reached ({type(error).__name__}: {error})") from error
+    if "sg_hub_store" not in settings:
+        return None
+    if settings["sg_hub_store"] > FORMAT:
+        raise ReadError(
+            f"{url} is a store of version {settings['sg_hub_store']}; this sg_hub reads {FORMAT}: upgrade it"
+        )
+    return settings
+
+
+def write_table(folder: Path, patients: list[Patient]) -> None:
+    """Finish a store: write its patient table, atomically."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS if len(patients[0].shape) == 3 else (*COLUMNS, PERSON))
+    writer.writerows(patient.row() for patient in patients)
+    write_atomic(folder / TABLE, text.getvalue())

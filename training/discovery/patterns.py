@@ -1,0 +1,188 @@
+"""The patterns table, and the data set that crops its cubes from the store when it is asked.
+
+A pattern is coordinates, not copies: memory and disk do not grow with the number of cubes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.files import write_atomic
+
+from ..data.store import Store
+from ..run.recipe import Size
+
+AXES = {3: ("x", "y", "z"), 2: ("row", "column")}
+SPLITS = ("train", "validation", "test")
+
+
+def columns(ndim: int) -> tuple[str, ...]:
+    """Of the table's file, for scans (3) or images (2)."""
+    axes = AXES.get(ndim, ())
+    return ("pattern", "patient", "reference", *axes, *(f"size_{axis}" for axis in axes), "resolution", "split")
+
+
+@dataclass(frozen=True)
+class PatternTable:
+    """One row per cube, in columns. A row takes 24 bytes, whatever the cube's size."""
+
+    patients: list[str]
+    pattern: np.ndarray
+    """(rows,) label 0..C-1."""
+    patient: np.ndarray
+    """(rows,) index into `patients`."""
+    reference: np.ndarray
+    """(rows,) index of the pattern's reference patient."""
+    corner: np.ndarray
+    """(rows, 3) first voxel (x, y, z), or (rows, 2) first pixel (row, column)."""
+    size: np.ndarray
+    """Voxels that are cropped, of the same shape."""
+    resolution: np.ndarray
+    """(rows,) 0: base size; 1 and up: a random in-plane size."""
+    split: np.ndarray
+    """(rows,) index into SPLITS."""
+
+    def __len__(self) -> int:
+        return len(self.pattern)
+
+    @property
+    def classes(self) -> int:
+        return int(self.pattern.max()) + 1
+
+    def rows(self, split: str) -> np.ndarray:
+        """Indices of the rows of one split."""
+        return np.flatnonzero(self.split == SPLITS.index(split))
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over all rows; the same before and after saving, though `patients` is in another order then."""
+        named = np.stack([self.patient, self.reference], axis=1).ravel()
+        named = named[np.sort(np.unique(named, return_index=True)[1])]
+        number = np.empty(len(self.patients), dtype=np.int64)
+        number[named] = np.arange(len(named))
+        columns = (self.pattern, number[self.patient], self.corner, self.size, self.split)
+        digest = hashlib.sha256("\n".join(self.patients[i] for i in named).encode())
+        for column in columns:
+            digest.update(column.astype(np.int64).tobytes())
+        return digest.hexdigest()
+
+    @classmethod
+    def from_rows(cls, patients: list[str], rows: list[tuple[int, ...]]) -> PatternTable:
+        """From tuples (pattern, patient, reference, corner..., size..., resolution, split), all numbers."""
+        table = np.asarray(rows, dtype=np.int64)
+        ndim = (table.shape[1] - len(columns(0))) // 2
+        where, extent = slice(3, 3 + ndim), slice(3 + ndim, 3 + 2 * ndim)
+        small = np.int16 if table[:, where.start : extent.stop].max() < 2**15 else np.int32
+        return cls(
+            patients,
+            table[:, 0].astype(np.int16),
+            table[:, 1].astype(np.int32),
+            table[:, 2].astype(np.int32),
+            table[:, where].astype(small),
+            table[:, extent].astype(small),
+            table[:, -2].astype(np.int8),
+            table[:, -1].astype(np.int8),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the table as CSV, atomically."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns(self.corner.shape[1]))
+        for i in range(len(self)):
+            writer.writerow(
+                [
+                    self.pattern[i],
+                    self.patients[self.patient[i]],
+                    self.patients[self.reference[i]],
+                    *self.corner[i],
+                    *self.size[i],
+                    self.resolution[i],
+                    SPLITS[self.split[i]],
+                ]
+            )
+        write_atomic(path, text.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> PatternTable:
+        """Read the CSV that `save` wrote.
+
+        Raises:
+            ReadError: it is not there, or is not a patterns table.
+        """
+        if not path.is_file():
+            raise ReadError(f"{path} is not there yet: run `python -m training discover` first")
+        index: dict[str, int] = {}
+        rows = []
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            try:
+                header = tuple(next(reader, ()))
+                if header not in (columns(2), columns(3)):
+                    raise ReadError(f"{path} is not a patterns table: expected the columns {', '.join(columns(3))}")
+                for line in reader:
+                    if len(line) != len(header):
+                        raise ValueError(f"{len(line)} values instead of {len(header)}")
+                    pattern, patient, reference, *numbers, split = line
+                    ids = (index.setdefault(name, len(index)) for name in (patient, reference))
+                    rows.append((int(pattern), *ids, *map(int, numbers), SPLITS.index(split)))
+            except (ValueError, csv.Error) as error:
+                raise ReadError(
+                    f"{path} line {reader.line_num} is damaged ({error}): run `python -m training discover` again"
+                ) from error
+        if not rows:
+            raise ReadError(f"{path} has no rows: run `python -m training discover` again")
+        return cls.from_rows(list(index), rows)
+
+
+class PatternDataset(Dataset[tuple[Tensor, int]]):
+    """Cubes of the patterns table, cropped from the store and resized: ((C, *size) float32 in 0..1, label).
+
+    Args:
+        rows: which rows of the table.
+        size: voxels (x, y, z), or pixels (rows, columns), that every cube is resized to.
+    """
+
+    def __init__(self, table: PatternTable, store: Store, rows: np.ndarray, size: Size) -> None:
+        missing = set(table.patients) - set(store.names())
+        if missing:
+            raise InvalidInputError(
+                f"the patterns table names {len(missing)} patients that the store lacks "
+                f"({', '.join(sorted(missing)[:5])}): run discover again on this store"
+            )
+        self.table, self.store, self.row_numbers, self.size = table, store, rows, size
+
+    def __len__(self) -> int:
+        return len(self.row_numbers)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        row = self.row_numbers[index]
+        corner = tuple(int(v) for v in self.table.corner[row])
+        size = tuple(int(v) for v in self.table.size[row])
+        cube = self.store.crop(self.table.patients[self.table.patient[row]], corner, size)
+        return to_network(cube, self.store.window, self.size), int(self.table.pattern[row])
+
+
+def to_network(cube: np.ndarray, window: tuple[float, float], size: Size) -> Tensor:
+    """(C, spatial...) as stored to (C, *size) float32 in 0..1."""
+    low, high = window
+    x = torch.from_numpy(np.ascontiguousarray(cube)).float().sub_(low).div_(high - low).clamp_(0, 1)
+    if tuple(x.shape[1:]) != tuple(size):
+        x = resize(x[None], size)[0]
+    return x
+
+
+def resize(x: Tensor, size: Size) -> Tensor:
+    """(N, C, spatial...) to (N, C, *size), linearly, edge to edge."""
+    return F.interpolate(x, size, mode="trilinear" if x.ndim == 5 else "bilinear", align_corners=False)

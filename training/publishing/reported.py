@@ -1,0 +1,41 @@
+"""Cards of weights that others published: how to get them, and what their paper reports (reported.toml)."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import ModelCard
+
+from sg_hub import SemanticGenesis3D
+from sg_hub.conversion.convert import LICENCE, SEMANTIC_GENESIS, card_data
+
+
+def reported() -> dict[str, dict[str, Any]]:
+    """What papers report, by the name of the weights."""
+    return tomllib.loads(Path(__file__).with_name("reported.toml").read_text(encoding="utf-8"))
+
+
+def build_reported_card(folder: Path) -> Path:
+    """Write README.md of weights in `reported.toml`; returns it. Its model-index is empty: nothing was measured."""
+    with torch.device("meta"):
+        model = SemanticGenesis3D()
+    template = Path(__file__).with_name("reported_card.md.jinja")
+    data = card_data(SEMANTIC_GENESIS)
+    data.model_name = folder.name
+    card = ModelCard.from_template(
+        data,
+        template_str=template.read_text(encoding="utf-8"),
+        name=folder.name,
+        reported=reported()[folder.name],
+        published=SEMANTIC_GENESIS,
+        licence=LICENCE,
+        config=model.config(),
+        parameters=sum(p.numel() for p in model.parameters()),
+        norm="by the batch's own statistics, in evaluation too",
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    card.save(folder / "README.md")
+    return folder / "README.md"

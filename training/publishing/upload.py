@@ -1,0 +1,141 @@
+"""A model folder to a hub: the card is checked first, and a second run changes nothing.
+
+python -m training upload model_cards/<model> --to OWNER/NAME [--private]
+python -m training publish RECIPE --to OWNER/NAME [--private]
+
+The token comes from HF_TOKEN or from the last login (hf auth login), the hub from HF_ENDPOINT.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, ModelCard, get_session
+from huggingface_hub.repocard import metadata_load
+from huggingface_hub.utils import disable_progress_bars, hf_raise_for_status
+
+import sg_hub
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.hub.download import failure
+from sg_hub.hub.upload import CARD, listing, upload
+from sg_hub.io.files import write_json
+
+from .publish import read_registry, registry_file, sha256_of
+
+
+def upload_folder(folder: str | Path, repo_id: str, private: bool = False, progress: bool = True) -> str:
+    """Upload a folder of model_cards/ as one commit; returns what was done, in words, with the commit's hash.
+
+    Where the registry has the folder's weights, it gets the repository and the commit. A folder may hold a card
+    without weights.
+
+    Args:
+        private: for a new repository.
+        progress: a line and huggingface_hub's bars on standard error.
+
+    Raises:
+        InvalidInputError: an invalid card, or `private` for a repository that is public.
+        ReadError: no card, weights that do not load, no access, or no network. After either nothing was uploaded.
+    """
+    folder = Path(folder).expanduser().resolve()
+    check_card(folder)
+    weights = folder / "model.safetensors"
+    if weights.exists():
+        sg_hub.from_pretrained(folder)
+    registry = registry_file(folder.parent)
+    entries = read_registry(registry)  # before anything is sent
+    _ask_hub(folder / CARD, repo_id)
+    files = listing(folder)
+    if progress:
+        size = sum(path.stat().st_size for path in files.values()) / 1e6
+        print(f"uploading {len(files)} files ({size:.1f} MB) of {folder.name} to {repo_id}", file=sys.stderr)
+    else:
+        disable_progress_bars()
+    commit, new = upload(folder, repo_id, private=private or None, message=f"Upload {folder.name}")
+    said = f"{repo_id}: commit {commit.oid}" if new else f"{repo_id}: nothing has changed since commit {commit.oid}"
+    entry = entries.get(folder.name)
+    if entry is None or not weights.exists():
+        return said
+    if entry["sha256"] != sha256_of(weights):
+        return f"{said}; {registry} has other weights of this name, and was left as it is"
+    updated = entry | {"repo_id": repo_id, "commit": commit.oid}
+    if updated == entry:
+        return said
+    write_json(registry, entries | {folder.name: updated})
+    return f"{said}, registered in {registry}"
+
+
+def check_card(folder: Path) -> None:
+    """Whether a folder has a card with valid metadata, as far as can be told without the hub.
+
+    Raises:
+        ReadError: there is none, or it cannot be read.
+        InvalidInputError: its metadata is invalid; the message has everything that was found.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        raise ReadError(
+            f"{folder} has no {CARD}: give a folder of model_cards/, as `python -m training publish` writes"
+        )
+    try:
+        metadata = metadata_load(path) or {}
+        card = ModelCard.load(path)
+    except Exception as error:  # of the YAML parser, or ValueError
+        said = " ".join(str(error).split())
+        raise InvalidInputError(f"{path}: its metadata cannot be read: {said}. Mend it") from error
+    wrong = [*_licence(metadata), *_lists(metadata), *_results(metadata, card)]
+    if wrong:
+        raise InvalidInputError(f"{path}: its metadata is invalid ({'; '.join(wrong)}): mend it, nothing was uploaded")
+
+
+def _ask_hub(path: Path, repo_id: str) -> None:
+    """Whether the hub accepts a card: it knows more rules, such as the list of licences.
+
+    ModelCard.validate would ask the same, but in huggingface_hub 1.9 of huggingface.co, whatever HF_ENDPOINT is.
+    """
+    asked = {"repoType": "model", "content": path.read_text(encoding="utf-8")}
+    try:
+        response = get_session().post(f"{HfApi().endpoint}/api/validate-yaml", json=asked)
+        if response.status_code != 400:
+            hf_raise_for_status(response)
+            return
+    except Exception as error:
+        raise ReadError(f"nothing was uploaded. {failure(error, repo_id)}") from error
+    raise InvalidInputError(f"{path}: the hub refuses its metadata; mend it, nothing was uploaded: {response.text}")
+
+
+def _licence(metadata: dict[str, Any]) -> Iterator[str]:
+    licence = metadata.get("license")
+    if not (isinstance(licence, str) and licence) and not _is_texts(licence):
+        yield f"license is {licence!r}, expected an identifier such as apache-2.0"
+    if licence == "other" and not isinstance(metadata.get("license_name"), str):
+        yield "license is other, which needs license_name (and license_link)"
+
+
+def _lists(metadata: dict[str, Any]) -> Iterator[str]:
+    for key in ("tags", "datasets", "metrics"):
+        value = metadata.get(key)
+        if value is not None and not _is_texts(value) and not (isinstance(value, str) and key == "datasets"):
+            yield f"{key} is {value!r}, expected a list of texts"
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, str) and item for item in value)
+
+
+def _results(metadata: dict[str, Any], card: ModelCard) -> Iterator[str]:
+    """ModelCard.load has refused a model-index without names, tasks, data sets; it lets values pass."""
+    index = metadata.get("model-index")
+    if index is None:
+        return
+    results = card.data.get("eval_results") or []
+    if not results:
+        yield "model-index holds no results; fill it or leave it out"
+    for result in results:
+        name, value = result.metric_name or result.metric_type, result.metric_value
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            yield f"model-index: {name} is {value!r}, expected a finite number"

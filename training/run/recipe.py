@@ -1,0 +1,283 @@
+"""A recipe: one TOML file with everything that determines a run. Unknown keys are errors.
+
+recipe = load_recipe("semantic-genesis-3d-tiny", ["pretrain.epochs=3", "source=/data/ct"])
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from sg_hub.errors import InvalidInputError
+
+ROOT = Path(__file__).parent.parent
+"""Of the training package."""
+Size = tuple[int, ...]
+"""Voxels (x, y, z) of a scan, or pixels (rows, columns) of an image."""
+Sides = tuple[PositiveInt, ...]
+Border = Annotated[float, Field(ge=0, lt=0.5)]
+Split = Literal["train", "validation", "test"]
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Prepare(Section):
+    """Scans to one store of resampled volumes, or images to one store of resized images."""
+
+    spacing: tuple[float, float, float] | None = None
+    """Voxel spacing (x, y, z) in mm that every scan is resampled to; absent: each keeps its own."""
+    window: tuple[float, float] = (-1000.0, 1000.0)
+    """HU range of scans that is kept in the store, and scaled to 0..1 for the network."""
+    size: tuple[PositiveInt, PositiveInt] = (224, 224)
+    """Rows and columns that every image is made to fit, its proportions kept."""
+    channels: Literal[1, 3] = 1
+    """Of images: 1 makes colour grey."""
+    bits: PositiveInt | None = None
+    """Bit depth of images whose files have room for more (12 in a 16-bit PNG); absent: the file's."""
+    chunk: Sides = (64, 64, 32)
+    """Voxels (or pixels) of one compressed chunk of the store."""
+    workers: NonNegativeInt = 2
+
+
+class Autoencode(Section):
+    """The autoencoder without skip connections on whole scans (design of the latent features)."""
+
+    size: Size = (128, 128, 64)
+    """Voxels (or pixels) that every whole scan (or image) is resized to."""
+    width: PositiveInt | None = None
+    """Channels of the first level in 3D; absent: the network's. In 2D the encoder is the network's."""
+    epochs: PositiveInt = 100
+    batch_size: PositiveInt = 4
+    lr: float = Field(default=1e-3, gt=0)
+
+
+class Discover(Section):
+    """Self-discovery: which cubes of which patients carry which pattern label (paper, Sec. 2)."""
+
+    patterns: PositiveInt = 44
+    neighbours: PositiveInt = 200
+    """K: nearest patients of a reference that a pattern is cropped from, itself included."""
+    cube: Sides = (64, 64, 32)
+    """Voxels of the base cube."""
+    resolutions: int = Field(default=3, ge=1, le=127)
+    """Cubes per patient and pattern: the base one and resolutions - 1 of a random in-plane size."""
+    in_plane: tuple[PositiveInt, PositiveInt] = (50, 80)
+    """Range of the random in-plane size, in voxels."""
+    jitter: tuple[NonNegativeInt, ...] = (10, 10, 10)
+    """Largest shift of the cubes of a random size along each axis, in voxels."""
+    frame: Literal["voxel", "relative"] = "voxel"
+    """What a coordinate is, from patient to patient: the voxel index (paper), or the fraction of the scan's
+    size, for scans whose field of view was cropped to the body."""
+    border: tuple[Border, ...] = (100 / 512, 100 / 512, 30 / 300)
+    """Share of each side that stays free of corners, at both ends."""
+    min_distance: float = Field(default=5.0, ge=0)
+    """Voxels between any two corners."""
+    tissue: float = Field(default=0.5, ge=0, lt=1)
+    """Share of a window's voxels that must lie above tissue_hu, of images above tissue_level."""
+    tissue_hu: float = -150.0
+    tissue_level: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _range_is_in_order(self) -> Discover:
+        if self.in_plane[0] > self.in_plane[1]:
+            raise ValueError(f"discover.in_plane = {list(self.in_plane)}: expected the smaller end first")
+        return self
+
+
+class Pretrain(Section):
+    """Self-classification, then self-classification and self-restoration together."""
+
+    size: Size = (64, 64, 32)
+    """Input of the network: every cube is resized to it."""
+    batch_size: PositiveInt = 16
+    classification_epochs: NonNegativeInt = 20
+    epochs: NonNegativeInt = 400
+    """Most epochs of joint training; early stopping ends it sooner."""
+    samples_per_epoch: PositiveInt | None = None
+    """Cubes drawn per epoch; absent: the whole table."""
+    lr: float = Field(default=1e-3, gt=0)
+    halve_every: PositiveInt = 40
+    """Epochs after which the learning rate is halved."""
+    patience: NonNegativeInt = 50
+    lambda_rec: float = Field(default=1.0, ge=0)
+    lambda_cls: float = Field(default=0.01, ge=0)
+    elastic: tuple[float, float] = (991.0, 8.0)
+    """alpha and sigma of the elastic deformation, in voxels of the network's input."""
+    shuffle_windows: NonNegativeInt = 5
+    """Windows of the local shuffling in each cube."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    workers: NonNegativeInt = 4
+    cache_mib: NonNegativeInt = 2048
+    """Decoded scans that each reading process may keep in memory."""
+    picture_every: PositiveInt = 5
+    checkpoint_every: PositiveInt = 200
+    """Steps between two checkpoints."""
+
+
+class Model(Section):
+    """What is trained: a class of sg_hub and its arguments."""
+
+    architecture: Literal["SemanticGenesis3D", "SemanticGenesis2D"] = "SemanticGenesis3D"
+    width: PositiveInt = 32
+    """Channels of the first level, in 3D."""
+    norm: Literal["batch", "running", "instance"] = "batch"
+    """Normalisation, in 3D."""
+    encoder: str = "resnet18"
+    """Encoder of timm, in 2D."""
+    decoder_width: PositiveInt = 16
+    """Channels of the decoder at the size of the input, in 2D."""
+
+    @property
+    def ndim(self) -> int:
+        """Spatial dimensions: 3 for scans, 2 for images."""
+        return 3 if self.architecture == "SemanticGenesis3D" else 2
+
+
+class Publish(Section):
+    """What the card says that no run can know."""
+
+    licence: str = "apache-2.0"
+    dataset: str
+    """Short name of the data set: target tasks on it are checked for patients that were pre-trained on."""
+    data_name: str
+    data_licence: str
+    data_citation: str
+    modality: str = "CT"
+    limits: str
+
+
+class Recipe(Section):
+    name: str
+    seed: int = 2020
+    source: str
+    """Folder of scans (or images); searched recursively."""
+    run: str
+    """Folder of everything that the run writes."""
+    split: str | None = None
+    """CSV with the columns patient and split (and image, where a patient has several), a file or the name of one that
+    comes with the recipes; absent: every patient may train."""
+    patient: str | None = None
+    """Regular expression whose first group is the patient in the path of an image; absent: each is of another."""
+    split_names: dict[str, Split] = {"train": "train", "validation": "validation", "test": "test"}
+    """What the values of the CSV's column split mean here. Pre-training sees train, early stopping looks at
+    validation, and nothing but the final evaluation reads test."""
+    validation_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the train patients, drawn by the seed, that becomes validation where the CSV names none."""
+    model: Model = Field(default_factory=Model)
+    prepare: Prepare = Field(default_factory=Prepare)
+    autoencode: Autoencode = Field(default_factory=Autoencode)
+    discover: Discover = Field(default_factory=Discover)
+    pretrain: Pretrain = Field(default_factory=Pretrain)
+    publish: Publish
+
+    @model_validator(mode="after")
+    def _sizes_fit_the_network(self) -> Recipe:
+        if self.model.ndim == 3 and self.patient is not None:
+            raise ValueError("patient is for images; of scans the name of the file or folder is the patient")
+        ndim, multiple = self.model.ndim, 8 if self.model.ndim == 3 else 32
+        sizes: dict[str, tuple[float, ...]] = {
+            "prepare.chunk": self.prepare.chunk,
+            "autoencode.size": self.autoencode.size,
+            "discover.cube": self.discover.cube,
+            "discover.jitter": self.discover.jitter,
+            "discover.border": self.discover.border,
+            "pretrain.size": self.pretrain.size,
+        }
+        for name, size in sizes.items():
+            if len(size) != ndim:
+                raise ValueError(f"{name} = {list(size)}: a {self.model.architecture} needs {ndim} numbers")
+        for name in ("pretrain.size", "autoencode.size"):
+            if any(side % multiple or side <= 0 for side in sizes[name]):
+                raise ValueError(f"{name} = {list(sizes[name])}: every side must be a multiple of {multiple}")
+        return self
+
+    @field_validator("patient")
+    @classmethod
+    def _pattern_has_a_group(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                if re.compile(pattern).groups < 1:
+                    raise ValueError(f"{pattern!r}: put the patient's part in parentheses, such as ([0-9]+)_")
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return pattern
+
+    @property
+    def run_dir(self) -> Path:
+        return Path(self.run)
+
+
+def shipped(kind: str = "recipes") -> list[str]:
+    """Names of the recipes (or targets) that come with the package."""
+    folder = ROOT / kind
+    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def load_recipe(recipe: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe by file or shipped name and apply `section.key=value` overrides (values in TOML).
+
+    Raises:
+        InvalidInputError: no such recipe, broken TOML, an unknown key or a value of the wrong kind.
+    """
+    return load_settings(Recipe, "recipes", recipe, overrides)
+
+
+def load_settings(
+    model: type[Settings], kind: str, name: str | Path, overrides: list[str] | tuple[str, ...] = ()
+) -> Settings:
+    """Read a TOML file, given by its path or by the name of a shipped one in the package's folder `kind`."""
+    path: Any = Path(name)
+    if not path.is_file():
+        path = ROOT / kind / f"{name}.toml"
+    if not path.is_file():
+        raise InvalidInputError(f"no {str(name)!r} in {kind}: give a TOML file or one of {', '.join(shipped(kind))}")
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        for override in overrides:
+            _apply(values, override)
+        return model.model_validate(values)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{name}: {error}") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors())
+        raise InvalidInputError(f"{name}: {problems}") from error
+
+
+def resolved(recipe: Recipe) -> dict[str, Any]:
+    """Every value of a recipe, as plain JSON types."""
+    return json.loads(recipe.model_dump_json())
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise InvalidInputError(f"override {override!r}: write section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise InvalidInputError(f"override {override!r}: {section!r} is not a section")
+    values[last] = value

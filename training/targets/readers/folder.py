@@ -1,0 +1,149 @@
+"""A user's own task: a folder of images with label maps, or a CSV of classes. No code to write.
+
+Segmentation: `images` and `labels` are folders of files of the same name (NIfTI, MHA, NRRD, an image also a folder of
+DICOM; in 2D PNG), and `values` says which value of the label maps is which class. Classification: `table` is a CSV with
+the column image, a file in `images`, and label (one of `classes`; of findings any number, separated by |). Optional
+columns in either: patient (else every image is a patient of its own) and split (train, validation, test; else drawn by
+patient). `table` is optional for a segmentation, and lists the images to use.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import model_validator
+
+import sg_hub
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.image import IMAGE_SUFFIXES
+
+from ...data.sources import SUFFIXES
+from ...run.recipe import Split
+from ..arrays import labelled_scan, numbered, on_grid, picture_on_grid, read_label_image
+from ..label_maps import LabelMapTarget
+from ..protocol import Case, Found, Sample
+from ..splits import PARTS, read_table
+
+DICOM_SUFFIXES = ("", ".dcm", ".ima")
+
+
+class Folder(LabelMapTarget):
+    """Pairs of files, or images with classes."""
+
+    dims: Literal[2, 3] = 3
+    """Of the images: 3 for scans, 2 for pictures."""
+    images: str = "images"
+    labels: str = "labels"
+    table: str | None = None
+    same_voxels: bool = False
+    """Label maps of scans: whether voxels of the same index belong together, whatever the map's own header says."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
+        named = {"title": values.get("name", ""), "dataset": values.get("name", "")}
+        return named | {"ndim": values.get("dims", 3)} | values
+
+    @property
+    def data_ndim(self) -> int:
+        return self.dims
+
+    def find(self) -> Found:
+        folder, found = self.folder(), Found()
+        files = self._files(folder / self.images)
+        masks = self._files(folder / self.labels) if self.head == "segmentation" else {}
+        for row in self._rows(folder, files):
+            name = next((known for known in self._names(row["image"]) if known in files), None)
+            split = row.get("split") or None
+            if split is not None and split not in PARTS:
+                raise InvalidInputError(f"{self.table}: split {split!r} of {row['image']}; expected {', '.join(PARTS)}")
+            if name is None:
+                found.skipped[row["image"]] = f"not in {folder / self.images}"
+                continue
+            if self.head == "segmentation" and name not in masks:
+                found.skipped[row["image"]] = f"no label map of its name in {folder / self.labels}"
+                continue
+            label = str(masks[name]) if self.head == "segmentation" else self._label(row)
+            part: Split | None = split
+            found.cases.append(Case(name, row.get("patient") or name, str(files[name]), label, split=part))
+        return found
+
+    def _rows(self, folder: Path, files: dict[str, Path]) -> list[dict[str, str]]:
+        if self.table is not None:
+            return read_table(folder / self.table, ("image", "label") if self.head == "classification" else ("image",))
+        if self.head == "classification":
+            raise InvalidInputError(f"target {self.name}: a classification needs table=CSV (columns image and label)")
+        return [{"image": name} for name in files]
+
+    def _files(self, folder: Path) -> dict[str, Path]:
+        """Files by their path below the folder, without the suffix; of scans also subfolders of DICOM.
+
+        Raises:
+            ReadError: no folder, or one without images.
+            InvalidInputError: two files of one name.
+        """
+        suffixes = self._suffixes()
+        if not folder.is_dir():
+            raise ReadError(f"{folder.absolute()} is no folder; expected the images of the target there")
+        files: dict[str, Path] = {}
+        for path in sorted(folder.rglob("*")):
+            place = path.relative_to(folder)
+            if any(part.startswith(".") for part in place.parts) or not path.is_file():
+                continue
+            if path.name.lower().endswith(suffixes):
+                name = _stem(place.as_posix(), suffixes)
+            elif self.dims == 3 and path.suffix.lower() in DICOM_SUFFIXES and len(place.parts) > 1:
+                name, path = place.parent.as_posix(), path.parent
+            else:
+                continue
+            if files.setdefault(name, path) != path:
+                raise InvalidInputError(f"{files[name]} and {path} have the same name: leave one of them")
+        if not files:
+            raise ReadError(f"{folder.absolute()} holds no images ({', '.join(suffixes)})")
+        return files
+
+    def _names(self, image: str) -> list[str]:
+        """What a row of the table may mean by an image: its path below the folder of images, or below the root."""
+        stem = _stem(Path(image.replace("\\", "/")).as_posix(), self._suffixes())
+        return [stem, stem.removeprefix(f"{self.images}/")]
+
+    def _suffixes(self) -> tuple[str, ...]:
+        return SUFFIXES if self.dims == 3 else IMAGE_SUFFIXES
+
+    def _label(self, row: dict[str, str]) -> int | tuple[int, ...]:
+        given = [part for part in row["label"].split("|") if part]
+        unknown = [part for part in given if part not in self.classes]
+        if unknown or (self.exclusive and len(given) != 1):
+            raise InvalidInputError(f"{self.table}: label {row['label']!r} of {row['image']}; expected {self.classes}")
+        if self.exclusive:
+            return self.classes.index(given[0])
+        return tuple(int(name in given) for name in self.classes)
+
+    def load(self, case: Case) -> Sample:
+        if self.dims == 2:
+            image = sg_hub.load_image(case.image)
+            label = (
+                np.array(case.label) if self.head == "classification" else _mask(str(case.label), image, self.numbers)
+            )
+            return picture_on_grid(self, image, label)
+        if self.head == "segmentation":
+            numbers, same = self.numbers, self.same_voxels
+            return labelled_scan(self.grid, case.image, str(case.label), numbers, same_voxels=same)
+        scan = sg_hub.load_scan(case.image)
+        sample = on_grid(self.grid, scan, np.zeros(scan.size, dtype=np.uint8))
+        return Sample(sample.image, np.array(case.label))
+
+
+def _mask(path: str, image: sg_hub.Image, values: list[list[int]]) -> np.ndarray:
+    """Class numbers of a picture of labels, whose grey values are the classes."""
+    labels = read_label_image(Path(path))
+    if labels.shape != image.size:
+        raise InvalidInputError(f"{path} has size {labels.shape}, its image {image.size}: they must be the same")
+    return numbered(labels, values)
+
+
+def _stem(name: str, suffixes: tuple[str, ...]) -> str:
+    suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]

@@ -1,0 +1,39 @@
+"""Organs at risk in head-and-neck CT of OpenKBP, as NIfTI.
+
+On disk: `ct/<patient>.nii.gz` in HU, `labels/<patient>.nii.gz` of the same grid, and `patients.csv` with the columns
+patient, split (train-pats, validation-pats) and one per organ: its number of voxels. An organ of 0 voxels was not
+drawn, which is not the same as absent: such patients are left out.
+"""
+
+from __future__ import annotations
+
+from ..arrays import labelled_scan
+from ..label_maps import LabelMapTarget
+from ..protocol import Case, Found, Sample
+from ..splits import read_table
+
+SPLITS = {"train-pats": "train", "validation-pats": "test"}
+
+
+class OpenKbp(LabelMapTarget):
+    """Segmentation of organs; the official validation patients are the test part."""
+
+    def find(self) -> Found:
+        folder, found = self.folder(), Found()
+        for row in read_table(folder / "patients.csv", ("patient", "split", *self.classes)):
+            patient = row["patient"]
+            image, label = (folder / kind / f"{patient}.nii.gz" for kind in ("ct", "labels"))
+            missing = [name for name in self.classes if not int(row[name] or 0)]
+            absent = next((path for path in (image, label) if not path.is_file()), None)
+            if missing:
+                found.skipped[patient] = f"{' and '.join(missing)} not drawn"
+            elif absent is not None:
+                found.skipped[patient] = f"{absent} is not there"
+            elif row["split"] not in SPLITS:
+                found.skipped[patient] = f"its split {row['split']!r} is none of {', '.join(SPLITS)}"
+            else:
+                found.cases.append(Case(patient, patient, str(image), str(label), split=SPLITS[row["split"]]))  # type: ignore[arg-type]
+        return found
+
+    def load(self, case: Case) -> Sample:
+        return labelled_scan(self.grid, case.image, str(case.label), self.numbers)

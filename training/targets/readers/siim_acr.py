@@ -1,0 +1,95 @@
+"""Pneumothorax in chest X-rays: SIIM-ACR 2019 as downloaded.
+
+On disk: `dicom-images-train/<study>/<series>/<image>.dcm` in any depth, and `train-rle.csv` (or another name, `table`)
+with the columns ImageId and EncodedPixels. A mask is a list of pairs `skip length`, where `skip` counts from the END of
+the run before, not from the start of the image, and pixels are counted down the columns. An image with several
+pneumothoraces has several rows, one without has `-1`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+import sg_hub
+from sg_hub.errors import InvalidInputError, ReadError
+
+from ..arrays import picture_on_grid
+from ..protocol import Case, Found, Sample, Target
+from ..splits import read_table
+from .dicom_tags import PATIENT, read_tags
+
+
+class SiimAcr(Target):
+    """Pneumothorax segmentation; split by the PatientID of the DICOM files."""
+
+    DATA_NDIM: ClassVar[int] = 2
+
+    table: str = "train-rle.csv"
+    images: str = "dicom-images-train"
+
+    def find(self) -> Found:
+        folder, found = self.folder(), Found()
+        table = folder / self.table
+        masks: dict[str, list[str]] = defaultdict(list)
+        for row in read_table(table, ("ImageId", "EncodedPixels")):
+            masks[row["ImageId"]].append(row["EncodedPixels"])
+        files: dict[str, Path] = {}
+        for path in sorted((folder / self.images).rglob("*.dcm")):
+            if path.stem in files:
+                raise InvalidInputError(f"two files of image {path.stem}: {files[path.stem]} and {path}; leave one")
+            files[path.stem] = path
+        if not files:
+            raise ReadError(f"{folder / self.images} holds no .dcm: give root=FOLDER of SIIM-ACR as it is downloaded")
+        for name in sorted({*files, *masks}):
+            if name not in files:
+                found.skipped[name] = "its .dcm is not there"
+            elif name not in masks:
+                found.skipped[name] = f"no row in {table.name}"
+            elif "-1" in masks[name] and len(masks[name]) > 1:
+                found.skipped[name] = f"{table.name} calls it empty and gives a mask"
+            else:
+                runs = tuple(mask for mask in masks[name] if mask != "-1")
+                try:
+                    patient = read_tags(files[name], PATIENT)[0] or name
+                except ReadError as error:
+                    found.skipped[name] = str(error)
+                    continue
+                found.cases.append(Case(name, patient, str(files[name]), place=runs))
+        return found
+
+    def load(self, case: Case) -> Sample:
+        image = sg_hub.load_image(case.image)
+        mask = np.zeros(image.size, dtype=bool)
+        for runs in case.place:
+            mask |= decode_runs(runs, mask.shape, case.name)
+        return picture_on_grid(self, image, mask)
+
+
+def decode_runs(text: str, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """(rows, columns) bool of one EncodedPixels.
+
+    Raises:
+        InvalidInputError: not pairs of whole numbers, or runs that reach beyond the image.
+    """
+    try:
+        numbers = [int(part) for part in text.split()]
+    except ValueError:
+        raise InvalidInputError(f"image {name}: EncodedPixels {text[:40]!r} is no list of numbers") from None
+    if not numbers or len(numbers) % 2 or min(numbers) < 0:
+        raise InvalidInputError(
+            f"image {name}: EncodedPixels {text[:40]!r} has {len(numbers)} numbers; expected pairs of skip and length"
+        )
+    rows, columns = shape
+    if sum(numbers) > rows * columns:
+        raise InvalidInputError(
+            f"image {name}: its runs reach pixel {sum(numbers)} of {rows * columns}; expected relative ones"
+        )
+    pairs = np.array(numbers).reshape(-1, 2)
+    values = np.repeat(np.tile([False, True], len(pairs)), pairs.ravel())
+    flat = np.zeros(rows * columns, dtype=bool)
+    flat[: len(values)] = values
+    return flat.reshape(columns, rows).T
