@@ -63,7 +63,7 @@ def _publish(recipe: Recipe, options: argparse.Namespace) -> None:
 
 
 def _card(options: argparse.Namespace) -> None:
-    from .publishing.card import build_card, take_results
+    from .publishing.pretrained_card import build_card, take_results
 
     if options.results:
         take_results(options.folder, options.results)

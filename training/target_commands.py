@@ -46,10 +46,12 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _finetune(options: argparse.Namespace) -> None:
-    from .trials.finetune import finetune
+    from .publishing.finetuned import publish_finetuned
 
     print(
-        finetune(options.init, options.target, options.out, options.overrides, options.seed, progress=options.progress)
+        publish_finetuned(
+            options.init, options.target, options.out, options.overrides, options.seed, progress=options.progress
+        )
     )
 
 

@@ -25,7 +25,7 @@ from ..data.store import Store
 from ..pretraining.evaluate import published_model, read_evaluation
 from ..run import records as runs
 from ..run.recipe import Recipe, resolved
-from .card import DESCRIPTION, build_card, sha256_of, transfer_of
+from .pretrained_card import DESCRIPTION, build_card, sha256_of, transfer_of
 
 FIGURES = ("restorations.png", "pretraining/curves.png", "discovery/patterns.png", "transforms.png")
 GOLDEN = "golden.safetensors"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ..trials.metrics import METRICS
 from ..trials.results import Row
 from . import figures as draw
 from .columns import Column, inits_of, labels_of
+from .reported import reported
 from .statistics import LEVEL
 from .tables import MARK, markdown_table
 
@@ -133,8 +133,7 @@ def p_text(value: float) -> str:
 
 def _reported(columns: list[Column]) -> list[str]:
     """The paper's own figures of the tasks that were run, or stood in for."""
-    text = Path(__file__).parent.parent / "publishing" / "reported.toml"
-    published = tomllib.loads(text.read_text(encoding="utf-8"))["semantic-genesis-3d"]
+    published = reported()["semantic-genesis-3d"]
     codes = {column.settings["code"] for column in columns} - {""}
     shown = [i for i, name in enumerate(published["columns"]) if name.split()[0] in codes]
     if not shown:

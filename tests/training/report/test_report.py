@@ -219,7 +219,7 @@ def test_without_results_the_report_says_what_to_do(tmp_path, capsys):
 
 def test_the_record_becomes_a_row_of_a_card(folder, tmp_path):
     from tests.training.publishing.test_publish import CARDS
-    from training.publishing.card import build_card
+    from training.publishing.pretrained_card import build_card
 
     report(folder)
     model = tmp_path / "semantic-genesis-3d-tiny"

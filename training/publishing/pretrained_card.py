@@ -16,9 +16,10 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from sg_hub.errors import ReadError
 from sg_hub.io.files import write_json
 
+from ..report.reported import reported
 from ..run import records as runs
 from ..run.recipe import load_recipe, resolved
-from .reported import build_reported_card, reported
+from .reported_card import build_reported_card
 
 DESCRIPTION = "A {ndim}D U-Net pre-trained by self-discovery, self-classification and self-restoration on {data}."
 NORMS = {

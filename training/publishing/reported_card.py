@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub import ModelCard
@@ -12,10 +10,7 @@ from huggingface_hub import ModelCard
 from sg_hub import SemanticGenesis3D
 from sg_hub.conversion.convert import LICENCE, SEMANTIC_GENESIS, card_data
 
-
-def reported() -> dict[str, dict[str, Any]]:
-    """What papers report, by the name of the weights."""
-    return tomllib.loads(Path(__file__).with_name("reported.toml").read_text(encoding="utf-8"))
+from ..report.reported import reported
 
 
 def build_reported_card(folder: Path) -> Path:
