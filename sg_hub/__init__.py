@@ -5,20 +5,41 @@ import sg_hub
 scan = sg_hub.load_scan("ct.nii.gz")
 model = sg_hub.from_pretrained("semantic-genesis-3d-tiny", head="segmentation", num_classes=3)
 labels = sg_hub.predict(model, scan, output="labels")
+
+Every name is imported from its room when it is first asked for, so that `sg-hub --help` does not wait for torch.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 
+if TYPE_CHECKING:
+    from sg_hub.conversion.convert import convert
+    from sg_hub.hub.registry import PretrainedWeights, get_weights, list_models
+    from sg_hub.inference.predict import embed, predict
+    from sg_hub.io.image import Image, load_image
+    from sg_hub.io.scan import Scan, load_scan
+    from sg_hub.models import LoadReport, PretextOutput, SemanticGenesis2D, SemanticGenesis3D, from_pretrained
+    from sg_hub.preprocessing.image_preprocessing import ImagePreprocessing
+    from sg_hub.preprocessing.scan_preprocessing import Preprocessing
+
 __version__ = "0.1.0"
 
-from sg_hub.conversion.convert import convert
-from sg_hub.hub.registry import PretrainedWeights, get_weights, list_models
-from sg_hub.inference.predict import embed, predict
-from sg_hub.io.image import Image, load_image
-from sg_hub.io.scan import Scan, load_scan
-from sg_hub.models import LoadReport, PretextOutput, SemanticGenesis2D, SemanticGenesis3D, from_pretrained
-from sg_hub.preprocessing.image_preprocessing import ImagePreprocessing
-from sg_hub.preprocessing.scan_preprocessing import Preprocessing
+_PLACES = {
+    "conversion.convert": ("convert",),
+    "hub.registry": ("PretrainedWeights", "get_weights", "list_models"),
+    "inference.predict": ("embed", "predict"),
+    "io.image": ("Image", "load_image"),
+    "io.scan": ("Scan", "load_scan"),
+    "models": ("LoadReport", "PretextOutput", "SemanticGenesis2D", "SemanticGenesis3D", "from_pretrained"),
+    "preprocessing.image_preprocessing": ("ImagePreprocessing",),
+    "preprocessing.scan_preprocessing": ("Preprocessing",),
+}
+"""Modules, and the public names in each."""
+_PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
 __all__ = [
     "Image",
@@ -42,3 +63,15 @@ __all__ = [
     "load_scan",
     "predict",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACE_OF:
+        raise AttributeError(f"module 'sg_hub' has no attribute {name!r}")
+    value = getattr(import_module(f"sg_hub.{_PLACE_OF[name]}"), name)
+    globals()[name] = value  # from now on it is found without this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

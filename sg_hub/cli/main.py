@@ -204,7 +204,3 @@ def _share(text: str) -> float:
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a share from 0 to below 1, such as 0.5")
     return value
-
-
-if __name__ == "__main__":
-    sys.exit(main())

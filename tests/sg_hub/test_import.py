@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import sg_hub
+
 ROOT = Path(__file__).parent.parent.parent
 LATE = [
     "h5py",
@@ -26,15 +28,26 @@ LATE = [
 
 def modules_after(statement):
     code = f"import sys; {statement}; print(*sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
-    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(result.stdout.split()), result.stderr
 
 
 @pytest.fixture(scope="module")
 def imported():
-    return modules_after("import sg_hub")
+    """With every public name looked up, for each comes from its room only then."""
+    return modules_after("import sg_hub; [getattr(sg_hub, name) for name in dir(sg_hub)]")
+
+
+def test_import_alone_brings_no_torch():
+    assert "torch" not in modules_after("import sg_hub, sg_hub.errors")[0]
+
+
+def test_every_public_name_is_there():
+    assert set(sg_hub.__all__) <= set(dir(sg_hub))
+    for name in sg_hub.__all__:
+        assert getattr(sg_hub, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'loadscan'"):
+        sg_hub.loadscan  # noqa: B018
 
 
 def test_import_is_silent(imported):
