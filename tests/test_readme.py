@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.folders import DEMO_SAMPLES
+from tests.folders import DEMO_SAMPLES, ROOT
 
-ROOT = Path(__file__).parent.parent
 SCAN = min((DEMO_SAMPLES / "openkbp" / "ct").glob("*.nii.gz"), key=lambda file: file.stat().st_size)
 MARKER = "<!-- run by the tests -->"
 BLOCK = re.compile(rf"^(?P<run>{re.escape(MARKER)}\n)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -2,13 +2,12 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import sg_hub
+from tests.folders import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 LATE = [
     "h5py",
     "onnx",

@@ -1,13 +1,11 @@
 """torch.hub on the repository root: what its list and help say, and every entry point."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from sg_hub import InvalidInputError, Preprocessing, SemanticGenesis3D
+from tests.folders import ROOT
 
-ROOT = str(Path(__file__).parent.parent.parent)
 WIDTHS = {"semantic_genesis_3d": 32, "semantic_genesis_3d_tiny": 8}
 ENCODERS = {f"{name}_encoder": width for name, width in WIDTHS.items()}
 IMAGES = {"semantic_genesis_2d": "resnet18", "semantic_genesis_2d_tiny": "lcnet_050"}
@@ -15,13 +13,13 @@ EVERY = [name + part for name in [*WIDTHS, *IMAGES] for part in ("", "_encoder")
 
 
 def load(entry_point, **options):
-    return torch.hub.load(ROOT, entry_point, source="local", **options)
+    return torch.hub.load(str(ROOT), entry_point, source="local", **options)
 
 
 @pytest.fixture
 def from_here(monkeypatch):
     """`torch.hub.list` and `help` know only GitHub: the repository as if it had been downloaded."""
-    monkeypatch.setattr(torch.hub, "_get_cache_or_reload", lambda *_, **__: ROOT)
+    monkeypatch.setattr(torch.hub, "_get_cache_or_reload", lambda *_, **__: str(ROOT))
 
 
 def test_list_names_every_entry_point(from_here):

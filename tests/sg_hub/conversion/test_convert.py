@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 import sg_hub
 from sg_hub import InvalidInputError, ReadError, SgHubError, cli, convert
+from tests.folders import ROOT
 from tests.sg_hub.conversion.published import FOLDER, checkpoint, filled, light, reference, without_classifier
 
 
@@ -412,8 +413,8 @@ def test_the_command(tmp_path, capsys):
         lambda: sg_hub.from_pretrained("semantic-genesis-3d"),
         lambda: sg_hub.from_pretrained("semantic-genesis-3d", revision="main", num_classes=2),
         lambda: sg_hub.SemanticGenesis3D.from_pretrained("semantic-genesis-3d"),
-        lambda: torch.hub.load(str(FOLDER.parents[2]), "semantic_genesis_3d", source="local", pretrained=True),
-        lambda: torch.hub.load(str(FOLDER.parents[2]), "semantic_genesis_3d_encoder", source="local", pretrained=True),
+        lambda: torch.hub.load(str(ROOT), "semantic_genesis_3d", source="local", pretrained=True),
+        lambda: torch.hub.load(str(ROOT), "semantic_genesis_3d_encoder", source="local", pretrained=True),
     ],
 )
 def test_the_published_name_says_how_to_get_the_weights(load):

@@ -17,6 +17,7 @@ import zarr
 from sg_hub import load_scan
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.preprocessing.scan_preprocessing import resample
+from tests.folders import ROOT
 from tests.training.scan_files import SIZE, recipe_of, write_scan, write_source, write_split
 from training.data import prepare as module
 from training.data import sources
@@ -254,7 +255,7 @@ def test_while_a_scan_is_rewritten_the_store_is_not_finished(recipe, source, mon
 
 KILLED = """
 import sys, time
-from training import prepare as module
+from training.data import prepare as module
 from training.run.recipe import load_recipe
 
 load = module.load_scan
@@ -274,7 +275,7 @@ def test_killed_and_started_again(recipe, tmp_path, source):
     run = tmp_path / "killed"
     (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
     settings = [f"source={source}", f"run={run}", "prepare.workers=2", "prepare.spacing=[2.0, 2.0, 3.0]"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, str(tmp_path / "killed.py"), *settings], env=environment)
     scans = run / "store.zarr" / "scans"
     until = time.monotonic() + 60

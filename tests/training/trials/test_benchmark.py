@@ -15,6 +15,7 @@ import torch
 
 from sg_hub import Preprocessing, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
+from tests.folders import ROOT
 from tests.training.targets.target_folders import lidc_patches
 from training.__main__ import main
 from training.data.leakage import patient_hashes
@@ -22,7 +23,6 @@ from training.trials import cells as module
 from training.trials.benchmark import benchmark
 from training.trials.results import append, merge, read_results, writing
 
-ROOT = Path(__file__).parent.parent.parent
 QUICK = [
     "grid.size=[16, 16, 8]",
     "crop=16",

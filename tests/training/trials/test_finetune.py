@@ -11,6 +11,7 @@ from PIL import Image
 
 import sg_hub
 from sg_hub import Preprocessing, SemanticGenesis2D, SemanticGenesis3D
+from tests.folders import ROOT
 from tests.training.conftest import SAMPLES
 from tests.training.targets.target_folders import lidc_patches, write_csv
 from training.__main__ import main
@@ -180,7 +181,7 @@ def test_pictures_with_masks_keep_their_proportions(tmp_path):
 
 
 def test_the_worked_example_of_the_readme_is_valid():
-    root = SAMPLES.parent.parent.parent
+
     target = load_target(SAMPLES.parent / "organs.toml", [f"root={SAMPLES}"])
     found = target.cases()
     assert {part: len(cases) for part, cases in in_parts(found.cases).items()} == {
@@ -190,7 +191,7 @@ def test_the_worked_example_of_the_readme_is_valid():
     }
     for case in found.cases:
         assert target.load(case).label.max() == 2
-    readme = (root / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "--target training/demo/samples/organs.toml" in readme
 
 
