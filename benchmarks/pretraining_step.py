@@ -23,7 +23,7 @@ def cubes_per_second(
 ) -> float:
     torch.manual_seed(0)
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format
-    model = SemanticGenesis3D(width=width, norm="running").to(device)
+    model = SemanticGenesis3D(width=width, norm="batch").to(device)
     model.to(memory_format=layout)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters())
     noise = torch.Generator(device).manual_seed(0)

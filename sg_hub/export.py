@@ -41,7 +41,7 @@ def export_onnx(
 
     The file takes `input` (N, in_chans, spatial...) float32 in 0..1, of any N, and gives `restoration` and
     `pattern_logits`, `restoration`, or `logits`, as the head does: preprocessing, sliding windows, softmax are
-    not in it. Its metadata hold `sg_hub_config`, the model's config.json. With norm="batch" the outputs depend on the
+    not in it. Its metadata hold `sg_hub_config`, the model's config.json. With norm="batch_stats" the outputs depend on the
     batch there, too.
 
     Args:

@@ -79,8 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("out_dir", metavar="OUT_DIR", help="new folder, for from_pretrained and --model")
     convert.add_argument(
         "--norm",
-        choices=("batch", "running"),
-        default="batch",
+        choices=("batch_stats", "batch"),
+        default="batch_stats",
         help="statistics of the batch, as published, or the running ones (%(default)s)",
     )
 
@@ -142,7 +142,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--head", metavar="NAME", help="another head than the weights' own, as in from_pretrained")
     parser.add_argument("--num-classes", metavar="N", type=_count, help="of that head")
     parser.add_argument("--in-chans", metavar="N", type=_count, help="input channels; absent: those of the weights")
-    parser.add_argument("--norm", metavar="NAME", help="batch, running or instance; absent: the weights' own")
+    parser.add_argument("--norm", metavar="NAME", help="batch_stats, batch or instance; absent: the weights' own")
 
 
 def _add_scan_options(parser: argparse.ArgumentParser) -> None:

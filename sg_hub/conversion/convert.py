@@ -27,7 +27,7 @@ from sg_hub.preprocessing.scan_preprocessing import Preprocessing
 
 logger = logging.getLogger("sg_hub")
 
-_NORMS = ("batch", "running")
+_NORMS = ("batch_stats", "batch")
 _COUNTS = (torch.int32, torch.int64)
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _FILES = (WEIGHTS, CONFIG, "README.md")
@@ -65,7 +65,7 @@ MODELS_GENESIS = _Published(
 )
 
 
-def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, norm: str = "batch") -> Path:
+def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, norm: str = "batch_stats") -> Path:
     """Write a model folder (config.json, model.safetensors, README.md) from a published checkpoint.
 
     The folder is loaded by `sg_hub.from_pretrained(out_dir)`, with every option that it has. The weights keep the
@@ -78,8 +78,8 @@ def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, no
             and a bare state dict are accepted, with or without the prefixes `module.` and `classficationNet.`;
             keys with `projection_head` or `prototypes` are left out, and listed in the config's provenance.
         out_dir: a new or empty folder; one that holds exactly what this conversion writes is left as it is.
-        norm: `batch` normalises by the batch's own statistics, in evaluation too, as the weights were trained and
-            read out; outputs then depend on the batch. `running` uses the running statistics in the file.
+        norm: `batch_stats` normalises by the batch's own statistics, in evaluation too, as the weights were trained and
+            read out; outputs then depend on the batch. `batch` uses the running statistics in the file.
             from_pretrained(..., norm=...) changes it later, too.
 
     Returns:

@@ -19,7 +19,9 @@ from sg_hub.hub.registry import get_weights, is_registered, unknown_name
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-CONFIG_VERSION = 1
+CONFIG_VERSION = 2
+_NORMS_OF_1 = {"batch": "batch_stats", "running": "batch"}
+"""What the names of norm in a config of version 1 are called since."""
 _ABOUT_KEYS = {"config_version", "architecture", "sg_hub_version"}
 
 
@@ -125,8 +127,8 @@ def read_config(path: Path, architecture: str, keys: frozenset[str]) -> dict[str
         raise ReadError(f"{path} cannot be read as JSON ({error}): download or save the model again") from error
     if not isinstance(config, dict) or "architecture" not in config:
         raise ReadError(f"{path} is not the config of an sg_hub model (no 'architecture' in it)")
-    version = config.get("config_version", CONFIG_VERSION)
-    if not isinstance(version, int) or version > CONFIG_VERSION:
+    version = config.get("config_version", 1)
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= CONFIG_VERSION:
         raise ReadError(
             f"{path} has config_version {version}, this sg_hub reads up to {CONFIG_VERSION}: "
             f"upgrade it (pip install -U sg_hub); the file was written by {config.get('sg_hub_version', 'unknown')}"
@@ -144,6 +146,8 @@ def read_config(path: Path, architecture: str, keys: frozenset[str]) -> dict[str
         )
     if not isinstance(config["provenance"], dict):
         raise ReadError(f"{path}: its provenance is a {type(config['provenance']).__name__}, expected an object")
+    if version == 1 and isinstance(config.get("norm"), str):
+        config["norm"] = _NORMS_OF_1.get(config["norm"], config["norm"])
     return {key: config[key] for key in sorted(keys)}
 
 

@@ -52,7 +52,7 @@ def predict(
         patch_size: window (x, y, z) in voxels of the network's grid; absent: the one that the weights
             recommend. A scan smaller than that is padded by its border.
         overlap: share of a window that its neighbour covers too, from 0 to below 1.
-        batch_size: windows at once. It changes the result of norm="batch", which normalises over the batch.
+        batch_size: windows at once. It changes the result of norm="batch_stats", which normalises over the batch.
         output: `probabilities` (softmax over the classes, sigmoid for one; the restoration of a pretext
             model) or `labels` (the most probable class; for one class, whether it is above a half).
         device: where to run; the model is moved there. Absent: where the model is.

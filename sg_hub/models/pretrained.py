@@ -68,7 +68,7 @@ class PretrainedMixin(
             num_classes: classes of the new head; needed when the head changes.
             in_chans: input channels. The first convolution is averaged over its input channels and repeated,
                 scaled so that the same image in every channel gives the same features as before.
-            norm: `batch`, `running` or `instance`, in 3D; absent: the weights' own. 2D has that of its encoder.
+            norm: `batch_stats`, `batch` or `instance`, in 3D; absent: the weights' own. 2D has that of its encoder.
             revision: branch, tag or commit of the hub repository; a registered name has its own pinned.
             token, cache_dir, local_files_only, force_download: as in huggingface_hub.
             device: where the model goes.

@@ -26,8 +26,8 @@ class SemanticGenesis3D(SemanticGenesis):
             was trained with); `segmentation` logits (N, num_classes, X, Y, Z); `classification` logits
             (N, num_classes). No softmax or sigmoid, but for the restoration.
         num_classes: patterns (pretext) or classes; not used, and 0 afterwards, with `restoration`.
-        norm: `batch` normalises by the batch's own statistics, in evaluation too, so that outputs depend on
-            the batch (how the paper's weights were trained and published); `running` is the usual batch
+        norm: `batch_stats` normalises by the batch's own statistics, in evaluation too, so that outputs depend on
+            the batch (how the paper's weights were trained and published); `batch` is the usual batch
             normalisation; `instance` normalises every sample alone.
         preprocessing: what the weights expect of a scan; it is saved with them.
         provenance: where the weights come from (data, recipe, commit, licence); saved with them.
@@ -44,7 +44,7 @@ class SemanticGenesis3D(SemanticGenesis):
         in_chans: int = 1,
         head: Head | str = "pretext",
         num_classes: int = 44,
-        norm: Norm | str = "batch",
+        norm: Norm | str = "batch_stats",
         preprocessing: Preprocessing | None = None,
         provenance: dict[str, Any] | None = None,
     ) -> None:
@@ -83,8 +83,8 @@ class SemanticGenesis3D(SemanticGenesis):
         super()._check(x)
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return
-        if self.norm != "running" and (self.norm == "instance" or x.shape[0] == 1) and x[0, 0].numel() == 512:
+        if self.norm != "batch" and (self.norm == "instance" or x.shape[0] == 1) and x[0, 0].numel() == 512:
             raise InvalidInputError(
                 f"input of size {tuple(x.shape[2:])} leaves one voxel at the deepest level, which norm={self.norm!r} "
-                "cannot normalise: give larger cubes, or use norm='running'"
+                "cannot normalise: give larger cubes, or use norm='batch'"
             )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sg_hub.errors import InvalidInputError
 from sg_hub.models.input_checks import check_shape
 
-Norm = Literal["batch", "running", "instance"]
+Norm = Literal["batch_stats", "batch", "instance"]
 NORMS: tuple[str, ...] = get_args(Norm)
 
 
@@ -25,7 +25,7 @@ class BatchStatNorm3d(nn.BatchNorm3d):
 
     The published weights were trained and read out like that. Outputs therefore depend on what else is in
     the batch. The running statistics are kept up in training, so that the weights can be used with
-    `norm="running"` later.
+    `norm="batch"` later.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -35,10 +35,10 @@ class BatchStatNorm3d(nn.BatchNorm3d):
 
 
 def norm_layer(norm: str, channels: int) -> nn.Module:
-    """A normalisation layer for (N, channels, X, Y, Z): `batch`, `running` or `instance`."""
-    if norm == "batch":
+    """A normalisation layer for (N, channels, X, Y, Z): `batch_stats`, `batch` or `instance`."""
+    if norm == "batch_stats":
         return BatchStatNorm3d(channels)
-    if norm == "running":
+    if norm == "batch":
         return nn.BatchNorm3d(channels)
     if norm == "instance":
         return nn.InstanceNorm3d(channels, affine=True)
@@ -68,7 +68,7 @@ class Encoder3D(nn.Module):
 
     input_key = "levels.0.0.conv.weight"
 
-    def __init__(self, in_chans: int = 1, width: int = 32, norm: str = "batch") -> None:
+    def __init__(self, in_chans: int = 1, width: int = 32, norm: str = "batch_stats") -> None:
         super().__init__()
         self.in_chans = in_chans
         self.channels: tuple[int, ...] = tuple(2 * width * 2**level for level in range(4))
@@ -116,7 +116,7 @@ class Decoder3D(nn.Module):
         skips: join the encoder's feature maps (a U-Net); without them it is an autoencoder's decoder.
     """
 
-    def __init__(self, channels: Sequence[int], norm: str = "batch", skips: bool = True) -> None:
+    def __init__(self, channels: Sequence[int], norm: str = "batch_stats", skips: bool = True) -> None:
         super().__init__()
         self.skips = skips
         self.out_chans = channels[0]
@@ -136,7 +136,7 @@ class Decoder3D(nn.Module):
 class ClassifierHead(nn.Module):
     """3x3x3 convolution, normalisation, ReLU, average over space, one linear layer."""
 
-    def __init__(self, in_chans: int, hidden: int, num_classes: int, norm: str = "batch") -> None:
+    def __init__(self, in_chans: int, hidden: int, num_classes: int, norm: str = "batch_stats") -> None:
         super().__init__()
         self.block = ConvBlock(in_chans, hidden, norm)
         self.fc = nn.Linear(hidden, num_classes)

@@ -13,8 +13,8 @@ from sg_hub.export import export_onnx
 HEADS = ["pretext", "restoration", "segmentation", "classification"]
 # Each normalisation and each head once in 3D; in 2D an encoder of timm with few layers, and the paper's.
 EVERY = [
-    *(("3d", "batch", head) for head in HEADS),
-    ("3d", "running", "segmentation"),
+    *(("3d", "batch_stats", head) for head in HEADS),
+    ("3d", "batch", "segmentation"),
     ("3d", "instance", "segmentation"),
     *(("2d", "test_resnet", head) for head in HEADS),
     ("2d", "resnet18", "classification"),
@@ -57,7 +57,7 @@ def test_compiled_without_graph_breaks(kind, option, head):
 
 @pytest.mark.slow
 def test_compiled_encoder_training_and_padding():
-    model, (x, _) = build("3d", "batch", "classification"), inputs("3d")
+    model, (x, _) = build("3d", "batch_stats", "classification"), inputs("3d")
     same(torch.compile(model.encoder, fullgraph=True, backend="eager")(x), model.encoder(x))
     odd = x[..., :-3]
     same(torch.compile(model, fullgraph=True, backend="eager")(odd, pad=True), model(odd, pad=True))
@@ -68,7 +68,7 @@ def test_compiled_encoder_training_and_padding():
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
 def test_compiled_to_machine_code():
-    level, x = build("3d", "batch").encoder.levels[0], inputs("3d")[0]
+    level, x = build("3d", "batch_stats").encoder.levels[0], inputs("3d")[0]
     with torch.inference_mode():
         same(torch.compile(level, fullgraph=True)(x), level(x))
 
@@ -97,7 +97,7 @@ def test_exported_for_any_batch_and_size(kind, option, head):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    build("3d", "batch").save_pretrained(folder)
+    build("3d", "batch_stats").save_pretrained(folder)
     return folder
 
 
@@ -113,7 +113,7 @@ def test_the_command_writes_what_onnxruntime_runs_alike(folder, tmp_path, capsys
     session = onnxruntime.InferenceSession(str(file))
     x = torch.rand(5, 1, 16, 16, 8)
     with torch.inference_mode():
-        wanted = build("3d", "batch")(x)
+        wanted = build("3d", "batch_stats")(x)
     found = session.run(["restoration", "pattern_logits"], {"input": x.numpy()})
     same(tuple(torch.from_numpy(value) for value in found), tuple(wanted))
     metadata = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
@@ -124,7 +124,7 @@ def test_the_command_writes_what_onnxruntime_runs_alike(folder, tmp_path, capsys
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "head", "name"),
-    [(("3d", "running"), "segmentation", "logits"), (("2d", "test_resnet"), "restoration", "restoration")],
+    [(("3d", "batch"), "segmentation", "logits"), (("2d", "test_resnet"), "restoration", "restoration")],
     ids=str,
 )
 def test_any_size_in_onnx(tmp_path, kind, head, name):
@@ -143,7 +143,7 @@ def test_any_size_in_onnx(tmp_path, kind, head, name):
 def test_other_outputs_than_the_model_are_an_error_and_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_TOLERANCE", -1)
     with pytest.raises(SgHubError, match="other outputs"):
-        export_onnx(build("3d", "running", "classification"), tmp_path / "net.onnx", size=(8, 8, 8))
+        export_onnx(build("3d", "batch", "classification"), tmp_path / "net.onnx", size=(8, 8, 8))
     assert not list(tmp_path.iterdir())
 
 
@@ -158,7 +158,7 @@ def test_other_outputs_than_the_model_are_an_error_and_nothing_is_written(tmp_pa
 )
 def test_impossible_files_and_sizes(tmp_path, file, size, error, words):
     with pytest.raises(error, match=words):
-        export_onnx(build("3d", "batch"), tmp_path / file, size=size)
+        export_onnx(build("3d", "batch_stats"), tmp_path / file, size=size)
 
 
 def test_what_is_not_installed_is_said(tmp_path, monkeypatch, folder, capsys):

@@ -42,8 +42,8 @@ class Autoencoder(nn.Module):
         super().__init__()
         model = recipe.model
         if model.ndim == 3:
-            self.encoder: Any = Encoder3D(in_chans, recipe.autoencode.width or model.width, norm="running")
-            self.decoder: Any = Decoder3D(self.encoder.channels, norm="running", skips=False)
+            self.encoder: Any = Encoder3D(in_chans, recipe.autoencode.width or model.width, norm="batch")
+            self.decoder: Any = Decoder3D(self.encoder.channels, norm="batch", skips=False)
             self.output: nn.Module = nn.Conv3d(self.decoder.out_chans, in_chans, kernel_size=1)
         else:
             self.encoder = Encoder2D(model.encoder, in_chans)

@@ -23,8 +23,8 @@ from .reported_card import build_reported_card
 
 DESCRIPTION = "A {ndim}D U-Net pre-trained by self-discovery, self-classification and self-restoration on {data}."
 NORMS = {
-    "batch": "by the batch's own statistics, in evaluation too: outputs depend on the batch",
-    "running": "batch normalisation with running statistics",
+    "batch_stats": "by the batch's own statistics, in evaluation too: outputs depend on the batch",
+    "batch": "batch normalisation with running statistics",
     "instance": "instance normalisation",
 }
 PAPER = {False: "semantic-genesis-3d", True: "semantic-genesis-2d"}

@@ -139,7 +139,7 @@ class Model(Section):
     architecture: Literal["SemanticGenesis3D", "SemanticGenesis2D"] = "SemanticGenesis3D"
     width: PositiveInt = 32
     """Channels of the first level, in 3D."""
-    norm: Literal["batch", "running", "instance"] = "batch"
+    norm: Literal["batch_stats", "batch", "instance"] = "batch_stats"
     """Normalisation, in 3D."""
     encoder: str = "resnet18"
     """Encoder of timm, in 2D."""

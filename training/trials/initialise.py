@@ -44,8 +44,8 @@ def initialise(init: str, target: Target, seed: int) -> Any:
     torch.manual_seed(seed)
     asked: dict[str, Any] = {"head": target.head, "num_classes": target.num_classes, "in_chans": target.channels}
     pretrained: Any = sg_hub.from_pretrained(name_of(init), **asked)
-    if getattr(pretrained, "norm", None) == "batch":  # else a test case's result would depend on those beside it
-        pretrained = sg_hub.from_pretrained(name_of(init), **asked, norm="running")
+    if getattr(pretrained, "norm", None) == "batch_stats":  # else a test case's result would depend on those beside it
+        pretrained = sg_hub.from_pretrained(name_of(init), **asked, norm="batch")
     if target.ndim != pretrained.NDIM:
         raise InvalidInputError(
             f"{name_of(init)} is a {pretrained.NDIM}D network, the target {target.name} takes a {target.ndim}D one"

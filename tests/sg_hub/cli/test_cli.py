@@ -31,7 +31,7 @@ def models(tmp_path_factory):
     """Folder of the small models `pretext` and `segmentation`."""
     folder = tmp_path_factory.mktemp("models")
     for head in ("pretext", "segmentation"):
-        model = SemanticGenesis3D(width=2, num_classes=5, head=head, norm="running", preprocessing=PREPROCESSING)
+        model = SemanticGenesis3D(width=2, num_classes=5, head=head, norm="batch", preprocessing=PREPROCESSING)
         model.eval().save_pretrained(folder / head)
     return folder
 

@@ -64,14 +64,14 @@ def without_classifier(state):
     return {key: value for key, value in state.items() if not key.startswith("clc_out.")}
 
 
-def reference(state, x, norm="batch", eps=1e-5, up=None):
+def reference(state, x, norm="batch_stats", eps=1e-5, up=None):
     """The network as its description says, in plain functions: restoration, logits, bottleneck."""
 
     def block(x, name, n):
         key = f"{name}.bn{n}"
         x = F.conv3d(x, state[f"{name}.conv{n}.weight"], state[f"{name}.conv{n}.bias"], padding=1)
         mean, var = x.mean((0, 2, 3, 4)), x.var((0, 2, 3, 4), correction=0)
-        if norm == "running":
+        if norm == "batch":
             mean, var = state[f"{key}.running_mean"], state[f"{key}.running_var"]
         shape = (1, -1, 1, 1, 1)
         x = (x - mean.view(shape)) / (var.view(shape) + eps).sqrt()

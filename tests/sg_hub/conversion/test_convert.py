@@ -53,7 +53,7 @@ def test_the_fixture_of_the_published_network(converted):
         np.testing.assert_allclose(found.numpy(), expected[name], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("norm", ["batch", "running"])
+@pytest.mark.parametrize("norm", ["batch_stats", "batch"])
 def test_it_computes_what_the_description_says(converted, state, norm):
     model = sg_hub.from_pretrained(converted, norm=norm)
     with torch.inference_mode():
@@ -65,13 +65,13 @@ def test_it_computes_what_the_description_says(converted, state, norm):
 
 def test_running_statistics_on_request_are_those_of_the_file(state, tmp_path):
     torch.save(checkpoint(state), tmp_path / "a.pt")
-    model = sg_hub.from_pretrained(convert(tmp_path / "a.pt", tmp_path / "out", norm="running"))
-    assert model.norm == "running"
+    model = sg_hub.from_pretrained(convert(tmp_path / "a.pt", tmp_path / "out", norm="batch"))
+    assert model.norm == "batch"
     stored = model.state_dict()
     assert torch.equal(stored["encoder.levels.0.0.norm.running_var"], state["down_tr64.ops.0.bn1.running_var"])
     assert stored["encoder.levels.0.0.norm.num_batches_tracked"] == 7
     with torch.inference_mode():
-        close(model(cubes()).restoration, reference(state, cubes(), "running")[0])
+        close(model(cubes()).restoration, reference(state, cubes(), "batch")[0])
 
 
 @pytest.mark.parametrize("in_chans", [1, 2, 3, 4])
@@ -332,7 +332,7 @@ def test_an_untouched_conversion_can_be_made_again(tmp_path):
 @pytest.mark.parametrize("change", ["weights", "config", "card", "norm"])
 def test_a_model_that_was_made_of_a_conversion_is_not_overwritten(tmp_path, change):
     torch.save(checkpoint(light()), tmp_path / "a.pt")
-    folder, norm = convert(tmp_path / "a.pt", tmp_path / "out"), "batch"
+    folder, norm = convert(tmp_path / "a.pt", tmp_path / "out"), "batch_stats"
     if change == "weights":  # fine-tuned: the provenance in its config stays that of the conversion
         model = sg_hub.from_pretrained(folder)
         with torch.no_grad():
@@ -343,7 +343,7 @@ def test_a_model_that_was_made_of_a_conversion_is_not_overwritten(tmp_path, chan
     elif change == "card":
         (folder / "README.md").write_text("mine", encoding="utf-8")
     else:
-        norm = "running"
+        norm = "batch"
     before = contents(folder)
     with pytest.raises(InvalidInputError, match=r"would be overwritten: give a new folder"):
         convert(tmp_path / "a.pt", folder, norm=norm)
@@ -397,12 +397,12 @@ def test_a_checkpoint_given_as_a_model_is_sent_to_convert(tmp_path):
 def test_the_command(tmp_path, capsys):
     state = light() | {"prototypes.weight": torch.zeros(2)}
     torch.save(checkpoint(state), tmp_path / "a.pt")
-    assert cli.main(["convert", str(tmp_path / "a.pt"), str(tmp_path / "out"), "--norm", "running"]) == 0
+    assert cli.main(["convert", str(tmp_path / "a.pt"), str(tmp_path / "out"), "--norm", "batch"]) == 0
     out = capsys.readouterr().out
-    for words in ("44 patterns", "norm running", "left out: module.prototypes.weight", "non-commercial"):
+    for words in ("44 patterns", "norm batch", "left out: module.prototypes.weight", "non-commercial"):
         assert words in out
     assert out.splitlines()[-1] == str(tmp_path / "out")
-    assert sg_hub.from_pretrained(tmp_path / "out").norm == "running"
+    assert sg_hub.from_pretrained(tmp_path / "out").norm == "batch"
     assert cli.main(["convert", str(tmp_path / "no.pt"), str(tmp_path / "out")]) == 2
     assert "does not exist" in capsys.readouterr().err
 

@@ -81,7 +81,7 @@ def close(found, wanted):
 def test_it_gives_the_numbers_of_the_pytorch_checkpoint(state, tmp_path, classifier_last):
     file = write(tmp_path / "semantic_genesis_chest_ct.h5", layers_of(state, classifier_last))
     model = sg_hub.from_pretrained(convert(file, tmp_path / "out"))
-    assert (model.norm, model.head_name, model.num_classes) == ("batch", "pretext", 44)
+    assert (model.norm, model.head_name, model.num_classes) == ("batch_stats", "pretext", 44)
     with torch.inference_mode():
         output = model(cubes())
         restoration, logits, _ = reference(state, cubes())
@@ -93,9 +93,9 @@ def test_it_gives_the_numbers_of_the_pytorch_checkpoint(state, tmp_path, classif
 
 def test_running_statistics_with_the_epsilon_of_keras(state, tmp_path):
     file = write(tmp_path / "a.h5", layers_of(state))
-    model = sg_hub.from_pretrained(convert(file, tmp_path / "out", norm="running"))
+    model = sg_hub.from_pretrained(convert(file, tmp_path / "out", norm="batch"))
     with torch.inference_mode():
-        close(model(cubes()).restoration, reference(state, cubes(), "running", eps=1e-3)[0])
+        close(model(cubes()).restoration, reference(state, cubes(), "batch", eps=1e-3)[0])
 
 
 def test_an_epsilon_that_the_file_says(tmp_path):

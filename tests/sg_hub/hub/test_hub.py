@@ -20,7 +20,7 @@ from tests.hub_user import ALICE, BOB, counting
 
 def build(seed):
     torch.manual_seed(seed)
-    return SemanticGenesis3D(width=2, num_classes=5, norm="running")
+    return SemanticGenesis3D(width=2, num_classes=5, norm="batch")
 
 
 def load(name, token_in_environment="", **options):
@@ -85,7 +85,7 @@ def files(tmp_path_factory):
     for seed in (0, 1):
         folder = tmp_path_factory.mktemp("model")
         torch.manual_seed(seed)
-        SemanticGenesis3D(width=2, num_classes=5 + seed, norm="running").save_pretrained(folder)
+        SemanticGenesis3D(width=2, num_classes=5 + seed, norm="batch").save_pretrained(folder)
         found.append({path.name: path.read_bytes() for path in folder.iterdir()})
     return found
 

@@ -207,7 +207,7 @@ def test_labels_take_little_memory_whatever_the_number_of_classes(spacing):
 
 def make_model(**settings) -> SemanticGenesis3D:
     torch.manual_seed(0)
-    settings = {"width": 2, "num_classes": 3, "norm": "running"} | settings
+    settings = {"width": 2, "num_classes": 3, "norm": "batch"} | settings
     return SemanticGenesis3D(**settings, preprocessing=Preprocessing(input_size=(16, 16, 16)))
 
 

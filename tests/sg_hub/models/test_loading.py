@@ -16,7 +16,7 @@ from sg_hub.hub import registry as registry_module
 
 def build(**options):
     torch.manual_seed(3)
-    model = SemanticGenesis3D(**({"width": 2, "num_classes": 5, "norm": "running"} | options))
+    model = SemanticGenesis3D(**({"width": 2, "num_classes": 5, "norm": "batch"} | options))
     return model.eval()
 
 
@@ -86,7 +86,7 @@ SemanticGenesis3D(width=2, num_classes=5).save_pretrained({str(tmp_path)!r})
     done = subprocess.run([sys.executable, "-c", code], check=False)
     assert done.returncode == -signal.SIGKILL
     assert (tmp_path / "model.safetensors").read_bytes() == before
-    assert SemanticGenesis3D.from_pretrained(tmp_path).norm == "running"
+    assert SemanticGenesis3D.from_pretrained(tmp_path).norm == "batch"
 
 
 # -- heads, channels, norms -------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ SemanticGenesis3D(width=2, num_classes=5).save_pretrained({str(tmp_path)!r})
 
 @pytest.mark.parametrize("c", [1, 2, 3, 4])
 @pytest.mark.parametrize("head", ["pretext", "segmentation", "classification"])
-@pytest.mark.parametrize("norm", ["batch", "running", "instance"])
+@pytest.mark.parametrize("norm", ["batch_stats", "batch", "instance"])
 def test_every_combination_loads_and_runs(folder, c, head, norm):
     classes = None if head == "pretext" else 3
     model = SemanticGenesis3D.from_pretrained(folder, head=head, num_classes=classes, in_chans=c, norm=norm)
@@ -211,7 +211,7 @@ def change_config(folder, **values):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"config_version": 2}, "upgrade"),
+        ({"config_version": 3}, "upgrade"),
         ({"novelty": 1}, "novelty"),
         ({"architecture": "SemanticGenesis4D"}, "SemanticGenesis4D"),
         ({"preprocessing": {"novelty": 1}}, "novelty"),
@@ -223,6 +223,23 @@ def test_a_config_of_a_newer_version_is_refused(folder, values, words):
         SemanticGenesis3D.from_pretrained(folder)
     with pytest.raises(sg_hub.SgHubError, match=words):
         sg_hub.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(("old", "new"), [("batch", "batch_stats"), ("running", "batch"), ("instance", "instance")])
+@pytest.mark.parametrize("version", [{"config_version": 1}, {}])
+def test_a_config_of_version_1_means_what_it_meant(tmp_path, old, new, version):
+    model = build(norm=new)
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) | {"norm": old}
+    del config["config_version"]
+    path.write_text(json.dumps(config | version), encoding="utf-8")
+    loaded = sg_hub.from_pretrained(tmp_path)
+    assert loaded.norm == new
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(cube()).pattern_logits, model(cube()).pattern_logits, rtol=0, atol=0)
+    loaded.save_pretrained(tmp_path)
+    assert json.loads(path.read_text(encoding="utf-8"))["norm"] == new
 
 
 def test_a_damaged_config_and_a_folder_without_a_model_are_refused(folder, tmp_path):

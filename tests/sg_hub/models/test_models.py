@@ -7,7 +7,7 @@ from sg_hub.models.unet3d import BatchStatNorm3d
 
 def small(**options):
     torch.manual_seed(0)
-    return SemanticGenesis3D(**({"width": 2, "num_classes": 5, "norm": "running"} | options))
+    return SemanticGenesis3D(**({"width": 2, "num_classes": 5, "norm": "batch"} | options))
 
 
 def cube(n=2, c=1, size=(16, 16, 8)):
@@ -21,7 +21,7 @@ def test_full_width_has_the_parameters_of_the_published_network():
     assert sum(p.numel() for p in model.parameters()) == 33_277_613
 
 
-@pytest.mark.parametrize("norm", ["batch", "running", "instance"])
+@pytest.mark.parametrize("norm", ["batch_stats", "batch", "instance"])
 def test_heads_give_the_shapes_of_the_contract(norm):
     out = small(norm=norm)(cube())
     assert isinstance(out, PretextOutput)
@@ -80,10 +80,10 @@ def test_any_size_on_request(head):
     torch.testing.assert_close(exact, plain)
 
 
-def test_batch_norm_uses_the_batch_in_evaluation_and_running_norm_does_not():
+def test_batch_stats_uses_the_batch_in_evaluation_and_batch_does_not():
     x = cube(3)
     with torch.inference_mode():
-        batch, running = small(norm="batch").eval(), small(norm="running").eval()
+        batch, running = small(norm="batch_stats").eval(), small(norm="batch").eval()
         assert not torch.allclose(batch(x).pattern_logits[:1], batch(x[:1]).pattern_logits, atol=1e-5)
         torch.testing.assert_close(running(x).pattern_logits[:1], running(x[:1]).pattern_logits)
 
@@ -98,11 +98,11 @@ def test_batch_statistics_norm_equals_torch_in_training_and_keeps_buffers_in_eva
     torch.testing.assert_close(ours.running_mean, before)
 
 
-@pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize("norm", ["batch_stats", "instance"])
 def test_one_voxel_cannot_be_normalised(norm):
     with pytest.raises(InvalidInputError, match="one voxel"):
         small(norm=norm).eval()(cube(1, size=(8, 8, 8)))
-    assert small(norm="running").eval()(cube(1, size=(8, 8, 8))).pattern_logits.shape == (1, 5)
+    assert small(norm="batch").eval()(cube(1, size=(8, 8, 8))).pattern_logits.shape == (1, 5)
 
 
 @pytest.mark.parametrize(

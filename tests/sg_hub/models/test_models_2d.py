@@ -320,7 +320,7 @@ def test_the_place_of_a_label_survives_the_way_there_and_back():
 
 def test_a_scan_for_a_2d_model_and_an_image_for_a_3d_model():
     image, scan = load_image(XRAYS[0]), load_scan(CT)
-    solid = SemanticGenesis3D(width=2, norm="running").eval()
+    solid = SemanticGenesis3D(width=2, norm="batch").eval()
     for work in (predict, embed):
         with pytest.raises(InvalidInputError, match="takes images"):
             work(small(), scan)

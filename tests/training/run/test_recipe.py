@@ -40,7 +40,7 @@ def test_the_paper():
     assert (pretrain.classification_epochs, pretrain.patience) == (20, 50)
     assert (pretrain.elastic, pretrain.shuffle_windows) == ((991, 8), 5)
     assert recipe.autoencode.size == (128, 128, 64)
-    assert (recipe.model.width, recipe.model.norm) == (32, "batch")
+    assert (recipe.model.width, recipe.model.norm) == (32, "batch_stats")
     assert (recipe.prepare.window, recipe.prepare.spacing) == ((-1000, 1000), None)
 
 
@@ -53,7 +53,7 @@ def test_overrides():
             'run="42"',
             "discover.in_plane=[20, 30]",
             "pretrain.lr=5e-4",
-            "model.norm=batch",
+            "model.norm=batch_stats",
             "split_names={ a = 'train', b = 'test' }",
             "pretrain.epochs=3",
             "pretrain.epochs=4",
@@ -61,7 +61,7 @@ def test_overrides():
     )
     assert (recipe.seed, recipe.source, recipe.run) == (7, "/data/a folder", "42")
     assert (recipe.discover.in_plane, recipe.pretrain.lr) == ((20, 30), 5e-4)
-    assert recipe.model.norm == "batch"
+    assert recipe.model.norm == "batch_stats"
     assert recipe.split_names == {"a": "train", "b": "test"}
     assert recipe.pretrain.epochs == 4, "the last one counts"
     assert recipe.discover.cube == load_recipe("demo").discover.cube, "what is not overridden stays"
@@ -79,7 +79,7 @@ def test_overrides():
         ("pretrain=3", "pretrain: Input should be"),
         ("pretrain.epochs=many", r"pretrain\.epochs: Input should be a valid integer"),
         ("pretrain.epochs=1.5", r"pretrain\.epochs: Input should be a valid integer"),
-        ("model.norm=layer", r"model\.norm: Input should be 'batch'"),
+        ("model.norm=layer", r"model\.norm: Input should be 'batch_stats'"),
         ("discover.cube=[16, 16]", r"discover\.cube"),
         ("split_names={ a = 'training' }", r"split_names\.a"),
         ("pretrain.size=[32, 32, 12]", r"pretrain\.size = \[32, 32, 12\]: every side must be a multiple of 8"),

@@ -36,7 +36,7 @@ QUICK = [
 def small_weights(folder: Path, **provenance) -> str:
     torch.manual_seed(1)
     model = SemanticGenesis3D(
-        width=2, num_classes=3, norm="running", preprocessing=Preprocessing(), provenance=provenance
+        width=2, num_classes=3, norm="batch", preprocessing=Preprocessing(), provenance=provenance
     )
     model.save_pretrained(folder)
     return str(folder)

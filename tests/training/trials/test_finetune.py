@@ -27,7 +27,7 @@ def weights(tmp_path_factory):
     torch.manual_seed(0)
     origin = {"data": "some scans", "licence": "apache-2.0", "patients": patient_hashes("other", ["x"])}
     SemanticGenesis3D(
-        width=2, num_classes=3, norm="running", preprocessing=Preprocessing(), provenance=origin
+        width=2, num_classes=3, norm="batch", preprocessing=Preprocessing(), provenance=origin
     ).save_pretrained(folder / "small3d")
     SemanticGenesis2D(encoder="lcnet_050", decoder_width=4).save_pretrained(folder / "small2d")
     return folder
@@ -271,7 +271,7 @@ def test_a_folder_of_other_things_is_not_written_to(pictures, weights, capsys):
 
 def test_unknown_patients_stay_unknown(scans, tmp_path, capsys):
     """Of weights that do not say whom they have seen, fine-tuning does not make weights that do."""
-    SemanticGenesis3D(width=2, num_classes=3, norm="batch", preprocessing=Preprocessing()).save_pretrained(
+    SemanticGenesis3D(width=2, num_classes=3, norm="batch_stats", preprocessing=Preprocessing()).save_pretrained(
         tmp_path / "unknown"
     )
     target, out = str(scans / "mytask.toml"), tmp_path / "model"
@@ -279,5 +279,5 @@ def test_unknown_patients_stay_unknown(scans, tmp_path, capsys):
     assert "warning: " in capsys.readouterr().out
     model = sg_hub.from_pretrained(out)
     assert "patients" not in model.provenance
-    assert model.norm == "running"  # a scan's result does not depend on what is beside it
+    assert model.norm == "batch"  # a scan's result does not depend on what is beside it
     assert "do not say" in json.loads((out / "results.json").read_text(encoding="utf-8"))["unchecked"]

@@ -36,7 +36,7 @@ def weights(tmp_path_factory):
     model = SemanticGenesis3D(
         width=2,
         num_classes=3,
-        norm="running",
+        norm="batch",
         preprocessing=Preprocessing(spacing=(8, 8, 6), input_size=(16, 16, 8)),
         provenance={"patients": patient_hashes("openkbp", ["pt_201"])},
     )
