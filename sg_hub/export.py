@@ -41,8 +41,8 @@ def export_onnx(
 
     The file takes `input` (N, in_chans, spatial...) float32 in 0..1, of any N, and gives `restoration` and
     `pattern_logits`, `restoration`, or `logits`, as the head does: preprocessing, sliding windows, softmax are
-    not in it. Its metadata hold `sg_hub_config`, the model's config.json. With norm="batch_stats" the outputs depend on the
-    batch there, too.
+    not in it. Its metadata hold `sg_hub_config`, the model's config.json. With norm="batch_stats" the outputs depend on
+    the batch there, too.
 
     Args:
         model: any model of sg_hub; it is exported in evaluation mode, and comes back in the mode that it was in.
