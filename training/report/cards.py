@@ -11,7 +11,7 @@ from ..trials.initialise import ENCODER, IMAGENET, RANDOM, kind_of, name_of
 from ..trials.metrics import METRICS
 from .columns import Column
 from .page import p_text
-from .statistics import LEVEL, compare, summarise
+from .statistics import LEVEL, Comparison, compare, summarise
 
 
 def write_card_record(folder: Path, column: Column, init: str) -> None:
@@ -53,7 +53,7 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
                 "name": "mean" if name == metric else name.removeprefix(f"{metric} "),
                 "pretrained": _plain([row["values"][name] for row in rows]),
                 "random": _plain([row["values"][name] for row in baseline]),
-                "difference": f"{test.difference:+.3f} ({test.low:+.3f} to {test.high:+.3f})",
+                "difference": _difference(test),
                 "p": p_text(test.p),
             }
             for name, test in tests.items()
@@ -65,6 +65,11 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
         "sha256": sha256,
     }
     write_json(folder / column.name / f"{Path(name_of(init)).name}{part}-{sha256[:8]}.json", record)
+
+
+def _difference(test: Comparison) -> str:
+    interval = "" if math.isnan(test.low) else f" ({test.low:+.3f} to {test.high:+.3f})"
+    return f"{test.difference:+.3f}{interval}"
 
 
 def _plain(values: list[float]) -> str:

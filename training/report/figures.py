@@ -75,7 +75,7 @@ def _zoom(panel: Any, shown: Iterable[Sequence[float]]) -> None:
 
 
 def fraction_curves(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> None:
-    """A panel per target with several: the metric over the share of the labels, with 95 % confidence intervals."""
+    """A panel per target with several: the metric over the share of the labels, with its 95 % interval."""
     shares = Counter(column.name for column in columns)
     names = sorted(name for name, count in shares.items() if count > 1)
     figure, panels = plt.subplots(1, len(names), figsize=(1.2 + 3.4 * len(names), 3.4), squeeze=False)

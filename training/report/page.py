@@ -11,7 +11,7 @@ from ..trials.results import Row
 from . import figures as draw
 from .columns import Column, inits_of, labels_of
 from .reported import reported
-from .statistics import LEVEL
+from .statistics import LEAST_FOR_INTERVAL, LEVEL
 from .tables import MARK, markdown_table
 
 
@@ -50,11 +50,12 @@ def build_page(columns: list[Column], whole: list[Column], figures: list[tuple[s
     lines += [
         f"Mean ± standard deviation over the trials, in %; the best of a column is bold. {MARK}: not significantly "
         f"different from it (two-sample t-test, equal variances not assumed, Holm's correction, p ≥ {LEVEL:g}). The "
-        "plain t-test of the paper, without correction, and confidence intervals are below and in `table.csv`; late "
-        "rise: what the validation metric rose by from the last validation within three quarters of the steps to the "
-        "end, near 0 where training had converged. The settings of a target are the same for every initialisation; the "
-        "checkpoint was chosen on the validation part, and the test part was read once, at the end of a trial. A label "
-        "fraction is of the training patients alone.",
+        "plain t-test of the paper, without correction, and confidence intervals (Student's t, cut off at 0 and 100 %; "
+        f"from {LEAST_FOR_INTERVAL} trials on) are below and in `table.csv`; late rise: what the validation metric "
+        "rose by from the last validation within three quarters of the steps to the end, near 0 where training had "
+        "converged. The settings of a target are the same for every initialisation; the checkpoint was chosen on the "
+        "validation part, and the test part was read once, at the end of a trial. A label fraction is of the training "
+        "patients alone.",
         "",
     ]
     labels = labels_of(inits_of(columns))
@@ -99,7 +100,7 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
     for init, summary in column.summaries.items():
         test = column.tests.get(init)
         tested = ("best", "", "") if test is None else (p_text(test.p), p_text(column.holm[init]), p_text(test.p_plain))
-        interval = f"{100 * summary.low:.2f} to {100 * summary.high:.2f}" if summary.trials > 1 else ""
+        interval = f"{100 * summary.low:.2f} to {100 * summary.high:.2f}" if not math.isnan(summary.low) else ""
         sd = f"{100 * summary.sd:.2f}" if summary.trials > 1 else ""
         rise = late_rise(column.rows[init])
         gained = "" if math.isnan(rise) else f"{100 * rise:+.2f}"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 LEVEL = 0.05
 """Below it, a difference is called significant, as in the paper."""
+LEAST_FOR_INTERVAL = 3
+"""Trials below which no confidence interval is given: of two it is 12 times as wide as they lie apart."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Summary:
     sd: float
     """Sample standard deviation; NaN of one trial."""
     low: float
-    """Ends of the 95 % confidence interval of the mean (Student's t); NaN of one trial."""
+    """Ends of the 95 % confidence interval of the mean (Student's t), within 0 and 1; NaN of fewer than three."""
     high: float
 
 
@@ -32,7 +34,8 @@ class Comparison:
 
     difference: float
     low: float
-    """Ends of the 95 % confidence interval of the difference (Welch)."""
+    """Ends of the 95 % confidence interval of the difference (Welch), within -1 and 1; NaN with fewer than three
+    trials of either."""
     high: float
     p: float
     """Welch: equal variances are not assumed."""
@@ -41,25 +44,28 @@ class Comparison:
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Summary(len(values), mean, *[float("nan")] * 3)
-    sd = float(np.std(values, ddof=1))
+    """Trials of a metric that lies between 0 and 1."""
+    mean, count = float(np.mean(values)), len(values)
+    sd = float(np.std(values, ddof=1)) if count > 1 else math.nan
+    if count < LEAST_FOR_INTERVAL:
+        return Summary(count, mean, sd, math.nan, math.nan)
     if sd == 0:
-        return Summary(len(values), mean, 0.0, mean, mean)
-    low, high = stats.t.interval(0.95, len(values) - 1, loc=mean, scale=stats.sem(values))
-    return Summary(len(values), mean, sd, float(low), float(high))
+        return Summary(count, mean, sd, mean, mean)
+    low, high = stats.t.interval(0.95, count - 1, loc=mean, scale=stats.sem(values))
+    return Summary(count, mean, sd, max(0.0, float(low)), min(1.0, float(high)))
 
 
 def compare(a: Sequence[float], b: Sequence[float]) -> Comparison:
     """Trials a against trials b; with fewer than two of either, or no scatter at all, p is NaN."""
-    difference = float(np.mean(a) - np.mean(b))
-    if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
-        return Comparison(difference, *[float("nan")] * 4)
-    welch = stats.ttest_ind(a, b, equal_var=False)
-    interval = welch.confidence_interval(0.95)
-    plain = stats.ttest_ind(a, b)
-    return Comparison(difference, float(interval.low), float(interval.high), float(welch.pvalue), float(plain.pvalue))
+    difference, fewer = float(np.mean(a) - np.mean(b)), min(len(a), len(b))
+    if fewer < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
+        return Comparison(difference, *[math.nan] * 4)
+    welch, plain = stats.ttest_ind(a, b, equal_var=False), stats.ttest_ind(a, b)
+    low = high = math.nan
+    if fewer >= LEAST_FOR_INTERVAL:
+        interval = welch.confidence_interval(0.95)
+        low, high = max(-1.0, float(interval.low)), min(1.0, float(interval.high))
+    return Comparison(difference, low, high, float(welch.pvalue), float(plain.pvalue))
 
 
 def against_best(trials: Mapping[str, Sequence[float]]) -> tuple[str, dict[str, Comparison], dict[str, float]]:
@@ -74,9 +80,11 @@ def against_best(trials: Mapping[str, Sequence[float]]) -> tuple[str, dict[str, 
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """p corrected for the number of tests; NaN stays, and is not counted."""
-    real = {name: p for name, p in p_values.items() if not np.isnan(p)}
-    if not real:
-        return dict(p_values)
-    corrected = multipletests(list(real.values()), method="holm")[1]
-    return dict(p_values) | {name: float(p) for name, p in zip(real, corrected, strict=True)}
+    """p corrected for the number of tests (Holm 1979: the smallest times their number, the next times one less, and so
+    on, never falling); NaN stays, and is not counted."""
+    corrected, highest = dict(p_values), 0.0
+    real = sorted((p, name) for name, p in p_values.items() if not math.isnan(p))
+    for rank, (p, name) in enumerate(real):
+        highest = max(highest, min(1.0, (len(real) - rank) * p))
+        corrected[name] = highest
+    return corrected

@@ -74,5 +74,10 @@ def csv_table(columns: list[Column]) -> str:
             minutes = sum(row["minutes"] for row in column.rows[init]) / summary.trials
             numbers = (summary.trials, summary.mean, summary.sd, summary.low, summary.high, int(init == column.best))
             fields = (column.name, column.fraction, init, column.settings["metric"], *numbers, *tested, minutes)
-            writer.writerow([f"{value:.6g}" if isinstance(value, float) else value for value in fields])
+            writer.writerow([_number(value) if isinstance(value, float) else value for value in fields])
     return text.getvalue()
+
+
+def _number(value: float) -> str:
+    """Empty where there is none: of too few trials."""
+    return "" if math.isnan(value) else f"{value:.6g}"

@@ -1,0 +1,68 @@
+"""Statistics against SciPy and known numbers."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from training.report.statistics import against_best, compare, holm, summarise
+
+
+def test_summary_of_trials():
+    values = [0.5, 0.6, 0.7, 0.65]
+    found = summarise(values)
+    assert (found.trials, found.mean, found.sd) == (4, pytest.approx(0.6125), pytest.approx(np.std(values, ddof=1)))
+    half = stats.t.ppf(0.975, 3) * found.sd / 2
+    assert (found.low, found.high) == (pytest.approx(0.6125 - half), pytest.approx(0.6125 + half))
+    assert math.isnan(summarise([0.5]).sd)
+    assert summarise([0.5, 0.5]).sd == 0
+
+
+def test_comparison_is_scipys_in_both_forms():
+    a, b = [0.5, 0.6, 0.7, 0.65], [0.4, 0.45, 0.5, 0.3, 0.2]
+    found = compare(a, b)
+    assert found.p == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue)
+    assert found.p_plain == pytest.approx(stats.ttest_ind(a, b).pvalue)
+    assert found.low < found.difference < found.high
+    assert math.isnan(compare([0.5], b).p)
+    assert math.isnan(compare([0.5, 0.5], [0.5, 0.5]).p)
+
+
+@pytest.mark.parametrize(
+    ("values", "corrected"),
+    [
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
+        ([0.001, 0.02, 0.02, 0.6, 0.04], [0.005, 0.08, 0.08, 0.6, 0.08]),  # as statsmodels and R's p.adjust give them
+        ([0.5, 0.4, 0.9], [1.0, 1.0, 1.0]),
+        ([], []),
+    ],
+)
+def test_holm_on_known_numbers(values, corrected):
+    found = holm({str(number): p for number, p in enumerate(values)})
+    assert list(found.values()) == pytest.approx(corrected)
+
+
+def test_holm_does_not_count_what_is_no_number():
+    kept = holm({"a": 0.02, "b": float("nan")})
+    assert kept["a"] == pytest.approx(0.02)
+    assert math.isnan(kept["b"])
+
+
+def test_intervals_need_three_trials_and_stay_within_the_metric():
+    assert math.isnan(summarise([0.0, 0.6]).low)
+    assert summarise([0.0, 0.6]).sd == pytest.approx(np.std([0.0, 0.6], ddof=1))
+    wide = summarise([0.05, 0.9, 0.95])
+    assert (wide.low, wide.high) == (0, 1)
+    assert math.isnan(compare([0.5, 0.6], [0.1, 0.2, 0.3]).high)
+    assert compare([0.5, 0.6], [0.1, 0.2, 0.3]).p < 0.05
+    assert compare([0.01, 0.99, 0.5], [0.02, 0.9, 0.4]).low == -1
+
+
+def test_against_the_best():
+    trials = {"low": [0.1, 0.2, 0.15], "best": [0.8, 0.9, 0.85], "near": [0.8, 0.85, 0.86]}
+    best, tests, corrected = against_best(trials)
+    assert best == "best"
+    assert set(tests) == {"low", "near"}
+    assert corrected["low"] < 0.05 < corrected["near"]
+    assert corrected["near"] >= tests["near"].p
