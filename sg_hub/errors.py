@@ -17,3 +17,10 @@ class ReadError(SgHubError, OSError):
 
     def __str__(self) -> str:  # OSError would print its arguments as a tuple
         return " ".join(str(a) for a in self.args)
+
+
+def shortened(text: object, most: int = 300) -> str:
+    """Words that are not ours (of a file, a hub, a library) for a message: on one line, and cut where they are long."""
+    whole = str(text)
+    line = " ".join(whole[: 10 * most].split())
+    return line if len(line) <= most and len(whole) <= 10 * most else f"{line[:most]}..."

@@ -1,7 +1,9 @@
-"""A folder to a hub repository, as one commit."""
+"""Files of a model folder to a hub repository: listed first, then sent as one commit."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
@@ -11,16 +13,63 @@ from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from sg_hub.hub.download import failure
 
 CARD = "README.md"
+_MODEL = (CARD, "config.json", "model.safetensors", "golden.safetensors", "CITATION.cff")
+_LEGAL = ("LICENSE", "LICENCE", "NOTICE", "COPYING")
+_PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".bmp", ".tif", ".tiff")
+_RECORDS = (".json", ".jsonl", ".csv", ".toml")
 
 
-def listing(folder: Path) -> dict[str, Path]:
-    """What is uploaded of a folder: every file below it, by its name in the repository, but nothing hidden."""
-    names = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {name.as_posix(): path for name, path in names.items() if not any(p.startswith(".") for p in name.parts)}
+@dataclass(frozen=True)
+class Listing:
+    """What of a folder goes to a hub, and what stays here; `str` of it is one line a file, with sizes."""
+
+    files: dict[str, Path]
+    """By the name in the repository."""
+    kept_back: dict[str, str]
+    """Name to why it is not sent."""
+
+    def __str__(self) -> str:
+        sizes = {name: path.stat().st_size for name, path in self.files.items()}
+        lines = [
+            f"{name} ({size / 1e6:.1f} MB)" if size >= 1e6 else f"{name} ({size / 1e3:.1f} kB)"
+            for name, size in sizes.items()
+        ]
+        return "\n".join([*lines, *(f"not sent: {name} ({why})" for name, why in self.kept_back.items())])
+
+
+def listing(folder: Path, *, pictures: bool = False, records: bool = False) -> Listing:
+    """What of a folder is to be sent: the model, its card and its licence; anything else only when it is asked for.
+
+    Whatever a fine-tuning leaves in its folder may show patients or name them, and a hub does not forget. So it is the
+    files that are known to be harmless which are sent, rather than those known to be harmful which are not: scans,
+    checkpoints, hidden files and whatever else lies there never are.
+
+    Args:
+        pictures: also pictures (PNG, JPEG, SVG, TIFF, ...), which may be of patients.
+        records: also tables and records (JSON, JSON lines, CSV, TOML), which may hold scores of single patients.
+    """
+    files: dict[str, Path] = {}
+    kept_back: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if not path.is_file() or any(part.startswith(".") for part in parts):
+            continue
+        name, suffix = "/".join(parts), path.suffix.lower()
+        if name in _MODEL or (len(parts) == 1 and path.stem.upper() in _LEGAL):
+            files[name] = path
+        elif suffix in _PICTURES:
+            files |= {name: path} if pictures else {}
+            kept_back |= {} if pictures else {name: "a picture"}
+        elif suffix in _RECORDS:
+            files |= {name: path} if records else {}
+            kept_back |= {} if records else {name: "a record"}
+        else:
+            kept_back[name] = "no part of a model"
+    return Listing(files, kept_back)
 
 
 def upload(
-    folder: Path,
+    files: Mapping[str, Path],
     repo_id: str,
     *,
     private: bool | None = None,
@@ -29,12 +78,13 @@ def upload(
     message: str = "Upload model",
     keep_card: bool = False,
 ) -> tuple[CommitInfo, bool]:
-    """Commit the files of a folder to a repository, which is made where there is none.
+    """Commit files to a repository, which is made where there is none.
 
     Everything is in one commit, so that nobody can load the weights of one upload with the config of another. Files
     that the repository has beside these stay.
 
     Args:
+        files: by the name in the repository, as `listing(folder).files` has them.
         private: for a new repository; absent: as the account has it.
         token: as in huggingface_hub.
         branch: made from the main branch where there is none.
@@ -58,9 +108,8 @@ def upload(
         if branch is not None:
             api.create_branch(repo_id, branch=branch, exist_ok=True)
         before = api.repo_info(repo_id, revision=branch).sha
-        files = listing(folder)
         if keep_card and CARD in files and api.file_exists(repo_id, CARD, revision=branch):
-            del files[CARD]
+            files = {name: path for name, path in files.items() if name != CARD}
         commit = api.create_commit(
             repo_id,
             [CommitOperationAdd(name, path) for name, path in files.items()],

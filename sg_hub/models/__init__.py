@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from sg_hub.errors import ReadError
-from sg_hub.hub.model_files import architecture_of, locate
+from sg_hub.hub.config_file import architecture_of
+from sg_hub.hub.locate import locate
 from sg_hub.models.loading import LoadReport
 from sg_hub.models.semantic_genesis import PretextOutput, SemanticGenesis
 from sg_hub.models.semantic_genesis_2d import SemanticGenesis2D

@@ -13,8 +13,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.hub.model_files import CONFIG, WEIGHTS, ModelFiles, locate, read_config, read_weights, write_config
-from sg_hub.hub.upload import upload
+from sg_hub.hub.config_file import read_config, write_config
+from sg_hub.hub.locate import CONFIG, WEIGHTS, ModelFiles, locate
+from sg_hub.hub.upload import listing, upload
+from sg_hub.hub.weights_file import read_weights
 from sg_hub.models.loading import LoadReport, load_state
 
 # The last layers, which hold the answer to one task only: a new task starts them afresh.
@@ -190,7 +192,7 @@ class PretrainedMixin(
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, half=half, model_card_kwargs=model_card_kwargs)
             commit, _ = upload(
-                Path(folder),
+                listing(Path(folder)).files,
                 repo_id,
                 private=private,
                 token=token,

@@ -49,13 +49,13 @@ def upload_folder(folder: str | Path, repo_id: str, private: bool = False, progr
     registry = registry_file(folder.parent)
     entries = read_registry(registry)  # before anything is sent
     _ask_hub(folder / CARD, repo_id)
-    files = listing(folder)
+    files = listing(folder, pictures=True, records=True).files
     if progress:
         size = sum(path.stat().st_size for path in files.values()) / 1e6
         print(f"uploading {len(files)} files ({size:.1f} MB) of {folder.name} to {repo_id}", file=sys.stderr)
     else:
         disable_progress_bars()
-    commit, new = upload(folder, repo_id, private=private or None, message=f"Upload {folder.name}")
+    commit, new = upload(files, repo_id, private=private or None, message=f"Upload {folder.name}")
     said = f"{repo_id}: commit {commit.oid}" if new else f"{repo_id}: nothing has changed since commit {commit.oid}"
     entry = entries.get(folder.name)
     if entry is None or not weights.exists():

@@ -1,0 +1,100 @@
+"""Where the files of a model are: in the package, in a folder, or on a hub."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.hub.download import download, has_hash, hub_hash
+from sg_hub.hub.registry import get_weights, is_registered, unknown_name
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    config: Path
+    weights: Path
+    source: str
+    revision: str | None = None
+    sha256: str | None = None
+    """What model.safetensors must hash to; absent: it is not pinned."""
+
+
+def locate(
+    name: str | os.PathLike[str],
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+) -> ModelFiles:
+    """The two files of a registered name, a local folder or a hub id, downloaded where that is needed.
+
+    Raises:
+        InvalidInputError: an unknown name.
+        ReadError: a folder without the files; a hub that has no such model, or cannot be reached.
+    """
+    text = os.fspath(name)
+    if text.startswith("~"):
+        text = os.path.expanduser(text)
+    sha256 = None
+    repo_id = text
+    if is_registered(text):
+        weights = get_weights(text)
+        if weights.how_to_get is not None:
+            raise ReadError(f"{text} comes neither with this package nor from a hub: {weights.how_to_get}")
+        if weights.folder is not None and revision in (None, weights.commit):
+            return _local(weights.folder, f"{text} (shipped)", weights.commit, weights.sha256)
+        if weights.repo_id is None:
+            raise ReadError(
+                f"{text}: the weights are not in this installation and on no hub"
+                + (f", so revision={revision!r} cannot be had" if revision else "; install sg_hub again")
+            )
+        repo_id = weights.repo_id
+        if revision in (None, weights.commit):
+            revision, sha256 = weights.commit, weights.sha256
+    elif os.path.isdir(text):
+        if revision is not None:
+            raise InvalidInputError(
+                f"{text} is a folder here, and a folder has no revision={revision!r}: leave it out, or, for the hub's "
+                "repository of that name, call from another folder"
+            )
+        return _local(Path(text), text, None, None)
+    elif os.path.isfile(text):
+        raise InvalidInputError(
+            f"{text} is a file: give the folder that it is in; a published checkpoint becomes one by "
+            f"`sg-hub convert {text} FOLDER`"
+        )
+    elif text.count("/") != 1 or text.startswith((".", "/", "~")):
+        kind = "no such folder. " if os.sep in text else ""
+        raise InvalidInputError(kind + unknown_name(text))
+
+    config, weights_file = download(
+        repo_id,
+        (CONFIG, WEIGHTS),
+        revision=revision,
+        pinned=None if sha256 is None else {WEIGHTS: sha256},
+        token=token,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
+    return ModelFiles(config, weights_file, repo_id, config.parent.name, sha256)
+
+
+def _local(folder: Path, source: str, revision: str | None, sha256: str | None) -> ModelFiles:
+    for file in (CONFIG, WEIGHTS):
+        if not (folder / file).is_file():
+            there = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
+            raise ReadError(f"{folder} has no {file} (it holds {there}): give a folder that save_pretrained wrote")
+        expected = hub_hash(folder / file)  # a folder that snapshot_download gave
+        if expected is not None and not has_hash(folder / file, expected):
+            raise ReadError(
+                f"{folder / file} was damaged on its way from the hub (its hash is not {expected}): "
+                "call snapshot_download(..., force_download=True), or load the model by its id"
+            )
+    return ModelFiles(folder / CONFIG, folder / WEIGHTS, source, revision, sha256)
