@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from sg_hub import SemanticGenesis3D
-from training.run.records import machine
+from training.run.environment import machine
 from training.transforms import semantic_genesis
 
 

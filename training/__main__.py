@@ -13,6 +13,7 @@ from sg_hub.errors import SgHubError
 
 from . import target_commands
 from .run.recipe import Recipe, load_recipe, shipped
+from .run.signals import exit_status, terminable
 
 Verb = Callable[[Recipe, argparse.Namespace], None]
 
@@ -147,21 +148,26 @@ def main(arguments: list[str] | None = None) -> int:
     if more:  # overrides that stand behind an option
         options.overrides += more
     try:
-        if options.verb in target_commands.VERBS:
-            target_commands.VERBS[options.verb](options)
-        elif options.verb == "card":
-            _card(options)
-        elif options.verb == "upload":
-            _send(options.folder, options)
-        else:
-            VERBS[options.verb][0](load_recipe(options.recipe, options.overrides), options)
+        with terminable():
+            _run(options)
     except SgHubError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("stopped; run the same command again to go on", file=sys.stderr)
-        return 130
+        return exit_status(stopped)
     return 0
+
+
+def _run(options: Any) -> None:
+    if options.verb in target_commands.VERBS:
+        target_commands.VERBS[options.verb](options)
+    elif options.verb == "card":
+        _card(options)
+    elif options.verb == "upload":
+        _send(options.folder, options)
+    else:
+        VERBS[options.verb][0](load_recipe(options.recipe, options.overrides), options)
 
 
 if __name__ == "__main__":

@@ -25,10 +25,13 @@ from sg_hub.models.unet3d import Decoder3D, Encoder3D
 
 from ..data.prepare import store_path
 from ..data.store import Store
-from ..run import records as runs
+from ..run.checkpoint import load_checkpoint, save_checkpoint
 from ..run.figures import reconstructions
-from ..run.process_group import Process, layout, process, to_device
+from ..run.layout import layout, to_device
+from ..run.metrics import Metrics
+from ..run.process_group import Process, process
 from ..run.recipe import Recipe
+from ..run.record import record
 from ..run.seeds import generator, permutation
 from .patterns import resize
 
@@ -91,7 +94,7 @@ def autoencode(recipe: Recipe, *, progress: bool = True) -> Path:
             with open(folder / ".features.npz", "wb") as file:
                 np.savez(file, patients=store.names(), features=features, determined_by=determined_by)
             (folder / ".features.npz").replace(done)
-            runs.record(recipe, "autoencode", patients=len(train), store=store.fingerprint)
+            record(recipe, "autoencode", patients=len(train), store=store.fingerprint)
             (folder / "whole.npy").unlink()  # as large as the resized data set, and quick to make again
             (folder / "checkpoint.pt").unlink(missing_ok=True)
         me.barrier()
@@ -148,8 +151,8 @@ def _train(
     left_right = -1 if recipe.model.ndim == 2 else 2
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs)
-    metrics = runs.Metrics(folder / "metrics.jsonl", enabled=me.is_main)
-    state = runs.load_checkpoint(folder / "checkpoint.pt", determined_by)
+    metrics = Metrics(folder / "metrics.jsonl", enabled=me.is_main)
+    state = load_checkpoint(folder / "checkpoint.pt", determined_by)
     first = 0
     if state is not None:
         model.load_state_dict(state["model"])
@@ -190,7 +193,7 @@ def _train(
         metrics.write(stage="autoencode", epoch=epoch, mse=total / len(batches), lr=schedule.get_last_lr()[0])
         bar.set_postfix(mse=f"{total / len(batches):.5f}")
         if me.is_main:
-            runs.save_checkpoint(
+            save_checkpoint(
                 folder / "checkpoint.pt",
                 {
                     "determined_by": determined_by,

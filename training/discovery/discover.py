@@ -20,9 +20,9 @@ from sg_hub.errors import InvalidInputError
 
 from ..data.prepare import store_path
 from ..data.store import Store
-from ..run import records as runs
 from ..run.figures import discovered_patterns
 from ..run.recipe import Discover, Recipe
+from ..run.record import record
 from ..run.seeds import rng
 from .autoencode import load_features
 from .patterns import SPLITS, PatternTable
@@ -71,7 +71,7 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
     table.save(path)
     discovered_patterns(store, table, features, path.with_name("patterns.png"), settings.frame == "relative")
     counts = {split: len(table.rows(split)) for split in SPLITS}
-    runs.record(recipe, "discover", rows=counts, store=store.fingerprint)
+    record(recipe, "discover", rows=counts, store=store.fingerprint)
     return path
 
 

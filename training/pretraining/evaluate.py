@@ -31,9 +31,9 @@ from ..data.store import Store
 from ..discovery.discover import table_path
 from ..discovery.patterns import PatternDataset, PatternTable
 from ..run import figures
-from ..run import records as runs
-from ..run.process_group import to_device
+from ..run.layout import to_device
 from ..run.recipe import Recipe
+from ..run.record import read_json
 from ..run.seeds import generator
 from .loop import corruption
 
@@ -128,4 +128,4 @@ def _mse(a: Tensor, b: Tensor) -> Tensor:
 
 
 def read_evaluation(recipe: Recipe) -> dict[str, Any]:
-    return runs.read_json(recipe.run_dir / "evaluation.json", "evaluate")
+    return read_json(recipe.run_dir / "evaluation.json", "evaluate")

@@ -39,9 +39,13 @@ from ..data.store import Store
 from ..discovery.discover import table_path
 from ..discovery.patterns import SPLITS, PatternDataset, PatternTable
 from ..run import figures
-from ..run import records as runs
-from ..run.process_group import Process, layout, process, to_device
+from ..run.checkpoint import load_checkpoint, save_checkpoint
+from ..run.environment import commit
+from ..run.layout import layout, to_device
+from ..run.metrics import Metrics, read_metrics
+from ..run.process_group import Process, process
 from ..run.recipe import Pretrain, Recipe
+from ..run.record import record
 from ..run.seeds import generator, permutation
 from ..transforms import semantic_genesis
 
@@ -122,7 +126,7 @@ def build_model(recipe: Recipe, store: Store, classes: int) -> SemanticGenesis:
     provenance = {
         "data": recipe.publish.data_name,
         "recipe": recipe.name,
-        "commit": runs.commit(),
+        "commit": commit(),
         "licence": recipe.publish.licence,
         "store": store.fingerprint,
         "datasets": [recipe.publish.dataset],
@@ -174,7 +178,7 @@ class Trainer:
         self.recipe, self.settings, self.table, self.me = recipe, recipe.pretrain, table, me
         self.show = progress and me.is_main
         self.folder = recipe.run_dir / FOLDER
-        self.metrics = runs.Metrics(self.folder / "metrics.jsonl", me.is_main, tensorboard)
+        self.metrics = Metrics(self.folder / "metrics.jsonl", me.is_main, tensorboard)
         self.model = build_model(recipe, store, table.classes)
         to_device(self.model, me.device, self.model.NDIM)
         self.task = PretextTask(self.model)
@@ -219,10 +223,10 @@ class Trainer:
         while self.at.epoch < epochs and not self._stale():
             self._epoch(epochs)
         self.metrics.close()
-        record = self.recipe.run_dir / "pretrain.json"
-        if self.me.is_main and (self.at.epoch > before or not record.is_file()):
-            figures.training_curves(runs.read_metrics(self.metrics.path), self.folder / "curves.png")
-            runs.record(
+        written = self.recipe.run_dir / "pretrain.json"
+        if self.me.is_main and (self.at.epoch > before or not written.is_file()):
+            figures.training_curves(read_metrics(self.metrics.path), self.folder / "curves.png")
+            record(
                 self.recipe,
                 "pretrain",
                 epochs=self.at.epoch,
@@ -399,10 +403,10 @@ class Trainer:
             "sums": self._train_sums(),
             "metrics": self.metrics.position(),
         }
-        runs.save_checkpoint(self.folder / "checkpoint.pt", state)
+        save_checkpoint(self.folder / "checkpoint.pt", state)
 
     def _resume(self) -> None:
-        state = runs.load_checkpoint(self.folder / "checkpoint.pt", self.determined_by)
+        state = load_checkpoint(self.folder / "checkpoint.pt", self.determined_by)
         if state is None:
             self.metrics.truncate(0)
             return

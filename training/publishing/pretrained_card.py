@@ -17,8 +17,8 @@ from sg_hub.errors import ReadError
 from sg_hub.io.files import write_json
 
 from ..report.reported import reported
-from ..run import records as runs
 from ..run.recipe import load_recipe, resolved
+from ..run.record import read_json
 from .reported_card import build_reported_card
 
 DESCRIPTION = "A {ndim}D U-Net pre-trained by self-discovery, self-classification and self-restoration on {data}."
@@ -42,8 +42,8 @@ def build_card(folder: str | Path) -> Path:
     folder = Path(folder)
     if folder.name in reported() and not (folder / "results.json").exists():
         return build_reported_card(folder)
-    config = runs.read_json(folder / "config.json", "publish")
-    results = runs.read_json(folder / "results.json", "publish")
+    config = read_json(folder / "config.json", "publish")
+    results = read_json(folder / "results.json", "publish")
     name = folder.name
     template = Path(__file__).with_name("pretrained_card.md.jinja")
     images = config["architecture"] == "SemanticGenesis2D"
@@ -82,7 +82,7 @@ def take_results(folder: str | Path, benchmark: str | Path) -> int:
         ReadError: the folder has no results.json, or the report says nothing of exactly these weights.
     """
     folder = Path(folder)
-    results = runs.read_json(folder / "results.json", "publish")
+    results = read_json(folder / "results.json", "publish")
     found = transfer_of(folder.resolve().name, Path(benchmark), sha256_of(folder / "model.safetensors"))
     if not found:
         raise ReadError(

@@ -23,8 +23,8 @@ from sg_hub.models import SemanticGenesis
 from ..data.prepare import store_path
 from ..data.store import Store
 from ..pretraining.evaluate import published_model, read_evaluation
-from ..run import records as runs
 from ..run.recipe import Recipe, resolved
+from ..run.record import read_json
 from .pretrained_card import DESCRIPTION, build_card, sha256_of, transfer_of
 
 FIGURES = ("restorations.png", "pretraining/curves.png", "discovery/patterns.png", "transforms.png")
@@ -89,8 +89,8 @@ def _results(recipe: Recipe, model: SemanticGenesis) -> dict[str, Any]:
         ReadError: a step is missing, or the evaluation is of other weights.
     """
     store = Store.open(store_path(recipe))
-    pretraining = runs.read_json(recipe.run_dir / "pretrain.json", "pretrain")
-    discovery = runs.read_json(recipe.run_dir / "discover.json", "discover")
+    pretraining = read_json(recipe.run_dir / "pretrain.json", "pretrain")
+    discovery = read_json(recipe.run_dir / "discover.json", "discover")
     splits = ("train", "validation", "test")
     evaluation = read_evaluation(recipe)
     if model.load_report is None or evaluation.get("sha256") != model.load_report.sha256:

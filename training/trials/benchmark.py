@@ -18,11 +18,12 @@ from pathlib import Path
 from sg_hub.errors import InvalidInputError
 
 from ..data.leakage import check_unseen
+from ..run.lock import run_lock
 from ..targets import Found, Target, identities, list_targets
 from ..targets.splits import check_fraction
 from .cells import Cell, Engine, one_by_one
 from .initialise import Start, initialise, look_up
-from .results import Row, append, read_results, writing
+from .results import Row, append, read_results
 from .task import Task, find_task, read_task
 
 
@@ -59,7 +60,7 @@ def benchmark(
     for fraction in fractions:
         check_fraction(fraction)
     out = Path(out)
-    with writing(out):
+    with run_lock(out):
         done = read_results(out)
         found = [find_task(name, data, overrides) for name in targets]
         _check_overrides([target for target, _ in found], overrides)

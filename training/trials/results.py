@@ -6,17 +6,17 @@ several machines are merged by key.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.errors import ReadError
 from sg_hub.io.files import write_atomic
+
+from ..run.lock import run_lock
 
 TABLE = "results.jsonl"
 TRIALS = "trials"
@@ -44,28 +44,6 @@ def read_results(folder: str | Path) -> dict[str, Row]:
                 f"{path}, line {number} is damaged ({error}): remove the line; its trial is computed again"
             ) from error
     return rows
-
-
-@contextlib.contextmanager
-def writing(folder: str | Path) -> Iterator[None]:
-    """Alone in a folder of results; the lock goes with the process, however it ends.
-
-    Raises:
-        InvalidInputError: another process writes there.
-    """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError(f"{folder} cannot be made a folder ({error.strerror}): give another --out") from error
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InvalidInputError(
-                f"another benchmark writes to {folder}: wait for it, or give another --out and merge afterwards"
-            ) from None
-        yield
 
 
 def append(folder: str | Path, row: Row, files: Mapping[str, bytes] | None = None) -> None:
@@ -113,7 +91,7 @@ def merge(sources: Sequence[str | Path], out: str | Path) -> tuple[int, int]:
             raise ReadError(f"{source} holds no {TABLE}: give folders that `training benchmark` wrote")
         tables.append((Path(source), read_results(source)))
     added = doubled = 0
-    with writing(out):
+    with run_lock(out):
         have = set(read_results(out))
         for source, rows in tables:
             for key, row in rows.items():

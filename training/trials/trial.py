@@ -23,8 +23,8 @@ import sg_hub.inference.predict
 from sg_hub.errors import InvalidInputError
 
 from ..data.leakage import check_disjoint, check_unseen
-from ..run import records as runs
-from ..run.process_group import layout, to_device
+from ..run.environment import commit, machine
+from ..run.layout import layout, to_device
 from ..run.seeds import generator, seed_of
 from ..targets import Case, Target, identities, in_parts
 from ..targets.splits import label_fraction
@@ -73,8 +73,8 @@ class Trial:
             "best_step": self.best_step,
             "unchecked": self.unchecked,
             "minutes": round(self.minutes, 3),
-            "machine": runs.machine(),
-            "commit": runs.commit(),
+            "machine": machine(),
+            "commit": commit(),
         }
 
 

@@ -16,7 +16,7 @@ from training.data.store import Store
 from training.discovery.autoencode import autoencode, load_features
 from training.discovery.patterns import PatternTable
 from training.pretraining.loop import pretrain
-from training.run import records as runs
+from training.run.metrics import read_metrics
 
 
 def weights(run):
@@ -25,7 +25,7 @@ def weights(run):
 
 def test_two_stages_and_what_they_write(run):
     folder = pretrain(small_recipe(run), progress=False)
-    rows = runs.read_metrics(run / "pretraining" / "metrics.jsonl")
+    rows = read_metrics(run / "pretraining" / "metrics.jsonl")
     assert [row["stage"] for row in rows] == ["classification", "joint", "joint"]
     assert "mse" not in rows[0]
     assert {"mse", "cross_entropy", "top1", "validation_mse", "validation_mse_corrupted"} <= rows[1].keys()
@@ -55,13 +55,13 @@ def test_the_classification_stage_leaves_the_decoder_alone(run):
 
 def test_learning_rate_is_halved(run):
     pretrain(small_recipe(run, "pretrain.halve_every=1"), progress=False)
-    rates = [row["lr"] for row in runs.read_metrics(run / "pretraining" / "metrics.jsonl")]
+    rates = [row["lr"] for row in read_metrics(run / "pretraining" / "metrics.jsonl")]
     assert rates == pytest.approx([1e-3, 5e-4, 2.5e-4])
 
 
 def test_early_stopping(run):
     pretrain(small_recipe(run, "pretrain.patience=2", "pretrain.epochs=30", "pretrain.lr=0.3"), progress=False)
-    rows = runs.read_metrics(run / "pretraining" / "metrics.jsonl")
+    rows = read_metrics(run / "pretraining" / "metrics.jsonl")
     losses = [row["validation_loss"] for row in rows if row["stage"] == "joint"]
     assert len(losses) < 30
     best = losses.index(min(losses))
@@ -71,7 +71,7 @@ def test_early_stopping(run):
 def test_the_classification_stage_is_never_cut_short(run):
     stubborn = ("pretrain.classification_epochs=5", "pretrain.patience=1", "pretrain.lr=0.3", "pretrain.epochs=1")
     pretrain(small_recipe(run, *stubborn), progress=False)
-    rows = runs.read_metrics(run / "pretraining" / "metrics.jsonl")
+    rows = read_metrics(run / "pretraining" / "metrics.jsonl")
     assert [row["stage"] for row in rows] == ["classification"] * 5 + ["joint"]
 
 
@@ -106,7 +106,7 @@ def test_a_damaged_checkpoint_is_named(run):
 @pytest.mark.slow
 def test_killed_and_started_again_gives_the_same_weights_bit_for_bit(run, discovered):
     pretrain(small_recipe(run), progress=False)
-    expected, expected_rows = weights(run), runs.read_metrics(run / "pretraining" / "metrics.jsonl")
+    expected, expected_rows = weights(run), read_metrics(run / "pretraining" / "metrics.jsonl")
     (run / "pretraining").rename(run / "never killed")
     command = [sys.executable, "-m", "training", "pretrain", "demo", f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -124,7 +124,7 @@ def test_killed_and_started_again_gives_the_same_weights_bit_for_bit(run, discov
     resumed = weights(run)
     assert resumed.keys() == expected.keys()
     assert all(torch.equal(resumed[key], expected[key]) for key in expected)
-    rows = runs.read_metrics(run / "pretraining" / "metrics.jsonl")
+    rows = read_metrics(run / "pretraining" / "metrics.jsonl")
     timeless = [{k: v for k, v in row.items() if k != "cubes_per_second"} for row in rows]
     assert timeless == [{k: v for k, v in row.items() if k != "cubes_per_second"} for row in expected_rows]
 
@@ -144,7 +144,7 @@ def test_two_processes_under_torchrun(run):
         [*command, *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    rows = runs.read_metrics(run / "pretraining" / "metrics.jsonl")
+    rows = read_metrics(run / "pretraining" / "metrics.jsonl")
     assert len(rows) == 3  # one process writes
     assert json.loads((run / "pretrain.json").read_text(encoding="utf-8"))["processes"] == 2
     SemanticGenesis3D.from_pretrained(run / "pretraining" / "model")

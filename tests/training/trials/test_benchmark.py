@@ -16,12 +16,13 @@ import torch
 from sg_hub import Preprocessing, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT
+from tests.training.run.other_process import at_work
 from tests.training.targets.target_folders import lidc_patches
 from training.__main__ import main
 from training.data.leakage import patient_hashes
 from training.trials import cells as module
 from training.trials.benchmark import benchmark
-from training.trials.results import append, merge, read_results, writing
+from training.trials.results import append, merge, read_results
 
 QUICK = [
     "grid.size=[16, 16, 8]",
@@ -215,7 +216,7 @@ def test_machines_agree_on_a_trial(place, finished, tmp_path):
 
 
 def test_two_benchmarks_do_not_write_to_one_folder(place, tmp_path):
-    with writing(tmp_path), pytest.raises(InvalidInputError, match="another benchmark"):
+    with at_work(tmp_path), pytest.raises(InvalidInputError, match="is in use by process"):
         run(place, tmp_path)
 
 
