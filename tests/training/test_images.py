@@ -156,7 +156,7 @@ def test_whose_an_image_is_must_be_said(tmp_path):
 
 
 def test_the_patients_of_the_recipes_are_those_of_the_target(trained):
-    targets = {case.patient for case in load_target("dxc", [f"root={fake_chestxray14(trained)}"]).find().cases}
+    targets = {item.patient for item in load_target("dxc", [f"root={fake_chestxray14(trained)}"]).find().items}
     assert targets == set(Store.open(store_path(small(trained))).persons("train")) & targets != set()
 
 

@@ -3,7 +3,7 @@
     python -m training finetune --init semantic-genesis-3d-tiny --target mytask.toml --out my-model
 
 Writes config.json and model.safetensors (which `sg_hub.from_pretrained` loads), README.md (the card), results.json with
-every test case, and two figures. The model's preprocessing is the target's, so that `sg_hub.predict` and
+every test item, and two figures. The model's preprocessing is the target's, so that `sg_hub.predict` and
 `sg-hub segment` treat new images as the training did.
 """
 
@@ -86,7 +86,7 @@ def _results(found: Finetuned) -> dict[str, Any]:
         "seed": found.seed,
         **found.trial.record(),
         "skipped": found.skipped,
-        "test_cases": found.trial.test.by_case,
+        "test_items": found.trial.test.by_item,
     }
 
 

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 import sg_hub
 
 from ..targets import Target
-from ..trials.initialise import name_of
+from ..trials.initialisation import name_of
 
 
 def build_finetuned_card(model: Any, target: Target, results: dict[str, Any], out: Path) -> None:

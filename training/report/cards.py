@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sg_hub.io.files import write_json
 
-from ..trials.initialise import ENCODER, IMAGENET, RANDOM, kind_of, name_of
+from ..trials.initialisation import ENCODER, IMAGENET, RANDOM, kind_of, name_of
 from ..trials.metrics import METRICS
 from .columns import Column
 from .page import p_text

@@ -10,7 +10,7 @@ from typing import Any
 
 from sg_hub.errors import InvalidInputError
 
-from ..trials.initialise import kind_of, name_of
+from ..trials.initialisation import kind_of, name_of
 from ..trials.metrics import METRICS
 from ..trials.results import Row
 from .statistics import LEVEL, Comparison, Summary, against_best, summarise
@@ -60,7 +60,7 @@ def columns_of(rows: Mapping[str, Row]) -> list[Column]:
     """Trials by target and fraction; of an initialisation the trials are in order.
 
     Raises:
-        InvalidInputError: trials of one target with different settings or cases, which cannot be compared.
+        InvalidInputError: trials of one target with different settings or items, which cannot be compared.
     """
     grouped: dict[tuple[str, float], dict[str, list[Row]]] = {}
     names: dict[str, str] = {}
@@ -92,8 +92,8 @@ def _check_comparable(target: str, trials: list[Row]) -> None:
                     f"target {target} was run with different {key} ({value} and {first['settings'].get(key)}): {advice}"
                 )
         raise InvalidInputError(
-            f"target {target} was run on different cases ({row['init']}, trial {row['trial']}, {row['cases']}; "
-            f"{first['init']}, trial {first['trial']}, {first['cases']}): {advice}"
+            f"target {target} was run on different items ({row['init']}, trial {row['trial']}, {row['items']}; "
+            f"{first['init']}, trial {first['trial']}, {first['items']}): {advice}"
         )
 
 

@@ -122,7 +122,7 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[Sequence[float]]]], m
 
 
 def examples(files: Mapping[str, Path], path: Path) -> bool:
-    """Best, median and worst test case (columns) of each initialisation (rows): truth green, found red.
+    """Best, median and worst test item (columns) of each initialisation (rows): truth green, found red.
 
     Returns:
         whether there was anything to draw.

@@ -41,7 +41,7 @@ def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Col
             labels[init]: folder / "trials" / rows[0]["key"] / "examples.npz" for init, rows in column.rows.items()
         }
         if draw.examples(shown, out / name):
-            figures.append((f"{column.name}: best, median and worst test case of the first trial", name))
+            figures.append((f"{column.name}: best, median and worst test item of the first trial", name))
     return figures
 
 
@@ -73,7 +73,7 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
     settings, first = column.settings, next(iter(column.rows.values()))[0]
     training, title = settings["settings"], settings["title"]
     parts = ", ".join(
-        f"{part} {first['cases'][part]} cases of {first['patients'][part]} patients"
+        f"{part} {first['items'][part]} items of {first['patients'][part]} patients"
         for part in ("train", "validation", "test")
     )
     minutes = sum(row["minutes"] for rows in column.rows.values() for row in rows)

@@ -10,7 +10,7 @@ from typing import Any
 from sg_hub.errors import InvalidInputError
 
 from ..run.recipe import load_settings, shipped
-from .protocol import Case, Found, Sample, Settings, Target, identities, in_parts
+from .protocol import Found, Item, LoadedItem, Settings, Target, identities, in_parts
 
 TASKS = "targets/tasks"
 READERS = {
@@ -71,9 +71,9 @@ def _reader(target: str | Path) -> type[Target]:
 
 __all__ = [
     "READERS",
-    "Case",
     "Found",
-    "Sample",
+    "Item",
+    "LoadedItem",
     "Settings",
     "Target",
     "identities",

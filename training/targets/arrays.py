@@ -14,7 +14,7 @@ import sg_hub
 from sg_hub import ImagePreprocessing, Scan
 from sg_hub.errors import InvalidInputError, ReadError
 
-from .protocol import Grid, Sample, Target
+from .protocol import Grid, LoadedItem, Target
 
 
 def fit_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
@@ -54,7 +54,7 @@ def labelled_scan(
     values: Sequence[Sequence[int]],
     *,
     same_voxels: bool = False,
-) -> Sample:
+) -> LoadedItem:
     """A scan and its label map on the target's grid.
 
     Args:
@@ -106,13 +106,13 @@ def numbered(labels: np.ndarray, values: Sequence[Sequence[int]]) -> np.ndarray:
     return numbers
 
 
-def on_grid(grid: Grid, scan: Scan, labels: np.ndarray) -> Sample:
+def on_grid(grid: Grid, scan: Scan, labels: np.ndarray) -> LoadedItem:
     """A scan and its class numbers, windowed and resampled as the target says."""
     image = grid.preprocessing().apply(scan)[0].numpy()
-    return Sample(image, fit_labels(labels, image.shape[1:]))
+    return LoadedItem(image, fit_labels(labels, image.shape[1:]))
 
 
-def picture_on_grid(target: Target, picture: sg_hub.Image, label: np.ndarray) -> Sample:
+def picture_on_grid(target: Target, picture: sg_hub.Image, label: np.ndarray) -> LoadedItem:
     """A picture at the target's size and with its channels, as the 2D weights do it: its proportions are kept, and
     black is added on both sides of the shorter one; so is background to class numbers (H, W)."""
     size = (target.grid.size or picture.size)[:2]
@@ -122,7 +122,7 @@ def picture_on_grid(target: Target, picture: sg_hub.Image, label: np.ndarray) ->
         fitted = fit_labels(label, preprocessing.fitted_size(picture))
         before = [(side - have) // 2 for side, have in zip(size, fitted.shape, strict=True)]
         label = pad_to(fitted, [-margin for margin in before], size, 0)
-    return Sample(x, label)
+    return LoadedItem(x, label)
 
 
 def read_label_image(path: Path) -> np.ndarray:

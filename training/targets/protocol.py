@@ -1,8 +1,8 @@
-"""The protocol of a target task: how its cases are found on disk, split and read, and how a trial trains on them.
+"""The protocol of a target task: how its items are found on disk, split and read, and how a trial trains on them.
 
 A target is a TOML file: `reader` names the class below `training.targets` that knows a data set as it is downloaded,
-and everything else is a setting of it. A reader says only two things: which cases there are (`find`, from tables and
-file names alone), and what one case holds (`load`).
+and everything else is a setting of it. A reader says only two things: which items there are (`find`, from tables and
+file names alone), and what one item holds (`load`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Sides = tuple[PositiveInt, ...]
 
 
 class Grid(Section):
-    """How a case becomes what the network takes: the same for every initialisation."""
+    """How an item becomes what the network takes: the same for every initialisation."""
 
     intensity: Literal["window", "percentile"] = "window"
     low: float = -1000.0
@@ -40,7 +40,7 @@ class Grid(Section):
     spacing: tuple[float, float, float] | None = None
     """Voxels (x, y, z) in mm that scans are resampled to; absent: each keeps its own."""
     size: Sides | None = None
-    """Voxels (x, y, z) or pixels (rows, columns) of a case; absent: each scan as large as it is."""
+    """Voxels (x, y, z) or pixels (rows, columns) of an item; absent: each scan as large as it is."""
 
     def preprocessing(self) -> Preprocessing:
         """How a whole scan becomes what the network takes."""
@@ -68,7 +68,7 @@ class Settings(Section):
     steps: PositiveInt = 400
     batch_size: PositiveInt = 8
     patch: Sides | None = None
-    """Voxels that the network sees at once; absent: a whole case (grid.size)."""
+    """Voxels that the network sees at once; absent: a whole item (grid.size)."""
     lr: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     body_lr_factor: float = Field(default=1.0, ge=0)
@@ -79,7 +79,7 @@ class Settings(Section):
     balanced: bool = False
     """Classification: every class is drawn equally often."""
     mirror: str = Field(default="", pattern="^[xyz]*$")
-    """Axes along which half of the cases are mirrored (2D: x is left and right, y up and down)."""
+    """Axes along which half of the items are mirrored (2D: x is left and right, y up and down)."""
     shift: int = Field(default=0, ge=0)
     """Largest random shift along every axis but z, in voxels; what moves in is the border again."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
@@ -87,22 +87,22 @@ class Settings(Section):
     validate_every: PositiveInt = 100
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     slices: PositiveInt = 3
-    """Classification of axial slices: how many around the middle stand for a case."""
+    """Classification of axial slices: how many around the middle stand for an item."""
 
 
 @dataclass(frozen=True)
-class Case:
+class Item:
     """One image with its label, not read yet."""
 
     name: str
     """Unique within the target."""
     patient: str
     image: str
-    """File or folder; several cases may lie in one."""
+    """File or folder; several items may lie in one."""
     label: int | tuple[int, ...] | str | None = None
     """Class number; one 0 or 1 per finding; or the file of the mask."""
     place: tuple[Any, ...] = ()
-    """Where in the file the case is: an index, world coordinates."""
+    """Where in the file the item is: an index, world coordinates."""
     split: Split | None = None
     """Absent where the data set has no official one."""
     also: tuple[str, ...] = ()
@@ -110,8 +110,8 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A case as arrays."""
+class LoadedItem:
+    """An item as arrays."""
 
     image: np.ndarray
     """(C, X, Y, Z) or (C, H, W) float in 0..1."""
@@ -124,9 +124,9 @@ class Sample:
 class Found:
     """What a reader found on disk."""
 
-    cases: list[Case] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    """Case, or file, and why it is left out."""
+    """Item, or file, and why it is left out."""
 
 
 class Target(Section):
@@ -135,7 +135,7 @@ class Target(Section):
     DATA_NDIM: ClassVar[int] = 3
     """Of what `load` gives; a 3D data set with `ndim = 2` is used slice by slice."""
     WHOLE_SCANS: ClassVar[bool] = False
-    """Whether a 3D case is a scan as a whole; else a cube that was cut out of one."""
+    """Whether a 3D item is a scan as a whole; else a cube that was cut out of one."""
     INDEPENDENT: ClassVar[frozenset[str]] = frozenset(
         {"title", "code", "description", "root", "settings", "splits", "metric", "ndim", "name"}
     )
@@ -159,13 +159,13 @@ class Target(Section):
     classes: tuple[str, ...]
     """Segmentation: all but the background. Classification: the classes, or the findings."""
     exclusive: bool = True
-    """Classification: one class per case; else any number of findings."""
+    """Classification: one class per item; else any number of findings."""
     min_positives: PositiveInt = 1
     """Findings with fewer positives in the test part get no AUC; in the validation part a third of it is enough."""
     metric: Metric
     """The one that results are compared by."""
     exclude: tuple[str, ...] = ()
-    """Names of cases that are left out, such as those with a wrong label."""
+    """Names of items that are left out, such as those with a wrong label."""
     grid: Grid = Grid()
     splits: Splits = Splits()
     settings: Settings = Settings()
@@ -179,7 +179,7 @@ class Target(Section):
         if self.head == "classification" and self.exclusive and len(self.classes) < 2:
             raise ValueError("classes: a classification needs at least two, or exclusive = false")
         if self.head == "classification" and self.grid.size is None:
-            raise ValueError("grid.size: a classification needs cases of one size")
+            raise ValueError("grid.size: a classification needs items of one size")
         for name, sides, count in (
             ("grid.size", self.grid.size, self.data_ndim),
             ("settings.patch", self.settings.patch, self.ndim),
@@ -215,7 +215,7 @@ class Target(Section):
 
     @abstractmethod
     def find(self) -> Found:
-        """Every case that is on disk, from tables and names; images are not decoded.
+        """Every item that is on disk, from tables and names; images are not decoded.
 
         Raises:
             ReadError: the folder, or a table, is missing or damaged.
@@ -223,33 +223,33 @@ class Target(Section):
         """
 
     @abstractmethod
-    def load(self, case: Case) -> Sample:
-        """Read one case.
+    def load(self, item: Item) -> LoadedItem:
+        """Read one item.
 
         Raises:
             ReadError, InvalidInputError: naming the file.
         """
 
-    def cases(self) -> Found:
-        """Every case with its part: official, of the CSV in `splits.file`, or drawn by patient.
+    def split_items(self) -> Found:
+        """Every item with its part: official, of the CSV in `splits.file`, or drawn by patient.
 
         Raises:
-            InvalidInputError: two cases of one name, a patient in two parts, an empty part, or a case in `exclude` that
-                is not there.
+            InvalidInputError: two items of one name, a patient in two parts, an empty part, or an item in `exclude`
+                that is not there.
             ReadError: see `find`.
         """
         found = self.find()
-        unknown = sorted(set(self.exclude) - {case.name for case in found.cases} - set(found.skipped))
+        unknown = sorted(set(self.exclude) - {item.name for item in found.items} - set(found.skipped))
         if unknown:
-            raise InvalidInputError(f"target {self.name}: exclude: there is no case {unknown[0]!r}")
+            raise InvalidInputError(f"target {self.name}: exclude: there is no item {unknown[0]!r}")
         found.skipped |= dict.fromkeys(self.exclude, "in exclude")
-        found.cases = [case for case in found.cases if case.name not in self.exclude]
-        names = [case.name for case in found.cases]
+        found.items = [item for item in found.items if item.name not in self.exclude]
+        names = [item.name for item in found.items]
         double = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
         if double:
-            raise InvalidInputError(f"target {self.name}: two cases are called {min(double)!r}; names must be unique")
-        cases = draw_split(self, found.cases, found.skipped)
-        return Found(sorted(cases, key=lambda case: case.name), found.skipped)
+            raise InvalidInputError(f"target {self.name}: two items are called {min(double)!r}; names must be unique")
+        items = draw_split(self, found.items, found.skipped)
+        return Found(sorted(items, key=lambda item: item.name), found.skipped)
 
     def folder(self) -> Path:
         """The root, where it is there.
@@ -271,15 +271,15 @@ class Target(Section):
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def in_parts(cases: list[Case]) -> dict[str, list[Case]]:
-    """Cases by part, all three of them."""
-    return {part: [case for case in cases if case.split == part] for part in ("train", "validation", "test")}
+def in_parts(items: list[Item]) -> dict[str, list[Item]]:
+    """Items by part, all three of them."""
+    return {part: [item for item in items if item.split == part] for part in ("train", "validation", "test")}
 
 
-def identities(target: Target, cases: list[Case]) -> dict[str, list[str]]:
+def identities(target: Target, items: list[Item]) -> dict[str, list[str]]:
     """Patients by part, each as DATASET/NAME, with what they are called in other data sets."""
-    parts: Mapping[str, list[Case]] = in_parts(cases)
+    parts: Mapping[str, list[Item]] = in_parts(items)
     return {
-        part: sorted({name for case in found for name in (f"{target.dataset}/{case.patient}", *case.also)})
+        part: sorted({name for item in found for name in (f"{target.dataset}/{item.patient}", *item.also)})
         for part, found in parts.items()
     }

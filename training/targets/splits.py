@@ -17,15 +17,15 @@ from ..run.recipe import Split
 from ..run.seeds import rng
 
 if TYPE_CHECKING:
-    from .protocol import Case, Target
+    from .protocol import Item, Target
 
 PARTS: tuple[Split, ...] = ("train", "validation", "test")
 
 
-def draw_split(target: Target, cases: list[Case], skipped: dict[str, str]) -> list[Case]:
-    """Give every case its part.
+def draw_split(target: Target, items: list[Item], skipped: dict[str, str]) -> list[Item]:
+    """Give every item its part.
 
-    The CSV of `splits.file` comes first (cases of patients that it does not name are skipped, with the reason), then
+    The CSV of `splits.file` comes first (items of patients that it does not name are skipped, with the reason), then
     the official parts, then a draw by patient. An official split without validation gets one out of its train part.
 
     Raises:
@@ -33,33 +33,33 @@ def draw_split(target: Target, cases: list[Case], skipped: dict[str, str]) -> li
     """
     if target.splits.file is not None:
         given = read_split(target.splits.file)
-        for case in cases:
-            if case.patient not in given:
-                skipped[case.name] = f"patient {case.patient} is not in {target.splits.file}"
-        cases = [replace(case, split=given[case.patient]) for case in cases if case.patient in given]
+        for item in items:
+            if item.patient not in given:
+                skipped[item.name] = f"patient {item.patient} is not in {target.splits.file}"
+        items = [replace(item, split=given[item.patient]) for item in items if item.patient in given]
     seed, dataset = target.splits.seed, target.dataset
-    unsaid = [case for case in cases if case.split is None]
-    if 0 < len(unsaid) < len(cases):
+    unsaid = [item for item in items if item.split is None]
+    if 0 < len(unsaid) < len(items):
         raise InvalidInputError(
-            f"target {target.name}: {len(unsaid)} of {len(cases)} cases have no split, such as {unsaid[0].name}: fill "
+            f"target {target.name}: {len(unsaid)} of {len(items)} items have no split, such as {unsaid[0].name}: fill "
             "the column for all of them, or leave it out"
         )
     if unsaid:
-        names = _in_order({case.patient for case in cases}, dataset, seed)
+        names = _in_order({item.patient for item in items}, dataset, seed)
         tested = set(names[: _count(len(names), target.splits.test)])
-        cases = [replace(case, split="test" if case.patient in tested else "train") for case in cases]
-    if not any(case.split == "validation" for case in cases):
-        names = _in_order({case.patient for case in cases if case.split == "train"}, dataset, seed)
+        items = [replace(item, split="test" if item.patient in tested else "train") for item in items]
+    if not any(item.split == "validation" for item in items):
+        names = _in_order({item.patient for item in items if item.split == "train"}, dataset, seed)
         held = set(names[: _count(len(names), target.splits.validation)])
-        cases = [replace(c, split="validation") if c.split == "train" and c.patient in held else c for c in cases]
-    _check(target, cases, skipped)
-    return cases
+        items = [replace(c, split="validation") if c.split == "train" and c.patient in held else c for c in items]
+    _check(target, items, skipped)
+    return items
 
 
-def _check(target: Target, cases: list[Case], skipped: Mapping[str, str]) -> None:
+def _check(target: Target, items: list[Item], skipped: Mapping[str, str]) -> None:
     parts: dict[str, set[str]] = defaultdict(set)
-    for case in cases:
-        parts[case.patient].add(str(case.split))
+    for item in items:
+        parts[item.patient].add(str(item.split))
     torn = sorted(patient for patient, found in parts.items() if len(found) > 1)
     if torn:
         raise InvalidInputError(
@@ -67,10 +67,10 @@ def _check(target: Target, cases: list[Case], skipped: Mapping[str, str]) -> Non
             f"{f' (and {len(torn) - 1} more patients)' if len(torn) > 1 else ''}: patients, not images, are split"
         )
     for part in PARTS:
-        if not any(case.split == part for case in cases):
+        if not any(item.split == part for item in items):
             reasons = "".join(f"\n  {name}: {why}" for name, why in list(skipped.items())[:5])
             raise InvalidInputError(
-                f"target {target.name}: no case is left for {part} ({len(cases)} cases found, {len(skipped)} skipped); "
+                f"target {target.name}: no item is left for {part} ({len(items)} items found, {len(skipped)} skipped); "
                 f"give more data, or splits.file=CSV with the columns patient and split{reasons}"
             )
 
@@ -142,14 +142,14 @@ def check_fraction(fraction: float) -> None:
         raise InvalidInputError(f"label fraction {fraction:g}: expected a number above 0, up to 1")
 
 
-def label_fraction(cases: list[Case], fraction: float, *place: int | str) -> list[Case]:
-    """The cases of a share of the patients: a smaller share of the same place lies within a larger one.
+def label_fraction(items: list[Item], fraction: float, *place: int | str) -> list[Item]:
+    """The items of a share of the patients: a smaller share of the same place lies within a larger one.
 
-    Where cases have classes, patients are taken from each group alike: by the rarest class, over all cases, that a
+    Where items have classes, patients are taken from each group alike: by the rarest class, over all items, that a
     patient has. Every group keeps at least one.
 
     Args:
-        cases: of the train part.
+        items: of the train part.
         fraction: of the patients, above 0, up to 1.
         place: what the order of the patients is drawn from (target, trial).
 
@@ -158,25 +158,25 @@ def label_fraction(cases: list[Case], fraction: float, *place: int | str) -> lis
     """
     check_fraction(fraction)
     groups: dict[int, list[str]] = defaultdict(list)
-    for patient, group in sorted(_groups(cases).items()):
+    for patient, group in sorted(_groups(items).items()):
         groups[group].append(patient)
     kept: set[str] = set()
     for group, patients in sorted(groups.items()):
         order = rng("label fraction", group, *place).permutation(len(patients))
         kept |= {patients[i] for i in order[: max(1, math.ceil(fraction * len(patients) - 1e-9))]}
-    return [case for case in cases if case.patient in kept]
+    return [item for item in items if item.patient in kept]
 
 
-def _groups(cases: list[Case]) -> dict[str, int]:
+def _groups(items: list[Item]) -> dict[str, int]:
     """The rarest class of each patient; -1 where there are no classes."""
     classes: dict[str, set[int]] = defaultdict(set)
-    for case in cases:
-        if isinstance(case.label, int):
-            classes[case.patient].add(case.label)
-        elif isinstance(case.label, tuple):
-            classes[case.patient] |= {i for i, value in enumerate(case.label) if value}
+    for item in items:
+        if isinstance(item.label, int):
+            classes[item.patient].add(item.label)
+        elif isinstance(item.label, tuple):
+            classes[item.patient] |= {i for i, value in enumerate(item.label) if value}
         else:
-            classes[case.patient] |= set()
+            classes[item.patient] |= set()
     counts: dict[int, int] = defaultdict(int)
     for found in classes.values():
         for number in found:

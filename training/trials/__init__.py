@@ -1,4 +1,4 @@
 """Trials on target tasks. First `task` (a target that is ready), `trial` (one fine-tuning), `cells` (of a grid)."""
 
 PROTOCOL = 2
-"""Raised when a change of the code makes older results incomparable: cases are read, and trials computed, anew."""
+"""Raised when a change of the code makes older results incomparable: items are read, and trials computed, anew."""

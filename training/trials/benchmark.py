@@ -21,10 +21,10 @@ from ..data.leakage import check_unseen
 from ..run.lock import run_lock
 from ..targets import Found, Target, identities, list_targets
 from ..targets.splits import check_fraction
-from .cells import Cell, Engine, one_by_one
-from .initialise import Start, initialise, look_up
+from .initialisation import Start, initialise, look_up
+from .prepared_task import PreparedTask, find_task, read_task
 from .results import Row, append, read_results
-from .task import Task, find_task, read_task
+from .trial_rows import Cell, Engine, one_by_one
 
 
 def benchmark(
@@ -66,7 +66,7 @@ def benchmark(
         _check_overrides([target for target, _ in found], overrides)
         starts = [look_up(init) for init in dict.fromkeys(inits)]
         _check_starts(found, starts)
-        tasks = [read_task(target, cases, out, progress=progress) for target, cases in found]
+        tasks = [read_task(target, items, out, progress=progress) for target, items in found]
         cells = _grid(tasks, starts, fractions, trials)
         missing = [cell for cell in cells if cell.key not in done]
         print(f"{len(cells)} trials, {len(cells) - len(missing)} of them done", flush=True)
@@ -103,9 +103,9 @@ def _check_starts(found: list[tuple[Target, Found]], starts: list[Start]) -> Non
 
     Raises:
         InvalidInputError: a target without an initialisation of its dimensions, or one without a target; a network that
-            does not take the target's cases; test patients that were pre-trained on.
+            does not take the target's items; test patients that were pre-trained on.
     """
-    for target, cases in found:
+    for target, items in found:
         fitting = [start for start in starts if start.ndim == target.ndim]
         if not fitting:
             raise InvalidInputError(
@@ -114,7 +114,7 @@ def _check_starts(found: list[tuple[Target, Found]], starts: list[Start]) -> Non
             )
         for start in fitting:
             provenance = initialise(start.init, target, 0).provenance
-            unchecked = check_unseen(provenance, target.dataset, identities(target, cases.cases)["test"])
+            unchecked = check_unseen(provenance, target.dataset, identities(target, items.items)["test"])
             if unchecked:
                 print(f"warning: {target.name}, {start.init}: {unchecked}", flush=True)
     for start in starts:
@@ -125,7 +125,7 @@ def _check_starts(found: list[tuple[Target, Found]], starts: list[Start]) -> Non
             )
 
 
-def _grid(tasks: list[Task], starts: list[Start], fractions: Sequence[float], trials: int) -> list[Cell]:
+def _grid(tasks: list[PreparedTask], starts: list[Start], fractions: Sequence[float], trials: int) -> list[Cell]:
     """Every cell, trial by trial, so that an unfinished grid is a fair one."""
     cells = [
         Cell(task, start, float(fraction), trial)

@@ -10,10 +10,10 @@ from sg_hub.errors import InvalidInputError
 
 from ..data.leakage import check_unseen
 from ..targets import Target, identities
-from .cells import examples
-from .initialise import initialise
-from .task import find_task, read_task
+from .initialisation import initialise
+from .prepared_task import find_task, read_task
 from .trial import Trial, run_trial
+from .trial_rows import examples
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Finetuned:
     target: Target
     trial: Trial
     skipped: dict[str, str]
-    """Cases that were left out, and why."""
+    """Items that were left out, and why."""
     examples: dict[str, Any]
-    """Pictures of the best, the median and the worst test case, as `training.trials.cells.examples` gives them."""
+    """Pictures of the best, the median and the worst test item, as `training.trials.cells.examples` gives them."""
 
 
 def finetune(
@@ -40,17 +40,17 @@ def finetune(
         target: TOML file, or a shipped name.
 
     Raises:
-        InvalidInputError, ReadError: see `training.targets` and `training.trials.initialise`.
+        InvalidInputError, ReadError: see `training.targets` and `training.trials.initialisation`.
     """
     with tempfile.TemporaryDirectory(prefix="sg_hub-") as temporary:
         read, found = find_task(target, overrides=overrides)
         _check_publishable(read)
         provenance = initialise(init, read, seed).provenance
-        unchecked = check_unseen(provenance, read.dataset, identities(read, found.cases)["test"])
+        unchecked = check_unseen(provenance, read.dataset, identities(read, found.items)["test"])
         if unchecked:
             print(f"warning: {init}: {unchecked}", flush=True)
         task = read_task(read, found, temporary, progress=progress)
-        trial = run_trial(task.target, init, seed, task.samples, task.cases, progress=progress)
+        trial = run_trial(task.target, init, seed, task.arrays, task.items, progress=progress)
         return Finetuned(init, seed, task.target, trial, task.skipped, examples(task, trial))
 
 

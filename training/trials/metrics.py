@@ -12,7 +12,7 @@ METRICS = {"auc": "AUC", "iou": "IoU", "dice": "Dice"}
 
 
 def overlap(found: np.ndarray, truth: np.ndarray, classes: int) -> tuple[list[float], list[float]]:
-    """IoU and Dice of every class of one case.
+    """IoU and Dice of every class of one item.
 
     A class that is in neither mask was found to be absent: both are 1. A class in one of them only: both are 0.
 
@@ -38,9 +38,9 @@ def auc_by_class(
     """Area under the ROC curve.
 
     Args:
-        scores: (cases, classes) probabilities.
-        labels: (cases,) class numbers where classes exclude each other, else (cases, classes) of 0 and 1.
-        min_positives: classes with fewer cases, or with all of them, are left out.
+        scores: (items, classes) probabilities.
+        labels: (items,) class numbers where classes exclude each other, else (items, classes) of 0 and 1.
+        min_positives: classes with fewer items, or with all of them, are left out.
 
     Returns:
         by class. Two classes that exclude each other have one curve, named after the second; of more than two, each
@@ -56,6 +56,6 @@ def auc_by_class(
     kept = [i for i in range(len(names)) if min_positives <= labels[:, i].sum() < len(labels)]
     if not kept:
         raise InvalidInputError(
-            f"no AUC: of {len(labels)} cases, no class has {min_positives} positives and at least one negative"
+            f"no AUC: of {len(labels)} items, no class has {min_positives} positives and at least one negative"
         )
     return {names[i]: float(roc_auc_score(labels[:, i], scores[:, i])) for i in kept}

@@ -11,10 +11,10 @@ import torch
 
 from sg_hub.errors import InvalidInputError, SgHubError
 
-from .cells import Cell, Engine, Failure, Finished, run_cell
-from .initialise import Start
+from .initialisation import Start
+from .prepared_task import PreparedTask
 from .results import Row
-from .task import Task
+from .trial_rows import Cell, Engine, Failure, Finished, run_cell
 
 
 def engine(cpus: float = 1, gpus: float = 0, address: str | None = None) -> Engine:
@@ -90,7 +90,7 @@ def _check_resources(there: Mapping[str, float], cpus: float, gpus: float) -> No
 
 
 def _trial(
-    task: Task, start: Start, fraction: float, trial: int, threads: int, folder: str
+    task: PreparedTask, start: Start, fraction: float, trial: int, threads: int, folder: str
 ) -> tuple[Row, dict[str, bytes]]:
     if os.path.isdir(folder):
         os.chdir(folder)  # paths on the command line are relative to where it was given

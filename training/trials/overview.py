@@ -10,11 +10,11 @@ from pathlib import Path
 from sg_hub.io.files import write_atomic
 
 from ..targets import in_parts, list_targets, load_target
-from .task import find_task
+from .prepared_task import find_task
 
 
 def overview(name: str | None = None, overrides: list[str] | tuple[str, ...] = (), split: str | None = None) -> str:
-    """A list of the shipped targets; or cases, patients and classes by part of one, and why others are left out.
+    """A list of the shipped targets; or items, patients and classes by part of one, and why others are left out.
 
     Args:
         name: TOML file or shipped name.
@@ -28,14 +28,14 @@ def overview(name: str | None = None, overrides: list[str] | tuple[str, ...] = (
         return "\n".join(f"{t.name:22} {t.code:4} {t.ndim}D {t.head:15} {t.metric:5} {t.title}" for t in targets)
     target, found = find_task(name, overrides=overrides)
     lines = [f"{target.name}: {target.title}", target.description]
-    for part, cases in in_parts(found.cases).items():
-        line = f"{part}: {len(cases)} cases of {len({case.patient for case in cases})} patients"
+    for part, items in in_parts(found.items).items():
+        line = f"{part}: {len(items)} items of {len({item.patient for item in items})} patients"
         counts: Counter[str] = Counter()
-        for case in cases:
-            if isinstance(case.label, int):
-                counts[target.classes[case.label]] += 1
-            elif isinstance(case.label, tuple):
-                counts.update(name for name, value in zip(target.classes, case.label, strict=True) if value)
+        for item in items:
+            if isinstance(item.label, int):
+                counts[target.classes[item.label]] += 1
+            elif isinstance(item.label, tuple):
+                counts.update(name for name, value in zip(target.classes, item.label, strict=True) if value)
         lines.append(line + "".join(f", {count} {name}" for name, count in sorted(counts.items())))
     reasons = Counter(found.skipped.values())
     lines += [f"left out: {count} ({why})" for why, count in reasons.most_common(10)]
@@ -43,6 +43,6 @@ def overview(name: str | None = None, overrides: list[str] | tuple[str, ...] = (
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("patient", "split"))
-        writer.writerows(sorted({(case.patient, case.split) for case in found.cases}))
+        writer.writerows(sorted({(item.patient, item.split) for item in found.items}))
         write_atomic(Path(split), text.getvalue())
     return "\n".join(lines)

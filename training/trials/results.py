@@ -38,6 +38,8 @@ def read_results(folder: str | Path) -> dict[str, Row]:
             break
         try:
             row = json.loads(line)
+            if "cases" in row:  # what protocol 2 called them
+                row["items"] = row.pop("cases")
             rows.setdefault(row["key"], row)
         except (ValueError, KeyError, TypeError) as error:
             raise ReadError(

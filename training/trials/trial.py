@@ -1,7 +1,7 @@
-"""One trial: a network fine-tuned on a target's training cases, and what it does on the test cases.
+"""One trial: a network fine-tuned on a target's training items, and what it does on the test items.
 
 The settings of a target are the same for every initialisation, and so is the order of the batches. The weights that do
-best on the validation cases are kept; the test cases are read once, at the end.
+best on the validation items are kept; the test items are read once, at the end.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from ..data.leakage import check_disjoint, check_unseen
 from ..run.environment import commit, machine
 from ..run.layout import layout, to_device
 from ..run.seeds import generator, seed_of
-from ..targets import Case, Target, identities, in_parts
+from ..targets import Item, Target, identities, in_parts
 from ..targets.splits import label_fraction
-from .initialise import head_parameters, initialise
+from .initialisation import head_parameters, initialise
+from .item_arrays import Batches, ItemArrays, axial_slices, from_axial_slices, middle_slices
 from .metrics import auc_by_class, overlap
-from .samples import Batches, Samples, axial_slices, from_axial_slices, middle_slices
 
 
 @dataclass
 class Scores:
-    """What a network does on some cases."""
+    """What a network does on some items."""
 
     value: float
     """The target's metric."""
     values: dict[str, float]
     """All figures by name: the metrics, and each by class."""
-    by_case: list[dict[str, Any]] = field(default_factory=list)
-    """Case, patient, and IoU and Dice by class, or the label and the probabilities."""
+    by_item: list[dict[str, Any]] = field(default_factory=list)
+    """Item, patient, and IoU and Dice by class, or the label and the probabilities."""
     left_out: list[str] = field(default_factory=list)
     """Classes with too few positives for an AUC."""
 
@@ -55,7 +55,7 @@ class Trial:
     test: Scores
     curve: list[list[float]]
     """[step, validation metric, training loss] at every validation."""
-    parts: dict[str, list[Case]]
+    parts: dict[str, list[Item]]
     minutes: float
     best_step: int
     """Whose weights were kept: the step that did best on the validation part."""
@@ -67,8 +67,8 @@ class Trial:
         return {
             "values": self.test.values,
             "left_out": self.test.left_out,
-            "cases": {part: len(cases) for part, cases in self.parts.items()},
-            "patients": {part: len({case.patient for case in cases}) for part, cases in self.parts.items()},
+            "items": {part: len(items) for part, items in self.parts.items()},
+            "patients": {part: len({item.patient for item in items}) for part, items in self.parts.items()},
             "curve": self.curve,
             "best_step": self.best_step,
             "unchecked": self.unchecked,
@@ -78,17 +78,17 @@ class Trial:
         }
 
 
-def parts_of(target: Target, cases: list[Case], fraction: float, trial: int) -> dict[str, list[Case]]:
-    """Train, validation and test cases of a trial.
+def parts_of(target: Target, items: list[Item], fraction: float, trial: int) -> dict[str, list[Item]]:
+    """Train, validation and test items of a trial.
 
     A fraction keeps a share of the training patients, drawn by the trial; validation and test are always whole.
 
     Raises:
         InvalidInputError: parts that share patients.
     """
-    parts = in_parts(cases)
+    parts = in_parts(items)
     parts["train"] = label_fraction(parts["train"], fraction, target.name, trial)
-    check_disjoint(identities(target, [case for part in parts.values() for case in part]))
+    check_disjoint(identities(target, [item for part in parts.values() for item in part]))
     return parts
 
 
@@ -96,25 +96,25 @@ def run_trial(
     target: Target,
     init: str,
     trial: int,
-    samples: Samples,
-    cases: list[Case],
+    arrays: ItemArrays,
+    items: list[Item],
     fraction: float = 1.0,
     *,
     progress: bool = True,
 ) -> Trial:
-    """Fine-tune, choose on the validation cases, test once.
+    """Fine-tune, choose on the validation items, test once.
 
     Raises:
         InvalidInputError: test patients that the weights were pre-trained on, or parts that share patients.
     """
     started = time.monotonic()
-    parts = parts_of(target, cases, fraction, trial)
+    parts = parts_of(target, items, fraction, trial)
     model = initialise(init, target, seed_of("initialise", trial))
-    unchecked = check_unseen(model.provenance, target.dataset, identities(target, cases)["test"])
+    unchecked = check_unseen(model.provenance, target.dataset, identities(target, items)["test"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     to_device(model, device, target.ndim)
-    curve, best_step = _train(model, target, trial, samples, parts, f"{target.name}, {init}, trial {trial}", progress)
-    test = score(model, target, samples, parts["test"])
+    curve, best_step = _train(model, target, trial, arrays, parts, f"{target.name}, {init}, trial {trial}", progress)
+    test = score(model, target, arrays, parts["test"])
     return Trial(model, test, curve, parts, (time.monotonic() - started) / 60, best_step, unchecked)
 
 
@@ -122,8 +122,8 @@ def _train(
     model: Any,
     target: Target,
     trial: int,
-    samples: Samples,
-    parts: dict[str, list[Case]],
+    arrays: ItemArrays,
+    parts: dict[str, list[Item]],
     title: str,
     progress: bool,
 ) -> tuple[list[list[float]], int]:
@@ -137,7 +137,7 @@ def _train(
         optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - step / settings.steps) ** 0.9
     )
     device = next(model.parameters()).device
-    batches, noise = Batches(target, samples, parts["train"]), generator("cpu", "batches", target.name, trial)
+    batches, noise = Batches(target, arrays, parts["train"]), generator("cpu", "batches", target.name, trial)
     best, best_step, best_state, curve = -1.0, 0, copy.deepcopy(model.state_dict()), []
     losses: list[float] = []
     for step in (bar := tqdm(range(1, settings.steps + 1), title, unit="step", disable=not progress, leave=False)):
@@ -154,7 +154,7 @@ def _train(
         if not math.isfinite(losses[-1]):
             raise InvalidInputError(f"{title}: the loss is {losses[-1]} at step {step}: give a smaller settings.lr")
         if step % settings.validate_every == 0 or step == settings.steps:
-            reached = score(model, target, samples, parts["validation"], validation=True).value
+            reached = score(model, target, arrays, parts["validation"], validation=True).value
             curve.append([step, round(reached, 5), round(float(np.mean(losses)), 5)])
             losses = []
             bar.set_postfix({f"validation {target.metric}": f"{reached:.3f}"})
@@ -212,35 +212,35 @@ def dice_cross_entropy(logits: Tensor, labels: Tensor, background_weight: float 
     return F.cross_entropy(logits, labels, weight) + 1 - dice.mean()
 
 
-def score(model: Any, target: Target, samples: Samples, cases: Sequence[Case], *, validation: bool = False) -> Scores:
-    """Every metric of the target on some cases; overlaps are of whole cases, and the mean is over cases.
+def score(model: Any, target: Target, arrays: ItemArrays, items: Sequence[Item], *, validation: bool = False) -> Scores:
+    """Every metric of the target on some items; overlaps are of whole items, and the mean is over items.
 
     Raises:
         InvalidInputError: no class has enough positives for an AUC.
     """
-    results = list(predict(model, target, samples, cases))
+    results = list(predict(model, target, arrays, items))
     if target.head == "classification":
         scores = np.stack([found for _, found in results])
-        labels = np.stack([samples[case][1].numpy() for case, _ in results])
+        labels = np.stack([arrays[item][1].numpy() for item, _ in results])
         least = max(1, target.min_positives // 3) if validation else target.min_positives
         by_class = auc_by_class(scores, labels, target.classes, target.exclusive, least)
         mean = float(np.mean(list(by_class.values())))
         rows = [
             {
-                "case": case.name,
-                "patient": case.patient,
+                "item": item.name,
+                "patient": item.patient,
                 "label": label.tolist(),
                 "probabilities": found.round(5).tolist(),
             }
-            for (case, found), label in zip(results, labels, strict=True)
+            for (item, found), label in zip(results, labels, strict=True)
         ]
         named = {f"auc {name}": value for name, value in by_class.items()} if len(by_class) > 1 else {}
         left_out = [] if target.exclusive else [name for name in target.classes if name not in by_class]
         return Scores(mean, {"auc": mean, **named}, rows, left_out)
     rows = []
-    for case, found in results:
-        iou, dice = overlap(found, samples[case][1].numpy(), len(target.classes))
-        rows.append({"case": case.name, "patient": case.patient, "iou": iou, "dice": dice})
+    for item, found in results:
+        iou, dice = overlap(found, arrays[item][1].numpy(), len(target.classes))
+        rows.append({"item": item.name, "patient": item.patient, "iou": iou, "dice": dice})
     values: dict[str, float] = {}
     for metric in ("iou", "dice"):
         table = np.array([row[metric] for row in rows])
@@ -251,20 +251,20 @@ def score(model: Any, target: Target, samples: Samples, cases: Sequence[Case], *
 
 
 @torch.inference_mode()
-def predict(model: Any, target: Target, samples: Samples, cases: Sequence[Case]) -> Iterator[tuple[Case, np.ndarray]]:
-    """Probabilities (classes,) of each case, or its class numbers (spatial...) on the target's grid."""
+def predict(model: Any, target: Target, arrays: ItemArrays, items: Sequence[Item]) -> Iterator[tuple[Item, np.ndarray]]:
+    """Probabilities (classes,) of each item, or its class numbers (spatial...) on the target's grid."""
     model.eval()
     device = next(model.parameters()).device
     if target.head == "segmentation" and (
         target.sliced or target.grid.size is None or target.grid.size != target.patch
     ):
-        for case in cases:
+        for item in items:
             with _autocast(target, device):
-                yield case, _segment(model, target, samples[case][0].float(), device)
+                yield item, _segment(model, target, arrays[item][0].float(), device)
         return
-    for start in range(0, len(cases), 32):
-        part = cases[start : start + 32]
-        images = [samples[case][0].float() for case in part]
+    for start in range(0, len(items), 32):
+        part = items[start : start + 32]
+        images = [arrays[item][0].float() for item in part]
         with _autocast(target, device):
             logits = model(_in_layout(torch.cat([_views(target, image) for image in images]).to(device))).float().cpu()
         if target.head == "segmentation":
@@ -276,12 +276,12 @@ def predict(model: Any, target: Target, samples: Samples, cases: Sequence[Case])
 
 
 def _views(target: Target, image: Tensor) -> Tensor:
-    """What stands for a case: itself, or its middle slices."""
+    """What stands for an item: itself, or its middle slices."""
     return middle_slices(image, target.settings.slices) if target.sliced else image[None]
 
 
 def _segment(model: Any, target: Target, image: Tensor, device: torch.device) -> np.ndarray:
-    """Class numbers of a case: by windows in 3D, as a whole in 2D, slice by slice where 3D data are sliced."""
+    """Class numbers of an item: by windows in 3D, as a whole in 2D, slice by slice where 3D data are sliced."""
     if target.sliced:
         slices = axial_slices(image)
         parts = [model(_in_layout(part.to(device)), pad=True).argmax(1).cpu() for part in slices.split(16)]

@@ -14,7 +14,7 @@ from training.__main__ import main
 from training.report import report
 from training.report.columns import columns_of, labels_of
 from training.report.tables import csv_table, latex_table, markdown_table
-from training.trials.initialise import name_of
+from training.trials.initialisation import name_of
 from training.trials.results import append, read_results
 
 SETTINGS = {
@@ -47,7 +47,7 @@ def row(init, trial, value, target="task", fraction=1.0, **settings):
         "value": value,
         "values": values,
         "left_out": [],
-        "cases": {"train": 8, "validation": 2, "test": 4},
+        "items": {"train": 8, "validation": 2, "test": 4},
         "patients": {"train": 4, "validation": 1, "test": 2},
         "curve": [[1, 0.5, 1.0], [5, value, 0.5]],
         "minutes": 1.5,
@@ -198,9 +198,9 @@ def test_trials_that_cannot_be_compared_are_refused(folder):
         report(folder)
 
 
-def test_trials_on_other_cases_are_refused(folder):
+def test_trials_on_other_items_are_refused(folder):
     append(folder, row("best", 9, 0.5) | {"task": "with another patient"})
-    with pytest.raises(InvalidInputError, match="different cases"):
+    with pytest.raises(InvalidInputError, match="different items"):
         report(folder)
 
 

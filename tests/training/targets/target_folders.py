@@ -72,7 +72,7 @@ def lits(root: Path, numbers: tuple[int, ...], shape=(24, 24, 20)) -> None:
 
 
 def brats2018(root: Path, names: dict[str, str]) -> None:
-    """Cases by name, each in HGG or LGG."""
+    """Items by name, each in HGG or LGG."""
     for name, grade in names.items():
         labels = np.zeros((20, 20, 16), dtype=np.uint8)
         labels[4:12, 4:12, 4:10], labels[6:8, 6:8, 6:8], labels[8:10, 8:10, 6:8] = 2, 1, 4

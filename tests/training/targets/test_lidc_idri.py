@@ -150,32 +150,32 @@ def data(tmp_path):
 
 def test_cubes_lie_around_the_nodules(data):
     target = target_at("ncs", data, "grid.size=[32, 32, 16]")
-    found = target.cases()
-    assert {case.patient for case in found.cases} == {f"LIDC-IDRI-{n:04d}" for n in range(1, 7)}
-    assert len(found.cases) == 6
+    found = target.split_items()
+    assert {item.patient for item in found.items} == {f"LIDC-IDRI-{n:04d}" for n in range(1, 7)}
+    assert len(found.items) == 6
     assert sum("outlined by 1 readers" in why for why in found.skipped.values()) == 6
-    assert found.cases[0].also == (f"luna16/{SERIES}.1",)
-    sample = target.load(found.cases[0])
-    assert sample.image.shape == (1, 32, 32, 16)
-    bright = sample.image[0] > 0.5  # the box of 10 x 10 x 4 voxels at 50 HU
+    assert found.items[0].also == (f"luna16/{SERIES}.1",)
+    loaded = target.load(found.items[0])
+    assert loaded.image.shape == (1, 32, 32, 16)
+    bright = loaded.image[0] > 0.5  # the box of 10 x 10 x 4 voxels at 50 HU
     assert bright.sum() == 10 * 10 * 4
-    assert np.array_equal(sample.label == 1, bright)
-    middle = np.argwhere(sample.label).mean(0)
+    assert np.array_equal(loaded.label == 1, bright)
+    middle = np.argwhere(loaded.label).mean(0)
     assert np.abs(middle - np.array([15.5, 15.5, 7.5])).max() <= 1
 
 
 def test_cubes_of_another_spacing(data):
     target = target_at("ncs", data, "grid.size=[16, 16, 8]", "grid.spacing=[1.4, 1.4, 5.0]")
-    sample = target.load(target.cases().cases[0])
-    assert sample.label.shape == (16, 16, 8)
-    assert 5 * 5 * 1 <= sample.label.sum() <= 6 * 6 * 3
+    loaded = target.load(target.split_items().items[0])
+    assert loaded.label.shape == (16, 16, 8)
+    assert 5 * 5 * 1 <= loaded.label.sum() <= 6 * 6 * 3
 
 
 def test_slices_of_a_cube_are_a_2d_task(data):
     target = target_at("ncs-2d", data, "grid.size=[32, 32, 16]")
     assert target.sliced
     assert target.patch == (32, 32)
-    assert len(target.cases().cases) == 6
+    assert len(target.split_items().items) == 6
 
 
 def test_outlines_of_a_mirrored_file_land_on_the_nodule(tmp_path):
@@ -197,19 +197,19 @@ def test_broken_parts_are_named_or_skipped(data):
     for file in sorted(folder.glob("*.dcm")):
         file.unlink()
     target = target_at("ncs", data, "grid.size=[32, 32, 16]")
-    found = target.cases()
+    found = target.split_items()
     assert "DICOM folder is not there" in found.skipped[f"{SERIES}.1"]
     second = next((data / "LIDC-IDRI-0002").rglob("069.xml"))
     (second.parent / "000011.dcm").unlink()  # slice 5, in the middle
     with pytest.raises(ReadError, match="LIDC-IDRI-0002"):
-        target.load(next(case for case in found.cases if case.patient == "LIDC-IDRI-0002"))
+        target.load(next(item for item in found.items if item.patient == "LIDC-IDRI-0002"))
     text = second.read_text(encoding="utf-8")
     second.write_text(text.replace("<inclusion>TRUE", "<inclusion>MAYBE", 1), encoding="utf-8")
     with pytest.raises(ReadError, match=r"nodule '1' of reader 1.*MAYBE"):
-        target.cases()
+        target.split_items()
     second.write_text(text[: len(text) // 2], encoding="utf-8")
     with pytest.raises(ReadError, match=r"069\.xml is truncated"):
-        target.cases()
+        target.split_items()
 
 
 def test_outlines_in_slices_that_are_not_there_are_refused(tmp_path):
@@ -226,7 +226,7 @@ def test_cubes_beyond_the_scan_are_filled_with_air():
     array[0, 0, 0] = 100
     mask = np.zeros(array.shape, dtype=bool)
     mask[0:2, 0:2, 0:2] = True
-    sample = cut(sg_hub.Scan(array[None]), mask, (8, 8, 8), None, -1000.0, 1000.0)
-    assert sample.label.sum() == 8
-    assert (sample.image == 0).any()
-    assert sample.image.max() == pytest.approx(0.55)
+    loaded = cut(sg_hub.Scan(array[None]), mask, (8, 8, 8), None, -1000.0, 1000.0)
+    assert loaded.label.sum() == 8
+    assert (loaded.image == 0).any()
+    assert loaded.image.max() == pytest.approx(0.55)

@@ -1,4 +1,4 @@
-"""The protocol of target tasks: splits by patient, fractions of the labels, leakage, samples and batches."""
+"""The protocol of target tasks: splits by patient, fractions of the labels, leakage, arrays and batches."""
 
 from collections import Counter
 
@@ -8,11 +8,11 @@ import torch
 
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.targets.target_folders import lidc_patches, target_at, write_csv
-from training.targets import Case, identities, in_parts, load_target
+from training.targets import Item, identities, in_parts, load_target
 from training.targets.readers.lidc_patches import consensus, masks_of_readers
 from training.targets.splits import label_fraction
-from training.trials.samples import Batches, Samples, axial_slices, from_axial_slices
-from training.trials.task import check_parts
+from training.trials.item_arrays import Batches, ItemArrays, axial_slices, from_axial_slices
+from training.trials.prepared_task import check_parts
 from training.trials.trial import parts_of
 
 SMALL = ("grid.size=[16, 16, 8]", "settings.batch_size=4")
@@ -58,21 +58,21 @@ def test_unknown_targets_and_readers_are_refused(tmp_path):
 def test_a_split_is_by_patient_the_same_in_every_task_and_drawn_by_its_seed(root):
     splits = []
     for name in ("lidc-candidates", "lidc-nodules", "lidc-malignancy"):
-        found = target_at(name, root, *SMALL, "splits.validation=0.2").cases()
-        by_patient = {case.patient: case.split for case in found.cases}
-        assert all(by_patient[case.patient] == case.split for case in found.cases)
+        found = target_at(name, root, *SMALL, "splits.validation=0.2").split_items()
+        by_patient = {item.patient: item.split for item in found.items}
+        assert all(by_patient[item.patient] == item.split for item in found.items)
         splits.append(by_patient)
     assert splits[0] == splits[1] == splits[2]
     assert Counter(splits[0].values()) == {"train": 9, "validation": 2, "test": 5}
-    other = target_at("lidc-nodules", root, *SMALL, "splits.seed=1").cases()
-    assert {case.patient: case.split for case in other.cases} != splits[1]
+    other = target_at("lidc-nodules", root, *SMALL, "splits.seed=1").split_items()
+    assert {item.patient: item.split for item in other.items} != splits[1]
 
 
 def test_a_csv_comes_before_everything_else(root, tmp_path):
     rows = [(f"LIDC-IDRI-{n:04d}", ("train", "validation", "test")[n % 3]) for n in range(1, 13)]
     write_csv(tmp_path / "split.csv", ("patient", "split"), rows)
-    found = target_at("lidc-nodules", root, *SMALL, f"splits.file={tmp_path / 'split.csv'}").cases()
-    assert {case.patient: case.split for case in found.cases} == dict(rows)
+    found = target_at("lidc-nodules", root, *SMALL, f"splits.file={tmp_path / 'split.csv'}").split_items()
+    assert {item.patient: item.split for item in found.items} == dict(rows)
     assert sum("is not in" in why for why in found.skipped.values()) == 4
 
 
@@ -84,46 +84,48 @@ def test_a_csv_comes_before_everything_else(root, tmp_path):
         (
             [("LIDC-IDRI-0001", "train"), ("LIDC-IDRI-0002", "test")],
             InvalidInputError,
-            "no case is left for validation",
+            "no item is left for validation",
         ),
     ],
 )
 def test_csv_that_make_no_split_are_refused(root, tmp_path, rows, error, said):
     write_csv(tmp_path / "split.csv", ("patient", "split"), rows)
     with pytest.raises(error, match=said):
-        target_at("lidc-nodules", root, *SMALL, f"splits.file={tmp_path / 'split.csv'}", "splits.validation=0").cases()
+        target_at(
+            "lidc-nodules", root, *SMALL, f"splits.file={tmp_path / 'split.csv'}", "splits.validation=0"
+        ).split_items()
 
 
 # -- fractions of the labels -----------------------------------------------------------------------------------------
 
 
-def cases_of(labels, per_patient=2):
-    return [Case(f"c{i}-{k}", f"p{i}", "x", label) for i, label in enumerate(labels) for k in range(per_patient)]
+def items_of(labels, per_patient=2):
+    return [Item(f"c{i}-{k}", f"p{i}", "x", label) for i, label in enumerate(labels) for k in range(per_patient)]
 
 
 def test_fractions_lie_within_each_other_and_keep_whole_patients():
-    cases = cases_of([None] * 40)
+    items = items_of([None] * 40)
     for trial in range(3):
-        kept = [{c.name for c in label_fraction(cases, f, "t", trial)} for f in (0.1, 0.25, 0.5, 1.0)]
+        kept = [{c.name for c in label_fraction(items, f, "t", trial)} for f in (0.1, 0.25, 0.5, 1.0)]
         assert [len(names) for names in kept] == [8, 20, 40, 80]
         assert kept[0] < kept[1] < kept[2] < kept[3]
-    first, second = ({c.name for c in label_fraction(cases, 0.25, "t", trial)} for trial in (0, 1))
+    first, second = ({c.name for c in label_fraction(items, 0.25, "t", trial)} for trial in (0, 1))
     assert first != second
-    assert first == {c.name for c in label_fraction(cases, 0.25, "t", 0)}
+    assert first == {c.name for c in label_fraction(items, 0.25, "t", 0)}
 
 
 def test_fractions_keep_the_share_of_classes_and_one_of_each():
-    cases = cases_of([1] * 8 + [0] * 72)
+    items = items_of([1] * 8 + [0] * 72)
     for fraction in (0.05, 0.25, 0.5):
-        kept = Counter(case.label for case in label_fraction(cases, fraction, "t", 0))
+        kept = Counter(item.label for item in label_fraction(items, fraction, "t", 0))
         assert kept[1] == 2 * max(1, round(8 * fraction + 0.01))
         assert kept[0] == 2 * int(np.ceil(72 * fraction))
 
 
 def test_fractions_of_findings_keep_the_rare_ones():
     common, rare, both, none = (1, 0), (0, 1), (1, 1), (0, 0)
-    cases = cases_of([common] * 20 + [rare] * 3 + [both] * 1 + [none] * 20)
-    kept = [case.label for case in label_fraction(cases, 0.1, "t", 0)]
+    items = items_of([common] * 20 + [rare] * 3 + [both] * 1 + [none] * 20)
+    kept = [item.label for item in label_fraction(items, 0.1, "t", 0)]
     assert any(label[1] for label in kept)
     assert common in kept
     assert none in kept
@@ -132,17 +134,17 @@ def test_fractions_of_findings_keep_the_rare_ones():
 @pytest.mark.parametrize("fraction", [0, -1, 1.5])
 def test_fractions_that_are_none_are_refused(fraction):
     with pytest.raises(InvalidInputError, match="above 0"):
-        label_fraction(cases_of([None]), fraction, "t")
+        label_fraction(items_of([None]), fraction, "t")
 
 
-def test_cases_can_be_left_out_by_name(root):
-    whole = target_at("lidc-candidates", root, *SMALL).cases()
-    name = whole.cases[0].name
-    found = target_at("lidc-candidates", root, *SMALL, f'exclude=["{name}"]').cases()
-    assert [case.name for case in found.cases] == [case.name for case in whole.cases[1:]]
+def test_items_can_be_left_out_by_name(root):
+    whole = target_at("lidc-candidates", root, *SMALL).split_items()
+    name = whole.items[0].name
+    found = target_at("lidc-candidates", root, *SMALL, f'exclude=["{name}"]').split_items()
+    assert [item.name for item in found.items] == [item.name for item in whole.items[1:]]
     assert found.skipped[name] == "in exclude"
-    with pytest.raises(InvalidInputError, match="there is no case 'nobody'"):
-        target_at("lidc-candidates", root, *SMALL, 'exclude=["nobody"]').cases()
+    with pytest.raises(InvalidInputError, match="there is no item 'nobody'"):
+        target_at("lidc-candidates", root, *SMALL, 'exclude=["nobody"]').split_items()
 
 
 # -- leakage ---------------------------------------------------------------------------------------------------------
@@ -150,12 +152,12 @@ def test_cases_can_be_left_out_by_name(root):
 
 def test_parts_that_share_patients_are_refused(root):
     target = target_at("lidc-candidates", root, *SMALL)
-    cases = target.cases().cases
-    check_parts(target, cases)
-    parts = in_parts(cases)
-    assert not set(identities(target, cases)["train"]) & set(identities(target, cases)["test"])
+    items = target.split_items().items
+    check_parts(target, items)
+    parts = in_parts(items)
+    assert not set(identities(target, items)["train"]) & set(identities(target, items)["test"])
     torn = parts["train"][0]
-    leaked = [*cases, type(torn)(**{**torn.__dict__, "name": "again", "split": "test"})]
+    leaked = [*items, type(torn)(**{**torn.__dict__, "name": "again", "split": "test"})]
     with pytest.raises(InvalidInputError, match=f"in train and in test: lidc-idri/{torn.patient}"):
         check_parts(target, leaked)
     with pytest.raises(InvalidInputError, match="in train and in test"):
@@ -164,9 +166,9 @@ def test_parts_that_share_patients_are_refused(root):
 
 def test_a_part_without_positives_is_refused_before_training(root, tmp_path):
     target = target_at("lidc-candidates", root, *SMALL)
-    cases = [case for case in target.cases().cases if case.split != "test" or case.label == 0]
+    items = [item for item in target.split_items().items if item.split != "test" or item.label == 0]
     with pytest.raises(InvalidInputError, match="lidc-candidates, test part"):
-        check_parts(target, cases)
+        check_parts(target, items)
 
 
 # -- patches of LIDC-IDRI --------------------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ def test_damaged_archives_are_named(root, tmp_path, damage):
     if damage == "truncated":
         path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(ReadError, match=r"nodules\.npz"):
-        target_at("lidc-nodules", tmp_path, *SMALL).cases()
+        target_at("lidc-nodules", tmp_path, *SMALL).split_items()
 
 
 def test_nodules_that_disagree_with_the_annotation_are_skipped(root, tmp_path):
@@ -202,33 +204,33 @@ def test_nodules_that_disagree_with_the_annotation_are_skipped(root, tmp_path):
     data["table"][0, 8] = 0
     data["table"][1, 4] = 3
     np.savez(tmp_path / "nodules.npz", **data)
-    skipped = target_at("lidc-malignancy", tmp_path, *SMALL).cases().skipped
+    skipped = target_at("lidc-malignancy", tmp_path, *SMALL).split_items().skipped
     assert "do not agree" in skipped["LIDC-IDRI-0001_0"]
     assert "neither benign nor malignant" in skipped["LIDC-IDRI-0002_1"]
     few = target_at("lidc-nodules", root, *SMALL, "minimum_readers=4").find().skipped
     assert set(few.values()) == {"outlined by 3 readers"}
 
 
-# -- samples and batches ---------------------------------------------------------------------------------------------
+# -- arrays and batches ---------------------------------------------------------------------------------------------
 
 
 def test_samples_are_read_once_and_kept(root, tmp_path, monkeypatch):
     target = target_at("lidc-nodules", root, *SMALL)
-    cases = target.cases().cases
-    first = Samples(target, tmp_path)
-    first.prepare(cases, progress=False)
+    items = target.split_items().items
+    first = ItemArrays(target, tmp_path)
+    first.prepare(items, progress=False)
     monkeypatch.setattr(type(target), "load", lambda *_: pytest.fail("read twice"))
     for memory in (0, 64):
-        again = Samples(target, tmp_path, memory)
-        for case in cases:
-            image, label = again[case]
+        again = ItemArrays(target, tmp_path, memory)
+        for item in items:
+            image, label = again[item]
             assert image.dtype == torch.float16
             assert image.shape == (1, 16, 16, 8)
             assert label.dtype == torch.uint8
-            assert torch.equal(image, first[case][0])
-    changed = Samples(target_at("lidc-nodules", root, "grid.size=[8, 16, 8]"), tmp_path)
+            assert torch.equal(image, first[item][0])
+    changed = ItemArrays(target_at("lidc-nodules", root, "grid.size=[8, 16, 8]"), tmp_path)
     with pytest.raises(pytest.fail.Exception):
-        changed[cases[0]]
+        changed[items[0]]
 
 
 def test_slices_are_axial_and_come_back():
@@ -243,27 +245,27 @@ def test_slices_are_axial_and_come_back():
 def test_batches_are_balanced_and_masks_move_with_the_image(root, tmp_path):
     overrides = ["settings.balanced=true", "settings.shift=3", "settings.mirror=xyz"]
     target = target_at("lidc-malignancy", root, *SMALL, *overrides)
-    train = in_parts(target.cases().cases)["train"]
-    x, y = Batches(target, Samples(target, tmp_path), train).draw(torch.Generator().manual_seed(0))
+    train = in_parts(target.split_items().items)["train"]
+    x, y = Batches(target, ItemArrays(target, tmp_path), train).draw(torch.Generator().manual_seed(0))
     assert x.shape == (4, 1, 16, 16, 8)
     assert y.tolist() == [0, 1, 0, 1]
     target = target_at("lidc-nodules", root, *SMALL, "settings.shift=3", "settings.mirror=xyz")
-    train = in_parts(target.cases().cases)["train"]
+    train = in_parts(target.split_items().items)["train"]
     for seed in range(5):
-        x, y = Batches(target, Samples(target, tmp_path), train).draw(torch.Generator().manual_seed(seed))
+        x, y = Batches(target, ItemArrays(target, tmp_path), train).draw(torch.Generator().manual_seed(seed))
         assert torch.equal(x[:, 0] > 0.6, y == 1)  # blobs are bright wherever they were moved to
 
 
-def test_patches_of_large_cases_hold_the_classes_and_are_padded(root, tmp_path):
+def test_patches_of_large_items_hold_the_classes_and_are_padded(root, tmp_path):
     target = target_at("lidc-nodules", root, *SMALL, "settings.patch=[8, 8, 8]")
-    train = in_parts(target.cases().cases)["train"]
-    batches = Batches(target, Samples(target, tmp_path), train)
+    train = in_parts(target.split_items().items)["train"]
+    batches = Batches(target, ItemArrays(target, tmp_path), train)
     x, y = batches.draw(torch.Generator().manual_seed(0))
     assert x.shape == (4, 1, 8, 8, 8)
     assert bool((y[0] == 1).any())
     assert bool((y[2] == 1).any())
     wide = target_at("lidc-nodules", root, *SMALL, "settings.patch=[24, 16, 8]", 'settings.mirror=""')
-    x, y = Batches(wide, Samples(wide, tmp_path), train).draw(torch.Generator().manual_seed(0))
+    x, y = Batches(wide, ItemArrays(wide, tmp_path), train).draw(torch.Generator().manual_seed(0))
     assert x.shape == (4, 1, 24, 16, 8)
     assert x[:, :, 16:].abs().sum() == 0
 
@@ -271,7 +273,7 @@ def test_patches_of_large_cases_hold_the_classes_and_are_padded(root, tmp_path):
 def test_batches_of_slices_are_2d(root, tmp_path):
     for name, labels in (("lidc-nodules-2d", (4, 32, 32)), ("lidc-candidates-2d", (4,))):
         target = target_at(name, root, "grid.size=[32, 32, 8]", "settings.batch_size=4")
-        train = in_parts(target.cases().cases)["train"]
-        x, y = Batches(target, Samples(target, tmp_path), train).draw(torch.Generator().manual_seed(0))
+        train = in_parts(target.split_items().items)["train"]
+        x, y = Batches(target, ItemArrays(target, tmp_path), train).draw(torch.Generator().manual_seed(0))
         assert x.shape == (4, 1, 32, 32)
         assert y.shape == labels

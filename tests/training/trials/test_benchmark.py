@@ -20,7 +20,7 @@ from tests.training.run.other_process import at_work
 from tests.training.targets.target_folders import lidc_patches
 from training.__main__ import main
 from training.data.leakage import patient_hashes
-from training.trials import cells as module
+from training.trials import trial_rows as module
 from training.trials.benchmark import benchmark
 from training.trials.results import append, merge, read_results
 
@@ -77,14 +77,14 @@ def test_every_cell_has_a_row_and_a_folder(finished):
     assert len(cells) == len(rows) == 8
     for key, row in rows.items():
         folder = finished / "trials" / key
-        cases = [json.loads(line) for line in (folder / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
-        assert len(cases) == row["cases"]["test"]
+        items = [json.loads(line) for line in (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert len(items) == row["items"]["test"]
         with np.load(folder / "examples.npz") as examples:
             assert {name.split("_")[0] for name in examples.files} == {"best", "median", "worst"}
             assert examples["best_image"].shape == (16, 16)
             if row["metric"] == "iou":
                 assert examples["worst_truth"].shape == examples["worst_found"].shape == (16, 16)
-                assert row["value"] == pytest.approx(np.mean([case["iou"] for case in cases]))
+                assert row["value"] == pytest.approx(np.mean([item["iou"] for item in items]))
         assert row["settings"]["settings"]["steps"] == 1
         assert "root" not in row["settings"]
 
@@ -172,7 +172,7 @@ def test_a_killed_grid_loses_at_most_the_running_trial(place, tmp_path):
     rows = read_results(out)
     assert len(rows) == 6
     assert list(rows)[: len(kept)] == list(kept)
-    assert all((out / "trials" / key / "cases.jsonl").is_file() for key in rows)
+    assert all((out / "trials" / key / "items.jsonl").is_file() for key in rows)
 
 
 # -- several machines ------------------------------------------------------------------------------------------------

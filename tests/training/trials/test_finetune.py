@@ -73,7 +73,7 @@ def test_a_users_scans_become_a_published_model(scans, weights, capsys):
     measured = {result.metric_name: result.metric_value for result in card.data.eval_results}
     assert measured == {name: pytest.approx(value, abs=1e-5) for name, value in results["values"].items()}
     assert {"iou cord", "dice jaw"} <= set(measured)
-    trained = {*results["cases"]}
+    trained = {*results["items"]}
     assert trained == {"train", "validation", "test"}
     seen = set(model.provenance["patients"])
     assert seen >= set(patient_hashes("other", ["x"]))
@@ -109,7 +109,7 @@ def test_what_was_left_out_is_on_record(scans, weights):
     assert main(["finetune", "--init", init, "--target", target, "--out", str(out), *QUICK]) == 0
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert "no label map" in results["skipped"]["pt_201"]
-    assert "1 cases were left out" in (out / "README.md").read_text(encoding="utf-8")
+    assert "1 items were left out" in (out / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -173,24 +173,24 @@ def test_pictures_with_masks_keep_their_proportions(tmp_path):
         encoding="utf-8",
     )
     target = load_target(tmp_path / "t.toml")
-    sample = target.load(target.cases().cases[0])
-    assert sample.image.shape == (1, 80, 80)
-    assert np.array_equal(sample.label == 1, sample.image[0] > 0.4)
-    assert int(sample.label.sum()) == 20 * 40  # twice as large, in the middle
-    assert sample.label[:20].sum() == 0
+    loaded = target.load(target.split_items().items[0])
+    assert loaded.image.shape == (1, 80, 80)
+    assert np.array_equal(loaded.label == 1, loaded.image[0] > 0.4)
+    assert int(loaded.label.sum()) == 20 * 40  # twice as large, in the middle
+    assert loaded.label[:20].sum() == 0
 
 
 def test_the_worked_example_of_the_readme_is_valid():
 
     target = load_target(SAMPLES.parent / "organs.toml", [f"root={SAMPLES}"])
-    found = target.cases()
-    assert {part: len(cases) for part, cases in in_parts(found.cases).items()} == {
+    found = target.split_items()
+    assert {part: len(items) for part, items in in_parts(found.items).items()} == {
         "train": 3,
         "validation": 1,
         "test": 2,
     }
-    for case in found.cases:
-        assert target.load(case).label.max() == 2
+    for item in found.items:
+        assert target.load(item).label.max() == 2
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "--target training/demo/samples/organs.toml" in readme
 
@@ -207,9 +207,9 @@ def test_scans_are_preprocessed_as_in_training(scans, weights, grid):
     overrides = [grid, *limits, "settings.patch=[16, 16, 8]", *QUICK]
     assert main(["finetune", "--init", str(weights / "small3d"), "--target", target, "--out", out, *overrides]) == 0
     trained = load_target(target, overrides)
-    case = trained.cases().cases[0]
-    scan, model = sg_hub.load_scan(case.image), sg_hub.from_pretrained(out)
-    assert np.allclose(model.preprocess(scan)[0].numpy(), trained.load(case).image, atol=1e-6)
+    item = trained.split_items().items[0]
+    scan, model = sg_hub.load_scan(item.image), sg_hub.from_pretrained(out)
+    assert np.allclose(model.preprocess(scan)[0].numpy(), trained.load(item).image, atol=1e-6)
     assert model.preprocessing.input_size == (16, 16, 8)
     assert sg_hub.predict(model, scan, output="labels", progress=False).shape == scan.size
 
@@ -229,10 +229,10 @@ def test_pictures_are_preprocessed_as_in_training(pictures, weights):
     target, out = str(pictures / "masks.toml"), str(pictures / "my-model")
     assert main(["finetune", "--init", str(weights / "small2d"), "--target", target, "--out", out, *QUICK]) == 0
     trained = load_target(target)
-    case = trained.cases().cases[0]
-    image, model = sg_hub.load_image(case.image), sg_hub.from_pretrained(out)
+    item = trained.split_items().items[0]
+    image, model = sg_hub.load_image(item.image), sg_hub.from_pretrained(out)
     assert model.preprocessing.input_size == (64, 96)
-    assert np.allclose(model.preprocess(image)[0].numpy(), trained.load(case).image, atol=1e-6)
+    assert np.allclose(model.preprocess(image)[0].numpy(), trained.load(item).image, atol=1e-6)
     assert sg_hub.predict(model, image, output="labels").shape == (30, 50)
     sizeless = [*QUICK, "grid={}"]
     assert (
@@ -246,12 +246,12 @@ def test_grey_pictures_saved_in_colour_are_grey_again(pictures, weights, capsys)
     init, target, out = str(weights / "small2d"), str(pictures / "xrays.toml"), str(pictures / "my-model")
     assert main(["finetune", "--init", init, "--target", target, "--out", out, *QUICK]) == 0
     trained, model = load_target(target), sg_hub.from_pretrained(out)
-    case = trained.cases().cases[0]
-    assert trained.load(case).image.shape == (1, 64, 64)
-    assert np.allclose(model.preprocess(sg_hub.load_image(case.image))[0].numpy(), trained.load(case).image, atol=1e-6)
-    Image.fromarray(np.full((30, 50, 3), (200, 20, 20), dtype=np.uint8)).save(case.image)
+    item = trained.split_items().items[0]
+    assert trained.load(item).image.shape == (1, 64, 64)
+    assert np.allclose(model.preprocess(sg_hub.load_image(item.image))[0].numpy(), trained.load(item).image, atol=1e-6)
+    Image.fromarray(np.full((30, 50, 3), (200, 20, 20), dtype=np.uint8)).save(item.image)
     with pytest.raises(sg_hub.SgHubError, match="3 channels"):
-        trained.load(case)
+        trained.load(item)
 
 
 def test_what_a_saved_model_cannot_say_is_refused(weights, tmp_path, capsys):

@@ -12,8 +12,8 @@ from tests.training.targets.target_folders import lidc_patches, target_at, write
 from training.data.leakage import patient_hashes
 from training.targets import in_parts
 from training.trials import trial as module
-from training.trials.initialise import initialise, kind_of, look_up, name_of
-from training.trials.samples import Samples
+from training.trials.initialisation import initialise, kind_of, look_up, name_of
+from training.trials.item_arrays import ItemArrays
 from training.trials.trial import dice_cross_entropy, run_trial
 
 QUICK = ("settings.steps=2", "settings.validate_every=1", "settings.batch_size=2", 'settings.precision="float32"')
@@ -47,7 +47,7 @@ def weights(tmp_path_factory):
 
 
 def organs(tmp_path, test=ORGANS[4:]):
-    """Whole CT of the samples, in the form that the target expects."""
+    """Whole CT of the arrays, in the form that the target expects."""
     root = tmp_path / "openkbp"
     root.mkdir()
     for kind in ("ct", "labels"):
@@ -61,21 +61,21 @@ def organs(tmp_path, test=ORGANS[4:]):
 
 
 def trial_of(target, tmp_path, init, trial=0, fraction=1.0):
-    cases = target.cases().cases
-    return run_trial(target, str(init), trial, Samples(target, tmp_path / "cases"), cases, fraction, progress=False)
+    items = target.split_items().items
+    return run_trial(target, str(init), trial, ItemArrays(target, tmp_path / "items"), items, fraction, progress=False)
 
 
 def test_organs_in_whole_scans(weights, tmp_path):
     target = organs(tmp_path)
-    found = target.cases()
+    found = target.split_items()
     assert found.skipped["pt_998"] == "spinal_cord not drawn"
     assert "is not there" in found.skipped["pt_999"]
     trial = trial_of(target, tmp_path, weights / "small3d")
-    assert [row["case"] for row in trial.test.by_case] == list(ORGANS[4:])
+    assert [row["item"] for row in trial.test.by_item] == list(ORGANS[4:])
     assert set(trial.test.values) == {f"{m}{c}" for m in ("iou", "dice") for c in ("", " spinal_cord", " mandible")}
     assert trial.test.value == trial.test.values["iou"]
     assert [step for step, _, _ in trial.curve] == [1, 2]
-    label = Samples(target, tmp_path / "cases")[found.cases[0]][1]
+    label = ItemArrays(target, tmp_path / "items")[found.items[0]][1]
     assert label.unique().tolist() == [0, 1, 2]
 
 
@@ -83,18 +83,18 @@ def test_organs_in_whole_scans(weights, tmp_path):
 def test_patches_in_3d(name, patches, weights, tmp_path):
     target = target_at(name, patches, *QUICK, *SMALL)
     trial = trial_of(target, tmp_path, weights / "small3d")
-    test = in_parts(target.cases().cases)["test"]
-    assert [row["case"] for row in trial.test.by_case] == [case.name for case in test]
+    test = in_parts(target.split_items().items)["test"]
+    assert [row["item"] for row in trial.test.by_item] == [item.name for item in test]
     assert 0 <= trial.test.value <= 1
     if target.head == "classification":
-        assert all(sum(row["probabilities"]) == pytest.approx(1, abs=1e-4) for row in trial.test.by_case)
+        assert all(sum(row["probabilities"]) == pytest.approx(1, abs=1e-4) for row in trial.test.by_item)
 
 
 @pytest.mark.parametrize("name", ["lidc-candidates-2d", "lidc-nodules-2d"])
 def test_slices_of_patches_in_2d(name, patches, weights, tmp_path):
     target = target_at(name, patches, *QUICK, "grid.size=[32, 32, 8]", "crop=16")
     trial = trial_of(target, tmp_path, weights / "small2d")
-    assert len(trial.test.by_case) == len(in_parts(target.cases().cases)["test"])
+    assert len(trial.test.by_item) == len(in_parts(target.split_items().items)["test"])
     with pytest.raises(InvalidInputError, match="is a 3D network"):
         trial_of(target, tmp_path, weights / "small3d")
 
@@ -103,7 +103,7 @@ def test_trials_are_the_same_again_and_differ_by_number(patches, weights, tmp_pa
     target = target_at("lidc-nodules", patches, *QUICK, *SMALL)
     first, again, other = (trial_of(target, tmp_path, weights / "small3d", trial) for trial in (0, 0, 1))
     assert first.curve == again.curve
-    assert first.test.by_case == again.test.by_case
+    assert first.test.by_item == again.test.by_item
     assert first.curve != other.curve
 
 
@@ -112,10 +112,10 @@ def test_the_best_step_is_kept_and_the_test_part_read_once(patches, weights, tmp
     looked, states = [], []
     real = module.score
 
-    def watched(model, target, samples, cases, *, validation=False):
-        looked.append({case.split for case in cases})
+    def watched(model, target, arrays, items, *, validation=False):
+        looked.append({item.split for item in items})
         states.append(model.state_dict()["segmentation.weight"].clone())
-        scores = real(model, target, samples, cases, validation=validation)
+        scores = real(model, target, arrays, items, validation=validation)
         scores.value = next(reached) if validation else scores.value
         return scores
 
@@ -130,11 +130,11 @@ def test_the_best_step_is_kept_and_the_test_part_read_once(patches, weights, tmp
 
 def test_a_fraction_of_the_labels_leaves_validation_and_test_whole(patches, weights, tmp_path):
     target = target_at("lidc-candidates", patches, *QUICK, *SMALL)
-    whole = in_parts(target.cases().cases)
+    whole = in_parts(target.split_items().items)
     part = trial_of(target, tmp_path, weights / "small3d", fraction=0.25).parts
     assert part["test"] == whole["test"]
     assert part["validation"] == whole["validation"]
-    assert len({case.patient for case in part["train"]}) == 3  # a quarter of 9 patients, none cut
+    assert len({item.patient for item in part["train"]}) == 3  # a quarter of 9 patients, none cut
 
 
 def test_every_initialisation_sees_the_same_batches(patches, weights, tmp_path, monkeypatch):

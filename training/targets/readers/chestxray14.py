@@ -18,7 +18,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 
 from ...run.recipe import Split
 from ..arrays import picture_on_grid
-from ..protocol import Case, Found, Sample, Target
+from ..protocol import Found, Item, LoadedItem, Target
 from ..splits import read_table
 
 LISTS: dict[str, Split] = {"train_val_list.txt": "train", "test_list.txt": "test"}
@@ -50,12 +50,12 @@ class ChestXray14(Target):
             else:
                 label = tuple(int(name in findings) for name in self.classes)
                 patient = row["Patient ID"].lstrip("0") or "0"
-                case = Case(Path(image).stem, patient, str(files[image]), label, split=parts[image])
-                found.cases.append(case)
+                item = Item(Path(image).stem, patient, str(files[image]), label, split=parts[image])
+                found.items.append(item)
         return found
 
-    def load(self, case: Case) -> Sample:
-        return picture_on_grid(self, sg_hub.load_image(case.image), np.array(case.label, dtype=np.int64))
+    def load(self, item: Item) -> LoadedItem:
+        return picture_on_grid(self, sg_hub.load_image(item.image), np.array(item.label, dtype=np.int64))
 
 
 def _parts(folder: Path) -> dict[str, Split]:

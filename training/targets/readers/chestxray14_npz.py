@@ -17,7 +17,7 @@ import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 
 from ..arrays import picture_on_grid
-from ..protocol import Case, Found, Sample, Target
+from ..protocol import Found, Item, LoadedItem, Target
 
 ARRAYS = ("image", "label", "patient", "name", "classes")
 
@@ -41,16 +41,16 @@ class ChestXray14Npz(Target):
         labels = archive["label"][:, [names.index(name) for name in self.classes]]
         return Found(
             [
-                Case(Path(str(name)).stem, str(int(patient)), path, tuple(int(v) for v in label), (index,))
+                Item(Path(str(name)).stem, str(int(patient)), path, tuple(int(v) for v in label), (index,))
                 for index, (name, patient, label) in enumerate(
                     zip(archive["name"], archive["patient"], labels, strict=True)
                 )
             ]
         )
 
-    def load(self, case: Case) -> Sample:
-        image = read_archive(case.image)["image"][case.place[0]][None].astype(np.float32) / 255
-        return picture_on_grid(self, sg_hub.Image(image), np.array(case.label, dtype=np.int64))
+    def load(self, item: Item) -> LoadedItem:
+        image = read_archive(item.image)["image"][item.place[0]][None].astype(np.float32) / 255
+        return picture_on_grid(self, sg_hub.Image(image), np.array(item.label, dtype=np.int64))
 
 
 @lru_cache(maxsize=1)

@@ -23,7 +23,7 @@ from ...data.sources import SUFFIXES
 from ...run.recipe import Split
 from ..arrays import labelled_scan, numbered, on_grid, picture_on_grid, read_label_image
 from ..label_maps import LabelMapTarget
-from ..protocol import Case, Found, Sample
+from ..protocol import Found, Item, LoadedItem
 from ..splits import PARTS, read_table
 
 DICOM_SUFFIXES = ("", ".dcm", ".ima")
@@ -67,7 +67,7 @@ class Folder(LabelMapTarget):
                 continue
             label = str(masks[name]) if self.head == "segmentation" else self._label(row)
             part: Split | None = split
-            found.cases.append(Case(name, row.get("patient") or name, str(files[name]), label, split=part))
+            found.items.append(Item(name, row.get("patient") or name, str(files[name]), label, split=part))
         return found
 
     def _rows(self, folder: Path, files: dict[str, Path]) -> list[dict[str, str]]:
@@ -121,19 +121,19 @@ class Folder(LabelMapTarget):
             return self.classes.index(given[0])
         return tuple(int(name in given) for name in self.classes)
 
-    def load(self, case: Case) -> Sample:
+    def load(self, item: Item) -> LoadedItem:
         if self.dims == 2:
-            image = sg_hub.load_image(case.image)
+            image = sg_hub.load_image(item.image)
             label = (
-                np.array(case.label) if self.head == "classification" else _mask(str(case.label), image, self.numbers)
+                np.array(item.label) if self.head == "classification" else _mask(str(item.label), image, self.numbers)
             )
             return picture_on_grid(self, image, label)
         if self.head == "segmentation":
             numbers, same = self.numbers, self.same_voxels
-            return labelled_scan(self.grid, case.image, str(case.label), numbers, same_voxels=same)
-        scan = sg_hub.load_scan(case.image)
-        sample = on_grid(self.grid, scan, np.zeros(scan.size, dtype=np.uint8))
-        return Sample(sample.image, np.array(case.label))
+            return labelled_scan(self.grid, item.image, str(item.label), numbers, same_voxels=same)
+        scan = sg_hub.load_scan(item.image)
+        loaded = on_grid(self.grid, scan, np.zeros(scan.size, dtype=np.uint8))
+        return LoadedItem(loaded.image, np.array(item.label))
 
 
 def _mask(path: str, image: sg_hub.Image, values: list[list[int]]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Lung nodule segmentation in chest CT: LIDC-IDRI as downloaded.
 
 On disk: one DICOM folder per series below `LIDC-IDRI-<number>/` in any depth, and the readers' XML, beside the slices
-or in any other folder below the root (LIDC-XML-only). A case is a nodule of at least 3 mm: the cube around it, and
+or in any other folder below the root (LIDC-XML-only). An item is a nodule of at least 3 mm: the cube around it, and
 the voxels that at least half of the readers who outlined it have in their masks (`lidc_xml` says what an outline is).
 """
 
@@ -21,7 +21,7 @@ from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from sg_hub.io.dicom_series import find_series
 
 from ..arrays import fit_image, fit_labels, pad_to
-from ..protocol import Case, Found, Sample, Target
+from ..protocol import Found, Item, LoadedItem, Target
 from .dicom_tags import PIXEL_SPACING, SERIES, SLICE_THICKNESS, read_tags
 from .lidc_xml import Annotation, Reading, annotation_mask, consensus, read_xml, same_nodule
 
@@ -63,19 +63,19 @@ class LidcIdri(Target):
                     found.skipped[name] = f"outlined by {readers} readers"
                     continue
                 place = (number, thickness)
-                case = Case(name, patient, str(folders[series]), str(path), place, also=(f"luna16/{series}",))
-                found.cases.append(case)
+                item = Item(name, patient, str(folders[series]), str(path), place, also=(f"luna16/{series}",))
+                found.items.append(item)
         return found
 
-    def load(self, case: Case) -> Sample:
+    def load(self, item: Item) -> LoadedItem:
         assert self.grid.size is not None
-        reading = _reading(str(case.label))
-        scan = _scan(case.image, reading.series)
-        number, thickness = case.place
-        group = same_nodule(reading.annotations, _spacing(Path(case.image))[0], thickness)[number]
+        reading = _reading(str(item.label))
+        scan = _scan(item.image, reading.series)
+        number, thickness = item.place
+        group = same_nodule(reading.annotations, _spacing(Path(item.image))[0], thickness)[number]
         mask = nodule_mask(scan, group, self.edge_is_nodule)
         if not mask.any():
-            raise InvalidInputError(f"{case.label}: nodule {group[0].nodule} has an empty consensus; leave it out")
+            raise InvalidInputError(f"{item.label}: nodule {group[0].nodule} has an empty consensus; leave it out")
         return cut(scan, mask, self.grid.size, self.grid.spacing, self.grid.low, self.grid.high)
 
 
@@ -108,7 +108,7 @@ def cut(
     spacing: tuple[float, float, float] | None,
     low: float,
     high: float,
-) -> Sample:
+) -> LoadedItem:
     """The cube of `size` voxels of `spacing` mm (the scan's own where it is None) around the middle of a mask."""
     where = np.argwhere(mask)
     middle = (where.min(0) + where.max(0)) / 2
@@ -118,7 +118,7 @@ def cut(
     corner = [math.floor(float(centre) - side / 2 + 1) for centre, side in zip(middle, wanted, strict=True)]
     image = pad_to(scan.array, corner, wanted, AIR)
     image = np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
-    return Sample(fit_image(image, size), fit_labels(pad_to(mask, corner, wanted, 0), size))
+    return LoadedItem(fit_image(image, size), fit_labels(pad_to(mask, corner, wanted, 0), size))
 
 
 def _series(folder: Path) -> dict[str, Path]:

@@ -21,7 +21,7 @@ from pydantic import Field
 from sg_hub.errors import ReadError
 
 from ..arrays import fit_image, fit_labels
-from ..protocol import Case, Found, Sample, Target
+from ..protocol import Found, Item, LoadedItem, Target
 
 COLUMNS = {
     "candidates.npz": ("patient", "nodule", "is_nodule"),
@@ -54,7 +54,7 @@ class LidcPatches(Target):
             if isinstance(label, str):
                 found.skipped[name] = label
             else:
-                found.cases.append(Case(name, patient, str(path), label, (index,)))
+                found.items.append(Item(name, patient, str(path), label, (index,)))
         return found
 
     def _label(self, archive: dict[str, np.ndarray], column: dict[str, np.ndarray], index: int) -> int | str | None:
@@ -71,15 +71,15 @@ class LidcPatches(Target):
         malignancy = column["mal_median"][index]
         return int(malignancy > 3) if malignancy != 3 else "its median malignancy is 3, neither benign nor malignant"
 
-    def load(self, case: Case) -> Sample:
-        archive = read_archive(case.image, COLUMNS[Path(case.image).name])
+    def load(self, item: Item) -> LoadedItem:
+        archive = read_archive(item.image, COLUMNS[Path(item.image).name])
         size = self.grid.size
         assert size is not None
-        image = fit_image(self._cut(patch(archive, "image", case.place[0]))[None].astype(np.float32) / 255, size)
+        image = fit_image(self._cut(patch(archive, "image", item.place[0]))[None].astype(np.float32) / 255, size)
         if self.task != "nodules":
-            return Sample(image, np.array(case.label, dtype=np.int64))
-        masks = masks_of_readers(patch(archive, "mask", case.place[0]))
-        return Sample(image, fit_labels(self._cut(consensus(masks)), size))
+            return LoadedItem(image, np.array(item.label, dtype=np.int64))
+        masks = masks_of_readers(patch(archive, "mask", item.place[0]))
+        return LoadedItem(image, fit_labels(self._cut(consensus(masks)), size))
 
     def _cut(self, slices: np.ndarray) -> np.ndarray:
         """(X, Y, Z) of (slices, rows, columns), as large as `crop` says."""

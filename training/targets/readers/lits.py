@@ -1,7 +1,7 @@
 """Liver in CT: LiTS 2017 as downloaded, `volume-<n>.nii` and `segmentation-<n>.nii` (also .nii.gz) in any folders.
 
-The masks hold 1 for liver and 2 for tumour; a tumour of the liver is liver. Cases 0-99, 100-114 and 115-129 are for
-training, validation and test; the 70 cases of the challenge's own test part have no masks and are not used. Headers of
+The masks hold 1 for liver and 2 for tumour; a tumour of the liver is liver. Items 0-99, 100-114 and 115-129 are for
+training, validation and test; the 70 items of the challenge's own test part have no masks and are not used. Headers of
 some masks differ from those of their volumes; the voxels belong together by index, so the volume's header counts.
 """
 
@@ -16,7 +16,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from ...run.recipe import Split
 from ..arrays import labelled_scan
 from ..label_maps import LabelMapTarget
-from ..protocol import Case, Found, Sample
+from ..protocol import Found, Item, LoadedItem
 
 NAME = re.compile(r"(volume|segmentation)-(\d+)\.nii(\.gz)?")
 PARTS: tuple[tuple[range, Split], ...] = (
@@ -52,8 +52,8 @@ class Lits(LabelMapTarget):
             elif part is None:
                 found.skipped[f"volume-{number}"] = "its number is above 129"
             else:
-                found.cases.append(Case(f"volume-{number}", f"volume-{number}", image, label, split=part))
+                found.items.append(Item(f"volume-{number}", f"volume-{number}", image, label, split=part))
         return found
 
-    def load(self, case: Case) -> Sample:
-        return labelled_scan(self.grid, case.image, str(case.label), self.numbers, same_voxels=True)
+    def load(self, item: Item) -> LoadedItem:
+        return labelled_scan(self.grid, item.image, str(item.label), self.numbers, same_voxels=True)

@@ -19,7 +19,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from ...run.recipe import Split
 from ...run.seeds import rng
 from ..arrays import fit_image, pad_to
-from ..protocol import Case, Found, Sample, Target
+from ..protocol import Found, Item, LoadedItem, Target
 from ..splits import read_table
 
 PARTS: dict[int, Split] = {n: "train" if n < 5 else "validation" if n < 7 else "test" for n in range(10)}
@@ -63,7 +63,7 @@ class Luna16(Target):
             path, part = scans[series]
             for index in self._drawn(series, [label for _, label in candidates]):
                 place, label = candidates[index]
-                found.cases.append(Case(f"{series}_{index}", series, str(path), label, place, part))
+                found.items.append(Item(f"{series}_{index}", series, str(path), label, place, part))
         return found
 
     def _drawn(self, series: str, labels: list[int]) -> list[int]:
@@ -74,12 +74,12 @@ class Luna16(Target):
             others = [others[i] for i in order[: self.negatives_per_scan]]
         return sorted([i for i, label in enumerate(labels) if label] + others)
 
-    def load(self, case: Case) -> Sample:
+    def load(self, item: Item) -> LoadedItem:
         assert self.grid.size is not None
-        cube, _ = read_cube(Path(case.image), case.place, self.grid.size, self.grid.spacing)
+        cube, _ = read_cube(Path(item.image), item.place, self.grid.size, self.grid.spacing)
         grid = self.grid
         image = np.clip((cube[None] - grid.low) / (grid.high - grid.low), 0, 1).astype(np.float32)
-        return Sample(fit_image(image, self.grid.size), np.array(case.label, dtype=np.int64))
+        return LoadedItem(fit_image(image, self.grid.size), np.array(item.label, dtype=np.int64))
 
 
 def read_cube(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ..arrays import labelled_scan
 from ..label_maps import LabelMapTarget
-from ..protocol import Case, Found, Sample
+from ..protocol import Found, Item, LoadedItem
 from ..splits import read_table
 
 SPLITS = {"train-pats": "train", "validation-pats": "test"}
@@ -32,8 +32,8 @@ class OpenKbp(LabelMapTarget):
             elif row["split"] not in SPLITS:
                 found.skipped[patient] = f"its split {row['split']!r} is none of {', '.join(SPLITS)}"
             else:
-                found.cases.append(Case(patient, patient, str(image), str(label), split=SPLITS[row["split"]]))  # type: ignore[arg-type]
+                found.items.append(Item(patient, patient, str(image), str(label), split=SPLITS[row["split"]]))  # type: ignore[arg-type]
         return found
 
-    def load(self, case: Case) -> Sample:
-        return labelled_scan(self.grid, case.image, str(case.label), self.numbers)
+    def load(self, item: Item) -> LoadedItem:
+        return labelled_scan(self.grid, item.image, str(item.label), self.numbers)

@@ -18,7 +18,7 @@ import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 
 from ..arrays import picture_on_grid
-from ..protocol import Case, Found, Sample, Target
+from ..protocol import Found, Item, LoadedItem, Target
 from ..splits import read_table
 from .dicom_tags import PATIENT, read_tags
 
@@ -58,14 +58,14 @@ class SiimAcr(Target):
                 except ReadError as error:
                     found.skipped[name] = str(error)
                     continue
-                found.cases.append(Case(name, patient, str(files[name]), place=runs))
+                found.items.append(Item(name, patient, str(files[name]), place=runs))
         return found
 
-    def load(self, case: Case) -> Sample:
-        image = sg_hub.load_image(case.image)
+    def load(self, item: Item) -> LoadedItem:
+        image = sg_hub.load_image(item.image)
         mask = np.zeros(image.size, dtype=bool)
-        for runs in case.place:
-            mask |= decode_runs(runs, mask.shape, case.name)
+        for runs in item.place:
+            mask |= decode_runs(runs, mask.shape, item.name)
         return picture_on_grid(self, image, mask)
 
 

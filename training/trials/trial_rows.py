@@ -17,10 +17,10 @@ from sg_hub.errors import SgHubError
 
 from ..targets import Target
 from . import PROTOCOL
-from .initialise import Start, kind_of
+from .initialisation import Start, kind_of
+from .item_arrays import axial_slices
+from .prepared_task import PreparedTask
 from .results import Row
-from .samples import axial_slices
-from .task import Task
 from .trial import Trial, predict, run_trial
 
 
@@ -28,7 +28,7 @@ from .trial import Trial, predict, run_trial
 class Cell:
     """One trial of the grid."""
 
-    task: Task
+    task: PreparedTask
     start: Start
     fraction: float
     trial: int
@@ -68,7 +68,7 @@ def run_cell(cell: Cell, *, progress: bool = True) -> tuple[Row, dict[str, bytes
     """One trial: its row of the table, and the files of its folder."""
     task = cell.task
     trial = run_trial(
-        task.target, cell.start.init, cell.trial, task.samples, task.cases, cell.fraction, progress=progress
+        task.target, cell.start.init, cell.trial, task.arrays, task.items, cell.fraction, progress=progress
     )
     return row_of(cell, trial), files_of(task, trial)
 
@@ -95,27 +95,27 @@ def row_of(cell: Cell, trial: Trial) -> Row:
     }
 
 
-def files_of(task: Task, trial: Trial) -> dict[str, bytes]:
-    """`cases.jsonl`: every test case; `examples.npz`: a slice of the best, the median and the worst of them."""
-    rows = trial.test.by_case
+def files_of(task: PreparedTask, trial: Trial) -> dict[str, bytes]:
+    """`items.jsonl`: every test item; `examples.npz`: a slice of the best, the median and the worst of them."""
+    rows = trial.test.by_item
     text = "".join(json.dumps(row) + "\n" for row in rows)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **examples(task, trial))
-    return {"cases.jsonl": text.encode(), "examples.npz": buffer.getvalue()}
+    return {"items.jsonl": text.encode(), "examples.npz": buffer.getvalue()}
 
 
-def examples(task: Task, trial: Trial) -> dict[str, Any]:
-    """Image (rows, columns) uint8 of the best, median and worst test case; masks of what is there and was found."""
-    target, rows = task.target, trial.test.by_case
+def examples(task: PreparedTask, trial: Trial) -> dict[str, Any]:
+    """Image (rows, columns) uint8 of the best, median and worst test item; masks of what is there and was found."""
+    target, rows = task.target, trial.test.by_item
     order = sorted(range(len(rows)), key=lambda i: (-_goodness(target, rows[i]), i))
-    cases = {case.name: case for case in trial.parts["test"]}
+    items = {item.name: item for item in trial.parts["test"]}
     arrays: dict[str, Any] = {}
     for rank, index in (("best", order[0]), ("median", order[len(order) // 2]), ("worst", order[-1])):
-        case = cases[rows[index]["case"]]
-        image, label = task.samples[case]
+        item = items[rows[index]["item"]]
+        image, label = task.arrays[item]
         plane = label.shape[-1] // 2 if target.head == "segmentation" else image.shape[-1] // 2
         if target.head == "segmentation":
-            found = next(predict(trial.model, target, task.samples, [case]))[1]
+            found = next(predict(trial.model, target, task.arrays, [item]))[1]
             if target.data_ndim == 3:
                 plane = int((label > 0).sum((0, 1)).argmax()) if bool(label.any()) else plane
                 label, found = axial_slices(label)[plane], axial_slices(torch.from_numpy(found))[plane].numpy()
@@ -128,7 +128,7 @@ def examples(task: Task, trial: Trial) -> dict[str, Any]:
 
 
 def _goodness(target: Target, row: dict[str, Any]) -> float:
-    """How well a test case went: its overlap, or the probability of what is right."""
+    """How well a test item went: its overlap, or the probability of what is right."""
     if target.head == "segmentation":
         return float(np.mean(row[target.metric]))
     probabilities = np.array(row["probabilities"])
@@ -140,8 +140,8 @@ def _goodness(target: Target, row: dict[str, Any]) -> float:
 
 def _title(target: Target, row: dict[str, Any]) -> str:
     if target.head == "segmentation":
-        return f"{row['case']}\n{target.metric} {np.mean(row[target.metric]):.2f}"
+        return f"{row['item']}\n{target.metric} {np.mean(row[target.metric]):.2f}"
     if target.exclusive:
-        return f"{row['case']}\n{target.classes[row['label']]}, found with p = {row['probabilities'][row['label']]:.2f}"
+        return f"{row['item']}\n{target.classes[row['label']]}, found with p = {row['probabilities'][row['label']]:.2f}"
     findings = [name for name, value in zip(target.classes, row["label"], strict=True) if value] or ["no finding"]
-    return f"{row['case']}\n{', '.join(findings)}"
+    return f"{row['item']}\n{', '.join(findings)}"

@@ -1,4 +1,4 @@
-"""A target that is ready for trials: its cases found, split, checked and read."""
+"""A target that is ready for trials: its items found, split, checked and read."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from sg_hub.io.image import IMAGE_SUFFIXES
 
 from ..data.leakage import check_disjoint
 from ..data.sources import SUFFIXES
-from ..targets import Case, Found, Target, identities, in_parts, list_targets, load_target
+from ..targets import Found, Item, Target, identities, in_parts, list_targets, load_target
 from ..targets.arrays import read_label_image
+from .item_arrays import ItemArrays
 from .metrics import auc_by_class
-from .samples import Samples
 
 DATA = "data"
 """Where the shipped targets look for their data, below the current folder; `--data` names another place."""
 MOST_UNREADABLE = 0.1
-"""Share of the cases that may turn out to be unreadable; they are left out, and listed with the reason."""
+"""Share of the items that may turn out to be unreadable; they are left out, and listed with the reason."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """A target whose cases are found, split, checked and read."""
+class PreparedTask:
+    """A target whose items are found, split, checked and read."""
 
     target: Target
-    cases: list[Case]
-    samples: Samples
+    items: list[Item]
+    arrays: ItemArrays
     key: str
     """A hash of everything of it that determines a trial."""
     skipped: dict[str, str]
@@ -44,14 +44,14 @@ class Task:
 
 
 def find_task(name: str, data: str | Path | None = None, overrides: Sequence[str] = ()) -> tuple[Target, Found]:
-    """Read a target, and find, split and check its cases, of which none is read yet.
+    """Read a target, and find, split and check its items, of which none is read yet.
 
     Args:
         data: folder that stands for `data/` in the root of a shipped target.
         overrides: `key=value`, or `TARGET:key=value` for this target alone.
 
     Raises:
-        InvalidInputError, ReadError: see `load_target`, `Target.cases` and `check_parts`.
+        InvalidInputError, ReadError: see `load_target`, `Target.split_items` and `check_parts`.
     """
     target = load_target(name)
     mine = [text.partition(":")[2] for text in overrides if text.startswith(f"{target.name}:")]
@@ -60,79 +60,79 @@ def find_task(name: str, data: str | Path | None = None, overrides: Sequence[str
     if data is not None and name in list_targets() and place.parts[:1] == (DATA,):
         general = [f"root={json.dumps(str(Path(data).joinpath(*place.parts[1:])))}", *general]
     target = load_target(name, [*general, *mine])
-    found = target.cases()
-    check_parts(target, found.cases)
+    found = target.split_items()
+    check_parts(target, found.items)
     return target, found
 
 
-def read_task(target: Target, found: Found, out: str | Path, *, progress: bool = True) -> Task:
-    """Read the cases of a target. What is left out is written to `<out>/skipped/<target>.csv`, with the reason.
+def read_task(target: Target, found: Found, out: str | Path, *, progress: bool = True) -> PreparedTask:
+    """Read the items of a target. What is left out is written to `<out>/skipped/<target>.csv`, with the reason.
 
     Raises:
-        InvalidInputError: too many cases that cannot be read; see also `check_parts` and `check_labels`.
+        InvalidInputError: too many items that cannot be read; see also `check_parts` and `check_labels`.
     """
-    samples = Samples(target, Path(out) / "cases")
-    unreadable = samples.prepare(found.cases, progress=progress)
-    if len(unreadable) > MOST_UNREADABLE * len(found.cases):
-        case, why = next(iter(unreadable.items()))
+    arrays = ItemArrays(target, Path(out) / "items")
+    unreadable = arrays.prepare(found.items, progress=progress)
+    if len(unreadable) > MOST_UNREADABLE * len(found.items):
+        item, why = next(iter(unreadable.items()))
         raise InvalidInputError(
-            f"target {target.name}: {len(unreadable)} of {len(found.cases)} cases cannot be read, such as {case}: {why}"
+            f"target {target.name}: {len(unreadable)} of {len(found.items)} items cannot be read, such as {item}: {why}"
         )
-    cases = [case for case in found.cases if case.name not in unreadable]
+    items = [item for item in found.items if item.name not in unreadable]
     if unreadable:
-        check_parts(target, cases)
-    check_labels(target, samples, cases)
+        check_parts(target, items)
+    check_labels(target, arrays, items)
     skipped = found.skipped | unreadable
-    _write_skipped(target, len(cases), skipped, Path(out))
-    return Task(target, cases, samples, _key(target, samples, cases), skipped)
+    _write_skipped(target, len(items), skipped, Path(out))
+    return PreparedTask(target, items, arrays, _key(target, arrays, items), skipped)
 
 
-def _write_skipped(target: Target, cases: int, skipped: dict[str, str], out: Path) -> None:
+def _write_skipped(target: Target, items: int, skipped: dict[str, str], out: Path) -> None:
     if not skipped:
         return
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("case", "reason"), *sorted(skipped.items())])
+    csv.writer(text, lineterminator="\n").writerows([("item", "reason"), *sorted(skipped.items())])
     write_atomic(out / "skipped" / f"{target.name}.csv", text.getvalue())
-    case, why = min(skipped.items())
-    print(f"{target.name}: {cases} cases; {len(skipped)} left out, such as {case}: {why}", flush=True)
+    item, why = min(skipped.items())
+    print(f"{target.name}: {items} items; {len(skipped)} left out, such as {item}: {why}", flush=True)
 
 
-def _key(target: Target, samples: Samples, cases: list[Case]) -> str:
+def _key(target: Target, arrays: ItemArrays, items: list[Item]) -> str:
     settings = target.model_dump(mode="json", exclude={"root", "title", "description", "code"})
     if target.splits.file is not None:  # its name; what it says is in the rows
         settings["splits"]["file"] = Path(target.splits.file).name
     rows = [
-        (c.name, c.patient, c.split, None if isinstance(c.label, str) else c.label, c.place, samples.content(c))
-        for c in cases
+        (c.name, c.patient, c.split, None if isinstance(c.label, str) else c.label, c.place, arrays.content(c))
+        for c in items
     ]
     return hashlib.sha256(json.dumps([settings, rows], sort_keys=True).encode()).hexdigest()
 
 
-def check_parts(target: Target, cases: list[Case]) -> None:
+def check_parts(target: Target, items: list[Item]) -> None:
     """Refuse a target whose parts share patients, or hold too little to be measured, before anything is trained.
 
     Raises:
         InvalidInputError: saying what is shared or missing.
     """
-    parts = in_parts(cases)
-    check_disjoint(identities(target, cases))
+    parts = in_parts(items)
+    check_disjoint(identities(target, items))
     for part in ("train", "validation", "test"):
         if not parts[part]:
-            raise InvalidInputError(f"target {target.name}: no case is left for {part}")
+            raise InvalidInputError(f"target {target.name}: no item is left for {part}")
     if target.head == "classification":
         for part, least in (("validation", max(1, target.min_positives // 3)), ("test", target.min_positives)):
-            values = np.array([case.label for case in parts[part]])
+            values = np.array([item.label for item in parts[part]])
             blank = np.zeros((len(values), len(target.classes)))
             try:
                 auc_by_class(blank, values, target.classes, target.exclusive, least)
             except InvalidInputError as error:
                 raise InvalidInputError(
-                    f"target {target.name}, {part} part: {error}; give more cases, a larger splits.{part}, or say who "
+                    f"target {target.name}, {part} part: {error}; give more items, a larger splits.{part}, or say who "
                     "is in it (the column split, or splits.file=CSV)"
                 ) from error
 
 
-def check_labels(target: Target, samples: Samples, cases: list[Case]) -> None:
+def check_labels(target: Target, arrays: ItemArrays, items: list[Item]) -> None:
     """Refuse masks in which a class never occurs: an empty mask that is found empty would count as right.
 
     Raises:
@@ -140,30 +140,30 @@ def check_labels(target: Target, samples: Samples, cases: list[Case]) -> None:
     """
     if target.head != "segmentation":
         return
-    for part, found in in_parts(cases).items():
+    for part, found in in_parts(items).items():
         present: set[int] = set()
-        for case in found:
-            present |= samples.classes(case)
+        for item in found:
+            present |= arrays.classes(item)
             if len(present) == len(target.classes):
                 break
         for number, name in enumerate(target.classes, 1):
             if number not in present:
                 raise InvalidInputError(
-                    f"target {target.name}: no mask of the {part} part ({len(found)} cases) has the class {name!r}"
+                    f"target {target.name}: no mask of the {part} part ({len(found)} items) has the class {name!r}"
                     f"{_values_of(found[0])}"
                 )
 
 
-def _values_of(case: Case) -> str:
-    """What the label map of a case holds, to say in an error; empty where the label is something else."""
+def _values_of(item: Item) -> str:
+    """What the label map of an item holds, to say in an error; empty where the label is something else."""
     try:
-        if str(case.label).lower().endswith(SUFFIXES):
-            values = np.unique(sg_hub.load_scan(str(case.label), labels=True).array)
-        elif str(case.label).lower().endswith(IMAGE_SUFFIXES):
-            values = np.unique(read_label_image(Path(str(case.label))))
+        if str(item.label).lower().endswith(SUFFIXES):
+            values = np.unique(sg_hub.load_scan(str(item.label), labels=True).array)
+        elif str(item.label).lower().endswith(IMAGE_SUFFIXES):
+            values = np.unique(read_label_image(Path(str(item.label))))
         else:
             return ""
     except SgHubError:
         return ""
     shown = ", ".join(f"{value:g}" for value in values[:12])
-    return f"; {case.label} holds the values {shown}: say in `values` which of them is which class"
+    return f"; {item.label} holds the values {shown}: say in `values` which of them is which class"

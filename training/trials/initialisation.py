@@ -39,12 +39,12 @@ def initialise(init: str, target: Target, seed: int) -> Any:
     """The network of an initialisation, with the target's head.
 
     Raises:
-        InvalidInputError: weights that cannot be had, or a network that does not take the target's cases.
+        InvalidInputError: weights that cannot be had, or a network that does not take the target's items.
     """
     torch.manual_seed(seed)
     asked: dict[str, Any] = {"head": target.head, "num_classes": target.num_classes, "in_chans": target.channels}
     pretrained: Any = sg_hub.from_pretrained(name_of(init), **asked)
-    if getattr(pretrained, "norm", None) == "batch_stats":  # else a test case's result would depend on those beside it
+    if getattr(pretrained, "norm", None) == "batch_stats":  # else a test item's result would depend on those beside it
         pretrained = sg_hub.from_pretrained(name_of(init), **asked, norm="batch")
     if target.ndim != pretrained.NDIM:
         raise InvalidInputError(

@@ -12,7 +12,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.targets.target_folders import lidc_patches, lidc_scan, write_csv, write_scan
 from training.targets import load_target
 from training.trials.content_hashes import ContentHashes, content_hash
-from training.trials.task import find_task, read_task
+from training.trials.prepared_task import find_task, read_task
 
 TOML = """
 reader = "folder"
@@ -47,8 +47,8 @@ def task_of(name, out, *overrides):
 def test_a_relative_root_is_beside_its_file(tmp_path, monkeypatch):
     name = scans(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
-    assert len(task_of(name, tmp_path / "out").cases) == 12
-    assert len(find_task("mine/mine.toml")[1].cases) == 12
+    assert len(task_of(name, tmp_path / "out").items) == 12
+    assert len(find_task("mine/mine.toml")[1].items) == 12
     with pytest.raises(ReadError, match="is no folder"):
         find_task(name, overrides=["root=."])  # on the command line it is of the current folder
 
@@ -56,18 +56,18 @@ def test_a_relative_root_is_beside_its_file(tmp_path, monkeypatch):
 def test_a_changed_file_is_read_again_and_gives_another_key(tmp_path):
     name, out = scans(tmp_path), tmp_path / "out"
     before = task_of(name, out)
-    case = before.cases[0]
-    assert int(before.samples[case][1].sum()) == 4 * 4 * 4
+    item = before.items[0]
+    assert int(before.arrays[item][1].sum()) == 4 * 4 * 4
     same = task_of(name, out)
     assert same.key == before.key
-    label = sitk.ReadImage(str(case.label))
+    label = sitk.ReadImage(str(item.label))
     smaller = sitk.GetArrayFromImage(label)
     smaller[:, :6] = 0
     changed = sitk.GetImageFromArray(smaller)
     changed.CopyInformation(label)
-    sitk.WriteImage(changed, str(case.label))
+    sitk.WriteImage(changed, str(item.label))
     after = task_of(name, out)
-    assert int(after.samples[case][1].sum()) == 4 * 3 * 4
+    assert int(after.arrays[item][1].sum()) == 4 * 3 * 4
     assert after.key != before.key
     copy = tmp_path / "elsewhere"
     shutil.copytree(tmp_path / "images", copy / "images")
@@ -75,18 +75,18 @@ def test_a_changed_file_is_read_again_and_gives_another_key(tmp_path):
     assert task_of(name, tmp_path / "other", f"root={copy}").key == after.key  # the same files in another place
 
 
-def test_unreadable_cases_are_left_out_and_named(tmp_path):
+def test_unreadable_items_are_left_out_and_named(tmp_path):
     name, out = scans(tmp_path), tmp_path / "out"
     bad = tmp_path / "images" / "p03.nii.gz"
     bad.write_bytes(bad.read_bytes()[:200])
     task = task_of(name, out)
-    assert len(task.cases) == 11
+    assert len(task.items) == 11
     assert "p03" in (out / "skipped" / "mine.csv").read_text(encoding="utf-8")
     for number in (1, 2):
         (tmp_path / "images" / f"p0{number}.nii.gz").write_bytes(b"nothing")
-    with pytest.raises(InvalidInputError, match="3 of 12 cases cannot be read, such as p01"):
+    with pytest.raises(InvalidInputError, match="3 of 12 items cannot be read, such as p01"):
         task_of(name, out)
-    assert len(task_of(name, out, 'exclude=["p01", "p02"]').cases) == 9
+    assert len(task_of(name, out, 'exclude=["p01", "p02"]').items) == 9
 
 
 def test_a_class_that_no_mask_has_is_refused(tmp_path):
@@ -107,14 +107,14 @@ def test_black_and_white_masks_need_their_value(tmp_path):
     with pytest.raises(InvalidInputError, match="holds the values 0, 255"):
         task_of(str(tmp_path / "mine.toml"), tmp_path / "out")
     task = task_of(str(tmp_path / "mine.toml"), tmp_path / "out", "values={spot = 255}")
-    assert set(task.samples[task.cases[0]][1].unique().tolist()) == {0, 1}
+    assert set(task.arrays[task.items[0]][1].unique().tolist()) == {0, 1}
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         ('values = { spto = 5 }', "'spto' is none of the classes"),
-        ('values = { spot = 5 }\nexclude = ["p77"]', "there is no case 'p77'"),
+        ('values = { spot = 5 }\nexclude = ["p77"]', "there is no item 'p77'"),
     ],
 )  # fmt: skip
 def test_names_that_mean_nothing_are_refused(tmp_path, more, said):
@@ -128,11 +128,11 @@ def test_every_class_needs_its_values(name):
         load_target(name, ['classes=["another"]'])
 
 
-def test_a_split_is_given_for_all_cases_or_for_none(tmp_path):
+def test_a_split_is_given_for_all_items_or_for_none(tmp_path):
     name = scans(tmp_path, more='values = { spot = 5 }\ntable = "table.csv"')
     parts = ["test"] * 3 + ["train"] * 7 + ["validation", ""]
     write_csv(tmp_path / "table.csv", ("image", "split"), [(f"p{k:02d}.nii.gz", part) for k, part in enumerate(parts)])
-    with pytest.raises(InvalidInputError, match="1 of 12 cases have no split, such as p11"):
+    with pytest.raises(InvalidInputError, match="1 of 12 items have no split, such as p11"):
         find_task(name)
 
 
@@ -147,9 +147,9 @@ def test_images_in_subfolders_and_as_dicom(tmp_path):
     label[10:20, 12:22, 4:8] = 5
     write_scan(tmp_path / "labels" / "dicom.nii.gz", label, (0.7, 0.7, 2.5), (-100, -120, -100))
     target, found = find_task(name)
-    assert [case.name for case in found.cases] == ["dicom", "p00", "p01", "site/p02"]
-    sample = target.load(found.cases[0])
-    assert sample.image[0][sample.label == 1].mean() > sample.image[0][sample.label == 0].mean() + 0.3
+    assert [item.name for item in found.items] == ["dicom", "p00", "p01", "site/p02"]
+    loaded = target.load(found.items[0])
+    assert loaded.image[0][loaded.label == 1].mean() > loaded.image[0][loaded.label == 0].mean() + 0.3
     shutil.copy(tmp_path / "images" / "p00.nii.gz", tmp_path / "images" / "p00.nrrd")
     with pytest.raises(InvalidInputError, match="have the same name"):
         find_task(name)
@@ -160,7 +160,7 @@ def test_a_table_may_name_images_from_the_root(tmp_path):
     rows = [(f"images/p{k:02d}.nii.gz",) for k in range(11)] + [("other/p11.nii.gz",)]
     write_csv(tmp_path / "table.csv", ("image",), rows)
     found = find_task(name)[1]
-    assert len(found.cases) == 11
+    assert len(found.items) == 11
     assert "not in" in found.skipped["other/p11.nii.gz"]
 
 
@@ -174,7 +174,7 @@ def test_overrides_of_one_target_alone(tmp_path):
 
 def test_the_data_folder_is_that_of_shipped_targets(tmp_path):
     name = scans(tmp_path / "data")
-    assert len(find_task(name, tmp_path / "nowhere")[1].cases) == 12
+    assert len(find_task(name, tmp_path / "nowhere")[1].items) == 12
 
 
 # -- hashes of contents ----------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_the_voxels_that_a_header_names_are_hashed(tmp_path, name, header):
     assert ContentHashes(tmp_path / "no").of(str(tmp_path / name)) != before
 
 
-def test_a_file_that_may_not_be_read_is_one_unreadable_case(tmp_path, monkeypatch):
+def test_a_file_that_may_not_be_read_is_one_unreadable_item(tmp_path, monkeypatch):
     name, real = scans(tmp_path), content_hash
 
     def forbidden(path):
@@ -229,7 +229,7 @@ def test_a_file_that_may_not_be_read_is_one_unreadable_case(tmp_path, monkeypatc
 
     monkeypatch.setattr("training.trials.content_hashes.content_hash", forbidden)
     task = task_of(name, tmp_path / "out")
-    assert len(task.cases) == 11
+    assert len(task.items) == 11
     assert "may you read it" in task.skipped["p03"]
 
 
@@ -242,7 +242,7 @@ def test_a_split_file_is_beside_its_target_and_its_place_does_not_matter(tmp_pat
         (tmp_path / place / "mine.toml").open("a", encoding="utf-8").write('[splits]\nfile = "parts.csv"\n')
         task = task_of(name, tmp_path / place / "out")
         keys.append(task.key)
-        assert [case.split for case in task.cases] == [part for _, part in rows]
+        assert [item.split for item in task.items] == [part for _, part in rows]
     assert keys[0] == keys[1]
 
 
@@ -250,4 +250,4 @@ def test_a_target_written_on_windows(tmp_path):
     name = scans(tmp_path, more='values = { spot = 5 }\ntable = "table.csv"')
     (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "mine.toml").read_bytes())
     write_csv(tmp_path / "table.csv", ("image",), [(f"images\\p{k:02d}.nii.gz",) for k in range(12)])
-    assert len(find_task(name)[1].cases) == 12
+    assert len(find_task(name)[1].items) == 12
