@@ -96,10 +96,20 @@ def test_patients_that_changed_their_split_after_discovery_are_refused(run):
         pretrain(small_recipe(run), progress=False)
 
 
-def test_a_damaged_checkpoint_is_named(run):
-    pretrain(small_recipe(run, "pretrain.epochs=0"), progress=False)
-    (run / "pretraining" / "checkpoint.pt").write_bytes(b"PK nothing")
-    with pytest.raises(ReadError, match="damaged"):
+def test_from_the_checkpoint_before_a_damaged_one_the_weights_are_the_same(run, capsys):
+    pretrain(small_recipe(run, "pretrain.epochs=1"), progress=False)
+    checkpoint = run / "pretraining" / "checkpoint.pt"
+    whole, expected = checkpoint.read_bytes(), torch.load(checkpoint, weights_only=True)
+    checkpoint.write_bytes(whole[:1000] + bytes([whole[1000] ^ 4]) + whole[1001:])
+    pretrain(small_recipe(run, "pretrain.epochs=1"), progress=False)
+    assert "is damaged" in capsys.readouterr().err
+    again = torch.load(checkpoint, weights_only=True)
+    for part in ("model", "optimizer"):
+        torch.testing.assert_close(again[part], expected[part], rtol=0, atol=0)
+    assert again["metrics"] == expected["metrics"]
+    for name in ("checkpoint.pt", "checkpoint.previous.pt"):
+        (run / "pretraining" / name).write_bytes(b"PK nothing")
+    with pytest.raises(ReadError, match=r"checkpoint\.pt is damaged"):
         pretrain(small_recipe(run, "pretrain.epochs=1"), progress=False)
 
 
