@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.dicom.files import SUFFIXES as DICOM_SUFFIXES
+from sg_hub.io.dicom.files import starts_as_dicom
 from sg_hub.io.files import LABEL_IMAGES, check_output, given_path, writing
 
 FORMATS = "DICOM, PNG, JPEG or TIFF"
-IMAGE_SUFFIXES = (".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _log = logging.getLogger(__name__)
 _BITS, _PHOTOMETRIC = 258, 262
 """TIFF's tags of the bits of a value and of the photometric interpretation; of the latter 0 says that white is zero,
@@ -145,7 +146,7 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
         raise ReadError(f"{path} cannot be read ({error.strerror}): {what_to_do}") from error
     if not start:
         raise ReadError(f"{path} is empty: copy, download or export it again; expected {FORMATS}")
-    if start[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom", ".ima"):
+    if starts_as_dicom(start) or path.name.lower().endswith(DICOM_SUFFIXES):
         from sg_hub.io.dicom_image import read_dicom_image
 
         array, spacing = read_dicom_image(path, bits)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.io.image import FORMATS, IMAGE_SUFFIXES
+from sg_hub.io.finder import SCAN_SUFFIXES, find_images, find_scans, plain_name
+from sg_hub.io.image import FORMATS
 
 from ..run.recipe import Recipe
 
-SUFFIXES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr")
-HEADERS = (".mhd", ".nhdr")
+HEADERS = (".mhd", ".nhdr", ".hdr")
 """Files whose voxels stand in another file of the same stem."""
 
 
@@ -38,45 +37,29 @@ class Job:
     """Name, size and time of change of its files."""
 
 
-def find_images(source: str | Path) -> dict[str, Path]:
-    """Images below a folder by name, the file's without its suffix.
-
-    Links are followed; hidden files and folders, and stores, are not looked at.
-
-    Raises:
-        ReadError: no such folder, or no images in it.
-        InvalidInputError: two images of one name.
-    """
-    root = _root(source)
-    found: dict[str, Path] = {}
-    for folder, names in _walk(root):
-        for path in (folder / name for name in names):
-            if path.suffix.lower() in IMAGE_SUFFIXES or (not path.suffix and _is_dicom(path)):
-                _add(found, path.stem if path.suffix else path.name, path)
-    if not found:
-        raise ReadError(f"no images below {root}: looked for {FORMATS}")
-    return found
-
-
-def find_scans(source: str | Path) -> dict[str, Path]:
+def patient_scans(source: str | Path) -> dict[str, Path]:
     """Scans below a folder by patient name: a file's stem, or a DICOM folder's path with _ for /.
-
-    Links are followed; hidden files and folders, and stores, are not looked at.
 
     Raises:
         ReadError: no such folder, or no scans in it.
         InvalidInputError: two scans of one name.
     """
     root = _root(source)
-    found: dict[str, Path] = {}
-    for folder, names in _walk(root):
-        paths = [folder / name for name in names if name.lower().endswith(SUFFIXES)]
-        if any(_is_dicom(folder / name) for name in names if not name.lower().endswith(SUFFIXES)):
-            paths.append(folder)
-        for path in paths:
-            _add(found, _patient_name(path, root), path)
+    found = _named(
+        (name.replace("/", "_") if path.is_dir() else name.rpartition("/")[2], path)
+        for name, path in find_scans(root).items()
+    )
     if not found:
-        raise ReadError(f"no scans below {root}: looked for {', '.join(SUFFIXES)} files and DICOM folders")
+        raise ReadError(f"no scans below {root}: looked for {', '.join(SCAN_SUFFIXES)} files and DICOM folders")
+    return found
+
+
+def named_images(source: str | Path) -> dict[str, Path]:
+    """Images below a folder by name, the file's without its suffix. Errors as for `patient_scans`."""
+    root = _root(source)
+    found = _named((name.rpartition("/")[2], path) for name, path in find_images(root).items())
+    if not found:
+        raise ReadError(f"no images below {root}: looked for {FORMATS}")
     return found
 
 
@@ -87,47 +70,16 @@ def _root(source: str | Path) -> Path:
     return root
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder below `root` with the names of its files, both sorted."""
-    seen = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        seen.add(os.path.realpath(folder))
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".")
-            and not name.endswith(".zarr")
-            and os.path.realpath(os.path.join(folder, name)) not in seen
-        )
-        yield Path(folder), sorted(name for name in files if not name.startswith("."))
-
-
-def _add(found: dict[str, Path], name: str, path: Path) -> None:
-    if name in found:
-        raise InvalidInputError(
-            f"two scans would be patient {name!r}: {found[name]} and {path}; rename one of them, or "
-            "give a source folder that holds one of them"
-        )
-    found[name] = path
-
-
-def _patient_name(path: Path, root: Path) -> str:
-    if path.is_dir():
-        relative = path.relative_to(root).as_posix()
-        return (root.name if relative == "." else relative).replace("/", "_")
-    suffix = next(s for s in SUFFIXES if path.name.lower().endswith(s))
-    return path.name[: -len(suffix)]
-
-
-def _is_dicom(path: Path) -> bool:
-    """By its suffix, or by the mark that DICOM files have at byte 128."""
-    if path.name.lower().endswith((".dcm", ".ima")):
-        return True
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+def _named(entries: Iterable[tuple[str, Path]]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for name, path in entries:
+        if name in found:
+            raise InvalidInputError(
+                f"two scans would be patient {name!r}: {found[name]} and {path}; rename one of them, or "
+                "give a source folder that holds one of them"
+            )
+        found[name] = path
+    return found
 
 
 def list_jobs(recipe: Recipe) -> tuple[list[Job], dict[str, str], list[str]]:
@@ -142,7 +94,7 @@ def list_jobs(recipe: Recipe) -> tuple[list[Job], dict[str, str], list[str]]:
         InvalidInputError: two scans of one name, or two splits of one patient.
     """
     root = Path(recipe.source).expanduser()
-    scans = find_scans(root) if recipe.model.ndim == 3 else find_images(root)
+    scans = patient_scans(root) if recipe.model.ndim == 3 else named_images(root)
     given = read_split(recipe)
     if recipe.model.ndim == 2 and recipe.patient is None and given is None:
         raise InvalidInputError(
@@ -159,7 +111,8 @@ def list_jobs(recipe: Recipe) -> tuple[list[Job], dict[str, str], list[str]]:
             skipped[source] = f"the recipe's patient pattern {recipe.patient!r} does not match its path"
             continue
         if given is not None:
-            rows = [key for key in dict.fromkeys((name, path.name, source, person)) if key in given]
+            keys = dict.fromkeys(plain_name(key) for key in (name, path.name, source, person))
+            rows = [key for key in keys if key in given]
             if len({given[key].split for key in rows}) > 1:
                 raise InvalidInputError(f"{recipe.split} gives {source} several splits, as {' and as '.join(rows)}")
             row = rows[0] if rows else None
@@ -221,8 +174,9 @@ def read_split(recipe: Recipe) -> dict[str, Row] | None:
         raise ReadError(f"{recipe.split}: expected a CSV with the columns patient and split")
     given: dict[str, Row] = {}
     for row in rows:
-        key = row.get("image") or row["patient"]
-        if given.setdefault(key, Row(row["split"], row["patient"])).split != row["split"]:
+        patient = plain_name(row["patient"])
+        key = plain_name(row.get("image") or patient)
+        if given.setdefault(key, Row(row["split"], patient)).split != row["split"]:
             raise InvalidInputError(
                 f"{recipe.split} has {'image' if row.get('image') else 'patient'} {key!r} in {given[key].split!r} and "
                 f"in {row['split']!r}: leave one"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -103,7 +104,8 @@ def read_split(path: str) -> dict[str, Split]:
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of a CSV that has at least these columns; blanks around names and values are cut.
+    """Rows of a CSV that has at least these columns; blanks around names and values are cut, and values are
+    composed (NFC), so that a name is the same name however it was typed.
 
     Raises:
         ReadError: missing, damaged or with other columns.
@@ -124,7 +126,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
                     continue
                 if len(values) < len(header) and any(header.index(name) >= len(values) for name in columns):
                     raise ReadError(f"{path}, line {number}: {len(values)} values for {len(header)} columns")
-                rows.append(dict(zip(header, (value.strip() for value in values), strict=False)))
+                composed = (unicodedata.normalize("NFC", value.strip()) for value in values)
+                rows.append(dict(zip(header, composed, strict=False)))
             return rows
     except FileNotFoundError:
         raise ReadError(f"{path} is not there; expected a CSV with the columns {', '.join(columns)}") from None

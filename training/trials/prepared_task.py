@@ -15,10 +15,9 @@ import numpy as np
 import sg_hub
 from sg_hub.errors import InvalidInputError, SgHubError
 from sg_hub.io.files import write_atomic
-from sg_hub.io.image import IMAGE_SUFFIXES
+from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES
 
 from ..data.leakage import check_disjoint
-from ..data.sources import SUFFIXES
 from ..targets import Found, Item, Target, identities, in_parts, list_targets, load_target
 from ..targets.arrays import read_label_image
 from .item_arrays import ItemArrays
@@ -157,7 +156,7 @@ def check_labels(target: Target, arrays: ItemArrays, items: list[Item]) -> None:
 def _values_of(item: Item) -> str:
     """What the label map of an item holds, to say in an error; empty where the label is something else."""
     try:
-        if str(item.label).lower().endswith(SUFFIXES):
+        if str(item.label).lower().endswith(SCAN_SUFFIXES):
             values = np.unique(sg_hub.load_scan(str(item.label), labels=True).array)
         elif str(item.label).lower().endswith(IMAGE_SUFFIXES):
             values = np.unique(read_label_image(Path(str(item.label))))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,10 @@ def test_a_single_patient_stays_for_training(recipe, source):
         (source / f"{name}.nii.gz").unlink()
     prepare(recipe(), progress=False)
     assert Store.open(store_path(recipe())).names("train") == ["a"]
+
+
+def test_a_name_in_another_composition_is_the_same_name(recipe, tmp_path, source):
+    write_scan(source / (unicodedata.normalize("NFD", "Müller") + ".nii.gz"))
+    path = write_split(tmp_path / "split.csv", {unicodedata.normalize("NFC", "Müller"): "test", "a": "train"})
+    prepare(recipe(f"split={path}"), progress=False)
+    assert Store.open(store_path(recipe())).names("test") == [unicodedata.normalize("NFC", "Müller")]

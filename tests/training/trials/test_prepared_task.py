@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -251,3 +252,19 @@ def test_a_target_written_on_windows(tmp_path):
     (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "mine.toml").read_bytes())
     write_csv(tmp_path / "table.csv", ("image",), [(f"images\\p{k:02d}.nii.gz",) for k in range(12)])
     assert len(find_task(name)[1].items) == 12
+
+
+def test_cases_are_found_whatever_they_are_called(tmp_path):
+    """Slices named by their UID, in a folder that is a link; and a table that composes names in another way."""
+    name = scans(tmp_path, 3, more='values = { spot = 5 }\ntable = "table.csv"')
+    lidc_scan(tmp_path / "elsewhere", "1.2.3.4")
+    for file in (tmp_path / "elsewhere").glob("*.dcm"):
+        file.rename(file.with_name(f"CT.1.2.826.{file.stem}"))
+    (tmp_path / "images" / "Zoë").symlink_to(tmp_path / "elsewhere")
+    label = np.zeros((48, 44, 12), dtype=np.uint8)
+    label[10:20, 12:22, 4:8] = 5
+    decomposed = unicodedata.normalize("NFD", "Zoë")
+    write_scan(tmp_path / "labels" / f"{decomposed}.nii.gz", label, (0.7, 0.7, 2.5), (-100, -120, -100))
+    write_csv(tmp_path / "table.csv", ("image", "patient"), [(decomposed, "a"), ("p00", "b"), ("p01", "c")])
+    found = find_task(name)[1]
+    assert [item.name for item in found.items] == [unicodedata.normalize("NFC", "Zoë"), "p00", "p01"]

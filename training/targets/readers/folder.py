@@ -17,16 +17,13 @@ from pydantic import model_validator
 
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.io.image import IMAGE_SUFFIXES
+from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES, find_images, find_scans, plain_name
 
-from ...data.sources import SUFFIXES
 from ...run.recipe import Split
 from ..arrays import labelled_scan, numbered, on_grid, picture_on_grid, read_label_image
 from ..label_maps import LabelMapTarget
 from ..protocol import Found, Item, LoadedItem
 from ..splits import PARTS, read_table
-
-DICOM_SUFFIXES = ("", ".dcm", ".ima")
 
 
 class Folder(LabelMapTarget):
@@ -84,33 +81,21 @@ class Folder(LabelMapTarget):
             ReadError: no folder, or one without images.
             InvalidInputError: two files of one name.
         """
-        suffixes = self._suffixes()
         if not folder.is_dir():
             raise ReadError(f"{folder.absolute()} is no folder; expected the images of the target there")
-        files: dict[str, Path] = {}
-        for path in sorted(folder.rglob("*")):
-            place = path.relative_to(folder)
-            if any(part.startswith(".") for part in place.parts) or not path.is_file():
-                continue
-            if path.name.lower().endswith(suffixes):
-                name = _stem(place.as_posix(), suffixes)
-            elif self.dims == 3 and path.suffix.lower() in DICOM_SUFFIXES and len(place.parts) > 1:
-                name, path = place.parent.as_posix(), path.parent
-            else:
-                continue
-            if files.setdefault(name, path) != path:
-                raise InvalidInputError(f"{files[name]} and {path} have the same name: leave one of them")
+        files = find_scans(folder) if self.dims == 3 else find_images(folder)
         if not files:
-            raise ReadError(f"{folder.absolute()} holds no images ({', '.join(suffixes)})")
+            raise ReadError(f"{folder.absolute()} holds no images ({', '.join(self._suffixes())})")
         return files
 
     def _names(self, image: str) -> list[str]:
         """What a row of the table may mean by an image: its path below the folder of images, or below the root."""
-        stem = _stem(Path(image.replace("\\", "/")).as_posix(), self._suffixes())
-        return [stem, stem.removeprefix(f"{self.images}/")]
+        name = plain_name(Path(image.replace("\\", "/")).as_posix())
+        names = (name, plain_name(name, self._suffixes()))
+        return [name.removeprefix(prefix) for prefix in ("", f"{self.images}/") for name in names]
 
     def _suffixes(self) -> tuple[str, ...]:
-        return SUFFIXES if self.dims == 3 else IMAGE_SUFFIXES
+        return SCAN_SUFFIXES if self.dims == 3 else IMAGE_SUFFIXES
 
     def _label(self, row: dict[str, str]) -> int | tuple[int, ...]:
         given = [part for part in row["label"].split("|") if part]
@@ -142,8 +127,3 @@ def _mask(path: str, image: sg_hub.Image, values: list[list[int]]) -> np.ndarray
     if labels.shape != image.size:
         raise InvalidInputError(f"{path} has size {labels.shape}, its image {image.size}: they must be the same")
     return numbered(labels, values)
-
-
-def _stem(name: str, suffixes: tuple[str, ...]) -> str:
-    suffix = next((suffix for suffix in suffixes if name.lower().endswith(suffix)), "")
-    return name[: len(name) - len(suffix)]
