@@ -12,7 +12,8 @@ from typing import Any
 from sg_hub.errors import SgHubError
 
 from . import target_commands
-from .run.recipe import Recipe, load_recipe, shipped
+from .run.recipe import RECIPES, Recipe, load_recipe
+from .run.settings import shipped
 from .run.signals import exit_status, terminable
 
 Verb = Callable[[Recipe, argparse.Namespace], None]
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, (_, text) in VERBS.items():
         verb = verbs.add_parser(name, help=text, description=text)
-        verb.add_argument("recipe", help=f"TOML file, or one of {', '.join(shipped())}")
+        verb.add_argument("recipe", help=f"TOML file, or one of {', '.join(shipped(RECIPES))}")
         verb.add_argument("overrides", nargs="*", metavar="key=value", help="such as pretrain.epochs=3")
         verb.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
         if name in ("pretrain", "regenerate"):

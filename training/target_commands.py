@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from .run.recipe import shipped
+from .run.settings import shipped
 from .targets import TASKS
 
 

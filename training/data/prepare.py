@@ -111,7 +111,6 @@ def prepare(recipe: Recipe, *, progress: bool = True) -> Summary:
         store = Store.open(recipe.source)
         print(f"{recipe.source} is a store of {len(store.patients)} patients: nothing to prepare")
         return Summary(kept=store.patients, already_there=len(store.patients))
-    _check(recipe.prepare)
     summary = Summary()
     jobs, summary.skipped, summary.absent = list_jobs(recipe)
     folder = recipe.run_dir / "store.zarr"
@@ -154,18 +153,6 @@ def _with_validation(patients: list[Patient], recipe: Recipe) -> list[Patient]:
         return patients
     drawn = {train[i] for i in permutation(len(train), recipe.seed, "validation patients")[:count]}
     return [replace(p, split="validation") if p.person in drawn else p for p in patients]
-
-
-def _check(settings: Prepare) -> None:
-    low, high = settings.window
-    if not MISSING < low < high <= 32767:
-        raise InvalidInputError(
-            f"prepare.window = [{low:g}, {high:g}]: expected the lower end first, within -32767 and 32767 HU"
-        )
-    if settings.spacing is not None and not min(settings.spacing) > 0:
-        raise InvalidInputError(f"prepare.spacing = {list(settings.spacing)}: expected positive numbers in mm")
-    if min(settings.chunk) < 1:
-        raise InvalidInputError(f"prepare.chunk = {list(settings.chunk)}: expected positive numbers of voxels")
 
 
 def _open_for_writing(folder: Path, recipe: Recipe) -> zarr.Group:

@@ -5,27 +5,17 @@ recipe = load_recipe("semantic-genesis-3d-tiny", ["pretrain.epochs=3", "source=/
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from sg_hub.errors import InvalidInputError
+from .settings import Section, read_toml, settings_of
 
-ROOT = Path(__file__).parent.parent
-"""Of the training package."""
+RECIPES = "recipes"
+"""Folder of the shipped ones."""
 Size = tuple[int, ...]
 """Voxels (x, y, z) of a scan, or pixels (rows, columns) of an image."""
 Sides = tuple[PositiveInt, ...]
@@ -33,17 +23,10 @@ Border = Annotated[float, Field(ge=0, lt=0.5)]
 Split = Literal["train", "validation", "test"]
 
 
-Settings = TypeVar("Settings", bound=BaseModel)
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class Prepare(Section):
     """Scans to one store of resampled volumes, or images to one store of resized images."""
 
-    spacing: tuple[float, float, float] | None = None
+    spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     """Voxel spacing (x, y, z) in mm that every scan is resampled to; absent: each keeps its own."""
     window: tuple[float, float] = (-1000.0, 1000.0)
     """HU range of scans that is kept in the store, and scaled to 0..1 for the network."""
@@ -56,6 +39,13 @@ class Prepare(Section):
     chunk: Sides = (64, 64, 32)
     """Voxels (or pixels) of one compressed chunk of the store."""
     workers: NonNegativeInt = 2
+
+    @field_validator("window")
+    @classmethod
+    def _window_is_a_range(cls, window: tuple[float, float]) -> tuple[float, float]:
+        if not -32768 < window[0] < window[1] <= 32767:  # of the store's voxels; -32768 is a lost one
+            raise ValueError(f"{list(window)}: expected the lower end first, within -32767 and 32767 HU")
+        return window
 
 
 class Autoencode(Section):
@@ -177,7 +167,7 @@ class Recipe(Section):
     comes with the recipes; absent: every patient may train."""
     patient: str | None = None
     """Regular expression whose first group is the patient in the path of an image; absent: each is of another."""
-    split_names: dict[str, Split] = {"train": "train", "validation": "validation", "test": "test"}
+    split_names: dict[str, Split] = Field(default={"train": "train", "validation": "validation", "test": "test"})
     """What the values of the CSV's column split mean here. Pre-training sees train, early stopping looks at
     validation, and nothing but the final evaluation reads test."""
     validation_share: float = Field(default=0.1, ge=0, lt=1)
@@ -226,58 +216,15 @@ class Recipe(Section):
         return Path(self.run)
 
 
-def shipped(kind: str = "recipes") -> list[str]:
-    """Names of the recipes (or targets) that come with the package."""
-    folder = ROOT / kind
-    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
-
-
-def load_recipe(recipe: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by file or shipped name and apply `section.key=value` overrides (values in TOML).
 
     Raises:
         InvalidInputError: no such recipe, broken TOML, an unknown key or a value of the wrong kind.
     """
-    return load_settings(Recipe, "recipes", recipe, overrides)
-
-
-def load_settings(
-    model: type[Settings], kind: str, name: str | Path, overrides: list[str] | tuple[str, ...] = ()
-) -> Settings:
-    """Read a TOML file, given by its path or by the name of a shipped one in the package's folder `kind`."""
-    path: Any = Path(name)
-    if not path.is_file():
-        path = ROOT / kind / f"{name}.toml"
-    if not path.is_file():
-        raise InvalidInputError(f"no {str(name)!r} in {kind}: give a TOML file or one of {', '.join(shipped(kind))}")
-    try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        for override in overrides:
-            _apply(values, override)
-        return model.model_validate(values)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{name}: {error}") from error
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'top level'}: {e['msg']}" for e in error.errors())
-        raise InvalidInputError(f"{name}: {problems}") from error
+    return settings_of(Recipe, read_toml(RECIPES, recipe), recipe, overrides)
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:
     """Every value of a recipe, as plain JSON types."""
-    return json.loads(recipe.model_dump_json())
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise InvalidInputError(f"override {override!r}: write section.key=value")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string
-    *sections, last = key.split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise InvalidInputError(f"override {override!r}: {section!r} is not a section")
-    values[last] = value
+    return recipe.model_dump(mode="json")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import InvalidInputError
 
-from ..run.recipe import load_settings, shipped
+from ..run.settings import read_toml, settings_of, shipped
 from .protocol import Found, Item, LoadedItem, Settings, Target, identities, in_parts
 
 TASKS = "targets/tasks"
+DATA = "data"
+"""Where the shipped targets look for their data, below the current folder."""
 READERS = {
     "luna16": "Luna16",
     "lidc_idri": "LidcIdri",
@@ -28,23 +30,33 @@ READERS = {
 """Modules of this folder, and the class in each."""
 
 
-def load_target(target: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Target:
-    """Read a target by file or shipped name, with `key=value` overrides as for recipes.
+def load_target(target: str | Path, overrides: Sequence[str] = (), data: str | Path | None = None) -> Target:
+    """Read a target by file or shipped name.
 
     A relative `root` or `splits.file` in a file is looked for beside the file, then in the current folder.
+
+    Args:
+        overrides: `key=value` as for recipes, or `TARGET:key=value` for the target of that name alone.
+        data: folder that stands for `data/` in the root of a shipped target.
 
     Raises:
         InvalidInputError: no such target or reader, broken TOML, an unknown key or a value of the wrong kind.
     """
-    found = load_settings(_reader(target), TASKS, target, overrides)
-    given = {text.partition("=")[0].strip() for text in overrides}
-    if not Path(target).is_file():
+    values = read_toml(TASKS, target)
+    beside = Path(target).parent if Path(target).is_file() else None
+    overrides = _of(values.get("name"), overrides)
+    place = Path(str(values.get("root")))
+    if data is not None and beside is None and place.parts[:1] == (DATA,):
+        values["root"] = str(Path(data).joinpath(*place.parts[1:]))
+    found = settings_of(_reader(values, target), values, target, overrides)
+    if beside is None:
         return found
-    if "root" not in given and (beside := Path(target).parent / found.root).exists():
-        found = found.model_copy(update={"root": str(beside)})
+    given = {text.partition("=")[0].strip() for text in overrides}
+    if "root" not in given and (beside / found.root).exists():
+        found = found.model_copy(update={"root": str(beside / found.root)})
     split = found.splits.file
-    if split is not None and "splits.file" not in given and (beside := Path(target).parent / split).is_file():
-        found = found.model_copy(update={"splits": found.splits.model_copy(update={"file": str(beside)})})
+    if split is not None and "splits.file" not in given and (beside / split).is_file():
+        found = found.model_copy(update={"splits": found.splits.model_copy(update={"file": str(beside / split)})})
     return found
 
 
@@ -53,16 +65,14 @@ def list_targets() -> list[str]:
     return shipped(TASKS)
 
 
-def _reader(target: str | Path) -> type[Target]:
-    path: Any = Path(target)
-    if not path.is_file():
-        path = Path(__file__).parent / "tasks" / f"{target}.toml"
-    if not path.is_file():
-        raise InvalidInputError(f"no target {str(target)!r}: give a TOML file or one of {', '.join(list_targets())}")
-    try:
-        reader = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("reader")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{target}: {error}") from error
+def _of(name: Any, overrides: Sequence[str]) -> list[str]:
+    """The overrides for every target, and after them those for the target of this name."""
+    general = [text for text in overrides if ":" not in text.partition("=")[0]]
+    return general + [text.partition(":")[2] for text in overrides if text.startswith(f"{name}:")]
+
+
+def _reader(values: dict[str, Any], target: str | Path) -> type[Target]:
+    reader = values.get("reader")
     if not isinstance(reader, str) or reader not in READERS:
         raise InvalidInputError(f"{target}: reader = {reader!r}; expected one of {', '.join(READERS)}")
     cls: type[Target] = getattr(import_module(f"{__package__}.readers.{reader}"), READERS[reader])

@@ -21,7 +21,8 @@ from pydantic import Field, PositiveInt, model_validator
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.preprocessing.scan_preprocessing import Preprocessing
 
-from ..run.recipe import Section, Split
+from ..run.recipe import Split
+from ..run.settings import Section
 from .splits import draw_split
 
 Head = Literal["classification", "segmentation"]

@@ -18,13 +18,11 @@ from sg_hub.io.files import write_atomic
 from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES
 
 from ..data.leakage import check_disjoint
-from ..targets import Found, Item, Target, identities, in_parts, list_targets, load_target
+from ..targets import Found, Item, Target, identities, in_parts, load_target
 from ..targets.arrays import read_label_image
 from .item_arrays import ItemArrays
 from .metrics import auc_by_class
 
-DATA = "data"
-"""Where the shipped targets look for their data, below the current folder; `--data` names another place."""
 MOST_UNREADABLE = 0.1
 """Share of the items that may turn out to be unreadable; they are left out, and listed with the reason."""
 
@@ -52,13 +50,7 @@ def find_task(name: str, data: str | Path | None = None, overrides: Sequence[str
     Raises:
         InvalidInputError, ReadError: see `load_target`, `Target.split_items` and `check_parts`.
     """
-    target = load_target(name)
-    mine = [text.partition(":")[2] for text in overrides if text.startswith(f"{target.name}:")]
-    general = [text for text in overrides if ":" not in text.partition("=")[0]]
-    place = Path(target.root)
-    if data is not None and name in list_targets() and place.parts[:1] == (DATA,):
-        general = [f"root={json.dumps(str(Path(data).joinpath(*place.parts[1:])))}", *general]
-    target = load_target(name, [*general, *mine])
+    target = load_target(name, overrides, data)
     found = target.split_items()
     check_parts(target, found.items)
     return target, found

@@ -150,21 +150,6 @@ def test_nothing_usable(recipe, source):
         Store.open(store_path(recipe()))
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
-        "prepare.window=[100.0, 100.0]",
-        "prepare.window=[-40000.0, 100.0]",
-        "prepare.window=[0.0, 40000.0]",
-        "prepare.spacing=[0.0, 1.0, 1.0]",
-        "prepare.chunk=[0, 1, 1]",
-    ],
-)
-def test_settings_that_mean_nothing(recipe, setting):
-    with pytest.raises(InvalidInputError, match=setting.partition("=")[0]):
-        prepare(recipe(setting), progress=False)
-
-
 # Again
 
 

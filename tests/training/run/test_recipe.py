@@ -1,24 +1,26 @@
 """Recipes and targets: what ships, what an override may say, and what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT as REPOSITORY
-from training.run.recipe import load_recipe, resolved, shipped
+from training.run.recipe import RECIPES, load_recipe, resolved
+from training.run.settings import shipped
 from training.targets import TASKS, load_target
 
 ROOT = REPOSITORY / "training"
 
 
 def test_everything_that_ships_is_listed():
-    assert shipped() == sorted(path.stem for path in (ROOT / "recipes").glob("*.toml"))
+    assert shipped(RECIPES) == sorted(path.stem for path in (ROOT / "recipes").glob("*.toml"))
     assert shipped(TASKS) == sorted(path.stem for path in (ROOT / "targets" / "tasks").glob("*.toml"))
-    assert {"demo", "semantic-genesis-3d", "semantic-genesis-3d-tiny"} <= set(shipped())
+    assert {"demo", "semantic-genesis-3d", "semantic-genesis-3d-tiny"} <= set(shipped(RECIPES))
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", shipped(RECIPES))
 def test_every_recipe_is_valid(name):
     recipe = load_recipe(name)
     assert recipe == load_recipe(ROOT / "recipes" / f"{name}.toml")
@@ -70,9 +72,10 @@ def test_overrides():
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("pretrain.epoch=3", r"pretrain\.epoch: Extra inputs"),
-        ("colour=3", "colour: Extra inputs"),
-        ("pretrian.epochs=3", "pretrian: Extra inputs"),
+        ("pretrain.epoch=3", r"pretrain\.epoch: Extra inputs .*; did you mean epochs\?"),
+        ("colour=3", "colour: Extra inputs[^;]*$"),
+        ("prepair.window=3", r"prepair: Extra inputs .*; did you mean prepare\?"),
+        ("pretrian.epochs=3", r"pretrian: Extra inputs .*; did you mean pretrain\?"),
         ("pretrain.epochs", r"override 'pretrain.epochs': write section\.key=value"),
         ("=3", "override '=3': write"),
         ("seed.of=3", "'seed' is not a section"),
@@ -120,6 +123,15 @@ def test_what_means_nothing_is_refused(override, said):
         "pretrain.lambda_cls=-1",
         "pretrain.picture_every=0",
         "pretrain.checkpoint_every=0",
+        "prepare.window=[100.0, 100.0]",
+        "prepare.window=[-40000.0, 100.0]",
+        "prepare.window=[0.0, 40000.0]",
+        "prepare.window=[nan, 40.0]",
+        "prepare.spacing=[0.0, 1.0, 1.0]",
+        "prepare.spacing=[inf, 1.0, 1.0]",
+        "prepare.chunk=[0, 1, 1]",
+        f"seed={10**140}",
+        f"pretrain.epochs={2**63}",
     ],
 )
 def test_numbers_outside_their_range_are_refused(override):
@@ -128,7 +140,7 @@ def test_numbers_outside_their_range_are_refused(override):
 
 
 def test_an_unknown_recipe_and_an_unknown_target():
-    with pytest.raises(InvalidInputError, match=r"no 'nothing' in recipes: .* one of demo, .*semantic-genesis-2d"):
+    with pytest.raises(InvalidInputError, match=r"no recipe 'nothing': .* one of demo, .*semantic-genesis-2d"):
         load_recipe("nothing")
     with pytest.raises(InvalidInputError, match=r"no target 'nothing': .* openkbp-organs"):
         load_target("nothing")
@@ -140,13 +152,36 @@ def test_an_unknown_recipe_and_an_unknown_target():
         (b"name = ", "own.toml: Invalid value"),
         (b"name = 'a'\n", r"source: Field required; run: Field required"),
         (b"\xff\xfe", "own.toml"),
-        (b"", "Field required"),
+        (b"", "own.toml: .*Field required"),
+        (b"seed = " + b"9" * 5000, "own.toml: .*digits"),
+        (b"a = " + b"[" * 5000, "own.toml: "),
+        (b"seed = 1" + b"0" * 140, "own.toml: seed: a whole number of 466 bits"),
+        (b"pretrain = 3\n", r"own.toml: .*pretrain: Input should be a valid dictionary"),
     ],
 )
 def test_a_file_that_is_no_recipe(tmp_path, text, said):
     path = tmp_path / "own.toml"
     path.write_bytes(text)
     with pytest.raises(InvalidInputError, match=said):
+        load_recipe(path)
+
+
+def test_an_override_of_what_is_no_section_names_the_file(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text("pretrain = 3\n", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"own\.toml: override 'pretrain\.lr=1': 'pretrain' is not a section"):
+        load_recipe(path, ["pretrain.lr=1"])
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    path = tmp_path / "own.toml"
+    path.write_text("", encoding="utf-8")
+
+    def denied(*arguments, **more):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    with pytest.raises(ReadError, match=r"own\.toml cannot be read \(Permission denied\)"):
         load_recipe(path)
 
 
