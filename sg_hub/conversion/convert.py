@@ -20,7 +20,8 @@ from torch import Tensor
 
 from sg_hub.conversion.torch_files import WANTED, published_keys, read_state, state_of
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
-from sg_hub.hub.locate import CONFIG, WEIGHTS
+from sg_hub.hub.config_file import CONFIG
+from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import given_path
 from sg_hub.models.semantic_genesis_3d import SemanticGenesis3D
 from sg_hub.preprocessing.scan_preprocessing import Preprocessing

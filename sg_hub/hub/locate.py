@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.errors import InvalidInputError, ReadError, shortened
+from sg_hub.hub.config_file import CONFIG, sha256_of_weights
 from sg_hub.hub.download import download, has_hash, hub_hash
+from sg_hub.hub.model_folder import weights_of
 from sg_hub.hub.registry import get_weights, is_registered, unknown_name
-
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
+from sg_hub.hub.weights_file import WEIGHTS
+from sg_hub.io.files import given_path
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class ModelFiles:
     source: str
     revision: str | None = None
     sha256: str | None = None
-    """What model.safetensors must hash to; absent: it is not pinned."""
+    """What model.safetensors must hash to, as the registry or config.json says; absent: neither does."""
 
 
 def locate(
@@ -38,9 +39,10 @@ def locate(
         InvalidInputError: an unknown name.
         ReadError: a folder without the files; a hub that has no such model, or cannot be reached.
     """
-    text = os.fspath(name)
+    resolved = given_path(name, "a registered name, a folder or a hub id")
+    text = os.fspath(name)  # which the path is not: ./NAME is a folder, NAME may be registered
     if text.startswith("~"):
-        text = os.path.expanduser(text)
+        text = os.fspath(resolved)
     sha256 = None
     repo_id = text
     if is_registered(text):
@@ -83,18 +85,36 @@ def locate(
         local_files_only=local_files_only,
         force_download=force_download,
     )
-    return ModelFiles(config, weights_file, repo_id, config.parent.name, sha256)
+    return _same(ModelFiles(config, weights_file, repo_id, config.parent.name, sha256), sha256_of_weights(config))
 
 
 def _local(folder: Path, source: str, revision: str | None, sha256: str | None) -> ModelFiles:
-    for file in (CONFIG, WEIGHTS):
-        if not (folder / file).is_file():
-            there = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
-            raise ReadError(f"{folder} has no {file} (it holds {there}): give a folder that save_pretrained wrote")
-        expected = hub_hash(folder / file)  # a folder that snapshot_download gave
-        if expected is not None and not has_hash(folder / file, expected):
+    if not (folder / CONFIG).is_file():
+        raise _lacks(folder, CONFIG)
+    weights, of_config = weights_of(folder)
+    if not weights.is_file():
+        raise _lacks(folder, WEIGHTS)
+    for file in (folder / CONFIG, weights):
+        expected = hub_hash(file)  # a folder that snapshot_download gave
+        if expected is not None and not has_hash(file, expected):
             raise ReadError(
-                f"{folder / file} was damaged on its way from the hub (its hash is not {expected}): "
+                f"{file} was damaged on its way from the hub (its hash is not {expected}): "
                 "call snapshot_download(..., force_download=True), or load the model by its id"
             )
-    return ModelFiles(folder / CONFIG, folder / WEIGHTS, source, revision, sha256)
+    return _same(ModelFiles(folder / CONFIG, weights, source, revision, sha256), of_config)
+
+
+def _same(files: ModelFiles, of_config: str | None) -> ModelFiles:
+    """The files with the hash that the config says, which the registry must not contradict."""
+    if of_config is not None and files.sha256 not in (None, of_config):
+        raise ReadError(
+            f"{files.config} was written for other weights (sha256 {of_config}) than the registered ones "
+            f"({files.sha256}): load again (force_download=True), or install sg_hub again"
+        )
+    return replace(files, sha256=files.sha256 or of_config)
+
+
+def _lacks(folder: Path, file: str) -> ReadError:
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    there = shortened(", ".join(names[:8]) + (", ..." if len(names) > 8 else "")) or "nothing"
+    return ReadError(f"{folder} has no {file} (it holds {there}): give a folder that save_pretrained wrote")

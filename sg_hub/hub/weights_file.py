@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sg_hub.errors import ReadError, shortened
 
+WEIGHTS = "model.safetensors"
 _LONGEST_HEADER = 16 << 20
 """Bytes; a network of 10 000 tensors needs about one million."""
 _TYPES = {
@@ -58,8 +59,11 @@ def weights_header(path: str | os.PathLike[str]) -> Header:
 def read_weights(path: Path, expected_sha256: str | None) -> tuple[dict[str, Tensor], str]:
     """The tensors of a safetensors file, and its sha256.
 
+    Args:
+        expected_sha256: what it must be; absent: anything.
+
     Raises:
-        ReadError: a damaged file, or one that is not the registered one.
+        ReadError: a damaged file, or one of another hash.
     """
     weights_header(path)
     try:
@@ -69,8 +73,9 @@ def read_weights(path: Path, expected_sha256: str | None) -> tuple[dict[str, Ten
     sha256 = hashlib.sha256(data).hexdigest()
     if expected_sha256 is not None and sha256 != expected_sha256:
         raise ReadError(
-            f"{path} is not the registered file: sha256 {sha256}, expected {expected_sha256}. "
-            "It was changed or damaged: remove it and load again (force_download=True), or install sg_hub again"
+            f"{path} is not the file that its config.json, or the registry, was made for: sha256 {sha256}, expected "
+            f"{expected_sha256}. It was changed or damaged: save the model again (save_pretrained), download it again "
+            "(force_download=True), or, for weights that ship, install sg_hub again"
         )
     try:
         return load_safetensors(data), sha256

@@ -9,13 +9,13 @@ from typing import Any, Self
 
 import torch
 from huggingface_hub import CommitInfo, ModelCard, PyTorchModelHubMixin
-from safetensors.torch import save_file
 from torch import nn
 
-from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.hub.config_file import read_config, write_config
-from sg_hub.hub.locate import CONFIG, WEIGHTS, ModelFiles, locate
-from sg_hub.hub.upload import listing, upload
+from sg_hub.errors import InvalidInputError
+from sg_hub.hub.config_file import read_config
+from sg_hub.hub.locate import ModelFiles, locate
+from sg_hub.hub.model_folder import new_folder, write_model
+from sg_hub.hub.upload import CARD, listing, upload
 from sg_hub.hub.weights_file import read_weights
 from sg_hub.models.loading import LoadReport, load_state
 
@@ -127,7 +127,7 @@ class PretrainedMixin(
     ) -> str | None:
         """Write config.json, model.safetensors and (where there is none) a card into a folder.
 
-        Each file is written completely before it takes the place of an older one.
+        Other files of the folder stay. A model that is in it stays whole, and is loaded, until the new one is complete.
 
         Args:
             half: store parameters in half precision (running statistics stay in single precision).
@@ -137,25 +137,14 @@ class PretrainedMixin(
 
         Raises:
             InvalidInputError: a path that is a file, or an option that does not exist.
+            ReadError: the folder cannot be written; a model that was in it is as it was.
         """
         if push_to_hub_kwargs and not push_to_hub:
             raise InvalidInputError(f"save_pretrained has no option {', '.join(push_to_hub_kwargs)}")
-        folder = Path(save_directory)
-        if folder.exists() and not folder.is_dir():
-            raise InvalidInputError(f"{folder} is a file: save_pretrained needs a folder")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ReadError(
-                f"{folder} cannot be made ({error.strerror}): give a folder that you may write to"
-            ) from error
+        folder = new_folder(save_directory)
         card_kwargs = model_card_kwargs or {}
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-            self._write(Path(temporary), half)
-            if not (folder / "README.md").exists():
-                self.generate_model_card(**card_kwargs).save(Path(temporary) / "README.md")
-            for file in sorted(Path(temporary).iterdir()):
-                os.replace(file, folder / file.name)
+        texts = {} if (folder / CARD).exists() else {CARD: str(self.generate_model_card(**card_kwargs))}
+        self._write(folder, half, texts)
         if push_to_hub:
             name = repo_id or folder.name
             return self.push_to_hub(name, half=half, model_card_kwargs=model_card_kwargs, **push_to_hub_kwargs)
@@ -213,17 +202,15 @@ class PretrainedMixin(
         return card
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        self._write(save_directory, half=False)
+        self._write(save_directory, half=False, texts={})
 
-    def _write(self, folder: Path, half: bool) -> None:
+    def _write(self, folder: Path, half: bool, texts: dict[str, str]) -> None:
         parameters = {name for name, _ in self.named_parameters()}
         state = {
             key: (value.half() if half and key in parameters else value).detach().cpu().contiguous()
             for key, value in self.state_dict().items()
         }
-        save_file(state, str(folder / WEIGHTS), metadata={"format": "pt"})
-        os.chmod(folder / WEIGHTS, 0o644)  # written for this user alone, and a model is there to be shared
-        write_config(folder / CONFIG, type(self).__name__, self.config())
+        write_model(folder, state, type(self).__name__, self.config(), texts)
 
 
 def _choose_head(config: dict[str, Any], head: str | None, num_classes: int | None) -> None:
