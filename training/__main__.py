@@ -26,7 +26,7 @@ def _prepare(recipe: Recipe, options: argparse.Namespace) -> None:
 
 
 def _autoencode(recipe: Recipe, options: argparse.Namespace) -> None:
-    from .discovery.autoencode import autoencode
+    from .pretraining.autoencode import autoencode
 
     print(autoencode(recipe, progress=options.progress))
 
@@ -168,7 +168,9 @@ def _run(options: Any) -> None:
     elif options.verb == "upload":
         _send(options.folder, options)
     else:
-        VERBS[options.verb][0](load_recipe(options.recipe, options.overrides), options)
+        from .methods.registry import resolve
+
+        VERBS[options.verb][0](resolve(load_recipe(options.recipe, options.overrides)), options)
 
 
 if __name__ == "__main__":

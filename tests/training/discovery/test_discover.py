@@ -13,8 +13,10 @@ import training.discovery.discover
 from sg_hub.errors import InvalidInputError, ReadError
 from training.data.prepare import prepare, store_path
 from training.data.store import Store
-from training.discovery.discover import _Search, discover, table_path
-from training.discovery.patterns import SPLITS, PatternDataset, PatternTable, columns, to_network
+from training.discovery.cubes import PatternDataset, to_network
+from training.discovery.discover import discover, table_path
+from training.discovery.patterns import SPLITS, PatternTable, columns
+from training.discovery.search import Search
 from training.run.recipe import Recipe, load_recipe
 
 CUBE = np.array([12, 12, 8])
@@ -119,7 +121,7 @@ def test_the_nearest_patients_carry_the_pattern(root, store, features):
 
 def test_a_patient_that_lacks_the_place_is_passed_over(root, store, features):
     """In the voxel frame, small scans end before the corner of a large one's pattern."""
-    search = _Search(store, features, recipe_of(root, "discover.frame=voxel").discover)
+    search = Search(store, features, recipe_of(root, "discover.frame=voxel").discover)
     largest = int(np.argmax(search.shapes[search.train, 0]))
     corner = search.shapes[largest] - CUBE
     rows = search.rows(0, largest, corner.astype(float), np.random.default_rng(0))
@@ -180,7 +182,7 @@ def test_places_are_inside_apart_and_tissue(root, store):
 
 
 def test_the_distance_is_kept_where_it_is_hard(root, store, features):
-    search = _Search(store, features, recipe_of(root, "discover.frame=voxel", "discover.min_distance=9").discover)
+    search = Search(store, features, recipe_of(root, "discover.frame=voxel", "discover.min_distance=9").discover)
     draw = np.random.default_rng(0)
     for _ in range(5):
         for reference in search.train:
@@ -246,7 +248,7 @@ def test_features_that_are_missing_or_of_others(root, tmp_path):
     kept = path.read_bytes()
     try:
         path.unlink()
-        with pytest.raises(ReadError, match=r"run `python -m training autoencode` first"):
+        with pytest.raises(ReadError, match=r"run `sg-hub autoencode` first"):
             discover(recipe, progress=False)
         np.savez(path, patients=["x"], features=np.zeros((1, 6)), determined_by="")
         with pytest.raises(ReadError, match="of another store"):
@@ -342,7 +344,7 @@ def test_files_that_are_no_table(tmp_path, content, said):
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(ReadError, match=said):
         PatternTable.load(tmp_path / "t.csv")
-    with pytest.raises(ReadError, match=r"not there yet: run `python -m training discover` first"):
+    with pytest.raises(ReadError, match=r"not there yet: run `sg-hub discover` first"):
         PatternTable.load(tmp_path / "nothing.csv")
 
 

@@ -13,8 +13,9 @@ from sg_hub import SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.conftest import SAMPLES, SMALL, small_recipe
 from training.data.store import Store
-from training.discovery.autoencode import autoencode, load_features
+from training.discovery.features import load_features
 from training.discovery.patterns import PatternTable
+from training.pretraining.autoencode import autoencode
 from training.pretraining.loop import pretrain
 from training.run.metrics import read_metrics
 
