@@ -89,7 +89,10 @@ def _alone(verb: Verb) -> Verb:
 
 
 def _regenerate(recipe: Recipe, options: argparse.Namespace) -> None:
-    for verb in (_prepare, _autoencode, _discover, _transforms, _pretrain, _evaluate, _publish):
+    from .methods.registry import method_of
+
+    discovery = (_autoencode, _discover) if method_of(recipe).needs == "patterns" else ()
+    for verb in (_prepare, *discovery, _transforms, _pretrain, _evaluate, _publish):
         name = verb.__name__.removeprefix("_")
         print(f"== {name}", flush=True)
         VERBS[name][0](recipe, options)
@@ -103,7 +106,7 @@ VERBS: dict[str, tuple[Verb, str]] = {
     "pretrain": (_pretrain, "self-classification and self-restoration"),
     "evaluate": (_alone(_evaluate), "the weights on patients that discovery never saw"),
     "publish": (_alone(_publish), "model_cards/<model>/ and the registry's entry"),
-    "regenerate": (_regenerate, "all of the above, in this order"),
+    "regenerate": (_regenerate, "all of the above that the method needs, in this order"),
 }
 
 
