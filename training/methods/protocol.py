@@ -44,7 +44,7 @@ A complete one, which learns by how many quarter turns in plane a random cube wa
             return {"top1": (outputs["turn_logits"].argmax(1) == views.targets["turn"]).float()}
 
 (In a checkout the package is called `training` instead of `sg_hub.training`.) `sg-hub pretrain RECIPE
-method.name=rotation` trains it. Patches are square in plane here; everything else has defaults below.
+'method={ name = "rotation" }'` trains it. Patches are square in plane here; everything else has defaults below.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ from torch import Tensor, nn
 from sg_hub.models import SemanticGenesis
 
 from ..run import figures
-from ..run.recipe import Section
+from ..run.settings import Section
 from .blueprint import Blueprint
 
 Needs = Literal["scans", "patches", "patterns"]

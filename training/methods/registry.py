@@ -9,11 +9,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from sg_hub.errors import InvalidInputError
 
 from ..run.recipe import MethodSection, Recipe, with_newer_keys
+from ..run.settings import settings_of
 from .protocol import Method
 from .with_semantics import WithSemantics, settings_with
 
@@ -68,12 +67,7 @@ def build(section: dict[str, Any]) -> Method:
             f"method.semantics=true: {kind.name} restores nothing that patterns could be added to; leave it out"
         )
     model = settings_with(kind.Settings) if semantics else kind.Settings
-    try:
-        settings = model.model_validate(section)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, ('method', *e['loc'])))}: {e['msg']}" for e in error.errors())
-        keys = ", ".join(key for key in model.model_fields if key not in ("name", "semantics")) or "none"
-        raise InvalidInputError(f"{problems}; the settings of {kind.name} are {keys}") from error
+    settings = settings_of(model, section, f"[method], {kind.name}")
     return WithSemantics(kind(settings)) if semantics else kind(settings)
 
 

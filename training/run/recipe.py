@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from .settings import Section, read_toml, settings_of
 
@@ -93,13 +93,13 @@ class Discover(Section):
         return self
 
 
-class MethodSection(BaseModel):
+class MethodSection(Section):
     """Which pre-training method, and its own settings.
 
     Which keys there are is said by the method (training/methods), and checked when it is looked up.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
     name: str
     semantics: bool = False
