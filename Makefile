@@ -15,7 +15,7 @@ OUT := runs/benchmark
 .PHONY: demo test bench benchmark clean
 
 demo: $(READY)
-	$(BIN)/python -m training.demo
+	$(BIN)/sg-hub demo
 
 test: $(READY)
 	$(BIN)/ruff check .
@@ -25,8 +25,8 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 benchmark: $(READY)
-	$(BIN)/python -m training benchmark --targets $(TARGETS) --inits $(INITS) --trials $(TRIALS) --label-fraction $(FRACTIONS) --data $(DATA) --out $(OUT) --ray
-	$(BIN)/python -m training report $(OUT)
+	$(BIN)/sg-hub benchmark --targets $(TARGETS) --inits $(INITS) --trials $(TRIALS) --label-fraction $(FRACTIONS) --data $(DATA) --out $(OUT) --ray
+	$(BIN)/sg-hub report $(OUT)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.transforms

@@ -14,6 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sg_hub.checkout import alias_training
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from sg_hub.preprocessing.scan_preprocessing import Preprocessing
 
 __version__ = "0.1.0"
+
+alias_training()
 
 _PLACES = {
     "conversion.convert": ("convert",),

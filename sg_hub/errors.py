@@ -1,5 +1,9 @@
 """Everything that a user can cause is one of these; the commands print it without a traceback and exit with 2."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 
 class SgHubError(Exception):
     """Base of every error that sg_hub raises on purpose.
@@ -24,3 +28,11 @@ def shortened(text: object, most: int = 300) -> str:
     whole = str(text)
     line = " ".join(whole[: 10 * most].split())
     return line if len(line) <= most and len(whole) <= 10 * most else f"{line[:most]}..."
+
+
+class InputsError(SgHubError):
+    """Some of several inputs could not be used; what was made of the others is kept."""
+
+    def __init__(self, errors: Sequence[SgHubError], count: int) -> None:
+        super().__init__(f"{len(errors)} of {count} failed; what was made of the others is kept")
+        self.errors = list(errors)

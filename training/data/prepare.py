@@ -1,6 +1,6 @@
 """A folder of scans or images to one store.
 
-    python -m training prepare RECIPE [key=value ...]
+    sg-hub prepare RECIPE [key=value ...]
 
 Finds every NIfTI, MHA, MHD and NRRD file and every DICOM folder below `source`, reads them in parallel
 processes into LPS order, clips to the window, resamples to the recipe's spacing and writes them to

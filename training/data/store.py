@@ -126,12 +126,12 @@ class Store:
         url = str(url)
         settings = read_settings(url)
         if settings is None:
-            raise ReadError(f"{url} is not a store: run `python -m training prepare` first")
+            raise ReadError(f"{url} is not a store: run `sg-hub prepare` first")
         try:
             with fsspec.open(f"{url.rstrip('/')}/{TABLE}", "rt", newline="") as file:
                 patients = [Patient.from_row(row) for row in csv.DictReader(file)]
         except FileNotFoundError:
-            raise ReadError(f"the store {url} is not finished: run `python -m training prepare` again") from None
+            raise ReadError(f"the store {url} is not finished: run `sg-hub prepare` again") from None
         except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
             raise ReadError(f"{url}/{TABLE} is damaged ({error}): remove it and run prepare again") from error
         if not patients:

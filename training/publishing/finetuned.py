@@ -1,6 +1,6 @@
 """Weights for a task of one's own: one trial, saved in the same form as every other model.
 
-    python -m training finetune --init semantic-genesis-3d-tiny --target mytask.toml --out my-model
+    sg-hub finetune --init semantic-genesis-3d-tiny --target mytask.toml --out my-model
 
 Writes config.json and model.safetensors (which `sg_hub.from_pretrained` loads), README.md (the card), results.json with
 every test item, and two figures. The model's preprocessing is the target's, so that `sg_hub.predict` and

@@ -1,7 +1,7 @@
 """The card of a model folder, from the run's own records beside it.
 
-python -m training card FOLDER                      (rebuilds README.md from the records, or from reported.toml)
-python -m training card FOLDER --results BENCHMARK  (first takes in what a benchmark found of these weights)
+sg-hub card FOLDER                      (rebuilds README.md from the records, or from reported.toml)
+sg-hub card FOLDER --results BENCHMARK  (first takes in what a benchmark found of these weights)
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from sg_hub.errors import ReadError
 from sg_hub.io.files import write_json
 
-from ..methods.registry import method_of, resolve
 from ..report.reported import reported
-from ..run.recipe import load_recipe, resolved, with_newer_keys
+from ..run.recipe import load_recipe, resolved
 from ..run.record import read_json
 from .reported_card import build_reported_card
 
@@ -62,7 +61,7 @@ def build_card(folder: str | Path) -> Path:
         results=results,
         evaluation=results["evaluation"],
         discover=results["recipe"]["discover"],
-        pretrain=results["recipe"]["pretrain"] | method_of(results["recipe"]).described(),
+        pretrain=results["recipe"]["pretrain"],
         parameters=results["parameters"],
         channels=results["feature_channels"] if images else 16 * config["width"],
         size=" x ".join(map(str, config["preprocessing"]["input_size"])),
@@ -87,8 +86,8 @@ def take_results(folder: str | Path, benchmark: str | Path) -> int:
     found = transfer_of(folder.resolve().name, Path(benchmark), sha256_of(folder / "model.safetensors"))
     if not found:
         raise ReadError(
-            f"{benchmark} has no results of the weights in {folder} against a random initialisation: run `python -m "
-            "training benchmark` with both, then `python -m training report` on it"
+            f"{benchmark} has no results of the weights in {folder} against a random initialisation: run `sg-hub "
+            "benchmark` with both, then `sg-hub report` on it"
         )
     titles = {summary["title"] for summary in found}
     kept = [summary for summary in results["transfer"] if summary["title"] not in titles]
@@ -108,13 +107,12 @@ def sha256_of(path: Path) -> str:
 
 def _differences(used: dict[str, Any], recipe: str) -> str:
     """In what a recipe is not the paper's, in words."""
-    used = with_newer_keys(used)
-    paper = resolved(resolve(load_recipe(recipe)))
+    paper = resolved(load_recipe(recipe))
     ignored = {"workers", "cache_mib", "picture_every", "checkpoint_every", "chunk", "epochs", "size", "batch_size"}
     ignored |= {"samples_per_epoch"}
     return ", ".join(
         f"{section}.{key} {json.dumps(value)} (paper {json.dumps(paper[section][key])})"
-        for section in ("model", "prepare", "discover", "method", "pretrain")
+        for section in ("model", "prepare", "discover", "pretrain")
         for key, value in used[section].items()
         if key not in ignored and value != paper[section].get(key)
     )

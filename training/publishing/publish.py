@@ -1,7 +1,7 @@
 """From a run to a model folder: weights in half precision, config, card, figures, and the registry's entry.
 
-python -m training publish RECIPE [key=value ...] [--cards FOLDER] [--to REPO_ID [--private]]
-python -m training card FOLDER          (rebuilds README.md from the folder's records, or from reported.toml)
+sg-hub publish RECIPE [key=value ...] [--cards FOLDER] [--to REPO_ID [--private]]
+sg-hub card FOLDER          (rebuilds README.md from the folder's records, or from reported.toml)
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _results(recipe: Recipe, model: SemanticGenesis) -> dict[str, Any]:
     splits = ("train", "validation", "test")
     evaluation = read_evaluation(recipe)
     if model.load_report is None or evaluation.get("sha256") != model.load_report.sha256:
-        raise ReadError("evaluation.json is of other weights: run `python -m training evaluate` again")
+        raise ReadError("evaluation.json is of other weights: run `sg-hub evaluate` again")
     kept = ("epochs", "minutes", "processes", "cubes_per_epoch", "machine", "versions", "commit", "written")
     return {
         "name": recipe.name,
@@ -105,7 +105,6 @@ def _results(recipe: Recipe, model: SemanticGenesis) -> dict[str, Any]:
             "prepare": discovery["recipe"]["prepare"],
             "autoencode": discovery["recipe"]["autoencode"],
             "discover": discovery["recipe"]["discover"],
-            "method": pretraining["recipe"]["method"],
             "pretrain": pretraining["recipe"]["pretrain"],
         },
         "publish": resolved(recipe)["publish"],

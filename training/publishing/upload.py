@@ -1,7 +1,7 @@
 """A model folder to a hub: the card is checked first, and a second run changes nothing.
 
-python -m training upload model_cards/<model> --to OWNER/NAME [--private]
-python -m training publish RECIPE --to OWNER/NAME [--private]
+sg-hub upload model_cards/<model> --to OWNER/NAME [--private]
+sg-hub publish RECIPE --to OWNER/NAME [--private]
 
 The token comes from HF_TOKEN or from the last login (hf auth login), the hub from HF_ENDPOINT.
 """
@@ -78,9 +78,7 @@ def check_card(folder: Path) -> None:
     """
     path = folder / CARD
     if not path.is_file():
-        raise ReadError(
-            f"{folder} has no {CARD}: give a folder of model_cards/, as `python -m training publish` writes"
-        )
+        raise ReadError(f"{folder} has no {CARD}: give a folder of model_cards/, as `sg-hub publish` writes")
     try:
         metadata = metadata_load(path) or {}
         card = ModelCard.load(path)

@@ -1,9 +1,9 @@
 """The report of a benchmark: tables in the form of the paper's Table 2, figures in the form of its Fig. 2 and 3.
 
-    python -m training report <folder>
+    sg-hub report <folder>
 
 Writes to `<folder>/report/`: `report.md`, `table.md`, `table.tex`, `table.csv`, the figures, and for the cards one
-JSON per target and set of weights in `<folder>/<target>/`, where `python -m training publish` finds it when the
+JSON per target and set of weights in `<folder>/<target>/`, where `sg-hub publish` finds it when the
 benchmark's folder was `<run>/transfer`. Everything is read from the table of results: neither data nor weights are
 needed.
 """
@@ -32,7 +32,7 @@ def report(folder: str | Path, out: str | Path | None = None) -> Path:
     folder = Path(folder)
     rows = read_results(folder)
     if not rows:
-        raise ReadError(f"{folder} holds no {TABLE}, or an empty one: run `python -m training benchmark` first")
+        raise ReadError(f"{folder} holds no {TABLE}, or an empty one: run `sg-hub benchmark` first")
     newest = max(row["protocol"] for row in rows.values())
     older = [key for key, row in rows.items() if row["protocol"] < newest]
     if older:

@@ -1,36 +1,13 @@
-"""SIGTERM and Ctrl-C: a command ends in order, and its exit status says by what (143, 130)."""
+"""SIGTERM and Ctrl-C in a loop: it ends between two steps, with a checkpoint."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
-INTERRUPTED = 128 + signal.SIGINT
-TERMINATED = 128 + signal.SIGTERM
-
-
-class Terminated(KeyboardInterrupt):
-    """What SIGTERM raises, as Ctrl-C raises its base."""
-
-
-def exit_status(stopped: KeyboardInterrupt) -> int:
-    """130 after Ctrl-C, 143 after SIGTERM, as shells have it."""
-    return TERMINATED if isinstance(stopped, Terminated) else INTERRUPTED
-
-
-@contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """Within it SIGTERM raises Terminated, so that everything is put in order as after Ctrl-C. For whole commands."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    with _handled(end, signal.SIGTERM):
-        yield
+from sg_hub.signals import Terminated, handled
 
 
 class Stop:
@@ -75,7 +52,7 @@ def stopping() -> Iterator[Stop]:
             raise stop.error()
         stop.signal = number
 
-    with _handled(ask, signal.SIGTERM, signal.SIGINT):
+    with handled(ask, signal.SIGTERM, signal.SIGINT):
         try:
             yield stop
         except RuntimeError as error:
@@ -84,17 +61,3 @@ def stopping() -> Iterator[Stop]:
             raise
     if stop.requested:
         raise stop.error()
-
-
-@contextlib.contextmanager
-def _handled(handler: Callable[[int, FrameType | None], Any], *numbers: signal.Signals) -> Iterator[None]:
-    """Signals go to `handler`; where this is not the main thread, which alone may say so, all stays as it is."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handled in before.items():
-            signal.signal(number, handled if handled is not None else signal.SIG_DFL)

@@ -1,11 +1,11 @@
 """Initialisations against each other on target tasks: a grid of (initialisation, target, label fraction, trial).
 
-    python -m training benchmark --targets lidc-candidates lidc-nodules --inits NAME random:NAME --trials 10
+    sg-hub benchmark --targets lidc-candidates lidc-nodules --inits NAME random:NAME --trials 10
         --out runs/benchmark [--data FOLDER] [--label-fraction 0.1 0.25 0.5 1] [--ray] [key=value or TARGET:key=value
         ...]
 
 Every cell is a line of `<out>/results.jsonl` (see `results`), so that a grid can be stopped, continued, extended and
-merged, and nothing is computed twice. `python -m training report <out>` makes the tables and figures.
+merged, and nothing is computed twice. `sg-hub report <out>` makes the tables and figures.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def merge(sources: Sequence[str | Path], out: str | Path) -> tuple[int, int]:
     tables = []
     for source in sources:
         if not (Path(source) / TABLE).is_file():
-            raise ReadError(f"{source} holds no {TABLE}: give folders that `training benchmark` wrote")
+            raise ReadError(f"{source} holds no {TABLE}: give folders that `sg-hub benchmark` wrote")
         tables.append((Path(source), read_results(source)))
     added = doubled = 0
     with run_lock(out):

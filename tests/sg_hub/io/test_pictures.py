@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sg_hub.cli import commands
 from sg_hub.errors import ReadError
 from sg_hub.io.pictures import Row, axial, colour_of, coronal, grey, montage, overlay, save_png
 
@@ -103,11 +102,3 @@ def test_png_is_written_completely_or_not_at_all(tmp_path):
     assert os.listdir(tmp_path) == ["picture.png"]
     with pytest.raises(ReadError, match=r"cannot be written"):
         save_png(Image.new("RGB", (2, 2)), tmp_path / "missing" / "picture.png")
-
-
-def test_the_slice_with_the_most_labels_is_drawn():
-    labels = np.zeros((4, 5, 9), dtype=np.uint8)
-    assert [commands._fullest(labels, axis) for axis in (1, 2)] == [2, 4]
-    labels[:2, 1, 7] = 3
-    labels[0, 3, 2] = 1
-    assert [commands._fullest(labels, axis) for axis in (1, 2)] == [1, 7]

@@ -260,7 +260,7 @@ def test_fsspec_urls(folder, scans, scheme):
 @pytest.mark.parametrize("where", ["nothing/there", "", "file", "memory://nothing/there"])
 def test_no_store(tmp_path, where):
     (tmp_path / "file").write_text("text", encoding="utf-8")
-    with pytest.raises(ReadError, match=r"is not a store: run `python -m training prepare`"):
+    with pytest.raises(ReadError, match=r"is not a store: run `sg-hub prepare`"):
         Store.open(where if "://" in where else tmp_path / where)
 
 

@@ -20,8 +20,8 @@ CARD = ModelCard.load(CARDS / NAME / "README.md")
 
 
 def command(*arguments, token=ALICE):
-    """Exit code, standard output and standard error of `python -m training`, as a user with this token."""
-    from training.__main__ import main
+    """Exit code, standard output and standard error of `sg-hub`, as a user with this token."""
+    from sg_hub.cli import main
 
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -190,9 +190,11 @@ def test_the_wrong_user_and_an_impossible_id_are_told_so(hub, user, offline_user
     assert registry_of(folder) == registry
 
 
-def test_private_needs_somewhere_to_go(capsys):
-    with pytest.raises(SystemExit):
-        command("publish", "demo", "--private")
+@pytest.mark.parametrize("name", ["publish", "regenerate"])
+def test_private_needs_somewhere_to_go(name):
+    code, _, error = command(name, "demo", "--private")
+    assert code == 2
+    assert "--to REPO_ID" in error
 
 
 def test_an_upload_that_breaks_can_be_repeated(hub, user, folder, repo_id):

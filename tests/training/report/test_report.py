@@ -9,8 +9,8 @@ import pytest
 from huggingface_hub import ModelCard
 from scipy import stats
 
+from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError, ReadError
-from training.__main__ import main
 from training.report import report
 from training.report.columns import columns_of, labels_of
 from training.report.tables import csv_table, latex_table, markdown_table
@@ -211,10 +211,10 @@ def test_another_set_of_weights_of_the_same_name_is_refused(folder):
 
 
 def test_without_results_the_report_says_what_to_do(tmp_path, capsys):
-    with pytest.raises(ReadError, match="training benchmark"):
+    with pytest.raises(ReadError, match="sg-hub benchmark"):
         report(tmp_path)
     assert main(["report", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    assert capsys.readouterr().err.startswith("sg-hub: error: ")
 
 
 def test_the_record_becomes_a_row_of_a_card(folder, tmp_path):

@@ -7,21 +7,12 @@ import threading
 import pytest
 
 from sg_hub.errors import ReadError
-from training.run.signals import Terminated, exit_status, stopping, terminable
+from sg_hub.signals import Terminated, exit_status, terminable
+from training.run.signals import stopping
 
 
 def send(number: int) -> None:
     os.kill(os.getpid(), number)
-
-
-def test_sigterm_ends_a_command_as_ctrl_c_does():
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt) as stopped, terminable():
-        send(signal.SIGTERM)
-    assert isinstance(stopped.value, Terminated)
-    assert exit_status(stopped.value) == 143
-    assert exit_status(KeyboardInterrupt()) == 130
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def loop(done: list, *sent: int, error: Exception | None = None) -> None:

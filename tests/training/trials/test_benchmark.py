@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from sg_hub import Preprocessing, SemanticGenesis2D, SemanticGenesis3D
+from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT
 from tests.training.run.other_process import at_work
 from tests.training.targets.target_folders import lidc_patches
-from training.__main__ import main
 from training.data.leakage import patient_hashes
 from training.trials import trial_rows as module
 from training.trials.benchmark import benchmark
@@ -292,7 +292,7 @@ def test_the_command_says_what_is_wrong_in_one_line(place, tmp_path, capsys):
     code = main(["benchmark", "--targets", "ncc", "--inits", str(place / "small"), "--out", str(tmp_path / "out")])
     assert code == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: target ncc: data/luna16 is not there")
+    assert error.startswith("sg-hub: error: target ncc: data/luna16 is not there")
     assert error.count("\n") == 1
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 import sg_hub
 from sg_hub import Preprocessing, SemanticGenesis2D, SemanticGenesis3D
+from sg_hub.cli import main
 from tests.folders import ROOT
 from tests.training.conftest import SAMPLES
 from tests.training.targets.target_folders import lidc_patches, write_csv
-from training.__main__ import main
 from training.data.leakage import patient_hashes
 from training.targets import in_parts, load_target
 

@@ -1,0 +1,20 @@
+"""sg-hub convert: a published checkpoint to a model folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from sg_hub.conversion.convert import convert
+
+
+def run(options: argparse.Namespace) -> None:
+    folder = convert(options.file, options.out_dir, norm=options.norm)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    provenance = config["provenance"]
+    classes = f", {config['num_classes']} patterns" if config["num_classes"] else ", no classifier"
+    print(f"{provenance['checkpoint']}: head {config['head']}{classes}, norm {config['norm']}")
+    if provenance["left_out"]:
+        print(f"left out: {', '.join(provenance['left_out'])}")
+    print(f"licence: {provenance['licence_name']}, non-commercial use only ({provenance['licence_link']})")
+    print(folder)

@@ -1,0 +1,104 @@
+"""Pictures of scans and images: where they differ, of a scan slices are shown, of an image all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from sg_hub.cli.inputs import Input
+from sg_hub.io.image import Image
+from sg_hub.io.pictures import ORIENTATION, Row, axial, coronal, grey, montage, overlay, save_png
+from sg_hub.models import SemanticGenesis
+
+_SLICES = 6
+
+
+@dataclass(frozen=True)
+class View:
+    """A way to look at an array (spatial...)."""
+
+    name: str
+    axis: int | None
+    """Along which its slices follow each other; absent: there is one."""
+    direction: str
+    pixel: tuple[float, float]
+    """Height and width in mm, or in any other unit."""
+
+    def cut(self, array: np.ndarray, place: int) -> np.ndarray:
+        """(rows, columns) of a slice."""
+        if self.axis is None:
+            return array
+        return axial(array, place) if self.axis == 2 else coronal(array, place)
+
+    def places(self, array: np.ndarray) -> list[int]:
+        """Some slices from end to end."""
+        if self.axis is None:
+            return [0]
+        return [int(share * array.shape[self.axis]) for share in np.linspace(0.1, 0.9, _SLICES)]
+
+    def fullest(self, labels: np.ndarray) -> int:
+        """The slice with the most labels; of several, the one nearest the middle."""
+        if self.axis is None:
+            return 0
+        others = tuple(other for other in range(labels.ndim) if other != self.axis)
+        counts = (labels > 0).sum(axis=others)
+        best = np.flatnonzero(counts == counts.max())
+        return int(best[np.abs(best - (len(counts) - 1) / 2).argmin()])
+
+
+def views(given: Input, grid: tuple[int, ...] | None = None) -> list[View]:
+    """How a scan or an image is looked at.
+
+    Args:
+        grid: of the network, which covers a scan edge to edge; absent: its own.
+    """
+    if isinstance(given, Image):
+        return [View("", None, "", given.spacing if given.spacing and grid is None else (1.0, 1.0))]
+    dx, dy, dz = (length / count for length, count in zip(given.extent, grid or given.size, strict=True))
+    return [
+        View("axial", 2, "inferior to superior", (dy, dx)),
+        View("coronal", 1, "anterior to posterior", (dz, dx)),
+    ]
+
+
+def draw_input(given: Input, x: Tensor, path: Path) -> None:
+    """What the network gets to see, (1, C, spatial...)."""
+    array = x[0, 0].numpy()
+    rows = []
+    for view in views(given, tuple(array.shape)):
+        label = f"{view.name}, {view.direction} ({ORIENTATION[view.name]})" if view.name else given.source
+        rows.append(Row(label, [grey(view.cut(array, place)) for place in view.places(array)], view.pixel))
+    save_png(montage(rows, cell=200 if given.array.ndim == 4 else 384), path)
+
+
+def draw_labels(
+    model: SemanticGenesis, given: Input, labels: np.ndarray, legend: Mapping[str, int], path: Path
+) -> None:
+    """Labels over what they are of."""
+    shown = given.array[0]
+    if not isinstance(given, Image):  # through the window of the network; an image is in 0..1
+        low, high = (float(limit.flatten()[0]) for limit in model.preprocessing.limits(given))
+        shown = (shown - low) / max(high - low, 1e-6)
+    rows = []
+    for view in views(given):
+        place = view.fullest(labels)
+        cut = view.cut(shown, place)
+        label = given.source
+        if view.axis is not None:
+            label = f"{view.name} slice {place} of {labels.shape[view.axis]}: {ORIENTATION[view.name]}"
+        rows.append(Row(label, [grey(cut), overlay(cut, view.cut(labels, place))], view.pixel))
+    save_png(montage(rows, cell=384, legend=legend), path)
+
+
+def draw_patches(given: Input, grid: tuple[int, ...], batches: Mapping[str, Tensor], path: Path) -> None:
+    """Batches of patches (N, C, spatial...), a row each: of a cube its middle axial slice."""
+    view = views(given, grid)[0]
+    rows = []
+    for label, batch in batches.items():
+        arrays = [patch[0].numpy() for patch in batch]
+        rows.append(Row(label, [grey(view.cut(array, array.shape[-1] // 2)) for array in arrays], view.pixel))
+    save_png(montage(rows), path)

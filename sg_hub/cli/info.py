@@ -1,0 +1,27 @@
+"""sg-hub info: what a model is, what it expects, and where it comes from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from sg_hub.models import from_pretrained
+
+
+def run(options: argparse.Namespace) -> None:
+    model = from_pretrained(options.model)
+    config = model.config()
+    preprocessing, provenance = config.pop("preprocessing"), dict(config.pop("provenance"))
+    patients = provenance.pop("patients", [])
+    print(f"{options.model}: {type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters")
+    print(f"  {model.load_report}")
+    if model.load_report and model.load_report.sha256:
+        print(f"  sha256 {model.load_report.sha256}")
+    for key, value in config.items():
+        print(f"  {key}: {json.dumps(value, ensure_ascii=False)}")
+    print(f"  feature channels {model.encoder.channels}, strides {model.encoder.strides}")
+    for section, entries in (("preprocessing", preprocessing), ("provenance", provenance)):
+        for key, value in entries.items():
+            print(f"  {section}.{key}: {json.dumps(value, ensure_ascii=False)}")
+    if patients:
+        print(f"  pre-trained on {len(patients)} patients")

@@ -1,0 +1,192 @@
+"""What can be given to sg-hub: all commands and their options. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import NoReturn
+
+from sg_hub import __version__
+
+DEFAULT_MODEL = "semantic-genesis-3d-tiny"
+DEVICES = ("auto", "cpu", "cuda", "mps")
+_MOST_CUBES = 32
+_FORMATS = "DICOM folder, NIfTI, MHD/MHA or NRRD file; for 2D weights a DICOM, PNG, JPEG or TIFF image"
+
+AddCommand = Callable[[str, str, str], argparse.ArgumentParser]
+"""(name, 'module:function' that runs it, what it does): the parser that its options are added to."""
+
+
+def say(message: str) -> None:
+    """One line on standard error."""
+    print(f"sg-hub: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes in one line instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{message}; see {self.prog} --help")
+        raise SystemExit(2)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands. It sets `run`, 'module:function' that takes the options."""
+    parser = _Parser(prog="sg-hub", description="Pretrained weights on scans and images of your own, and their making.")
+    parser.add_argument("--version", action="version", version=__version__)
+    added = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: str, text: str) -> argparse.ArgumentParser:
+        new = added.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        new.set_defaults(run=run, needs=(), warnings=False, stopped="stopped; nothing was left half written")
+        new.add_argument("--verbose", action="store_true", help="say what was loaded, and show warnings")
+        return new
+
+    _add_about_models(command)
+    _add_on_inputs(command)
+    # In a checkout the commands of training lie beside this package (see sg_hub.checkout), in the wheel within it.
+    import_module("sg_hub.training.cli.parser").add_commands(command)
+    return parser
+
+
+def _add_about_models(command: AddCommand) -> None:
+    models = command("models", "sg_hub.cli.models:run", "list the registered models")
+    info = command("info", "sg_hub.cli.info:run", "say what a model is, what it expects, and where it comes from")
+    info.add_argument("model", metavar="NAME", help="registered name, folder or hub id")
+
+    convert = command("convert", "sg_hub.cli.convert:run", "make a model folder of a published checkpoint")
+    convert.add_argument(
+        "file", metavar="FILE", help="semantic_genesis_chest_ct.pt, Genesis_Chest_CT.pt, or the Keras .h5 of the former"
+    )
+    convert.add_argument("out_dir", metavar="OUT_DIR", help="new folder, for from_pretrained and --model")
+    convert.add_argument(
+        "--norm",
+        choices=("batch_stats", "batch"),
+        default="batch_stats",
+        help="statistics of the batch, as published, or the running ones (%(default)s)",
+    )
+
+    export = command("export", "sg_hub.cli.export:run", "write a network as an ONNX file, and check it")
+    export.add_argument("model", metavar="NAME", help="registered name, folder or hub id")
+    export.add_argument("--onnx", metavar="FILE", required=True, help="where to write it (.onnx)")
+    export.add_argument(
+        "--size",
+        metavar="N",
+        type=_whole(1, 1 << 20),
+        nargs="+",
+        help="of the patch, X Y Z or H W; absent: any size that the largest stride divides",
+    )
+    export.add_argument("--head", metavar="NAME", help="another head than the weights' own, as in from_pretrained")
+    export.add_argument("--num-classes", metavar="N", type=_whole(1, 1 << 20), help="of that head")
+    export.add_argument(
+        "--in-chans", metavar="N", type=_whole(1, 1 << 20), help="input channels; absent: those of the weights"
+    )
+    export.add_argument("--norm", metavar="NAME", help="batch_stats, batch or instance; absent: the weights' own")
+    for parser in (models, info, convert, export):
+        _add_device(parser)
+
+
+def _add_on_inputs(command: AddCommand) -> None:
+    embed = command("embed", "sg_hub.cli.embed:run", "compute one feature vector per scan")
+    _add_scans(embed)
+    embed.add_argument(
+        "--out", metavar="FILE", help=".csv, or .npy of (scans, features); absent: CSV to standard output"
+    )
+
+    restore = command("restore", "sg_hub.cli.restore:run", "hide a box of some cubes of a scan and restore them")
+    _add_scans(restore, several=False)
+    restore.add_argument(
+        "--out", metavar="PNG", default="restored.png", help="input, corrupted, restored (%(default)s)"
+    )
+    restore.add_argument(
+        "--cubes",
+        metavar="N",
+        type=_whole(1, _MOST_CUBES),
+        default=6,
+        help=f"number of cubes, 1 to {_MOST_CUBES} (%(default)s)",
+    )
+    restore.add_argument(
+        "--seed", metavar="N", type=_whole(0, 2**63 - 1), default=0, help="of places and noise (%(default)s)"
+    )
+
+    segment = command("segment", "sg_hub.cli.segment:run", "write the label map of a scan, with fine-tuned weights")
+    _add_scans(segment)
+    segment.add_argument(
+        "--out",
+        metavar="FILE",
+        help="label map that overlays the scan (labels.nii.gz; of an image labels.png); of several a folder (labels)",
+    )
+    segment.add_argument(
+        "--overlap", metavar="SHARE", type=_share, help="of neighbouring windows (0.5); not for images"
+    )
+    segment.add_argument("--picture", metavar="PNG", help="the slices with the most labels; of several a folder")
+
+    preprocess = command("preprocess", "sg_hub.cli.preprocess:run", "show what the network gets to see of a scan")
+    _add_scans(preprocess, several=False)
+    preprocess.add_argument("--out", metavar="NPY", help="the array (1, C, X, Y, Z) or (1, C, H, W)")
+    preprocess.add_argument("--picture", metavar="PNG", help="some slices")
+
+
+def _add_scans(parser: argparse.ArgumentParser, several: bool = True) -> None:
+    """What is read, by which model, and how."""
+    if several:
+        parser.add_argument("scans", metavar="SCAN", nargs="+", help=f"{_FORMATS}; several are allowed")
+    else:
+        parser.add_argument("scan", metavar="SCAN", help=_FORMATS)
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, metavar="NAME", help="registered name, folder or hub id (%(default)s)"
+    )
+    parser.add_argument("--series", metavar="UID", help="SeriesInstanceUID, where a DICOM folder holds several")
+    parser.add_argument("--nan", metavar="VALUE", type=_number, help="replaces NaN and infinite voxels")
+    parser.add_argument(
+        "--bits", metavar="N", type=_whole(1, 32), help="bit depth of an image, where its file has room for more"
+    )
+    parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bar")
+    _add_device(parser)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        help="where the network runs; auto: on a GPU where there is one (%(default)s)",
+    )
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    """Reads a whole number of a range."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number, such as -1000")
+    return value
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a share from 0 to below 1, such as 0.5")
+    return value

@@ -1,0 +1,66 @@
+"""sg-hub: runs a command. Results on stdout, progress and errors on stderr; a user's mistake exits with 2."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import pkgutil
+import sys
+import warnings
+from importlib.util import find_spec
+
+from sg_hub.cli.parser import make_parser, say
+from sg_hub.errors import InputsError, InvalidInputError, SgHubError
+from sg_hub.signals import exit_status, terminable
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code (0 done, 2 a mistake in what was given, 130 and 143 stopped).
+
+    Raises:
+        SystemExit: help, the version, or (with 2) options that do not exist.
+    """
+    for stream in (sys.stdout, sys.stderr):  # a terminal that knows no ± must not end hours of work
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    options = _parse(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.INFO if options.verbose else logging.WARNING)
+    try:
+        _check_installed(options)
+        with terminable(), warnings.catch_warnings():
+            if not (options.verbose or options.warnings):
+                warnings.simplefilter("ignore")
+            pkgutil.resolve_name(options.run)(options)
+        sys.stdout.flush()
+    except SgHubError as error:
+        for each in error.errors if isinstance(error, InputsError) else []:
+            say(str(each))
+        say(str(error))
+        return 2
+    except KeyboardInterrupt as stopped:
+        say(options.stopped)
+        return exit_status(stopped)
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options; `key=value` counts wherever it stands, behind an option too."""
+    parser = make_parser()
+    options, more = parser.parse_known_args(arguments)
+    if more:
+        if not hasattr(options, "overrides") or any(text.startswith("-") or "=" not in text for text in more):
+            parser.error(f"unrecognized arguments: {' '.join(more)}")
+        options.overrides = [*options.overrides, *more]
+    return options
+
+
+def _check_installed(options: argparse.Namespace) -> None:
+    missing = [name for name in options.needs if find_spec(name) is None]
+    if missing:
+        raise InvalidInputError(
+            f"{options.command} needs what the extra [training] brings ({', '.join(missing)} cannot be found): pip "
+            "install 'sg_hub[training]', or in a checkout pip install '.[training]'"
+        )

@@ -1,0 +1,39 @@
+"""Pictures of scans and images."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from sg_hub import Scan
+from sg_hub.cli import drawing
+from tests.sg_hub.cli.commands import noise
+
+
+@pytest.mark.parametrize("command", ["restore", "segment", "preprocess"])
+def test_pictures_of_anisotropic_scans_have_their_true_shape(run, models, tmp_path, monkeypatch, command):
+    scan = sitk.GetImageFromArray(noise(12, 20, 24))
+    scan.SetSpacing((4.0, 8.0, 18.0))
+    sitk.WriteImage(scan, tmp_path / "scan.nii.gz")
+    drawn = []
+
+    def montage(rows, *arguments, **options):
+        drawn.extend(rows)
+        return draw(rows, *arguments, **options)
+
+    draw = drawing.montage
+    monkeypatch.setattr(drawing, "montage", montage)
+    model = models / ("segmentation" if command == "segment" else "pretext")
+    option = "--out" if command == "restore" else "--picture"
+    assert run(command, "scan.nii.gz", "--model", model, option, "p.png", "--quiet")[0] == 0
+    # (y, x) and (z, x) in mm: of the scan's voxels, or of the network's, which are 8 x 8 x 6 here.
+    axial, coronal = ((8, 4), (18, 4)) if command == "segment" else ((8, 8), (6, 8))
+    assert [row.pixel for row in drawn] == ([axial] * 3 if command == "restore" else [axial, coronal])
+
+
+def test_the_slice_with_the_most_labels_is_drawn():
+    axial, coronal = drawing.views(Scan(np.zeros((1, 4, 5, 9), dtype=np.float32)))
+    labels = np.zeros((4, 5, 9), dtype=np.uint8)
+    assert (coronal.fullest(labels), axial.fullest(labels)) == (2, 4)
+    labels[:2, 1, 7] = 3
+    labels[0, 3, 2] = 1
+    assert (coronal.fullest(labels), axial.fullest(labels)) == (1, 7)

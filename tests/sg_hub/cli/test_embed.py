@@ -1,0 +1,82 @@
+"""sg-hub embed."""
+
+import csv
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.sg_hub.cli.commands import CT, OTHER_CT, XRAYS, assert_mistake, image, noise
+
+
+def test_embed_prints_csv(run, models):
+    code, out, error = run("embed", CT, "--model", models / "pretext")
+    assert code == 0
+    header, row = csv.reader(out.splitlines())
+    assert header[:2] == ["scan", "feature_0"]
+    assert row[0] == CT
+    assert len(header) == len(row) == 1 + 16 * 2
+    assert "window" in error  # the progress bar
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_embed_of_several_scans_writes_a_row_per_scan(run, models, suffix):
+    out = f"features{suffix}"
+    code, _, error = run("embed", CT, OTHER_CT, "--model", models / "pretext", "--out", out, "--quiet")
+    assert (code, error) == (0, "")
+    if suffix == ".npy":
+        features = np.load(out)
+    else:
+        rows = list(csv.reader(Path(out).read_text(encoding="utf-8").splitlines()))
+        assert [row[0] for row in rows] == ["scan", CT, OTHER_CT]
+        features = np.array([row[1:] for row in rows[1:]], dtype=float)
+    assert features.shape == (2, 32)
+    assert not np.allclose(features[0], features[1])
+    assert os.listdir() == [out]
+
+
+def test_embed_of_images(run, models):
+    code, _, _ = run("embed", *XRAYS[:2], "--model", models / "pretext-2d", "--out", "features.npy", "--quiet")
+    assert code == 0
+    features = np.load("features.npy")
+    assert features.shape[0] == 2
+    first, second = (row / np.abs(row).max() for row in features)
+    assert not np.allclose(first, second)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv", None])
+def test_what_fails_among_several_is_named_at_the_end_and_the_others_are_kept(run, models, suffix):
+    Path("bad.nii.gz").write_text("no scan", encoding="utf-8")
+    scans = [CT, "bad.nii.gz", "missing.nii", OTHER_CT]
+    out = [] if suffix is None else ["--out", f"f{suffix}"]
+    code, text, error = run("embed", *scans, "--model", models / "pretext", *out, "--quiet")
+    assert code == 2
+    bad, missing, summary = error.splitlines()
+    assert "bad.nii.gz" in bad
+    assert "missing.nii" in missing
+    assert "2 of 4" in summary
+    if suffix == ".npy":
+        assert np.load("f.npy").shape == (2, 32)
+    else:
+        table = text if suffix is None else Path("f.csv").read_text(encoding="utf-8")
+        assert [row[0] for row in csv.reader(table.splitlines())] == ["scan", CT, OTHER_CT]
+
+
+def test_an_older_table_stays_when_every_scan_fails(run, models):
+    Path("f.csv").write_text("older", encoding="utf-8")
+    code, out, error = run("embed", "a.nii", "b.nii", "--model", models / "pretext", "--out", "f.csv", "--quiet")
+    assert (code, out, error.count("\n")) == (2, "", 3)
+    assert Path("f.csv").read_text(encoding="utf-8") == "older"
+
+
+def test_series_is_for_one_scan(run, models):
+    assert_mistake(run("embed", CT, OTHER_CT, "--series", "1.2", "--model", models / "pretext"), "one scan")
+
+
+def test_nan_voxels_can_be_replaced(run, models, tmp_path):
+    values = noise(4, 4, 4)
+    values[1, 2, 3] = np.nan
+    image(tmp_path / "scan.nii.gz", values)
+    assert run("embed", "scan.nii.gz", "--model", models / "pretext", "--nan", "-1000", "--out", "f.npy")[0] == 0
+    assert np.isfinite(np.load("f.npy")).all()

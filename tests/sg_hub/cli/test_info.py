@@ -1,0 +1,20 @@
+"""sg-hub info."""
+
+
+def test_info_says_what_the_model_expects(run, models):
+    code, out, error = run("info", models / "pretext")
+    assert (code, error) == (0, "")
+    for expected in (
+        "SemanticGenesis3D",
+        "num_classes: 5",
+        "preprocessing.spacing: [8.0, 8.0, 6.0]",
+        "sha256",
+    ):
+        assert expected in out
+
+
+def test_info_of_a_model_of_images(run, models):
+    code, out, _ = run("info", models / "pretext-2d")
+    assert code == 0
+    for part in ("SemanticGenesis2D", 'encoder: "lcnet_035"', "preprocessing.modality", "strides (2, 4, 8, 16, 32)"):
+        assert part in out

@@ -1,0 +1,61 @@
+"""The options of sg-hub: what they say, what they refuse, and that they wait for nothing."""
+
+import subprocess
+import sys
+
+import pytest
+
+import sg_hub
+from sg_hub.cli.parser import make_parser
+from tests.folders import ROOT
+from tests.sg_hub.cli.commands import assert_mistake
+
+COMMANDS = make_parser()._subparsers._group_actions[0].choices
+OWN = {"models", "info", "convert", "export", "embed", "restore", "segment", "preprocess"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_the_command_does(run, command):
+    code, out, error = run(command, "--help")
+    assert (code, error) == (0, "")
+    assert f"usage: sg-hub {command}" in out
+    assert "--help" in out
+    assert command in run("--help")[1]
+
+
+@pytest.mark.parametrize("command", sorted(OWN))
+def test_every_command_takes_a_device(command):
+    assert COMMANDS[command].get_default("device") == "auto"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "COMMAND"),
+        (["embd"], "'embed'"),
+        (["embed"], "SCAN"),
+        (["restore", "x.nii", "--cubes", "0"], "from 1 to 32"),
+        (["restore", "x.nii", "--seed", "-1"], "from 0"),
+        (["segment", "x.nii", "--overlap", "1"], "below 1"),
+        (["embed", "x.nii", "--nan", "nan"], "expected a number"),
+        (["embed", "x.nii", "--device", "tpu"], "cuda"),
+        (["embed", "x.nii", "--colour"], "--colour"),
+        (["embed", "x.nii", "pretrain.epochs=3", "--colour"], "--colour"),
+    ],
+)
+def test_wrong_options_are_one_line_that_leads_to_the_help(run, arguments, word):
+    assert_mistake(run(*arguments), word, "--help")
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["embed", "--help"], ["pretrain", "--help"]])
+def test_help_and_version_import_no_torch(arguments):
+    code = "import sys, sg_hub.cli\ntry: sg_hub.cli.main(sys.argv[1:])\nfinally: print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    loaded = set(done.stderr.split())
+    assert "sg_hub.cli.parser" in loaded
+    assert not loaded & {"torch", "numpy", "pydantic", "huggingface_hub", "tqdm"}
+
+
+def test_version_is_that_of_the_package(run):
+    assert run("--version") == (0, f"{sg_hub.__version__}\n", "")

@@ -1,0 +1,39 @@
+"""Files that are written."""
+
+import os
+
+import numpy as np
+import pytest
+
+from sg_hub import load_scan
+from sg_hub.errors import InvalidInputError
+from sg_hub.io.files import LABEL_MAPS, check_output, writing
+from tests.folders import DEMO_SAMPLES
+
+CT = DEMO_SAMPLES / "openkbp" / "ct" / "pt_201.nii.gz"
+
+
+@pytest.mark.parametrize("suffix", LABEL_MAPS)
+def test_label_maps_of_every_allowed_suffix_can_be_written(tmp_path, suffix):
+    scan = load_scan(CT)
+    labels = np.zeros(scan.size, dtype=np.uint8)
+    assert scan.save(labels, check_output(tmp_path / f"labels{suffix}", LABEL_MAPS)).is_file()
+
+
+def test_a_write_that_fails_leaves_the_older_file(tmp_path):
+    path = tmp_path / "result.npy"
+    path.write_bytes(b"older")
+
+    def fail(error):
+        with writing(path) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(OSError, match=r"cannot be written \(No space left\)"):
+        fail(OSError(28, "No space left"))
+    with pytest.raises(KeyboardInterrupt):
+        fail(KeyboardInterrupt())
+    assert path.read_bytes() == b"older"
+    assert os.listdir(tmp_path) == ["result.npy"]
+    with pytest.raises(InvalidInputError, match=r"\.csv"):
+        check_output(path, [".csv"])

@@ -1,0 +1,118 @@
+"""The commands of training and their options. Nothing here imports more than argparse: `sg-hub --help` is quick."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+NEEDS = ("fsspec", "matplotlib", "pydantic", "scipy", "sklearn", "zarr")
+"""Packages that the extra [training] brings."""
+_FOLDER = Path(__file__).parent.parent
+_PACKAGE = __name__.removesuffix(".cli.parser")
+_OVERRIDES: dict[str, Any] = {"nargs": "*", "default": [], "metavar": "key=value"}
+
+AddCommand = Callable[[str, str, str], argparse.ArgumentParser]
+"""(name, 'module:function' that runs it, what it does): the parser that its options are added to."""
+
+
+def add_commands(add: AddCommand) -> None:
+    """Add the commands of training to those of sg-hub."""
+
+    def command(name: str, run: str, text: str) -> argparse.ArgumentParser:
+        parser = add(name, f"{_PACKAGE}.{run}", text)
+        parser.set_defaults(needs=NEEDS, warnings=True, stopped="stopped; run the same command again to go on")
+        return parser
+
+    _add_with_recipe(command)
+    _add_with_targets(command)
+    _add_with_folders(command)
+    demo = command("demo", "demo.demo:run", "the main job from end to end on scans and X-rays that come with it")
+    demo.add_argument("--out", metavar="FOLDER", default="demo", help="folder of all that it writes (%(default)s)")
+
+
+def _add_with_recipe(command: AddCommand) -> None:
+    texts = {
+        "prepare": "a folder of scans to one store",
+        "autoencode": "the autoencoder and the features of every patient",
+        "discover": "the table of anatomical patterns, and its figure",
+        "transforms": "the figure of every transformation on real cubes",
+        "pretrain": "self-classification and self-restoration",
+        "evaluate": "the weights on patients that discovery never saw",
+        "publish": "model_cards/<model>/ and the registry's entry",
+        "regenerate": "all of the above, in this order",
+    }
+    for name, text in texts.items():
+        parser = command(name, f"cli.recipes:{name}", text)
+        parser.add_argument("recipe", help=f"TOML file, or one of {_shipped('recipes')}")
+        parser.add_argument("overrides", **_OVERRIDES, help="such as pretrain.epochs=3")
+        _add_quiet(parser)
+        if name in ("pretrain", "regenerate"):
+            parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard events as well")
+        if name in ("publish", "regenerate"):
+            parser.add_argument("--cards", default="model_cards", help="folder of the model cards (%(default)s)")
+            parser.add_argument("--to", metavar="REPO_ID", help="upload the folder to this hub repository")
+            parser.add_argument("--private", action="store_true", help="make a new repository private")
+
+
+def _add_with_targets(command: AddCommand) -> None:
+    targets = _shipped("targets/tasks")
+    inits = "of weights, random:, encoder:, imagenet:NAME"
+
+    bench = command("benchmark", "cli.targets:benchmark", "initialisations against each other on target tasks")
+    bench.add_argument("overrides", **_OVERRIDES, help="such as settings.steps=300, lidc-nodules:root=/data/lidc")
+    bench.add_argument("--targets", nargs="+", required=True, help=f"TOML files, or {targets}")
+    bench.add_argument("--inits", nargs="+", required=True, help=f"names or folders {inits}")
+    bench.add_argument("--trials", type=int, default=10, help="of each initialisation (%(default)s)")
+    bench.add_argument("--label-fraction", type=float, nargs="+", default=[1.0], help="of the training patients")
+    bench.add_argument(
+        "--out", default="runs/benchmark", help="folder of the results, which are continued (%(default)s)"
+    )
+    bench.add_argument("--data", help="folder that stands for data/ in the roots of the shipped targets")
+    bench.add_argument("--ray", action="store_true", help="trials side by side on Ray")
+    bench.add_argument("--ray-address", help="of a running cluster, or auto; absent: this machine alone")
+    bench.add_argument("--cpus-per-trial", type=float, default=1, help="on Ray (%(default)s)")
+    bench.add_argument("--gpus-per-trial", type=float, default=0, help="on Ray; shares such as 0.25 (%(default)s)")
+    _add_quiet(bench)
+
+    merge = command("merge", "cli.targets:merge", "results of several machines in one table, without doubles")
+    merge.add_argument("folders", nargs="+", help="folders that benchmark wrote")
+    merge.add_argument("--out", required=True, help="folder that the trials are added to")
+
+    report = command("report", "cli.targets:report", "tables and figures of a benchmark")
+    report.add_argument("folder", help="folder that benchmark wrote")
+    report.add_argument("--out", help="folder of the report (<folder>/report)")
+
+    tune = command("finetune", "cli.targets:finetune", "weights for a task of your own")
+    tune.add_argument("overrides", **_OVERRIDES, help="such as settings.steps=300")
+    tune.add_argument("--init", required=True, help=f"name or folder {inits}")
+    tune.add_argument("--target", required=True, help=f"TOML file, or one of {targets}")
+    tune.add_argument("--out", required=True, help="folder of the fine-tuned model")
+    tune.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    _add_quiet(tune)
+
+    show = command("targets", "cli.targets:show", "the target tasks, or what is found of one on disk")
+    show.add_argument("target", nargs="?", help="TOML file or name; absent: list them")
+    show.add_argument("overrides", **_OVERRIDES, help="such as root=/data/lidc")
+    show.add_argument("--split", help="write a CSV of its patients and their parts, for a recipe's split")
+
+
+def _add_with_folders(command: AddCommand) -> None:
+    folder = "such as model_cards/semantic-genesis-3d-tiny"
+    card = command("card", "cli.folders:card", "rebuild the card of a model folder from its records")
+    card.add_argument("folder", help=folder)
+    card.add_argument("--results", help="folder of a benchmark and its report: what it found of these weights goes in")
+    upload = command("upload", "cli.folders:upload", "a model folder to a hub repository")
+    upload.add_argument("folder", help=folder)
+    upload.add_argument("--to", metavar="REPO_ID", required=True, help="owner/name; made where there is none")
+    upload.add_argument("--private", action="store_true", help="make a new repository private")
+    _add_quiet(upload)
+
+
+def _add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bars")
+
+
+def _shipped(folder: str) -> str:
+    return ", ".join(sorted(path.stem for path in (_FOLDER / folder).glob("*.toml")))

@@ -1,0 +1,86 @@
+"""The commands with a recipe: every step of making the weights."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+from collections.abc import Callable
+
+from ..run.recipe import Recipe, load_recipe
+from .folders import check_private, send
+
+Options = argparse.Namespace
+
+
+def _first_process(run: Callable[[Options], None]) -> Callable[[Options], None]:
+    """The work of one process: under torchrun the first does it, and the others go on to the next step."""
+
+    @functools.wraps(run)
+    def alone(options: Options) -> None:
+        if int(os.environ.get("RANK", 0)) == 0:
+            run(options)
+
+    return alone
+
+
+@_first_process
+def prepare(options: Options) -> None:
+    from ..data.prepare import prepare
+
+    prepare(_recipe(options), progress=options.progress)
+
+
+def autoencode(options: Options) -> None:
+    from ..discovery.autoencode import autoencode
+
+    print(autoencode(_recipe(options), progress=options.progress))
+
+
+@_first_process
+def discover(options: Options) -> None:
+    from ..discovery.discover import discover
+
+    print(discover(_recipe(options), progress=options.progress))
+
+
+@_first_process
+def transforms(options: Options) -> None:
+    from ..pretraining.show_transforms import show_transforms
+
+    print(show_transforms(_recipe(options)))
+
+
+def pretrain(options: Options) -> None:
+    from ..pretraining.loop import pretrain
+
+    print(pretrain(_recipe(options), progress=options.progress, tensorboard=options.tensorboard))
+
+
+@_first_process
+def evaluate(options: Options) -> None:
+    from ..pretraining.evaluate import evaluate
+
+    print(evaluate(_recipe(options), progress=options.progress))
+
+
+@_first_process
+def publish(options: Options) -> None:
+    check_private(options)
+    from ..publishing.publish import publish
+
+    folder = publish(_recipe(options), options.cards)
+    print(folder)
+    if options.to:
+        send(folder, options)
+
+
+def regenerate(options: Options) -> None:
+    check_private(options)  # said now, not after hours of training
+    for step in (prepare, autoencode, discover, transforms, pretrain, evaluate, publish):
+        print(f"== {step.__name__}", flush=True)
+        step(options)
+
+
+def _recipe(options: Options) -> Recipe:
+    return load_recipe(options.recipe, options.overrides)
