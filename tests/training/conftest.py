@@ -5,8 +5,8 @@ import pytest
 
 from tests.folders import DEMO_SAMPLES
 from training.data.prepare import prepare
-from training.discovery.autoencode import autoencode
 from training.discovery.discover import discover
+from training.pretraining.autoencode import autoencode
 from training.run.recipe import Recipe, load_recipe
 
 SAMPLES = DEMO_SAMPLES / "openkbp"

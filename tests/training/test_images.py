@@ -17,9 +17,10 @@ from tests.sg_hub.io.xray_files import write_xray
 from training.data.leakage import patient_hashes
 from training.data.prepare import prepare, store_path
 from training.data.store import Store
-from training.discovery.autoencode import autoencode
+from training.discovery.cubes import PatternDataset
 from training.discovery.discover import discover, table_path
-from training.discovery.patterns import PatternDataset, PatternTable
+from training.discovery.patterns import PatternTable
+from training.pretraining.autoencode import autoencode
 from training.pretraining.evaluate import evaluate
 from training.pretraining.loop import pretrain
 from training.pretraining.show_transforms import show_transforms

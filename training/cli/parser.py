@@ -41,7 +41,7 @@ def _add_with_recipe(command: AddCommand) -> None:
         "pretrain": "self-classification and self-restoration",
         "evaluate": "the weights on patients that discovery never saw",
         "publish": "model_cards/<model>/ and the registry's entry",
-        "regenerate": "all of the above, in this order",
+        "regenerate": "all of the above that the method needs, in this order",
     }
     for name, text in texts.items():
         parser = command(name, f"cli.recipes:{name}", text)

@@ -7,6 +7,7 @@ import functools
 import os
 from collections.abc import Callable
 
+from ..methods.registry import method_of, resolve
 from ..run.recipe import Recipe, load_recipe
 from .folders import check_private, send
 
@@ -32,7 +33,7 @@ def prepare(options: Options) -> None:
 
 
 def autoencode(options: Options) -> None:
-    from ..discovery.autoencode import autoencode
+    from ..pretraining.autoencode import autoencode
 
     print(autoencode(_recipe(options), progress=options.progress))
 
@@ -77,10 +78,11 @@ def publish(options: Options) -> None:
 
 def regenerate(options: Options) -> None:
     check_private(options)  # said now, not after hours of training
-    for step in (prepare, autoencode, discover, transforms, pretrain, evaluate, publish):
+    discovery = (autoencode, discover) if method_of(_recipe(options)).needs == "patterns" else ()
+    for step in (prepare, *discovery, transforms, pretrain, evaluate, publish):
         print(f"== {step.__name__}", flush=True)
         step(options)
 
 
 def _recipe(options: Options) -> Recipe:
-    return load_recipe(options.recipe, options.overrides)
+    return resolve(load_recipe(options.recipe, options.overrides))

@@ -6,7 +6,7 @@ With a 2D recipe the same for images, and what is said of patients here holds fo
 
 For each of C patterns: a reference patient that was not used yet, its K nearest patients by the L2 distance of their
 latent features, and a random place that all of them share. Reads the store and the autoencoder's features; writes
-`discovery/patterns.csv` (see training.discovery.patterns) and the figure `discovery/patterns.png` (the paper's Fig. 4).
+`discovery/patterns.csv` (see patterns.py) and the figure `discovery/patterns.png` (the paper's Fig. 4).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from sg_hub.errors import InvalidInputError
 
 from ..data.prepare import store_path
 from ..data.store import Store
-from ..run.figures import discovered_patterns
-from ..run.recipe import Discover, Recipe
+from ..run.lock import run_lock
+from ..run.recipe import Recipe
 from ..run.record import record
 from ..run.seeds import rng
-from .autoencode import load_features
+from .features import load_features
+from .figure import discovered_patterns
 from .patterns import SPLITS, PatternTable
+from .search import Search
 
 FOLDER = "discovery"
-TRIES = 200
-"""Random corners tried in one reference patient before another reference is taken."""
 
 
 def table_path(recipe: Recipe) -> Path:
@@ -40,13 +40,26 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
     """Find the patterns and write their table; returns its file. Same seed and data, same table.
 
     Raises:
-        InvalidInputError: fewer train patients than patterns, or no place left for one.
+        InvalidInputError: fewer train patients than patterns, no place left for one, or features that are no numbers.
         ReadError: no store or no features yet.
     """
     store = Store.open(store_path(recipe), cache_mib=512)
     features = load_features(recipe, store)
+    with run_lock(recipe.run_dir):
+        table = PatternTable.from_rows(store.names(), _find(recipe, store, features, progress))
+        path = table_path(recipe)
+        table.save(path)
+        relative = recipe.discover.frame == "relative"
+        discovered_patterns(store, table, features, path.with_name("patterns.png"), relative)
+        counts = {split: len(table.rows(split)) for split in SPLITS}
+        record(recipe, "discover", rows=counts, store=store.fingerprint)
+    return path
+
+
+def _find(recipe: Recipe, store: Store, features: np.ndarray, progress: bool) -> list[tuple[int, ...]]:
+    """The table's rows of all patterns."""
     settings, random = recipe.discover, rng(recipe.seed, "discover")
-    search = _Search(store, features, settings)
+    search = Search(store, features, settings)
     references = list(random.permutation(search.train))
     if len(references) < settings.patterns:
         raise InvalidInputError(
@@ -66,93 +79,4 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
             if corner is not None:
                 break
         rows += search.rows(pattern, reference, corner, random)
-    table = PatternTable.from_rows(store.names(), rows)
-    path = table_path(recipe)
-    table.save(path)
-    discovered_patterns(store, table, features, path.with_name("patterns.png"), settings.frame == "relative")
-    counts = {split: len(table.rows(split)) for split in SPLITS}
-    record(recipe, "discover", rows=counts, store=store.fingerprint)
-    return path
-
-
-class _Search:
-    """Where patterns may lie, and which patients share them."""
-
-    def __init__(self, store: Store, features: np.ndarray, settings: Discover) -> None:
-        self.store, self.features, self.settings = store, features, settings
-        self.cube = np.array(settings.cube)
-        self.tissue_above = settings.tissue_hu if store.ndim == 3 else settings.tissue_level * store.window[1]
-        self.shapes = np.array([patient.shape for patient in store.patients])
-        self.splits = np.array([SPLITS.index(patient.split) for patient in store.patients])
-        self.train = np.flatnonzero(self.splits == 0)
-        self.typical = np.median(self.shapes[self.train], axis=0)
-        self.found: list[np.ndarray] = []
-        """Corners so far: voxels, or fractions times the typical size in the relative frame."""
-
-    def corner(self, reference: int, random: np.random.Generator) -> np.ndarray | None:
-        """A corner in the reference patient, in the frame's coordinates, or None when no place is found."""
-        shape = self.shapes[reference]
-        border = np.ceil(np.array(self.settings.border) * shape).astype(int)
-        low, high = border, shape - border - self.cube
-        if np.any(high < low):
-            return None
-        for _ in range(TRIES):
-            voxel = random.integers(low, high + 1)
-            coordinate = self._to_frame(voxel, shape)
-            near = any(np.linalg.norm(coordinate - other) < self.settings.min_distance for other in self.found)
-            if not near and self._is_tissue(reference, voxel):
-                self.found.append(coordinate)
-                return coordinate
-        return None
-
-    def rows(
-        self, pattern: int, reference: int, coordinate: np.ndarray, random: np.random.Generator
-    ) -> list[tuple[int, ...]]:
-        """The table's rows of one pattern: all its neighbours in every split, at every resolution."""
-        rows = []
-        distance = np.linalg.norm(self.features - self.features[reference], axis=1)
-        distance[reference] = -1.0  # itself included, and first
-        corners = np.stack([self._to_voxel(coordinate, shape) for shape in self.shapes])
-        fits = np.all((corners >= 0) & (corners + self.cube <= self.shapes), axis=1)
-        for split in range(len(SPLITS)):
-            candidates = np.flatnonzero((self.splits == split) & fits)
-            nearest = candidates[np.argsort(distance[candidates], kind="stable")][: self._count(split)]
-            for patient in nearest:
-                for resolution in range(self.settings.resolutions):
-                    corner, size = self._window(corners[patient], self.shapes[patient], resolution, random)
-                    rows.append((pattern, int(patient), reference, *corner, *size, resolution, split))
-        return rows
-
-    def _count(self, split: int) -> int:
-        """K train patients; of the others the same share of their split."""
-        total = int((self.splits == split).sum())
-        if split == 0:
-            return self.settings.neighbours
-        return min(total, max(1, round(self.settings.neighbours * total / len(self.train))))
-
-    def _window(
-        self, corner: np.ndarray, shape: np.ndarray, resolution: int, random: np.random.Generator
-    ) -> tuple[list[int], list[int]]:
-        if resolution == 0:
-            return corner.tolist(), self.cube.tolist()
-        in_plane = random.integers(self.settings.in_plane[0], self.settings.in_plane[1] + 1)
-        size = np.minimum([in_plane, in_plane, *self.cube[2:]], shape)
-        jitter = np.array(self.settings.jitter)
-        moved = corner + (self.cube - size) // 2 + random.integers(-jitter, jitter + 1)
-        return np.clip(moved, 0, shape - size).tolist(), size.tolist()
-
-    def _to_frame(self, voxel: np.ndarray, shape: np.ndarray) -> np.ndarray:
-        if self.settings.frame == "voxel":
-            return voxel.astype(float)
-        return (voxel + self.cube / 2) / shape * self.typical
-
-    def _to_voxel(self, coordinate: np.ndarray, shape: np.ndarray) -> np.ndarray:
-        if self.settings.frame == "voxel":
-            return coordinate.astype(int)
-        return np.round(coordinate / self.typical * shape - self.cube / 2).astype(int)
-
-    def _is_tissue(self, reference: int, voxel: np.ndarray) -> bool:
-        name = self.store.patients[reference].name
-        corner, size = tuple(voxel.tolist()), tuple(self.cube.tolist())
-        cube = self.store.crop(name, corner, size)
-        return float((cube > self.tissue_above).mean()) > self.settings.tissue
+    return rows

@@ -1,4 +1,4 @@
-"""The patterns table, and the data set that crops its cubes from the store when it is asked.
+"""The patterns table: where each cube of each pattern lies.
 
 A pattern is coordinates, not copies: memory and disk do not grow with the number of cubes.
 """
@@ -12,16 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-from torch.utils.data import Dataset
 
-from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.errors import ReadError
 from sg_hub.io.files import write_atomic
-
-from ..data.store import Store
-from ..run.recipe import Size
 
 AXES = {3: ("x", "y", "z"), 2: ("row", "column")}
 SPLITS = ("train", "validation", "test")
@@ -144,45 +137,3 @@ class PatternTable:
         if not rows:
             raise ReadError(f"{path} has no rows: run `sg-hub discover` again")
         return cls.from_rows(list(index), rows)
-
-
-class PatternDataset(Dataset[tuple[Tensor, int]]):
-    """Cubes of the patterns table, cropped from the store and resized: ((C, *size) float32 in 0..1, label).
-
-    Args:
-        rows: which rows of the table.
-        size: voxels (x, y, z), or pixels (rows, columns), that every cube is resized to.
-    """
-
-    def __init__(self, table: PatternTable, store: Store, rows: np.ndarray, size: Size) -> None:
-        missing = set(table.patients) - set(store.names())
-        if missing:
-            raise InvalidInputError(
-                f"the patterns table names {len(missing)} patients that the store lacks "
-                f"({', '.join(sorted(missing)[:5])}): run discover again on this store"
-            )
-        self.table, self.store, self.row_numbers, self.size = table, store, rows, size
-
-    def __len__(self) -> int:
-        return len(self.row_numbers)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        row = self.row_numbers[index]
-        corner = tuple(int(v) for v in self.table.corner[row])
-        size = tuple(int(v) for v in self.table.size[row])
-        cube = self.store.crop(self.table.patients[self.table.patient[row]], corner, size)
-        return to_network(cube, self.store.window, self.size), int(self.table.pattern[row])
-
-
-def to_network(cube: np.ndarray, window: tuple[float, float], size: Size) -> Tensor:
-    """(C, spatial...) as stored to (C, *size) float32 in 0..1."""
-    low, high = window
-    x = torch.from_numpy(np.ascontiguousarray(cube)).float().sub_(low).div_(high - low).clamp_(0, 1)
-    if tuple(x.shape[1:]) != tuple(size):
-        x = resize(x[None], size)[0]
-    return x
-
-
-def resize(x: Tensor, size: Size) -> Tensor:
-    """(N, C, spatial...) to (N, C, *size), linearly, edge to edge."""
-    return F.interpolate(x, size, mode="trilinear" if x.ndim == 5 else "bilinear", align_corners=False)

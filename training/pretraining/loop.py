@@ -1,69 +1,51 @@
-"""Self-classification, then self-classification and self-restoration together (paper, Sec. 2 and 3).
+"""The training loop: stages, epochs and steps of whatever method, resumable at any of them.
 
     sg-hub pretrain RECIPE [key=value ...]
     torchrun --nproc-per-node 8 -m sg_hub pretrain RECIPE
 
-First the classification branch alone (encoder and classifier), then everything, with
-lambda_rec * mean squared error + lambda_cls * cross-entropy; Adam, halved every `halve_every` epochs; early stopping
-on the validation loss. Reads the store and the patterns table; writes below `pretraining/`:
+The method (training/methods) says what the network is, how a batch becomes views and targets, and what the losses
+are. Adam; the rate is halved every `halve_every` epochs; early stopping on the validation loss of the last stage.
+Writes below `pretraining/` of the run:
 
-    metrics.jsonl     a line every epoch: losses, pattern accuracy, restoration error, cubes per second
-    checkpoint.pt     everything that a killed run needs to end as if it had never been killed
-    model/            the best weights so far, as from_pretrained loads them
-    restorations.png  validation cubes: original, corrupted, restored; curves.png
+    metrics.jsonl        a line every epoch: the method's losses and scores, cubes per second
+    checkpoint.pt        everything that a killed run needs to end as if it had never been killed
+    model/               the best weights so far, as from_pretrained loads them
+    network.safetensors  what the method trained around that model, where there is something
+    curves.png, and the method's own picture
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
 from tqdm import tqdm
 
-from sg_hub import ImagePreprocessing, Preprocessing, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.errors import InvalidInputError
-from sg_hub.models import SemanticGenesis
 
-from ..data.leakage import patient_hashes
-from ..data.prepare import store_path
-from ..data.store import Store
-from ..discovery.discover import table_path
-from ..discovery.patterns import SPLITS, PatternDataset, PatternTable
+from ..methods.protocol import Batch, Method, Stage, Views
+from ..methods.registry import method_of, resolve
 from ..run import figures
 from ..run.checkpoint import load_checkpoint, save_checkpoint
-from ..run.environment import commit
 from ..run.layout import layout, to_device
+from ..run.lock import run_lock
 from ..run.metrics import Metrics, read_metrics
+from ..run.precision import autocast
 from ..run.process_group import Process, process
 from ..run.recipe import Pretrain, Recipe
-from ..run.record import record
-from ..run.seeds import generator, permutation
-from ..transforms import semantic_genesis
+from ..run.record import record, recorded
+from ..run.seeds import generator
+from ..run.signals import Stop, stopping
+from .divergence import Watch, diverged
+from .inputs import Inputs, Reader, open_inputs
+from .published import MODEL, save_network
 
-FOLDER = "pretraining"
-
-
-class PretextTask(nn.Module):
-    """The network with or without its restoration branch, so that the first stage never runs the decoder."""
-
-    def __init__(self, model: SemanticGenesis) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor, restore: bool) -> tuple[Tensor | None, Tensor]:
-        """(restoration or None, pattern logits) of (N, C, spatial...) in 0..1."""
-        if restore:
-            return tuple(self.model(x))
-        return None, self.model.classifier(self.model.encoder(x)[-1])
+FOLDER, CHECKPOINT = "pretraining", "checkpoint.pt"
 
 
 @dataclass
@@ -84,203 +66,172 @@ def pretrain(recipe: Recipe, *, progress: bool = True, tensorboard: bool = False
 
     Raises:
         ReadError: an earlier step is missing, or a checkpoint of another recipe.
-        InvalidInputError: data that cannot be trained on.
+        InvalidInputError: settings or data that cannot be trained on, or training that diverged.
     """
-    with process() as me:
+    recipe = resolve(recipe)
+    method = method_of(recipe)
+    folder = recipe.run_dir / FOLDER
+    with run_lock(recipe.run_dir), process() as me:
         me.barrier()  # the first process may still be writing the table
-        store = Store.open(store_path(recipe), cache_mib=recipe.pretrain.cache_mib)
-        table = PatternTable.load(table_path(recipe))
-        check_table(table, store)
-        trainer = Trainer(recipe, store, table, me, progress, tensorboard)
-        trainer.run()
-    return trainer.folder / "model"
-
-
-def check_table(table: PatternTable, store: Store) -> None:
-    """Refuse a table that was discovered before the patients were split otherwise.
-
-    Raises:
-        InvalidInputError: fewer than two patterns, or patients that are in another split of the store.
-    """
-    if table.classes < 2:
-        raise InvalidInputError("the patterns table has one pattern: there is nothing to tell apart")
-    splits = {patient.name: patient.split for patient in store.patients}
-    pairs = {(int(p), int(s)) for p, s in zip(table.patient, table.split, strict=True)}
-    moved = sorted(table.patients[p] for p, s in pairs if splits.get(table.patients[p]) not in (None, SPLITS[s]))
-    if moved:
-        raise InvalidInputError(
-            f"{len(moved)} patients are in another split than when their patterns were discovered "
-            f"({', '.join(moved[:5])}): run autoencode and discover again"
-        )
-
-
-def corruption(settings: Pretrain) -> dict[str, Any]:
-    """Options of `semantic_genesis` in a recipe."""
-    alpha, sigma = settings.elastic
-    return {"alpha": alpha, "sigma": sigma, "windows": settings.shuffle_windows}
-
-
-def build_model(recipe: Recipe, store: Store, classes: int) -> SemanticGenesis:
-    """The network of a recipe, initialised by its seed."""
-    torch.manual_seed(recipe.seed)
-    provenance = {
-        "data": recipe.publish.data_name,
-        "recipe": recipe.name,
-        "commit": commit(),
-        "licence": recipe.publish.licence,
-        "store": store.fingerprint,
-        "datasets": [recipe.publish.dataset],
-        "patients": patient_hashes(recipe.publish.dataset, store.persons("train") + store.persons("validation")),
-    }
-    shared: dict[str, Any] = {
-        "in_chans": store.patients[0].channels,
-        "head": "pretext",
-        "num_classes": classes,
-        "provenance": provenance,
-    }
-    if recipe.model.ndim == 2:
-        images = ImagePreprocessing(modality=recipe.publish.modality, input_size=store.settings["size"])
-        model = recipe.model
-        return SemanticGenesis2D(
-            encoder=model.encoder, decoder_width=model.decoder_width, preprocessing=images, **shared
-        )
-    x, y, z = recipe.pretrain.size
-    scans = Preprocessing(
-        modality=recipe.publish.modality,
-        intensity="window",
-        low=store.window[0],
-        high=store.window[1],
-        spacing=store.settings["spacing"],
-        input_size=(x, y, z),
-    )
-    return SemanticGenesis3D(width=recipe.model.width, norm=recipe.model.norm, preprocessing=scans, **shared)
-
-
-class Batches(Sampler[list[int]]):
-    """Lists of row numbers, changed from epoch to epoch."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.batches)
+        inputs = open_inputs(recipe, method, me, progress)
+        trainer = Trainer(recipe, method, inputs, me, folder, progress=progress, tensorboard=tensorboard)
+        advanced = trainer.run()
+        if me.is_main and (advanced or recorded(recipe, "pretrain").get("epochs") != trainer.at.epoch):
+            record(recipe, "pretrain", **trainer.summary())
+    return folder / MODEL
 
 
 class Trainer:
-    """One run of pre-training in one process."""
+    """One run of training in one process.
+
+    Args:
+        folder: of everything that is written.
+        section: of the recipe, which messages name.
+    """
 
     def __init__(
-        self, recipe: Recipe, store: Store, table: PatternTable, me: Process, progress: bool, tensorboard: bool
+        self,
+        recipe: Recipe,
+        method: Method,
+        inputs: Inputs,
+        me: Process,
+        folder: Path,
+        *,
+        section: str = "pretrain",
+        progress: bool = True,
+        tensorboard: bool = False,
     ) -> None:
-        self.recipe, self.settings, self.table, self.me = recipe, recipe.pretrain, table, me
-        self.show = progress and me.is_main
-        self.folder = recipe.run_dir / FOLDER
-        self.metrics = Metrics(self.folder / "metrics.jsonl", me.is_main, tensorboard)
-        self.model = build_model(recipe, store, table.classes)
-        to_device(self.model, me.device, self.model.NDIM)
-        self.task = PretextTask(self.model)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.settings.lr)
-        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, self.settings.halve_every, gamma=0.5)
-        self.data = {
-            split: PatternDataset(table, store, table.rows(split), self.settings.size)
-            for split in ("train", "validation")
-        }
-        for split, data in self.data.items():
-            if len(data) == 0:
-                raise InvalidInputError(
-                    f"the patterns table has no rows of the {split} split: give the recipe's split {split} patients "
-                    "(or a validation_share above 0), and run prepare, autoencode and discover again"
-                )
-        if self.settings.batch_size % me.world:
-            raise InvalidInputError(
-                f"pretrain.batch_size={self.settings.batch_size} cannot be shared evenly by {me.world} processes"
-            )
-        per_epoch = min(self.settings.samples_per_epoch or len(self.data["train"]), len(self.data["train"]))
-        self.per_process = self.settings.batch_size // me.world
-        self.steps = max(1, per_epoch // (self.per_process * me.world))
-        # What the weights of an epoch depend on. How long to train does not count, so a run can be extended.
-        free = {"epochs", "patience", "workers", "cache_mib", "picture_every", "checkpoint_every"}
-        settings = self.settings.model_dump_json(exclude=free)
-        model = recipe.model.model_dump_json()
-        parts = (store.fingerprint, table.fingerprint, settings, model, recipe.seed, me.world)
-        self.determined_by = " ".join(map(str, parts))
-        self.loaders = {split: self._loader(split) for split in self.data}
+        self.recipe, self.settings, self.method, self.inputs = recipe, recipe.pretrain, method, inputs
+        self.me, self.folder, self.section, self.show = me, folder, section, progress and me.is_main
+        self.metrics = Metrics(folder / "metrics.jsonl", me.is_main, tensorboard)
+        self.stages = method.stages(self.settings.epochs)
+        self.epochs = sum(stage.epochs for stage in self.stages)
+        self.network = method.network(inputs.blueprint(recipe))
+        self.stride = self.network.model.encoder.strides[-1]
+        to_device(self.network, me.device, recipe.model.ndim)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.settings.lr)
+        self.schedule = _schedule(self.optimizer, self.settings, self.epochs)
+        self.per_process, self.steps = self._share()
+        self.readers = {split: Reader(inputs.data[split], self.settings, me) for split in ("train", "validation")}
+        self.determined_by = _determined_by(recipe, inputs, me.world)
         self.at = Progress()
         self.sums: dict[str, Tensor] = {}
         """Sums of this epoch's training metrics so far."""
 
     @property
-    def joint(self) -> bool:
-        """Whether this epoch trains the restoration as well."""
-        return self.at.epoch >= self.settings.classification_epochs
+    def stage(self) -> Stage:
+        """Of the epoch that the run is in."""
+        left = self.at.epoch
+        for stage in self.stages:
+            if left < stage.epochs:
+                return stage
+            left -= stage.epochs
+        return self.stages[-1]
 
-    def run(self) -> None:
+    def began(self, stage: Stage) -> int:
+        """Epochs before a stage."""
+        return sum(s.epochs for s in self.stages[: self.stages.index(stage)])
+
+    def run(self) -> bool:
+        """Train until the end; returns whether there was anything left to do.
+
+        Raises:
+            KeyboardInterrupt: a signal asked for a stop, and the checkpoint is written.
+        """
         self._resume()
-        epochs, before = self.settings.classification_epochs + self.settings.epochs, self.at.epoch
-        while self.at.epoch < epochs and not self._stale():
-            self._epoch(epochs)
+        before = self.at.epoch
+        with stopping() as stop:
+            while self.at.epoch < self.epochs and not self._stale() and not self.me.any(stop.requested):
+                self._epoch(stop)
         self.metrics.close()
-        written = self.recipe.run_dir / "pretrain.json"
-        if self.me.is_main and (self.at.epoch > before or not written.is_file()):
+        if self.me.is_main and (self.at.epoch > before or not (self.folder / "curves.png").is_file()):
             figures.training_curves(read_metrics(self.metrics.path), self.folder / "curves.png")
-            record(
-                self.recipe,
-                "pretrain",
-                epochs=self.at.epoch,
-                minutes=round(self.at.seconds / 60, 1),
-                processes=self.me.world,
-                best_validation_loss=self.at.best,
-                cubes_per_epoch=self.steps * self.per_process * self.me.world,
+        return self.at.epoch > before
+
+    def summary(self) -> dict[str, Any]:
+        """For the run's record."""
+        return {
+            "epochs": self.at.epoch,
+            "minutes": round(self.at.seconds / 60, 1),
+            "processes": self.me.world,
+            "best_validation_loss": self.at.best,
+            "cubes_per_epoch": self.steps * self.per_process * self.me.world,
+        }
+
+    def _share(self) -> tuple[int, int]:
+        """Cubes of a batch for each process, and steps of an epoch."""
+        for split in ("train", "validation"):
+            if len(self.inputs.data[split]) == 0:
+                raise InvalidInputError(
+                    f"there is nothing of the {split} split to train on: give the recipe's split {split} patients (or "
+                    "a validation_share above 0), and run prepare, autoencode and discover again"
+                )
+        length, size, world = len(self.inputs.data["train"]), self.settings.batch_size, self.me.world
+        if size % world or length < world:
+            raise InvalidInputError(
+                f"{self.section}.batch_size={size} and {length} items cannot be shared evenly by {world} processes"
             )
+        per_process = min(size, length) // world
+        return per_process, max(1, min(self.settings.samples_per_epoch or length, length) // (per_process * world))
 
     def _stale(self) -> bool:
-        """Whether the joint training has not got better for too long."""
-        began = self.at.epoch > self.settings.classification_epochs  # epochs of the first stage do not count
+        """Whether the last stage has not got better for too long."""
+        began = self.at.epoch > self.began(self.stages[-1])  # epochs of earlier stages do not count
         return began and self.at.stale > 0 and self.at.stale >= self.settings.patience
 
-    def _epoch(self, epochs: int) -> None:
-        network = self.me.wrap(self.task, unused=not self.joint)
-        started = time.monotonic()
-        epoch_started, done_before = started, self.at.step
-        self.task.train()
+    def _epoch(self, stop: Stop) -> None:
+        stage, done_before = self.stage, self.at.step
+        _train_only(self.network, stage.parts)
+        network = self.me.wrap(self.network)
+        started = epoch_started = time.monotonic()
+        self.network.train()
+        batches, data = self._batches(), self.inputs.data["train"]
+        watch = Watch(self.me.device, self.section, data, self.at.epoch, self.at.step, batches)
         bar = tqdm(
-            self._read("train", self._batches()),
+            self.readers["train"].read(batches),
             initial=self.at.step,
             total=self.steps,
-            desc=f"epoch {self.at.epoch + 1}/{epochs} {'joint' if self.joint else 'classification'}",
+            desc=f"epoch {self.at.epoch + 1}/{self.epochs} {stage.name}",
             unit="step",
             disable=not self.show,
             leave=False,
         )
-        for cubes, labels in bar:
-            self._add(self._step(network, cubes, labels))
+        for batch in bar:
+            losses = self._step(network, stage, batch)
+            watch.see(self.at.step, losses["loss"])
+            self._add(losses)
             self.at.step += 1
-            if self.show and self.at.step % 10 == 0:
+            shows = self.show and self.at.step % 10 == 0
+            saves = self.at.step % self.settings.checkpoint_every == 0 or self.at.step == self.steps
+            if shows or saves or self.me.device.type == "cpu":  # elsewhere reading a value makes the device wait
+                watch.check()
+            if shows:
                 bar.set_postfix({k: f"{v / self.at.step:.4f}" for k, v in self._train_sums().items()})
-            if self.at.step % self.settings.checkpoint_every == 0 and self.at.step < self.steps:
+            stopped = self.me.any(stop.requested)
+            if (saves or stopped) and self.at.step < self.steps:
+                watch.check()
                 self._count_time(started)
                 started = time.monotonic()
                 self._checkpoint()
+                if stopped:
+                    return
         per_second = (self.steps - done_before) * self.per_process * self.me.world / (time.monotonic() - epoch_started)
-        self._end_epoch(started, per_second)
+        self._end_epoch(stage, started, per_second)
 
-    def _step(self, network: nn.Module, cubes: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        device = self.me.device
+    def _step(self, network: nn.Module, stage: Stage, batch: Batch) -> dict[str, Tensor]:
         place = (self.recipe.seed, "transform", self.at.epoch, self.at.step, self.me.rank)
-        cubes = cubes.to(device, non_blocking=True)
-        labels = labels.to(device, non_blocking=True)
-        corrupted, target = self._corrupt(cubes, generator(device, *place))
+        views = self.method.views(batch, generator(self.me.device, *place))
         self.optimizer.zero_grad(set_to_none=True)
-        losses = self._losses(network, corrupted, target, labels)
+        losses = self.method.losses(self._forward(network, stage, views), views.targets)
         losses["loss"].backward()
         self.optimizer.step()
         return {key: value.detach() for key, value in losses.items()}
 
-    def _corrupt(self, cubes: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-        return semantic_genesis(cubes, noise, **corruption(self.settings))
+    def _forward(self, network: nn.Module, stage: Stage, views: Views) -> dict[str, Tensor]:
+        ndim = self.recipe.model.ndim
+        inputs = [x.contiguous(memory_format=layout(ndim)) if x.ndim == ndim + 2 else x for x in views.inputs]
+        with autocast(self.me.device, self.settings.precision, inputs[0].shape[2:], self.stride):
+            return network(stage.name, *inputs)
 
     def _add(self, losses: dict[str, Tensor]) -> None:
         """Sum the metrics of a step where they are: reading them out would make a GPU wait at every step."""
@@ -291,88 +242,61 @@ class Trainer:
     def _train_sums(self) -> dict[str, float]:
         return {key: value.item() for key, value in self.sums.items()}
 
-    def _losses(self, network: nn.Module, corrupted: Tensor, target: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        corrupted = corrupted.contiguous(memory_format=layout(self.model.NDIM))
-        with torch.autocast(self.me.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            restoration, logits = network(corrupted, self.joint)
-        logits = logits.float()
-        entropy = F.cross_entropy(logits, labels)
-        top1 = (logits.argmax(1) == labels).float().mean()
-        if restoration is None:
-            return {"loss": entropy, "cross_entropy": entropy, "top1": top1}
-        mse = F.mse_loss(restoration.float(), target)
-        loss = self.settings.lambda_rec * mse + self.settings.lambda_cls * entropy
-        return {"loss": loss, "cross_entropy": entropy, "top1": top1, "mse": mse}
-
     def _batches(self) -> list[list[int]]:
         """This epoch's batches of this process, from the step where the run is."""
-        order = permutation(len(self.data["train"]), self.recipe.seed, "order", self.at.epoch)
+        order = self.inputs.data["train"].order(self.recipe.seed, self.at.epoch)
         whole = self.per_process * self.me.world
         return [
             order[step * whole + self.me.rank * self.per_process :][: self.per_process].tolist()
             for step in range(self.at.step, self.steps)
         ]
 
-    def _loader(self, split: str) -> DataLoader[Any]:
-        """Reads the batches that are put into its `batch_sampler`; its processes keep their decoded scans."""
-        return DataLoader(
-            self.data[split],
-            batch_sampler=Batches(),
-            num_workers=self.settings.workers,
-            persistent_workers=self.settings.workers > 0,
-            pin_memory=self.me.device.type == "cuda",
-        )
-
-    def _read(self, split: str, batches: list[list[int]]) -> DataLoader[Any]:
-        loader = self.loaders[split]
-        assert isinstance(loader.batch_sampler, Batches)
-        loader.batch_sampler.batches = batches
-        return loader
-
     @torch.inference_mode()
-    def _validate(self) -> dict[str, float]:
-        """Losses on the validation patients; every epoch sees the same cubes with the same corruptions."""
-        self.task.eval()
-        rows = np.arange(len(self.data["validation"]))
-        batches = [rows[i : i + self.per_process] for i in range(0, len(rows), self.per_process)]
-        mine = list(range(self.me.rank, len(batches), self.me.world))
-        sums = torch.zeros(5, dtype=torch.float64)
-        loader = self._read("validation", [batches[i].tolist() for i in mine])
-        for number, (cubes, labels) in zip(mine, loader, strict=True):
-            noise = generator(self.me.device, self.recipe.seed, "validation", number)
-            corrupted, target = self._corrupt(cubes.to(self.me.device), noise)
-            losses = self._losses(self.task, corrupted, target, labels.to(self.me.device))
-            without = F.mse_loss(corrupted, target)
-            parts = [losses["cross_entropy"], losses["top1"], losses.get("mse", without), without, torch.tensor(1.0)]
-            sums += torch.stack([part.double().cpu() for part in parts]) * len(labels)
-            if number == 0 and self.joint and self.at.epoch % self.settings.picture_every == 0:
-                restored, _ = self.task(corrupted, True)
-                figures.restorations(target, corrupted, restored, self.folder / "restorations.png")
-        sums = self.me.sum(sums)
-        entropy, top1, mse, without, _ = (sums / sums[-1]).tolist()
-        values = {"validation_cross_entropy": entropy, "validation_top1": top1, "validation_loss": entropy}
-        if self.joint:
-            values |= {"validation_mse": mse, "validation_mse_corrupted": without}
-            values["validation_loss"] = self.settings.lambda_rec * mse + self.settings.lambda_cls * entropy
-        return values
+    def _validate(self, stage: Stage) -> dict[str, float]:
+        """Means over the validation patients; every epoch sees the same cubes with the same corruptions."""
+        self.network.eval()
+        length = len(self.inputs.data["validation"])
+        batches = [list(range(i, min(i + self.per_process, length))) for i in range(0, length, self.per_process)]
+        # A process for which none is left takes the first, without counting it, so that all know what is measured.
+        mine = list(range(self.me.rank, len(batches), self.me.world)) or [0]
+        sums: dict[str, Tensor] = {}
+        reader = self.readers["validation"].read([batches[i] for i in mine])
+        for number, batch in zip(mine, reader, strict=True):
+            views = self.method.views(batch, generator(self.me.device, self.recipe.seed, "validation", number))
+            outputs = self._forward(self.network, stage, views)
+            scores = {key: value.float().mean() for key, value in self.method.scores(outputs, views).items()}
+            weight = len(batch.cubes) if number % self.me.world == self.me.rank else 0
+            for key, value in (scores | self.method.losses(outputs, views.targets) | {"": torch.ones(())}).items():
+                sums[key] = sums.get(key, 0.0) + value.double().to(self.me.device) * weight
+            if number == 0 and self.me.is_main and stage is self.stages[-1]:
+                self._draw(batch)
+        keys = sorted(sums)
+        *means, count = self.me.sum(torch.stack([sums[key] for key in keys[1:] + keys[:1]])).tolist()
+        return {f"validation_{key}": mean / count for key, mean in zip(keys[1:], means, strict=True)}
 
-    def _end_epoch(self, started: float, cubes_per_second: float) -> None:
-        values = self._validate()
-        if not math.isfinite(values["validation_loss"]):
-            raise InvalidInputError(
-                f"the validation loss of epoch {self.at.epoch + 1} is {values['validation_loss']}: training diverged; "
-                "lower pretrain.lr, or use pretrain.precision=float32, and start afresh in another run=FOLDER"
+    def _draw(self, batch: Batch) -> None:
+        if self.at.epoch % self.settings.picture_every == 0:
+            self.method.draw(
+                self.network,
+                batch,
+                lambda kind: generator(self.me.device, self.recipe.seed, "picture", kind),
+                self.folder / self.method.picture,
             )
-        if self.at.epoch == self.settings.classification_epochs:  # the loss is another one from here on
+
+    def _end_epoch(self, stage: Stage, started: float, cubes_per_second: float) -> None:
+        values = self._validate(stage)
+        if not math.isfinite(values["validation_loss"]):
+            raise diverged(self.section, f"the validation loss of epoch {self.at.epoch + 1}")
+        if self.at.epoch == self.began(stage):  # the loss is another one from here on
             self.at.best, self.at.stale = math.inf, 0
         better = values["validation_loss"] < self.at.best
         self.at.best = min(self.at.best, values["validation_loss"])
         self.at.stale = 0 if better else self.at.stale + 1
         if better and self.me.is_main:
-            self.model.save_pretrained(self.folder / "model")
+            save_network(self.network, self.folder)
         train = {key: value / self.steps for key, value in self._train_sums().items()}
         self.metrics.write(
-            stage="joint" if self.joint else "classification",
+            stage=stage.name,
             epoch=self.at.epoch,
             step=(self.at.epoch + 1) * self.steps,
             lr=self.schedule.get_last_lr()[0],
@@ -396,21 +320,21 @@ class Trainer:
             return
         state: dict[str, Any] = {
             "determined_by": self.determined_by,
-            "model": self.model.state_dict(),
+            "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "at": vars(self.at),
             "sums": self._train_sums(),
             "metrics": self.metrics.position(),
         }
-        save_checkpoint(self.folder / "checkpoint.pt", state)
+        save_checkpoint(self.folder / CHECKPOINT, state)
 
     def _resume(self) -> None:
-        state = load_checkpoint(self.folder / "checkpoint.pt", self.determined_by)
+        state = load_checkpoint(self.folder / CHECKPOINT, self.determined_by)
         if state is None:
             self.metrics.truncate(0)
             return
-        self.model.load_state_dict(state["model"])
+        self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.at = Progress(**state["at"])
@@ -418,3 +342,27 @@ class Trainer:
         self.metrics.truncate(state["metrics"])
         if self.show:
             tqdm.write(f"resuming at epoch {self.at.epoch + 1}, step {self.at.step} of {self.steps}")
+
+
+def _train_only(network: nn.Module, parts: tuple[str, ...]) -> None:
+    """Let these parts of the network train, or all of it."""
+    network.requires_grad_(not parts)
+    for part in parts:
+        network.get_submodule(part).requires_grad_(True)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, settings: Pretrain, epochs: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if settings.schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs))
+    return torch.optim.lr_scheduler.StepLR(optimizer, settings.halve_every, gamma=0.5)
+
+
+def _determined_by(recipe: Recipe, inputs: Inputs, world: int) -> str:
+    """What the weights of an epoch depend on. How long to train does not count, so that a run can be extended."""
+    free = {"patience", "workers", "cache_mib", "picture_every", "checkpoint_every"}
+    if recipe.pretrain.schedule != "cosine":
+        free.add("epochs")
+    sections = (recipe.pretrain.model_dump_json(exclude=free), recipe.method.model_dump_json())
+    return " ".join(map(str, (inputs.fingerprint, *sections, recipe.model.model_dump_json(), recipe.seed, world)))

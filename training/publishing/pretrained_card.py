@@ -16,8 +16,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from sg_hub.errors import ReadError
 from sg_hub.io.files import write_json
 
+from ..methods.registry import method_of, resolve
 from ..report.reported import reported
-from ..run.recipe import load_recipe, resolved
+from ..run.recipe import load_recipe, resolved, with_newer_keys
 from ..run.record import read_json
 from .reported_card import build_reported_card
 
@@ -61,7 +62,7 @@ def build_card(folder: str | Path) -> Path:
         results=results,
         evaluation=results["evaluation"],
         discover=results["recipe"]["discover"],
-        pretrain=results["recipe"]["pretrain"],
+        pretrain=results["recipe"]["pretrain"] | method_of(results["recipe"]).described(),
         parameters=results["parameters"],
         channels=results["feature_channels"] if images else 16 * config["width"],
         size=" x ".join(map(str, config["preprocessing"]["input_size"])),
@@ -107,12 +108,13 @@ def sha256_of(path: Path) -> str:
 
 def _differences(used: dict[str, Any], recipe: str) -> str:
     """In what a recipe is not the paper's, in words."""
-    paper = resolved(load_recipe(recipe))
+    used = with_newer_keys(used)
+    paper = resolved(resolve(load_recipe(recipe)))
     ignored = {"workers", "cache_mib", "picture_every", "checkpoint_every", "chunk", "epochs", "size", "batch_size"}
     ignored |= {"samples_per_epoch"}
     return ", ".join(
         f"{section}.{key} {json.dumps(value)} (paper {json.dumps(paper[section][key])})"
-        for section in ("model", "prepare", "discover", "pretrain")
+        for section in ("model", "prepare", "discover", "method", "pretrain")
         for key, value in used[section].items()
         if key not in ignored and value != paper[section].get(key)
     )

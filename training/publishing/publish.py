@@ -105,6 +105,7 @@ def _results(recipe: Recipe, model: SemanticGenesis) -> dict[str, Any]:
             "prepare": discovery["recipe"]["prepare"],
             "autoencode": discovery["recipe"]["autoencode"],
             "discover": discovery["recipe"]["discover"],
+            "method": pretraining["recipe"]["method"],
             "pretrain": pretraining["recipe"]["pretrain"],
         },
         "publish": resolved(recipe)["publish"],

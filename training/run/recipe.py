@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from .settings import Section, read_toml, settings_of
 
@@ -93,27 +93,35 @@ class Discover(Section):
         return self
 
 
+class MethodSection(Section):
+    """Which pre-training method, and its own settings.
+
+    Which keys there are is said by the method (training/methods), and checked when it is looked up.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    semantics: bool = False
+    """Patches of the discovered patterns, and a branch that classifies them."""
+
+
 class Pretrain(Section):
-    """Self-classification, then self-classification and self-restoration together."""
+    """How long, on how much and how fast the method trains."""
 
     size: Size = (64, 64, 32)
     """Input of the network: every cube is resized to it."""
     batch_size: PositiveInt = 16
-    classification_epochs: NonNegativeInt = 20
     epochs: NonNegativeInt = 400
-    """Most epochs of joint training; early stopping ends it sooner."""
+    """Most epochs of the last stage; early stopping ends it sooner."""
     samples_per_epoch: PositiveInt | None = None
-    """Cubes drawn per epoch; absent: the whole table."""
+    """Cubes drawn per epoch; absent: the whole table, or 32 random patches of every patient."""
     lr: float = Field(default=1e-3, gt=0)
+    schedule: Literal["halve", "cosine"] = "halve"
+    """The learning rate is halved every `halve_every` epochs, or falls to 0 along a cosine over all epochs."""
     halve_every: PositiveInt = 40
     """Epochs after which the learning rate is halved."""
     patience: NonNegativeInt = 50
-    lambda_rec: float = Field(default=1.0, ge=0)
-    lambda_cls: float = Field(default=0.01, ge=0)
-    elastic: tuple[float, float] = (991.0, 8.0)
-    """alpha and sigma of the elastic deformation, in voxels of the network's input."""
-    shuffle_windows: NonNegativeInt = 5
-    """Windows of the local shuffling in each cube."""
     precision: Literal["float32", "bfloat16"] = "float32"
     workers: NonNegativeInt = 4
     cache_mib: NonNegativeInt = 2048
@@ -121,6 +129,26 @@ class Pretrain(Section):
     picture_every: PositiveInt = 5
     checkpoint_every: PositiveInt = 200
     """Steps between two checkpoints."""
+
+
+MOVED = ("classification_epochs", "lambda_rec", "lambda_cls", "elastic", "shuffle_windows")
+"""Keys of [method] that were in [pretrain] before there were several methods."""
+
+
+def with_newer_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a recipe in today's form: keys that moved where they are now, and the method named.
+
+    A key that stands in both places was overridden under its older name, and that counts. Recipes that name no method
+    are Semantic Genesis.
+    """
+    pretrain, method = values.get("pretrain") or {}, values.get("method") or {}
+    if not isinstance(pretrain, dict) or not isinstance(method, dict):
+        return values  # which is said when they are validated
+    method = method | {key: pretrain[key] for key in MOVED if key in pretrain}
+    if "name" not in method:
+        method = {"name": "restoration", "semantics": True} | method
+    pretrain = {key: value for key, value in pretrain.items() if key not in MOVED}
+    return values | {"pretrain": pretrain, "method": method}
 
 
 class Model(Section):
@@ -176,8 +204,14 @@ class Recipe(Section):
     prepare: Prepare = Field(default_factory=Prepare)
     autoencode: Autoencode = Field(default_factory=Autoencode)
     discover: Discover = Field(default_factory=Discover)
+    method: MethodSection
     pretrain: Pretrain = Field(default_factory=Pretrain)
     publish: Publish
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_keys(cls, values: Any) -> Any:
+        return with_newer_keys(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _sizes_fit_the_network(self) -> Recipe:

@@ -13,8 +13,10 @@ import training.discovery.discover
 from sg_hub.errors import InvalidInputError, ReadError
 from training.data.prepare import prepare, store_path
 from training.data.store import Store
-from training.discovery.discover import _Search, discover, table_path
-from training.discovery.patterns import SPLITS, PatternDataset, PatternTable, columns, to_network
+from training.discovery.cubes import PatternDataset, to_network
+from training.discovery.discover import discover, table_path
+from training.discovery.patterns import SPLITS, PatternTable, columns
+from training.discovery.search import Search
 from training.run.recipe import Recipe, load_recipe
 
 CUBE = np.array([12, 12, 8])
@@ -119,7 +121,7 @@ def test_the_nearest_patients_carry_the_pattern(root, store, features):
 
 def test_a_patient_that_lacks_the_place_is_passed_over(root, store, features):
     """In the voxel frame, small scans end before the corner of a large one's pattern."""
-    search = _Search(store, features, recipe_of(root, "discover.frame=voxel").discover)
+    search = Search(store, features, recipe_of(root, "discover.frame=voxel").discover)
     largest = int(np.argmax(search.shapes[search.train, 0]))
     corner = search.shapes[largest] - CUBE
     rows = search.rows(0, largest, corner.astype(float), np.random.default_rng(0))
@@ -180,7 +182,7 @@ def test_places_are_inside_apart_and_tissue(root, store):
 
 
 def test_the_distance_is_kept_where_it_is_hard(root, store, features):
-    search = _Search(store, features, recipe_of(root, "discover.frame=voxel", "discover.min_distance=9").discover)
+    search = Search(store, features, recipe_of(root, "discover.frame=voxel", "discover.min_distance=9").discover)
     draw = np.random.default_rng(0)
     for _ in range(5):
         for reference in search.train:

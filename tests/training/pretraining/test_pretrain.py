@@ -13,8 +13,9 @@ from sg_hub import SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.conftest import SAMPLES, SMALL, small_recipe
 from training.data.store import Store
-from training.discovery.autoencode import autoencode, load_features
+from training.discovery.features import load_features
 from training.discovery.patterns import PatternTable
+from training.pretraining.autoencode import autoencode
 from training.pretraining.loop import pretrain
 from training.run.metrics import read_metrics
 
@@ -104,7 +105,7 @@ def test_from_the_checkpoint_before_a_damaged_one_the_weights_are_the_same(run, 
     pretrain(small_recipe(run, "pretrain.epochs=1"), progress=False)
     assert "is damaged" in capsys.readouterr().err
     again = torch.load(checkpoint, weights_only=True)
-    for part in ("model", "optimizer"):
+    for part in ("network", "optimizer"):
         torch.testing.assert_close(again[part], expected[part], rtol=0, atol=0)
     assert again["metrics"] == expected["metrics"]
     for name in ("checkpoint.pt", "checkpoint.previous.pt"):
@@ -176,10 +177,10 @@ def test_a_run_can_be_extended_as_if_it_had_always_been_longer(run):
 
 
 def test_missing_steps_are_named(tmp_path, run):
-    with pytest.raises(ReadError, match="training prepare"):
+    with pytest.raises(ReadError, match="prepare"):
         pretrain(small_recipe(tmp_path / "nothing"), progress=False)
     (run / "discovery" / "patterns.csv").unlink()
-    with pytest.raises(ReadError, match="training discover"):
+    with pytest.raises(ReadError, match="sg-hub discover"):
         pretrain(small_recipe(run), progress=False)
 
 

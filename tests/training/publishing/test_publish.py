@@ -106,7 +106,7 @@ def test_a_damaged_registry_is_not_overwritten(trained, tmp_path):
 
 
 def test_publishing_before_training_names_the_step(run, tmp_path):
-    with pytest.raises(ReadError, match="training pretrain"):
+    with pytest.raises(ReadError, match="sg-hub pretrain"):
         publish(small_recipe(run), tmp_path / "cards")
 
 

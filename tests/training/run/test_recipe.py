@@ -7,7 +7,8 @@ import pytest
 
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT as REPOSITORY
-from training.run.recipe import RECIPES, load_recipe, resolved
+from training.methods.registry import method_of, resolve
+from training.run.recipe import MOVED, RECIPES, Recipe, load_recipe, resolved
 from training.run.settings import shipped
 from training.targets import TASKS, load_target
 
@@ -22,8 +23,8 @@ def test_everything_that_ships_is_listed():
 
 @pytest.mark.parametrize("name", shipped(RECIPES))
 def test_every_recipe_is_valid(name):
-    recipe = load_recipe(name)
-    assert recipe == load_recipe(ROOT / "recipes" / f"{name}.toml")
+    recipe = resolve(load_recipe(name))
+    assert recipe == resolve(load_recipe(ROOT / "recipes" / f"{name}.toml"))
     assert resolved(recipe)["discover"]["patterns"] == recipe.discover.patterns
     assert json.loads(json.dumps(resolved(recipe))) == resolved(recipe)
     assert recipe.discover.in_plane[0] <= recipe.discover.cube[0] <= recipe.discover.in_plane[1]
@@ -31,16 +32,17 @@ def test_every_recipe_is_valid(name):
 
 def test_the_paper():
     recipe = load_recipe("semantic-genesis-3d")
-    discover, pretrain = recipe.discover, recipe.pretrain
+    discover, method, pretrain = recipe.discover, resolve(recipe).method, recipe.pretrain
     assert (discover.patterns, discover.neighbours, discover.resolutions) == (44, 200, 3)
     assert discover.cube == pretrain.size == (64, 64, 32)
     assert (discover.in_plane, discover.jitter, discover.min_distance) == ((50, 80), (10, 10, 10), 5)
     assert (discover.frame, discover.tissue_hu) == ("voxel", -150)
     assert [round(share * side) for share, side in zip(discover.border, (512, 512, 300), strict=True)] == [100, 100, 30]
-    assert (pretrain.lambda_rec, pretrain.lambda_cls) == (1, 0.01)
+    assert (method.name, method.semantics) == ("restoration", True)
+    assert (method.lambda_rec, method.lambda_cls) == (1, 0.01)
     assert (pretrain.lr, pretrain.halve_every) == (1e-3, 40)
-    assert (pretrain.classification_epochs, pretrain.patience) == (20, 50)
-    assert (pretrain.elastic, pretrain.shuffle_windows) == ((991, 8), 5)
+    assert (method.classification_epochs, pretrain.patience) == (20, 50)
+    assert (method.transforms, method.elastic, method.shuffle_windows) == ("one", (991, 8), 5)
     assert recipe.autoencode.size == (128, 128, 64)
     assert (recipe.model.width, recipe.model.norm) == (32, "batch_stats")
     assert (recipe.prepare.window, recipe.prepare.spacing) == ((-1000, 1000), None)
@@ -120,7 +122,6 @@ def test_what_means_nothing_is_refused(override, said):
         "pretrain.halve_every=0",
         "pretrain.lr=0",
         "pretrain.lr=nan",
-        "pretrain.lambda_cls=-1",
         "pretrain.picture_every=0",
         "pretrain.checkpoint_every=0",
         "prepare.window=[100.0, 100.0]",
@@ -137,6 +138,28 @@ def test_what_means_nothing_is_refused(override, said):
 def test_numbers_outside_their_range_are_refused(override):
     with pytest.raises(InvalidInputError, match=override.split("=")[0]):
         load_recipe("demo", [override])
+
+
+@pytest.mark.parametrize("key", MOVED)
+def test_keys_that_moved_are_still_understood(key):
+    """In a recipe, in an override and in what was recorded before they were of the method."""
+    new = json.dumps({"classification_epochs": 7, "elastic": [5.0, 2.0], "shuffle_windows": 9}.get(key, 0.5))
+    moved, older = load_recipe("demo", [f"method.{key}={new}"]), load_recipe("demo", [f"pretrain.{key}={new}"])
+    assert older == moved
+    assert resolve(older).method.model_extra[key] != resolve(load_recipe("demo")).method.model_extra[key]
+    record = resolved(resolve(moved))
+    method = record.pop("method")
+    record["pretrain"] |= {name: method[name] for name in MOVED}
+    assert method_of(record).described() == method_of(moved).described()
+
+
+def test_a_recipe_that_names_no_method_is_semantic_genesis():
+    values = resolved(load_recipe("demo"))
+    del values["method"]
+    method = Recipe.model_validate(values).method
+    assert (method.name, method.semantics) == ("restoration", True)
+    named = Recipe.model_validate(values | {"method": {"name": "restoration"}}).method
+    assert not named.semantics, "who names a method says whether it has semantics"
 
 
 def test_an_unknown_recipe_and_an_unknown_target():

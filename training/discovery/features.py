@@ -1,0 +1,72 @@
+"""The features that say which patients look alike: one vector each, from the trained autoencoder."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.files import writing
+
+from ..data.store import Store
+from ..run.recipe import Recipe
+
+FOLDER = "autoencoder"
+WHOLE = "whole.npy"
+"""The resized scans, while they are trained on."""
+
+
+def features_path(recipe: Recipe) -> Path:
+    return recipe.run_dir / FOLDER / "features.npz"
+
+
+def save_features(path: Path, store: Store, features: np.ndarray, determined_by: str) -> None:
+    """Write (patients, features) in the order of the store's patients.
+
+    Args:
+        determined_by: what they depend on; it begins with the store's fingerprint.
+
+    Raises:
+        InvalidInputError: features that are no numbers.
+    """
+    _check_finite(features, store, "nothing was written: lower autoencode.lr, or use pretrain.precision=float32")
+    with writing(path) as file:
+        np.savez(file, patients=store.names(), features=features, determined_by=determined_by)
+
+
+def load_features(recipe: Recipe, store: Store) -> np.ndarray:
+    """(patients, features) in the order of the store's patients.
+
+    Raises:
+        ReadError: there are none yet, or of another store.
+        InvalidInputError: features that are no numbers.
+    """
+    path = features_path(recipe)
+    if not path.is_file():
+        raise ReadError(f"{path} is not there yet: run `sg-hub autoencode` first")
+    saved = read_features(path)
+    if not str(saved.get("determined_by", "")).startswith(store.fingerprint):
+        raise ReadError(f"{path} is damaged or of another store: run `sg-hub autoencode` again")
+    _check_finite(saved["features"], store, f"remove {path} and run `sg-hub autoencode` again with a lower rate")
+    return saved["features"]
+
+
+def read_features(path: Path) -> dict[str, Any]:
+    """What is in a file of features; nothing where it is missing or damaged."""
+    try:
+        with np.load(path) as saved:
+            return {key: saved[key] if saved[key].ndim else str(saved[key]) for key in saved}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return {}
+
+
+def _check_finite(features: np.ndarray, store: Store, remedy: str) -> None:
+    broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if len(broken):
+        names = ", ".join(store.names()[i] for i in broken[:5])
+        raise InvalidInputError(
+            f"the autoencoder's features of {len(broken)} patients are no numbers ({names}): it diverged; {remedy}"
+        )

@@ -1,0 +1,79 @@
+"""The picture of discovery: where patterns lie (the paper's Fig. 4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from ..data.store import Store
+from ..run.figures import bare, plt, row_label, save
+from .patterns import PatternTable
+
+
+def discovered_patterns(
+    store: Store,
+    table: PatternTable,
+    features: np.ndarray,
+    path: Path,
+    relative: bool,
+    references: int = 3,
+    neighbours: int = 4,
+) -> None:
+    """The paper's Fig. 4: the place of a pattern in its reference, the nearest and the farthest patients.
+
+    Args:
+        features: (patients, features), in the order of the store.
+        relative: a place is the same fraction of every scan's size; else it is the same voxel.
+    """
+    figure, axes = plt.subplots(
+        references, 1 + 2 * neighbours, figsize=(1.6 * (1 + 2 * neighbours), 1.9 * references), squeeze=False
+    )
+    base = np.flatnonzero((table.resolution == 0) & (table.split == 0))
+    labels = np.unique(table.pattern[base])
+    chosen = labels[np.linspace(0, len(labels) - 1, references).round().astype(int)]
+    for row, label in enumerate(chosen):
+        rows = base[table.pattern[base] == label]
+        reference = int(table.reference[rows[0]])
+        distance = np.linalg.norm(features[table.patient[rows]] - features[reference], axis=1)
+        near = rows[np.argsort(distance)][1 : 1 + neighbours]
+        shown = [(reference, int(rows[np.argmin(distance)]), "reference", "tab:orange")]
+        shown += [(int(table.patient[r]), int(r), "near", "tab:pink") for r in near]
+        shown += [(p, -1, "far", "tab:blue") for p in _farthest(store, features, reference, neighbours)]
+        size = table.size[rows[0]].astype(int)
+        centre = (table.corner[rows[0]] + size / 2) / np.array(store.patients[int(table.patient[rows[0]])].shape)
+        for column, axis in enumerate(axes[row]):
+            if column >= len(shown):
+                axis.axis("off")
+                continue
+            patient, cube_row, kind, colour = shown[column]
+            shape = np.array(store.patients[patient].shape)
+            if cube_row >= 0:
+                corner = table.corner[cube_row]
+            else:
+                corner = np.round(centre * shape - size / 2) if relative else table.corner[rows[0]]
+            _patient_slice(axis, store, patient, corner.astype(int), size, colour)
+            axis.set_title(f"{kind}: {store.patients[patient].name}", fontsize=7, color=colour)
+        row_label(axes[row, 0], f"pattern {label}")
+    save(figure, path)
+
+
+def _farthest(store: Store, features: np.ndarray, reference: int, count: int) -> list[int]:
+    train = np.array([i for i, patient in enumerate(store.patients) if patient.split == "train"])
+    distance = np.linalg.norm(features[train] - features[reference], axis=1)
+    return [int(train[i]) for i in np.argsort(distance)[::-1][:count]]
+
+
+def _patient_slice(axis: Axes, store: Store, patient: int, corner: np.ndarray, size: np.ndarray, colour: str) -> None:
+    shape, name = store.patients[patient].shape, store.patients[patient].name
+    if store.ndim == 2:
+        axis.imshow(store.whole(name)[0], cmap="gray", vmin=store.window[0], vmax=store.window[1])
+        corner, size = corner[::-1], size[::-1]  # rows run downwards
+    else:
+        z = int(np.clip(corner[2] + size[2] // 2, 0, shape[2] - 1))
+        plane = store.crop(name, (0, 0, z), (shape[0], shape[1], 1))[0, :, :, 0]
+        axis.imshow(plane.T, cmap="gray", vmin=-400, vmax=400)
+    axis.add_patch(Rectangle((corner[0], corner[1]), size[0], size[1], fill=False, edgecolor=colour, linewidth=1.3))
+    bare(axis)

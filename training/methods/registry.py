@@ -1,0 +1,99 @@
+"""Which methods there are. A method's file is imported when it is asked for, and no other."""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from sg_hub.errors import InvalidInputError
+
+from ..run.recipe import MethodSection, Recipe, with_newer_keys
+from ..run.settings import settings_of
+from .protocol import Method
+from .with_semantics import WithSemantics, settings_with
+
+GROUP = "sg_hub.methods"
+"""Entry points of other packages that are methods."""
+_NO_METHODS = {"blueprint", "protocol", "registry", "with_semantics"}
+
+
+def methods() -> list[str]:
+    """Names of all methods: those that come with the package, and those of other packages."""
+    shipped = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])} - _NO_METHODS
+    return sorted(shipped | _announced().keys())
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of a method.
+
+    Raises:
+        InvalidInputError: there is none of that name, or a package's method cannot be imported.
+    """
+    if name not in methods():
+        near = difflib.get_close_matches(name, methods(), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InvalidInputError(f"method.name={name!r}: {hint}There are {', '.join(methods())}")
+    announced = _announced().get(name)
+    if announced is None:
+        module = import_module(f".{name}", __package__)
+        found = [value for value in vars(module).values() if _is_method(value) and value.__module__ == module.__name__]
+        return next(value for value in found if value.name == name)
+    try:
+        method = announced.load()
+    except Exception as error:  # whatever is wrong in another package
+        raise InvalidInputError(
+            f"method.name={name!r}: {announced.value} cannot be imported ({type(error).__name__}: {error}): "
+            f"mend or uninstall the package that announces it under {GROUP}"
+        ) from error
+    if not _is_method(method) or method.name != name:
+        raise InvalidInputError(f"method.name={name!r}: {announced.value} is no Method of that name")
+    return method
+
+
+def build(section: dict[str, Any]) -> Method:
+    """The method of a recipe's section `[method]`.
+
+    Raises:
+        InvalidInputError: no such method, a key that it does not have, or a value of the wrong kind.
+    """
+    kind = method_class(section["name"])
+    semantics = section.get("semantics", False)
+    if semantics and not kind.takes_semantics:
+        raise InvalidInputError(
+            f"method.semantics=true: {kind.name} restores nothing that patterns could be added to; leave it out"
+        )
+    model = settings_with(kind.Settings) if semantics else kind.Settings
+    settings = settings_of(model, section, f"[method], {kind.name}")
+    return WithSemantics(kind(settings)) if semantics else kind(settings)
+
+
+def method_of(recipe: Recipe | dict[str, Any]) -> Method:
+    """The method of a recipe, or of a resolved one as records hold it, today's form or the older one.
+
+    Raises:
+        InvalidInputError: as `build`.
+    """
+    section = recipe.method.model_dump() if isinstance(recipe, Recipe) else with_newer_keys(recipe)["method"]
+    return build(section)
+
+
+def resolve(recipe: Recipe) -> Recipe:
+    """The recipe with every setting of its method, so that records hold them and mistakes are seen at once.
+
+    Raises:
+        InvalidInputError: as `build`.
+    """
+    settings = method_of(recipe).settings.model_dump()
+    return recipe.model_copy(update={"method": MethodSection(**settings)})
+
+
+def _announced() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _is_method(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Method) and value is not Method

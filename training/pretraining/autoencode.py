@@ -1,0 +1,97 @@
+"""The autoencoder whose latent features say which patients look alike (paper, Sec. 2, self-discovery).
+
+    sg-hub autoencode RECIPE [key=value ...]
+
+Whole scans (or images), resized to one size; the method `autoencoder` in the training loop, with the settings of
+`[autoencode]`. A patient's feature is the average over space of the deepest feature map. Reads the store; writes below
+`autoencoder/` of the run what every training writes, `features.npz` (patients, features) and `reconstructions.png`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sg_hub import from_pretrained
+from sg_hub.models import SemanticGenesis
+
+from ..data.prepare import store_path
+from ..data.store import Store
+from ..discovery.features import FOLDER, WHOLE, features_path, read_features, save_features
+from ..discovery.whole_scans import WholeScans
+from ..methods.registry import method_of, resolve
+from ..run.checkpoint import remove_checkpoint
+from ..run.layout import layout, to_device
+from ..run.lock import run_lock
+from ..run.process_group import Process, process
+from ..run.recipe import MethodSection, Recipe
+from ..run.record import record, recorded
+from .inputs import open_inputs
+from .loop import CHECKPOINT, Trainer
+from .published import MODEL
+
+
+def autoencode(recipe: Recipe, *, progress: bool = True) -> Path:
+    """Train the autoencoder on the train patients and write the features of all; returns the features' file.
+
+    Resumes where it was stopped. Runs under torchrun.
+
+    Raises:
+        ReadError: no store yet, or a checkpoint of another recipe.
+        InvalidInputError: nothing to train on, or training that diverged.
+    """
+    done, folder = features_path(recipe), recipe.run_dir / FOLDER
+    with run_lock(recipe.run_dir), process() as me:
+        me.barrier()  # the first process may still be writing the store
+        store = Store.open(store_path(recipe))
+        determined_by = f"{store.fingerprint} {recipe.autoencode!r} {recipe.model!r} {recipe.seed}"
+        there = read_features(done).get("determined_by") == determined_by
+        me.barrier()  # all have looked
+        if not there:
+            training = _of_the_autoencoder(recipe)
+            method = method_of(training)
+            inputs = open_inputs(training, method, me, progress)
+            Trainer(training, method, inputs, me, folder, section="autoencode", progress=progress).run()
+        if me.is_main and not there:
+            scans = WholeScans(store, folder / WHOLE)
+            save_features(done, store, _features(from_pretrained(folder / MODEL), scans, me), determined_by)
+        if me.is_main and (not there or not recorded(recipe, "autoencode")):
+            record(recipe, "autoencode", patients=len(store.names("train")), store=store.fingerprint)
+        if me.is_main:
+            (folder / WHOLE).unlink(missing_ok=True)  # as large as the resized data set, and quick to make again
+            remove_checkpoint(folder / CHECKPOINT)
+        me.barrier()
+    return done
+
+
+def _of_the_autoencoder(recipe: Recipe) -> Recipe:
+    """The recipe of this training, in the terms of the loop."""
+    settings = recipe.autoencode
+    pretrain = recipe.pretrain.model_copy(
+        update={
+            "size": settings.size,
+            "batch_size": settings.batch_size,
+            "epochs": settings.epochs,
+            "samples_per_epoch": None,
+            "lr": settings.lr,
+            "schedule": "cosine",
+            "patience": settings.epochs,
+            "workers": 0,
+        }
+    )
+    model = recipe.model.model_copy(update={"width": settings.width or recipe.model.width, "norm": "batch"})
+    method = MethodSection(name="autoencoder", whole=True)  # type: ignore[call-arg]
+    return resolve(recipe.model_copy(update={"pretrain": pretrain, "model": model, "method": method}))
+
+
+@torch.inference_mode()
+def _features(model: SemanticGenesis, scans: WholeScans, me: Process) -> np.ndarray:
+    """(patients, channels): average over space of the deepest feature map."""
+    to_device(model, me.device, model.NDIM)
+    rows = []
+    for i in range(len(scans)):
+        x = scans[i][0][None].to(me.device, memory_format=layout(model.NDIM))
+        rows.append(model.encoder(x)[-1].flatten(2).mean(2)[0].cpu().numpy())
+    return np.stack(rows)

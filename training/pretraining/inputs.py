@@ -1,0 +1,119 @@
+"""What a method trains on, opened: the store and, of each split, whole scans, random cubes or cubes of patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import DataLoader, Sampler
+
+from sg_hub.errors import InvalidInputError
+
+from ..data.prepare import store_path
+from ..data.store import Store
+from ..discovery.cubes import Cubes, PatternDataset, RandomCubes
+from ..discovery.discover import table_path
+from ..discovery.features import FOLDER, WHOLE
+from ..discovery.patterns import SPLITS, PatternTable
+from ..discovery.whole_scans import WholeScans, resize_scans
+from ..methods.blueprint import Blueprint
+from ..methods.protocol import Batch, Method
+from ..run.process_group import Process
+from ..run.recipe import Pretrain, Recipe
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The data of a run."""
+
+    store: Store
+    data: dict[str, Cubes]
+    """By split."""
+    patterns: int | None
+    """Number of patterns, where the method needs them."""
+    fingerprint: str
+    """Of everything that the items depend on."""
+
+    def blueprint(self, recipe: Recipe) -> Blueprint:
+        return Blueprint(recipe, self.store, self.patterns)
+
+
+def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = False) -> Inputs:
+    """Open what the method needs.
+
+    Raises:
+        ReadError: an earlier step is missing.
+        InvalidInputError: a patterns table that does not fit the store.
+    """
+    store = Store.open(store_path(recipe), cache_mib=recipe.pretrain.cache_mib)
+    size = recipe.pretrain.size
+    if method.needs == "scans":
+        path = recipe.run_dir / FOLDER / WHOLE
+        if me.is_main:
+            resize_scans(store, size, path, progress)
+        me.barrier()
+        return Inputs(store, {split: WholeScans(store, path, split) for split in SPLITS}, None, store.fingerprint)
+    if method.needs == "patches":
+        length = {"train": recipe.pretrain.samples_per_epoch}
+        data = {
+            split: RandomCubes(store, split, recipe.discover, size, recipe.seed, length.get(split)) for split in SPLITS
+        }
+        keys = {"cube", "tissue", "tissue_hu", "tissue_level"}
+        fingerprint = f"{store.fingerprint} {recipe.discover.model_dump_json(include=keys)}"
+        return Inputs(store, dict(data), None, fingerprint)
+    table = PatternTable.load(table_path(recipe))
+    check_table(table, store)
+    cubes = {split: PatternDataset(table, store, table.rows(split), size) for split in SPLITS}
+    return Inputs(store, dict(cubes), table.classes, f"{store.fingerprint} {table.fingerprint}")
+
+
+def check_table(table: PatternTable, store: Store) -> None:
+    """Refuse a table that was discovered before the patients were split otherwise.
+
+    Raises:
+        InvalidInputError: fewer than two patterns, or patients that are in another split of the store.
+    """
+    if table.classes < 2:
+        raise InvalidInputError("the patterns table has one pattern: there is nothing to tell apart")
+    splits = {patient.name: patient.split for patient in store.patients}
+    pairs = {(int(p), int(s)) for p, s in zip(table.patient, table.split, strict=True)}
+    moved = sorted(table.patients[p] for p, s in pairs if splits.get(table.patients[p]) not in (None, SPLITS[s]))
+    if moved:
+        raise InvalidInputError(
+            f"{len(moved)} patients are in another split than when their patterns were discovered "
+            f"({', '.join(moved[:5])}): run autoencode and discover again"
+        )
+
+
+class Batches(Sampler[list[int]]):
+    """Lists of item numbers, changed from epoch to epoch."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+
+class Reader:
+    """Reads batches of one split; its processes stay, with the scans that they have decoded."""
+
+    def __init__(self, data: Cubes, settings: Pretrain, me: Process) -> None:
+        self.data, self.me, self.batches = data, me, Batches()
+        self.loader: DataLoader[Any] = DataLoader(
+            data,
+            batch_sampler=self.batches,
+            num_workers=settings.workers,
+            persistent_workers=settings.workers > 0,
+            pin_memory=me.device.type == "cuda",
+        )
+
+    def read(self, batches: list[list[int]]) -> Iterator[Batch]:
+        """The batches of these items, on the process's device."""
+        self.batches.batches = batches
+        for parts in self.loader:
+            yield Batch(*(part.to(self.me.device, non_blocking=True) for part in parts))

@@ -1,0 +1,50 @@
+"""The network as it is kept: its model of sg_hub, as from_pretrained loads it, and what a method trained around it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from sg_hub import from_pretrained
+from sg_hub.errors import ReadError
+from sg_hub.io.files import writing_path
+from sg_hub.models import SemanticGenesis
+
+from ..methods.blueprint import Blueprint
+from ..methods.protocol import Method, Network
+
+MODEL, AROUND = "model", "network.safetensors"
+
+
+def save_network(network: Network, folder: Path) -> None:
+    """Write `model/` and, where a method has weights outside of it, `network.safetensors`."""
+    prefix = next(name for name, module in network.named_modules() if module is network.model) + "."
+    around = {key: value.contiguous() for key, value in network.state_dict().items() if not key.startswith(prefix)}
+    if around:
+        with writing_path(folder / AROUND) as path:
+            save_file(around, path)
+    network.model.save_pretrained(folder / MODEL)
+
+
+def load_network(method: Method, blueprint: Blueprint, model: SemanticGenesis, folder: Path) -> Network:
+    """The network around a model that was published, in evaluation mode."""
+    network = method.network(blueprint)
+    network.model.load_state_dict(model.state_dict())
+    if (folder / AROUND).is_file():
+        network.load_state_dict(load_file(folder / AROUND), strict=False)
+    return network.eval()
+
+
+def published_model(folder: Path) -> SemanticGenesis:
+    """The best weights in the folder of a training, rounded to half precision as `publish` writes them.
+
+    Raises:
+        ReadError: there are none yet.
+    """
+    if not (folder / MODEL / "model.safetensors").is_file():
+        raise ReadError(f"{folder / MODEL} is not there yet: run `sg-hub pretrain` first")
+    with tempfile.TemporaryDirectory() as temporary:
+        from_pretrained(folder / MODEL).save_pretrained(temporary, half=True)
+        return from_pretrained(temporary)
