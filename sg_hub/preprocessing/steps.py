@@ -31,6 +31,13 @@ def resize(x: Tensor, size: Sequence[int], *, antialias: bool = False) -> Tensor
     return F.interpolate(x, tuple(size), mode=_LINEAR[x.ndim], align_corners=False, antialias=antialias)
 
 
+def resize_labels(labels: Tensor, size: Sequence[int]) -> Tensor:
+    """Whole numbers (N, C, spatial...) on a grid of `size` of the same extent, float32: those of the nearest voxels."""
+    if tuple(labels.shape[2:]) == tuple(size):
+        return labels.float()
+    return F.interpolate(labels.float(), tuple(size), mode="nearest-exact")
+
+
 def pad_to(x: Tensor, size: Sequence[int], *, mode: str = "constant") -> Tensor:
     """(N, C, spatial...) with each axis at least `size` long: half of what is missing in front, the rest behind."""
     missing = [max(0, side - have) for side, have in zip(size, x.shape[2:], strict=True)]

@@ -9,7 +9,6 @@ every test item, and two figures. The model's preprocessing is the target's, so 
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import tempfile
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from sg_hub import ImagePreprocessing
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import write_json
 
@@ -93,7 +91,7 @@ def _results(found: Finetuned) -> dict[str, Any]:
 def _finished(found: Finetuned) -> Any:
     """The network with the target's preprocessing and everyone whom the weights have seen."""
     model, target, trial = found.trial.model, found.target, found.trial
-    seen = identities(target, trial.parts["train"] + trial.parts["validation"])
+    seen = identities(target.dataset, trial.parts["train"] + trial.parts["validation"])
     before = model.provenance
     model.provenance = {
         "data": f"{before['data']}; fine-tuned on {target.title}" if before.get("data") else target.title,
@@ -106,10 +104,5 @@ def _finished(found: Finetuned) -> Any:
     }
     if "patients" in before:  # else whom the weights saw before is not known, and that must stay visible
         model.provenance["patients"] = sorted({*before["patients"], *name_hashes(seen["train"] + seen["validation"])})
-    if target.ndim == 3:
-        x, y, z = target.patch
-        preprocessing = dataclasses.replace(target.grid.preprocessing(), input_size=(x, y, z))
-        model.preprocessing = preprocessing if target.WHOLE_SCANS else dataclasses.replace(preprocessing, size=None)
-    else:
-        model.preprocessing = ImagePreprocessing(model.preprocessing.modality, input_size=target.grid.size)  # type: ignore[arg-type]
+    model.preprocessing = target.preprocessing(model.preprocessing.modality)
     return model.cpu()

@@ -1,12 +1,28 @@
-"""Targets whose labels are maps: files of the size of their image, with a number per voxel."""
+"""Label maps: files of the size of their image with a number per voxel, and which class each number is."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Literal
 
+import numpy as np
+from PIL import Image
 from pydantic import Field, model_validator
 
+import sg_hub
+from sg_hub import Scan
+from sg_hub.errors import InvalidInputError, ReadError
+
+from .items import Item, LoadedItem
+from .on_grid import scan_on_grid
 from .protocol import Target
+
+LOSSY = (".jpg", ".jpeg")
+LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+
+
+class UnknownLabelError(InvalidInputError):
+    """A number that no class has: the target's TOML is wrong, not one file."""
 
 
 class LabelMapTarget(Target):
@@ -16,17 +32,24 @@ class LabelMapTarget(Target):
 
     values: dict[str, int | list[int]] = Field(default={})
     """Number, or numbers, of each class; absent: 1, 2, ... in the order of the classes."""
+    background: tuple[int, ...] | Literal["others"] = ()
+    """Numbers beside 0 that are background, such as other organs; `others`: all that no class has. Any other number is
+    an error."""
 
     @model_validator(mode="after")
     def _every_class_has_numbers(self) -> LabelMapTarget:
-        if self.head != "segmentation" or not self.values:
+        if self.head != "segmentation":
             return self
         unknown = [name for name in self.values if name not in self.classes]
-        missing = [name for name in self.classes if name not in self.values]
+        missing = [name for name in self.classes if self.values and name not in self.values]
         if unknown:
             raise ValueError(f"values: {unknown[0]!r} is none of the classes {list(self.classes)}")
         if missing:
             raise ValueError(f"values: no number for the class {missing[0]!r}; write values = {{ {missing[0]!r} = 1 }}")
+        numbers = [number for of_class in (*self.numbers, self._background()) for number in of_class]
+        double = next((number for number in numbers if numbers.count(number) > 1), None)
+        if double is not None:
+            raise ValueError(f"values, background: {double} is there twice; a number is of one class, or background")
         return self
 
     @property
@@ -34,3 +57,109 @@ class LabelMapTarget(Target):
         """Of the label maps, by class."""
         given = [self.values.get(name, number) for number, name in enumerate(self.classes, 1)]
         return [[value] if isinstance(value, int) else value for value in given]
+
+    def class_numbers(self, labels: np.ndarray, source: str | Path) -> np.ndarray:
+        """Class numbers from 1 on, uint8, of a label map; 0 is background.
+
+        Raises:
+            UnknownLabelError: numbers that no class has, and that are not called background.
+        """
+        found = np.zeros(labels.shape, dtype=np.uint8)
+        for number, wanted in enumerate(self.numbers, 1):
+            found[np.isin(labels, wanted)] = number
+        if self.background != "others":
+            others = labels[found == 0]
+            unknown = np.unique(others[~np.isin(others, (0, *self._background()))])
+            if len(unknown):
+                shown = ", ".join(f"{value:g}" for value in unknown[:12])
+                listed = f"[{shown}]" if len(unknown) <= 12 else "[...]"
+                values = {
+                    name: of[0] if len(of) == 1 else of for name, of in zip(self.classes, self.numbers, strict=True)
+                }
+                raise UnknownLabelError(
+                    f"{source} holds the values {shown}{', ...' if len(unknown) > 12 else ''}, which no class of "
+                    f"target {self.name} has (values = {values}): say in `values` which class they are, or that they "
+                    f'are none (background = {listed}, or background = "others" for whatever else there is)'
+                )
+        return found
+
+    def _background(self) -> tuple[int, ...]:
+        return self.background if isinstance(self.background, tuple) else ()
+
+    def load(self, item: Item) -> LoadedItem:
+        return self.load_labelled(item.image, str(item.label))
+
+    def load_labelled(self, image: str | Path, label: str | Path, *, same_voxels: bool = False) -> LoadedItem:
+        """A scan and its label map on the target's grid.
+
+        Args:
+            same_voxels: voxels of the same index in the two files belong together, whatever the label map's header says
+                of its geometry.
+
+        Raises:
+            ReadError, InvalidInputError: a file that cannot be read, two of different grids, or a number of no class.
+        """
+        scan, labels = sg_hub.load_scan(image), sg_hub.load_scan(label, labels=True)
+        layers = labels.array.shape[0]
+        if layers > 1:
+            raise InvalidInputError(
+                f"{label} has {layers} layers (components), where classes may lie upon each other: save it as one "
+                "label map with a number per class"
+            )
+        if same_voxels:
+            labels = _as_placed(labels, scan)
+        if labels.size != scan.size:
+            raise InvalidInputError(
+                f"{label} has size {labels.size}, its image {image} {scan.size}: they must be of the same grid"
+            )
+        apart = float(np.abs(_corners(labels) - _corners(scan)).max())
+        if apart > max(scan.spacing) / 2:
+            raise InvalidInputError(
+                f"{label} lies elsewhere than its image {image}: by their headers (origin, spacing, direction) they "
+                f"are up to {apart:.1f} mm apart. Resample it onto the image; if voxels of the same index "
+                "belong together give it the image's header (SimpleITK: label.CopyInformation(image)), or set "
+                "same_voxels = true"
+            )
+        return scan_on_grid(self, scan, self.class_numbers(labels.array[0], label))
+
+
+def _corners(scan: Scan) -> np.ndarray:
+    """The first voxel and the last one of each axis, (4, 3) in mm."""
+    steps = np.array(scan.direction).reshape(3, 3) * np.array(scan.spacing) * (np.array(scan.size) - 1)
+    return np.array(scan.origin) + np.vstack([np.zeros(3), steps.T])
+
+
+def _as_placed(labels: Scan, scan: Scan) -> Scan:
+    """A label map in its file's order of voxels, with the geometry of another file."""
+    image, grid = labels.to_image(labels.array), scan.file_grid
+    if grid is not None:
+        image.SetOrigin(grid.origin)
+        image.SetSpacing(grid.spacing)
+        image.SetDirection(grid.direction)
+    return Scan.from_image(image, labels.source, labels=True)
+
+
+def read_label_picture(path: Path) -> np.ndarray:
+    """(H, W) whole numbers of a picture of labels (PNG or TIFF, one channel or a palette).
+
+    Raises:
+        ReadError: missing, damaged, in colour, of several pages, or JPEG, which changes the numbers.
+    """
+    if path.suffix.lower() in LOSSY:
+        raise ReadError(
+            f"{path} is JPEG, which changes the numbers of a label map: save it as PNG, from what it was made of"
+        )
+    try:
+        with Image.open(path) as image:
+            if image.format == "JPEG" or image.info.get("compression") in LOSSY_TIFF:
+                raise ReadError(f"{path} is JPEG inside, which changes the numbers of a label map: save it as PNG")
+            if getattr(image, "n_frames", 1) > 1:
+                raise ReadError(f"{path} has several pages (layers): save one picture with a number per class")
+            array = np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, ReadError):
+            raise
+        raise ReadError(f"{path} cannot be read as a picture of labels ({error})") from error
+    if array.ndim != 2:
+        raise ReadError(f"{path} is in colour: expected a picture of labels, one number per pixel")
+    return array

@@ -1,137 +1,37 @@
-"""The protocol of a target task: how its items are found on disk, split and read, and how a trial trains on them.
+"""The protocol of a target task: a reader says which items a data set has, and what one holds; a TOML says the rest.
 
-A target is a TOML file: `reader` names the class below `training.targets` that knows a data set as it is downloaded,
-and everything else is a setting of it. A reader says only two things: which items there are (`find`, from tables and
-file names alone), and what one item holds (`load`).
+A reader is a class of one file: `find` (which items there are, from tables and file names alone) and `load` (one of
+them as arrays). Files in `readers` are found by their names; another package adds its own through the entry point group
+`sg_hub.readers`. A target is a TOML file that names a reader and gives its settings, and those of the task.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
+from sg_hub import ImagePreprocessing, Preprocessing
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.preprocessing.scan_preprocessing import Preprocessing
 
-from ..run.recipe import Split
 from ..run.settings import Section
+from .items import Found, Item, LoadedItem
+from .sections import Grid, Settings, Splits
+from .sides import check_sides, mirrored
 from .splits import draw_split
 
 Head = Literal["classification", "segmentation"]
 Metric = Literal["auc", "iou", "dice"]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Sides = tuple[PositiveInt, ...]
-
-
-class Grid(Section):
-    """How an item becomes what the network takes: the same for every initialisation."""
-
-    intensity: Literal["window", "percentile"] = "window"
-    low: float = -1000.0
-    high: float = 1000.0
-    """What becomes 0 and 1: values of the scan (HU), or percentiles. Images in grey levels ignore it."""
-    spacing: tuple[float, float, float] | None = None
-    """Voxels (x, y, z) in mm that scans are resampled to; absent: each keeps its own."""
-    size: Sides | None = None
-    """Voxels (x, y, z) or pixels (rows, columns) of an item; absent: each scan as large as it is."""
-
-    def preprocessing(self) -> Preprocessing:
-        """How a whole scan becomes what the network takes."""
-        modality = "CT" if self.intensity == "window" else "MR"
-        x, y, z = self.size if self.size is not None and len(self.size) == 3 else (None, None, None)
-        size = (x, y, z) if x and y and z else None
-        return Preprocessing(modality, self.intensity, self.low, self.high, self.spacing, size=size)
-
-
-class Splits(Section):
-    """Who is trained, validated and tested on, where the data set does not say it."""
-
-    seed: int = 0
-    validation: Share = 0.15
-    """Share of the patients that are not tested on."""
-    test: Share = 0.3
-    """Share of all patients, where there is no official test part."""
-    file: str | None = None
-    """CSV with the columns patient and split (train, validation, test), which comes before everything else."""
-
-
-class Settings(Section):
-    """How a trial is trained: the same for every initialisation, chosen on validation patients."""
-
-    steps: PositiveInt = 400
-    batch_size: PositiveInt = 8
-    patch: Sides | None = None
-    """Voxels that the network sees at once; absent: a whole item (grid.size)."""
-    lr: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    body_lr_factor: float = Field(default=1.0, ge=0)
-    """Learning rate of all layers but the last, as a share of lr, for every initialisation."""
-    background_weight: float = Field(default=1.0, ge=0)
-    """Segmentation: weight of the background in the cross-entropy. With 0.1, small organs are found many steps
-    sooner."""
-    balanced: bool = False
-    """Classification: every class is drawn equally often."""
-    mirror: str = Field(default="", pattern="^[xyz]*$")
-    """Axes along which half of the items are mirrored (2D: x is left and right, y up and down)."""
-    shift: int = Field(default=0, ge=0)
-    """Largest random shift along every axis but z, in voxels; what moves in is the border again."""
-    warmup: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises."""
-    validate_every: PositiveInt = 100
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
-    slices: PositiveInt = 3
-    """Classification of axial slices: how many around the middle stand for an item."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One image with its label, not read yet."""
-
-    name: str
-    """Unique within the target."""
-    patient: str
-    image: str
-    """File or folder; several items may lie in one."""
-    label: int | tuple[int, ...] | str | None = None
-    """Class number; one 0 or 1 per finding; or the file of the mask."""
-    place: tuple[Any, ...] = ()
-    """Where in the file the item is: an index, world coordinates."""
-    split: Split | None = None
-    """Absent where the data set has no official one."""
-    also: tuple[str, ...] = ()
-    """The patient in other data sets, as DATASET/NAME: LUNA16's scans are LIDC-IDRI's."""
-
-
-@dataclass(frozen=True)
-class LoadedItem:
-    """An item as arrays."""
-
-    image: np.ndarray
-    """(C, X, Y, Z) or (C, H, W) float in 0..1."""
-    label: np.ndarray
-    """Segmentation: (X, Y, Z) or (H, W) uint8, 0 is background, i the class number i. Classification: () class
-    number, or (findings,) of 0 and 1."""
-
-
-@dataclass
-class Found:
-    """What a reader found on disk."""
-
-    items: list[Item] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
-    """Item, or file, and why it is left out."""
 
 
 class Target(Section):
-    """A target task. Subclasses read one data set each."""
+    """A target task. A reader is a subclass: `find`, `load`, and settings of its own as further fields."""
 
     DATA_NDIM: ClassVar[int] = 3
     """Of what `load` gives; a 3D data set with `ndim = 2` is used slice by slice."""
@@ -139,6 +39,7 @@ class Target(Section):
     """Whether a 3D item is a scan as a whole; else a cube that was cut out of one."""
     INDEPENDENT: ClassVar[frozenset[str]] = frozenset(
         {"title", "code", "description", "root", "settings", "splits", "metric", "ndim", "name"}
+        | {"exclude", "doubtful", "mirror_pairs", "min_positives"}
     )
     """Fields that do not change what `load` gives."""
 
@@ -166,7 +67,11 @@ class Target(Section):
     metric: Metric
     """The one that results are compared by."""
     exclude: tuple[str, ...] = ()
-    """Names of items that are left out, such as those with a wrong label."""
+    """Names of items that are left out."""
+    doubtful: dict[str, str] = Field(default={})
+    """Items whose reference is known to be wrong, and why. They stay in, and results are given without them as well."""
+    mirror_pairs: tuple[tuple[str, str], ...] = ()
+    """Classes of the two sides of the body, which change places when an item is mirrored along x."""
     grid: Grid = Grid()
     splits: Splits = Splits()
     settings: Settings = Settings()
@@ -189,6 +94,10 @@ class Target(Section):
                 raise ValueError(f"{name} = {list(sides)}: expected {count} numbers")
         if self.grid.size is None and self.settings.patch is None:
             raise ValueError("settings.patch: needed where grid.size is absent")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes: {list(self.classes)} has a name twice")
+        check_sides(self.classes, self.mirror_pairs, "x" in self.settings.mirror)
+        _ = self.grid.of_scans() if self.data_ndim == 3 else self.grid.of_pictures(self.grid.size or (1, 1))
         return self
 
     @property
@@ -214,6 +123,40 @@ class Target(Section):
             return size[1], size[0]
         return size
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One per output of the network."""
+        return ("background", *self.classes) if self.head == "segmentation" else self.classes
+
+    @property
+    def mirrored_classes(self) -> tuple[int, ...]:
+        """What becomes of each output's class when an item is mirrored along x."""
+        return mirrored(self.class_names, self.mirror_pairs)
+
+    def preprocessing(self, modality: str) -> Preprocessing | ImagePreprocessing:
+        """How a network that was trained on the target takes new images.
+
+        Args:
+            modality: of the weights that it started from, for pictures.
+
+        Raises:
+            InvalidInputError: what the training did cannot be done to a new image as a whole.
+        """
+        if self.sliced:
+            raise InvalidInputError(
+                f"target {self.name}: a 2D network on the slices of 3D data can be benchmarked, not saved as a model "
+                "for new scans: use a 3D network (ndim = 3)"
+            )
+        if self.ndim == 2:
+            if self.grid.size is None:
+                raise InvalidInputError(
+                    f"target {self.name}: give grid.size = [rows, columns], to which new images are fitted"
+                )
+            return dataclasses.replace(self.grid.of_pictures(self.grid.size), modality=modality)
+        x, y, z = self.patch
+        whole = dataclasses.replace(self.grid.of_scans(), input_size=(x, y, z))
+        return whole if self.WHOLE_SCANS else dataclasses.replace(whole, size=None)
+
     @abstractmethod
     def find(self) -> Found:
         """Every item that is on disk, from tables and names; images are not decoded.
@@ -231,8 +174,11 @@ class Target(Section):
             ReadError, InvalidInputError: naming the file.
         """
 
-    def split_items(self) -> Found:
+    def split_items(self, seen: Collection[str] = ()) -> Found:
         """Every item with its part: official, of the CSV in `splits.file`, or drawn by patient.
+
+        Args:
+            seen: hashes of the patients whom the initialisations were pre-trained on, for `splits.pretrained`.
 
         Raises:
             InvalidInputError: two items of one name, a patient in two parts, an empty part, or an item in `exclude`
@@ -240,17 +186,20 @@ class Target(Section):
             ReadError: see `find`.
         """
         found = self.find()
-        unknown = sorted(set(self.exclude) - {item.name for item in found.items} - set(found.skipped))
+        names = [item.name for item in found.items]
+        known = {*names, *found.skipped}
+        unknown = sorted(set(self.exclude) - known)
         if unknown:
             raise InvalidInputError(f"target {self.name}: exclude: there is no item {unknown[0]!r}")
+        if len(set(names)) < len(names):
+            double = min(name for name in set(names) if names.count(name) > 1)
+            raise InvalidInputError(f"target {self.name}: two items are called {double!r}; names must be unique")
+        found.skipped |= dict.fromkeys(set(self.doubtful) - known, "named in doubtful, and not there")
         found.skipped |= dict.fromkeys(self.exclude, "in exclude")
-        found.items = [item for item in found.items if item.name not in self.exclude]
-        names = [item.name for item in found.items]
-        double = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-        if double:
-            raise InvalidInputError(f"target {self.name}: two items are called {min(double)!r}; names must be unique")
-        items = draw_split(self, found.items, found.skipped)
-        return Found(sorted(items, key=lambda item: item.name), found.skipped)
+        found.items = sorted(
+            (item for item in found.items if item.name not in self.exclude), key=lambda item: item.name
+        )
+        return draw_split(self, found, seen if self.splits.pretrained == "train" else ())
 
     def folder(self) -> Path:
         """The root, where it is there.
@@ -270,17 +219,3 @@ class Target(Section):
         """A hash of everything that determines what `load` gives."""
         settings = self.model_dump(mode="json", exclude=set(self.INDEPENDENT))
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def in_parts(items: list[Item]) -> dict[str, list[Item]]:
-    """Items by part, all three of them."""
-    return {part: [item for item in items if item.split == part] for part in ("train", "validation", "test")}
-
-
-def identities(target: Target, items: list[Item]) -> dict[str, list[str]]:
-    """Patients by part, each as DATASET/NAME, with what they are called in other data sets."""
-    parts: Mapping[str, list[Item]] = in_parts(items)
-    return {
-        part: sorted({name for item in found for name in (f"{target.dataset}/{item.patient}", *item.also)})
-        for part, found in parts.items()
-    }

@@ -7,31 +7,37 @@ import hashlib
 import math
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sg_hub.errors import InvalidInputError, ReadError
 
+from ..data.leakage import name_hashes
 from ..run.recipe import Split
 from ..run.seeds import rng
+from .items import Found, Item
 
 if TYPE_CHECKING:
-    from .protocol import Item, Target
+    from .protocol import Target
 
 PARTS: tuple[Split, ...] = ("train", "validation", "test")
 
 
-def draw_split(target: Target, items: list[Item], skipped: dict[str, str]) -> list[Item]:
+def draw_split(target: Target, found: Found, seen: Collection[str] = ()) -> Found:
     """Give every item its part.
 
     The CSV of `splits.file` comes first (items of patients that it does not name are skipped, with the reason), then
     the official parts, then a draw by patient. An official split without validation gets one out of its train part.
 
+    Args:
+        seen: hashes of patients who are not tested on, whatever the parts are: those whom weights were pre-trained on.
+
     Raises:
         InvalidInputError: a patient in two parts, or a part without patients.
     """
+    items, skipped = found.items, dict(found.skipped)
     if target.splits.file is not None:
         given = read_split(target.splits.file)
         for item in items:
@@ -45,19 +51,30 @@ def draw_split(target: Target, items: list[Item], skipped: dict[str, str]) -> li
             f"target {target.name}: {len(unsaid)} of {len(items)} items have no split, such as {unsaid[0].name}: fill "
             "the column for all of them, or leave it out"
         )
+    pretrained = _pretrained(target, items, seen)
     if unsaid:
         names = _in_order({item.patient for item in items}, dataset, seed)
-        tested = set(names[: _count(len(names), target.splits.test)])
+        count = _count(len(names), target.splits.test)
+        tested = set([name for name in names if name not in pretrained][:count])
         items = [replace(item, split="test" if item.patient in tested else "train") for item in items]
+    else:
+        moved = {item.patient for item in items if item.split == "test"} & pretrained
+        items = [replace(item, split="train") if item.patient in moved else item for item in items]
     if not any(item.split == "validation" for item in items):
         names = _in_order({item.patient for item in items if item.split == "train"}, dataset, seed)
         held = set(names[: _count(len(names), target.splits.validation)])
         items = [replace(c, split="validation") if c.split == "train" and c.patient in held else c for c in items]
-    _check(target, items, skipped)
-    return items
+    _check(target, items, skipped, len(pretrained))
+    return Found(items, skipped, len(pretrained))
 
 
-def _check(target: Target, items: list[Item], skipped: Mapping[str, str]) -> None:
+def _pretrained(target: Target, items: list[Item], seen: Collection[str]) -> set[str]:
+    """Patients under one of whose names somebody was pre-trained on."""
+    known = frozenset(seen)
+    return {item.patient for item in items if not known.isdisjoint(name_hashes(item.identities(target.dataset)))}
+
+
+def _check(target: Target, items: list[Item], skipped: Mapping[str, str], pretrained: int) -> None:
     parts: dict[str, set[str]] = defaultdict(set)
     for item in items:
         parts[item.patient].add(str(item.split))
@@ -69,10 +86,13 @@ def _check(target: Target, items: list[Item], skipped: Mapping[str, str]) -> Non
         )
     for part in PARTS:
         if not any(item.split == part for item in items):
+            seen = (
+                f", {pretrained} of {len(parts)} patients were pre-trained on and are not tested" if pretrained else ""
+            )
             reasons = "".join(f"\n  {name}: {why}" for name, why in list(skipped.items())[:5])
             raise InvalidInputError(
-                f"target {target.name}: no item is left for {part} ({len(items)} items found, {len(skipped)} skipped); "
-                f"give more data, or splits.file=CSV with the columns patient and split{reasons}"
+                f"target {target.name}: no item is left for {part} ({len(items)} items found, {len(skipped)} skipped"
+                f"{seen}); give more data, or splits.file=CSV with the columns patient and split{reasons}"
             )
 
 

@@ -114,7 +114,7 @@ def _check_starts(found: list[tuple[Target, Found]], starts: list[Start]) -> Non
             )
         for start in fitting:
             provenance = initialise(start.init, target, 0).provenance
-            unchecked = check_unseen(provenance, target.dataset, identities(target, items.items)["test"])
+            unchecked = check_unseen(provenance, target.dataset, identities(target.dataset, items.items)["test"])
             if unchecked:
                 print(f"warning: {target.name}, {start.init}: {unchecked}", flush=True)
     for start in starts:

@@ -6,8 +6,6 @@ import tempfile
 from dataclasses import dataclass
 from typing import Any
 
-from sg_hub.errors import InvalidInputError
-
 from ..data.leakage import check_unseen
 from ..targets import Target, identities
 from .initialisation import initialise
@@ -44,28 +42,11 @@ def finetune(
     """
     with tempfile.TemporaryDirectory(prefix="sg_hub-") as temporary:
         read, found = find_task(target, overrides=overrides)
-        _check_publishable(read)
+        read.preprocessing("")  # which a saved model needs
         provenance = initialise(init, read, seed).provenance
-        unchecked = check_unseen(provenance, read.dataset, identities(read, found.items)["test"])
+        unchecked = check_unseen(provenance, read.dataset, identities(read.dataset, found.items)["test"])
         if unchecked:
             print(f"warning: {init}: {unchecked}", flush=True)
         task = read_task(read, found, temporary, progress=progress)
         trial = run_trial(task.target, init, seed, task.arrays, task.items, progress=progress)
         return Finetuned(init, seed, task.target, trial, task.skipped, examples(task, trial))
-
-
-def _check_publishable(target: Target) -> None:
-    """Refuse what the preprocessing of a saved model cannot say: it would treat new images otherwise than the training.
-
-    Raises:
-        InvalidInputError: saying what to change.
-    """
-    if target.sliced:
-        raise InvalidInputError(
-            f"target {target.name}: a 2D network on the slices of 3D data can be benchmarked, not saved as a model for "
-            "new scans: use a 3D network (ndim = 3)"
-        )
-    if target.ndim == 2 and target.grid.size is None:
-        raise InvalidInputError(
-            f"target {target.name}: give grid.size = [rows, columns], to which new images are fitted"
-        )

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from sg_hub.errors import InvalidInputError, SgHubError
 
 from ..targets import Item, Target
+from ..targets.label_maps import UnknownLabelError
 from . import PROTOCOL
 from .content_hashes import ContentHashes
 
@@ -45,6 +46,9 @@ class ItemArrays:
 
         Returns:
             why, by the name of the item, of each that cannot be read.
+
+        Raises:
+            UnknownLabelError: a number in a label map that no class has.
         """
         name, unreadable, missing = self.target.name, {}, []
         for item in tqdm(items, f"looking at {name}", unit="item", disable=not progress, leave=False):
@@ -57,6 +61,8 @@ class ItemArrays:
         for item in tqdm(missing, f"reading {name}", unit="item", disable=not progress, leave=False):
             try:
                 self._read(item)
+            except UnknownLabelError:
+                raise
             except SgHubError as error:
                 unreadable[item.name] = str(error)
         return unreadable
@@ -190,9 +196,11 @@ def _moved(target: Target, image: Tensor, label: Tensor, noise: torch.Generator)
     """Mirrored along each of `mirror` half of the time, and shifted by up to `shift` along the in-plane axes."""
     dense = target.head == "segmentation"
     dims = {"x": 0, "y": 1, "z": 2} if target.ndim == 3 else {"x": 1, "y": 0}  # a slice has no z
-    for dim in (dims[axis] for axis in target.settings.mirror if axis in dims):
-        if _random(2, noise):
-            image, label = image.flip(1 + dim), label.flip(dim) if dense else label
+    for axis in target.settings.mirror:
+        if axis in dims and _random(2, noise):
+            image, label = image.flip(1 + dims[axis]), label.flip(dims[axis]) if dense else label
+            if axis == "x" and target.mirror_pairs:
+                label = _of_other_side(target, label)
     if target.settings.shift:
         most = target.settings.shift
         for dim in (0, 1):
@@ -201,6 +209,14 @@ def _moved(target: Target, image: Tensor, label: Tensor, noise: torch.Generator)
             image = image.index_select(1 + dim, places)
             label = label.index_select(dim, places) if dense else label
     return image, label
+
+
+def _of_other_side(target: Target, label: Tensor) -> Tensor:
+    """Classes of the two sides of the body in each other's place."""
+    other = torch.tensor(target.mirrored_classes)
+    if target.head == "segmentation" or target.exclusive:
+        return other[label.long()].to(label.dtype)
+    return label[other]
 
 
 def _random(high: int, noise: torch.Generator) -> int:

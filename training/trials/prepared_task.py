@@ -12,14 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-import sg_hub
-from sg_hub.errors import InvalidInputError, SgHubError
+from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import write_atomic
-from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES
 
 from ..data.leakage import check_disjoint
 from ..targets import Found, Item, Target, identities, in_parts, load_target
-from ..targets.arrays import read_label_image
 from .item_arrays import ItemArrays
 from .metrics import auc_by_class
 
@@ -106,7 +103,7 @@ def check_parts(target: Target, items: list[Item]) -> None:
         InvalidInputError: saying what is shared or missing.
     """
     parts = in_parts(items)
-    check_disjoint(identities(target, items))
+    check_disjoint(identities(target.dataset, items))
     for part in ("train", "validation", "test"):
         if not parts[part]:
             raise InvalidInputError(f"target {target.name}: no item is left for {part}")
@@ -140,21 +137,6 @@ def check_labels(target: Target, arrays: ItemArrays, items: list[Item]) -> None:
         for number, name in enumerate(target.classes, 1):
             if number not in present:
                 raise InvalidInputError(
-                    f"target {target.name}: no mask of the {part} part ({len(found)} items) has the class {name!r}"
-                    f"{_values_of(found[0])}"
+                    f"target {target.name}: no label map of the {part} part ({len(found)} items) has the class "
+                    f"{name!r}: give more items, or say in `values` which number it has"
                 )
-
-
-def _values_of(item: Item) -> str:
-    """What the label map of an item holds, to say in an error; empty where the label is something else."""
-    try:
-        if str(item.label).lower().endswith(SCAN_SUFFIXES):
-            values = np.unique(sg_hub.load_scan(str(item.label), labels=True).array)
-        elif str(item.label).lower().endswith(IMAGE_SUFFIXES):
-            values = np.unique(read_label_image(Path(str(item.label))))
-        else:
-            return ""
-    except SgHubError:
-        return ""
-    shown = ", ".join(f"{value:g}" for value in values[:12])
-    return f"; {item.label} holds the values {shown}: say in `values` which of them is which class"

@@ -88,7 +88,7 @@ def parts_of(target: Target, items: list[Item], fraction: float, trial: int) -> 
     """
     parts = in_parts(items)
     parts["train"] = label_fraction(parts["train"], fraction, target.name, trial)
-    check_disjoint(identities(target, [item for part in parts.values() for item in part]))
+    check_disjoint(identities(target.dataset, [item for part in parts.values() for item in part]))
     return parts
 
 
@@ -110,7 +110,7 @@ def run_trial(
     started = time.monotonic()
     parts = parts_of(target, items, fraction, trial)
     model = initialise(init, target, seed_of("initialise", trial))
-    unchecked = check_unseen(model.provenance, target.dataset, identities(target, items)["test"])
+    unchecked = check_unseen(model.provenance, target.dataset, identities(target.dataset, items)["test"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     to_device(model, device, target.ndim)
     curve, best_step = _train(model, target, trial, arrays, parts, f"{target.name}, {init}, trial {trial}", progress)

@@ -49,6 +49,7 @@ def scans(tmp_path):
         metric = "iou"
         classes = ["cord", "jaw"]
         values = {{ cord = 1, jaw = [4] }}
+        background = "others"
         grid = {{ spacing = [8, 8, 6] }}
         settings = {{ patch = [16, 16, 8] }}
     """

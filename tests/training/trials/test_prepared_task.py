@@ -90,10 +90,21 @@ def test_unreadable_items_are_left_out_and_named(tmp_path):
     assert len(task_of(name, out, 'exclude=["p01", "p02"]').items) == 9
 
 
-def test_a_class_that_no_mask_has_is_refused(tmp_path):
-    name = scans(tmp_path, more="")
-    with pytest.raises(InvalidInputError, match=r"has the class 'spot'; .*p\d\d\.nii\.gz holds the values 0, 5"):
+def test_a_class_that_no_label_map_has_is_refused(tmp_path):
+    name = scans(tmp_path, more="values = { spot = 4 }\nbackground = [5]")
+    with pytest.raises(InvalidInputError, match=r"no label map of the train part .* has the class 'spot'"):
         task_of(name, tmp_path / "out")
+
+
+def test_a_value_that_no_class_has_is_refused_even_in_one_file(tmp_path):
+    name = scans(tmp_path, count=24)
+    label = sitk.ReadImage(str(tmp_path / "labels" / "p03.nii.gz"))
+    label[0, 0, 0] = 9
+    sitk.WriteImage(label, str(tmp_path / "labels" / "p03.nii.gz"))
+    with pytest.raises(InvalidInputError, match=r"p03\.nii\.gz holds the values 9, which no class of target mine has"):
+        task_of(name, tmp_path / "out")
+    for background in ("background=[9]", "background=others"):
+        assert len(task_of(name, tmp_path / "out", background).items) == 24
 
 
 def test_black_and_white_masks_need_their_value(tmp_path):
@@ -105,7 +116,7 @@ def test_black_and_white_masks_need_their_value(tmp_path):
                 pixels = np.where(np.indices((16, 16)).sum(0) > 20, 255, 0).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / kind / f"{k}.png")
     (tmp_path / "mine.toml").write_text(TOML.format(dims=2, depth="", more=""), encoding="utf-8")
-    with pytest.raises(InvalidInputError, match="holds the values 0, 255"):
+    with pytest.raises(InvalidInputError, match="holds the values 255, which no class"):
         task_of(str(tmp_path / "mine.toml"), tmp_path / "out")
     task = task_of(str(tmp_path / "mine.toml"), tmp_path / "out", "values={spot = 255}")
     assert set(task.arrays[task.items[0]][1].unique().tolist()) == {0, 1}

@@ -1,4 +1,4 @@
-"""Brain tumours in MRI: BraTS 2018 as downloaded, `HGG/<item>/<item>_flair.nii.gz` and `<item>_seg.nii.gz` (and LGG).
+"""Brain tumours in MRI: BraTS 2018 as downloaded, `HGG/<name>/<name>_flair.nii.gz` and `<name>_seg.nii.gz` (and LGG).
 
 Of the four sequences FLAIR alone is read, as in the paper. The masks hold 1 (necrotic core), 2 (oedema) and 4
 (enhancing tumour); the whole tumour is all of them. An item is `Brats18_<site>_<patient>_<time>`.
@@ -13,9 +13,8 @@ from pydantic import Field
 
 from sg_hub.errors import ReadError
 
-from ..arrays import labelled_scan
+from ..items import Found, Item
 from ..label_maps import LabelMapTarget
-from ..protocol import Found, Item, LoadedItem
 
 
 class Brats2018(LabelMapTarget):
@@ -26,21 +25,18 @@ class Brats2018(LabelMapTarget):
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()
-        items = sorted(path for path in folder.rglob("Brats18_*") if path.is_dir())
-        if not items:
+        cases = sorted(path for path in folder.rglob("Brats18_*") if path.is_dir())
+        if not cases:
             raise ReadError(f"{folder} holds no folder Brats18_*: give root=FOLDER of BraTS 2018 as it is downloaded")
-        for item in items:
-            files = [_file(item / f"{item.name}_{kind}") for kind in (self.sequence, "seg")]
-            if not all(files):
-                kind = self.sequence if files[0] is None else "seg"
-                found.skipped[item.name] = f"{item / f'{item.name}_{kind}.nii.gz'} is not there"
+        for case in cases:
+            image, label = (_file(case / f"{case.name}_{kind}") for kind in (self.sequence, "seg"))
+            if image is None or label is None:
+                kind = self.sequence if image is None else "seg"
+                found.skipped[case.name] = f"{case / f'{case.name}_{kind}.nii.gz'} is not there"
                 continue
-            patient = re.sub(r"_\d+$", "", item.name)
-            found.items.append(Item(item.name, patient, str(files[0]), str(files[1])))
+            patient = re.sub(r"_\d+$", "", case.name)
+            found.items.append(Item(case.name, patient, str(image), str(label)))
         return found
-
-    def load(self, item: Item) -> LoadedItem:
-        return labelled_scan(self.grid, item.image, str(item.label), self.numbers)
 
 
 def _file(stem: Path) -> Path | None:

@@ -17,8 +17,9 @@ import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 
 from ...run.recipe import Split
-from ..arrays import picture_on_grid
-from ..protocol import Found, Item, LoadedItem, Target
+from ..items import Found, Item, LoadedItem
+from ..on_grid import picture_on_grid
+from ..protocol import Target
 from ..splits import read_table
 
 LISTS: dict[str, Split] = {"train_val_list.txt": "train", "test_list.txt": "test"}

@@ -6,8 +6,6 @@ On disk: `images.npz` with `image` uint8 (n, rows, columns), `label` bool (n, 14
 
 from __future__ import annotations
 
-import zipfile
-from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,8 +14,10 @@ import numpy as np
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 
-from ..arrays import picture_on_grid
-from ..protocol import Found, Item, LoadedItem, Target
+from ..items import Found, Item, LoadedItem
+from ..on_grid import picture_on_grid
+from ..protocol import Target
+from ._npz_archive import read_archive
 
 ARRAYS = ("image", "label", "patient", "name", "classes")
 
@@ -27,42 +27,30 @@ class ChestXray14Npz(Target):
 
     DATA_NDIM: ClassVar[int] = 2
 
-    def _file(self) -> str:
+    def _archive(self) -> tuple[Path, dict[str, np.ndarray]]:
         folder = self.folder()
-        return str(folder / "images.npz" if folder.is_dir() else folder)
+        path = folder / "images.npz" if folder.is_dir() else folder
+        archive = read_archive(path, ARRAYS)
+        shapes = {key: archive[key].shape for key in ARRAYS}
+        if archive["image"].ndim != 3 or shapes["label"] != (len(archive["image"]), *shapes["classes"]):
+            raise ReadError(f"{path}: its arrays do not fit together ({shapes})")
+        if not shapes["patient"] == shapes["name"] == shapes["label"][:1]:
+            raise ReadError(f"{path}: its arrays are of different lengths ({shapes})")
+        return path, archive
 
     def find(self) -> Found:
-        path = self._file()
-        archive = read_archive(path)
+        path, archive = self._archive()
         names = [str(name) for name in archive["classes"]]
         unknown = [name for name in self.classes if name not in names]
         if unknown:
             raise InvalidInputError(f"target {self.name}: {path} has no finding {unknown[0]!r}; it has {names}")
         labels = archive["label"][:, [names.index(name) for name in self.classes]]
-        return Found(
-            [
-                Item(Path(str(name)).stem, str(int(patient)), path, tuple(int(v) for v in label), (index,))
-                for index, (name, patient, label) in enumerate(
-                    zip(archive["name"], archive["patient"], labels, strict=True)
-                )
-            ]
-        )
+        found = Found()
+        for index, (name, patient, label) in enumerate(zip(archive["name"], archive["patient"], labels, strict=True)):
+            findings = tuple(int(value) for value in label)
+            found.items.append(Item(Path(str(name)).stem, str(patient), str(path), findings, (index,)))
+        return found
 
     def load(self, item: Item) -> LoadedItem:
-        image = read_archive(item.image)["image"][item.place[0]][None].astype(np.float32) / 255
+        image = self._archive()[1]["image"][item.place[0]][None].astype(np.float32) / 255
         return picture_on_grid(self, sg_hub.Image(image), np.array(item.label, dtype=np.int64))
-
-
-@lru_cache(maxsize=1)
-def read_archive(path: str) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path) as file:
-            archive = {key: file[key] for key in ARRAYS}
-    except FileNotFoundError:
-        raise ReadError(f"{path} is not there; give root=FOLDER that holds images.npz") from None
-    except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ReadError(f"{path} is damaged or lacks an array ({error}); expected {', '.join(ARRAYS)}") from error
-    lengths = {key: len(archive[key]) for key in ARRAYS[:-1]}
-    if len(set(lengths.values())) > 1 or archive["label"].shape[1:] != archive["classes"].shape:
-        raise ReadError(f"{path}: its arrays are of different lengths ({lengths})")
-    return archive

@@ -1,10 +1,10 @@
 """A user's own task: a folder of images with label maps, or a CSV of classes. No code to write.
 
 Segmentation: `images` and `labels` are folders of files of the same name (NIfTI, MHA, NRRD, an image also a folder of
-DICOM; in 2D PNG), and `values` says which value of the label maps is which class. Classification: `table` is a CSV with
-the column image, a file in `images`, and label (one of `classes`; of findings any number, separated by |). Optional
-columns in either: patient (else every image is a patient of its own) and split (train, validation, test; else drawn by
-patient). `table` is optional for a segmentation, and lists the images to use.
+DICOM; in 2D PNG or TIFF), `values` says which value of the label maps is which class, and `background` which are none.
+Classification: `table` is a CSV with the column image, a file in `images`, and label (one of `classes`; of findings any
+number, separated by |). Optional columns in either: patient (else every image is a patient of its own) and split
+(train, validation, test; else drawn by patient). `table` is optional for a segmentation, and lists the images to use.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES, find_images, find_scans, plain_name
 
 from ...run.recipe import Split
-from ..arrays import labelled_scan, numbered, on_grid, picture_on_grid, read_label_image
-from ..label_maps import LabelMapTarget
-from ..protocol import Found, Item, LoadedItem
+from ..items import Found, Item, LoadedItem
+from ..label_maps import LabelMapTarget, read_label_picture
+from ..on_grid import picture_on_grid, scan_on_grid
 from ..splits import PARTS, read_table
 
 
@@ -108,22 +108,19 @@ class Folder(LabelMapTarget):
 
     def load(self, item: Item) -> LoadedItem:
         if self.dims == 2:
-            image = sg_hub.load_image(item.image)
-            label = (
-                np.array(item.label) if self.head == "classification" else _mask(str(item.label), image, self.numbers)
-            )
-            return picture_on_grid(self, image, label)
+            picture = sg_hub.load_image(item.image)
+            return picture_on_grid(self, picture, self._mask(item, picture))
         if self.head == "segmentation":
-            numbers, same = self.numbers, self.same_voxels
-            return labelled_scan(self.grid, item.image, str(item.label), numbers, same_voxels=same)
-        scan = sg_hub.load_scan(item.image)
-        loaded = on_grid(self.grid, scan, np.zeros(scan.size, dtype=np.uint8))
-        return LoadedItem(loaded.image, np.array(item.label))
+            return self.load_labelled(item.image, str(item.label), same_voxels=self.same_voxels)
+        return scan_on_grid(self, sg_hub.load_scan(item.image), np.array(item.label))
 
-
-def _mask(path: str, image: sg_hub.Image, values: list[list[int]]) -> np.ndarray:
-    """Class numbers of a picture of labels, whose grey values are the classes."""
-    labels = read_label_image(Path(path))
-    if labels.shape != image.size:
-        raise InvalidInputError(f"{path} has size {labels.shape}, its image {image.size}: they must be the same")
-    return numbered(labels, values)
+    def _mask(self, item: Item, picture: sg_hub.Image) -> np.ndarray:
+        """Class numbers of a picture of labels, whose grey values are the classes; or the classes of the picture."""
+        if self.head == "classification":
+            return np.array(item.label)
+        labels = read_label_picture(Path(str(item.label)))
+        if labels.shape != picture.size:
+            raise InvalidInputError(
+                f"{item.label} has size {labels.shape}, its image {item.image} {picture.size}: they must be the same"
+            )
+        return self.class_numbers(labels, str(item.label))

@@ -20,12 +20,11 @@ from sg_hub import Scan
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from sg_hub.io.dicom_series import find_series
 
-from ..arrays import fit_image, fit_labels, pad_to
-from ..protocol import Found, Item, LoadedItem, Target
-from .dicom_tags import PIXEL_SPACING, SERIES, SLICE_THICKNESS, read_tags
-from .lidc_xml import Annotation, Reading, annotation_mask, consensus, read_xml, same_nodule
-
-AIR = -1000.0
+from ..items import Found, Item, LoadedItem
+from ..on_grid import AIR, box, cube_on_grid
+from ..protocol import Target
+from ._dicom_headers import read_header
+from ._lidc_xml import Annotation, Reading, annotation_mask, consensus, read_xml, same_nodule
 
 
 class LidcIdri(Target):
@@ -62,21 +61,23 @@ class LidcIdri(Target):
                 if readers < self.minimum_readers:
                     found.skipped[name] = f"outlined by {readers} readers"
                     continue
-                place = (number, thickness)
+                place = (number, *pixel, thickness)
                 item = Item(name, patient, str(folders[series]), str(path), place, also=(f"luna16/{series}",))
                 found.items.append(item)
         return found
 
     def load(self, item: Item) -> LoadedItem:
         assert self.grid.size is not None
-        reading = _reading(str(item.label))
+        number, x, y, thickness = item.place
+        reading = read_xml(Path(str(item.label)))
+        assert reading is not None
         scan = _scan(item.image, reading.series)
-        number, thickness = item.place
-        group = same_nodule(reading.annotations, _spacing(Path(item.image))[0], thickness)[number]
+        group = same_nodule(reading.annotations, (x, y), thickness)[number]
         mask = nodule_mask(scan, group, self.edge_is_nodule)
         if not mask.any():
             raise InvalidInputError(f"{item.label}: nodule {group[0].nodule} has an empty consensus; leave it out")
-        return cut(scan, mask, self.grid.size, self.grid.spacing, self.grid.low, self.grid.high)
+        corner, size = cube_around(mask, scan.spacing, self.grid.size, self.grid.spacing)
+        return cube_on_grid(self, box(scan.array, corner, size, AIR), box(mask, corner, size, 0))
 
 
 def nodule_mask(scan: Scan, group: list[Annotation], edge_is_nodule: bool = False) -> np.ndarray:
@@ -101,24 +102,22 @@ def nodule_mask(scan: Scan, group: list[Annotation], edge_is_nodule: bool = Fals
     return np.flip(together, tuple(axis for axis in (0, 1) if flipped[axis]))  # outlines are in pixels of the file
 
 
-def cut(
-    scan: Scan,
+def cube_around(
     mask: np.ndarray,
+    voxel: tuple[float, float, float],
     size: tuple[int, ...],
     spacing: tuple[float, float, float] | None,
-    low: float,
-    high: float,
-) -> LoadedItem:
-    """The cube of `size` voxels of `spacing` mm (the scan's own where it is None) around the middle of a mask."""
+) -> tuple[list[int], list[int]]:
+    """Corner and sides, in voxels, of the cube around the middle of a mask.
+
+    Args:
+        voxel: of the mask, (x, y, z) in mm.
+        size: voxels (x, y, z) of `spacing` mm, or of the mask's own where that is None.
+    """
     where = np.argwhere(mask)
     middle = (where.min(0) + where.max(0)) / 2
-    wanted = [
-        max(1, round(side * spacing[axis] / scan.spacing[axis])) if spacing else side for axis, side in enumerate(size)
-    ]
-    corner = [math.floor(float(centre) - side / 2 + 1) for centre, side in zip(middle, wanted, strict=True)]
-    image = pad_to(scan.array, corner, wanted, AIR)
-    image = np.clip((image - low) / (high - low), 0, 1).astype(np.float32)
-    return LoadedItem(fit_image(image, size), fit_labels(pad_to(mask, corner, wanted, 0), size))
+    sides = [max(1, round(side * spacing[axis] / voxel[axis])) if spacing else side for axis, side in enumerate(size)]
+    return [math.floor(float(centre) - side / 2 + 1) for centre, side in zip(middle, sides, strict=True)], sides
 
 
 def _series(folder: Path) -> dict[str, Path]:
@@ -128,14 +127,16 @@ def _series(folder: Path) -> dict[str, Path]:
     for path in sorted({file.parent for file in folder.rglob("*.dcm")}):
         files = sorted(path.glob("*.dcm"))
         try:
-            uids = {read_tags(file, SERIES)[0] for file in (files[0], files[-1])}
+            uids = {
+                str(read_header(file, "SeriesInstanceUID").get("SeriesInstanceUID", ""))
+                for file in (files[0], files[-1])
+            }
         except ReadError:
             uids = set()
         found |= dict.fromkeys(uids, path) if len(uids) == 1 else {s.uid: s.folder for s in find_series(path)}
     return found
 
 
-@lru_cache(maxsize=4096)
 def _spacing(folder: Path) -> tuple[tuple[float, float], float]:
     """Pixel (x, y) and thickness of the slices in mm, of the first header.
 
@@ -143,12 +144,15 @@ def _spacing(folder: Path) -> tuple[tuple[float, float], float]:
         ReadError: no readable slice, or one without them.
     """
     file = min(folder.glob("*.dcm"))
-    spacing, thickness = read_tags(file, PIXEL_SPACING, SLICE_THICKNESS)
+    header = read_header(file, "PixelSpacing", "SliceThickness")
     try:
-        row, column = (float(value) for value in spacing.split("\\"))
-        return (column, row), float(thickness)
-    except ValueError as error:
-        raise ReadError(f"{file} has PixelSpacing {spacing!r} and SliceThickness {thickness!r}; expected mm") from error
+        row, column = (float(value) for value in header.PixelSpacing)
+        return (column, row), float(header.SliceThickness)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ReadError(
+            f"{file} has PixelSpacing {header.get('PixelSpacing')} and SliceThickness {header.get('SliceThickness')}; "
+            "expected mm"
+        ) from error
 
 
 def _patient(folder: Path, series: str) -> str:
@@ -157,16 +161,9 @@ def _patient(folder: Path, series: str) -> str:
     return match[-1] if match else series
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=1)  # the nodules of a scan are read one after the other
 def _scan(folder: str, series: str) -> Scan:
     try:
         return sg_hub.load_scan(folder, series=series)
     except SgHubError as error:
         raise ReadError(f"{folder}: {error}") from error
-
-
-@lru_cache(maxsize=8)
-def _reading(path: str) -> Reading:
-    reading = read_xml(Path(path))
-    assert reading is not None
-    return reading

@@ -10,18 +10,21 @@ thickness_mm.
 
 from __future__ import annotations
 
-import zipfile
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from sg_hub.errors import ReadError
+from sg_hub.preprocessing.steps import resize
 
-from ..arrays import fit_image, fit_labels
-from ..protocol import Found, Item, LoadedItem, Target
+from ..items import Found, Item, LoadedItem
+from ..on_grid import fit_labels
+from ..protocol import Target
+from ._lidc_xml import consensus
+from ._npz_archive import read_archive
 
 COLUMNS = {
     "candidates.npz": ("patient", "nodule", "is_nodule"),
@@ -38,17 +41,38 @@ class LidcPatches(Target):
     crop: int | None = Field(default=None, ge=8)
     """Rows and columns of the middle of a patch that are used; absent: all of it."""
 
-    def _file(self) -> Path:
-        return self.folder() / ("candidates.npz" if self.task == "candidates" else "nodules.npz")
+    def _archive(self) -> tuple[Path, dict[str, np.ndarray]]:
+        """The file, and its arrays."""
+        path = self.folder() / ("candidates.npz" if self.task == "candidates" else "nodules.npz")
+        archive = read_archive(
+            path, ("image", "offset", "table", "columns", *(() if self.task == "candidates" else ("mask",)))
+        )
+        names, ends, table = archive["columns"].tolist(), archive["offset"], archive["table"]
+        missing = [name for name in COLUMNS[path.name] if name not in names]
+        if missing:
+            raise ReadError(f"{path}: its table lacks the column {missing[0]!r}; it has {', '.join(map(str, names))}")
+        if table.shape != (len(table), len(names)) or archive["image"].ndim != 3 or ends.shape != (len(table) + 1,):
+            raise ReadError(
+                f"{path}: its arrays do not fit together ({ {key: a.shape for key, a in archive.items()} })"
+            )
+        if (
+            ends.dtype.kind not in "iu"
+            or ends[0] != 0
+            or ends[-1] != len(archive["image"])
+            or (np.diff(ends) < 1).any()
+        ):
+            raise ReadError(f"{path}: offset does not fit {len(table)} rows and {len(archive['image'])} slices")
+        if "mask" in archive and archive["mask"].shape != archive["image"].shape:
+            raise ReadError(f"{path}: mask is of shape {archive['mask'].shape}, image of {archive['image'].shape}")
+        return path, archive
 
     def find(self) -> Found:
-        path = self._file()
-        archive = read_archive(str(path), COLUMNS[path.name])
-        table, columns = archive["table"], list(archive["columns"])
-        column = {name: table[:, columns.index(name)] for name in COLUMNS[path.name]}
+        path, archive = self._archive()
+        names = archive["columns"].tolist()
+        column = {name: archive["table"][:, names.index(name)] for name in COLUMNS[path.name]}
         found = Found()
-        for index in range(len(table)):
-            patient = f"LIDC-IDRI-{int(column['patient'][index]):04d}"
+        for index, number in enumerate(column["patient"]):
+            patient = f"LIDC-IDRI-{int(number):04d}"
             name = f"{patient}_{index}"
             label = self._label(archive, column, index)
             if isinstance(label, str):
@@ -72,14 +96,14 @@ class LidcPatches(Target):
         return int(malignancy > 3) if malignancy != 3 else "its median malignancy is 3, neither benign nor malignant"
 
     def load(self, item: Item) -> LoadedItem:
-        archive = read_archive(item.image, COLUMNS[Path(item.image).name])
-        size = self.grid.size
+        archive, size, index = self._archive()[1], self.grid.size, item.place[0]
         assert size is not None
-        image = fit_image(self._cut(patch(archive, "image", item.place[0]))[None].astype(np.float32) / 255, size)
+        x = torch.from_numpy(self._cut(patch(archive, "image", index)).astype(np.float32) / 255)
+        image = resize(x[None, None], size)[0].numpy()
         if self.task != "nodules":
             return LoadedItem(image, np.array(item.label, dtype=np.int64))
-        masks = masks_of_readers(patch(archive, "mask", item.place[0]))
-        return LoadedItem(image, fit_labels(self._cut(consensus(masks)), size))
+        together = consensus(masks_of_readers(patch(archive, "mask", index)))
+        return LoadedItem(image, fit_labels(self._cut(together), size))
 
     def _cut(self, slices: np.ndarray) -> np.ndarray:
         """(X, Y, Z) of (slices, rows, columns), as large as `crop` says."""
@@ -93,36 +117,7 @@ def masks_of_readers(bits: np.ndarray) -> list[np.ndarray]:
     return [mask for mask in ((bits >> reader & 1).astype(bool) for reader in range(8)) if mask.any()]
 
 
-def consensus(masks: list[np.ndarray]) -> np.ndarray:
-    """Voxels within the outline of at least half of the readers who outlined the nodule."""
-    return np.mean(masks, axis=0) >= 0.5
-
-
 def patch(archive: dict[str, np.ndarray], key: str, index: int) -> np.ndarray:
     """(slices, rows, columns) of one patch."""
     start, end = archive["offset"][index : index + 2]
     return archive[key][start:end]
-
-
-@lru_cache(maxsize=2)
-def read_archive(path: str, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """All arrays of a file of patches.
-
-    Raises:
-        ReadError: missing, truncated, or without what is expected in it.
-    """
-    needed = ["image", "offset", "table", "columns", *(["mask"] if "mal_median" in columns else [])]
-    try:
-        with np.load(path) as file:
-            archive = {key: file[key] for key in needed}
-    except FileNotFoundError:
-        raise ReadError(f"{path} is not there; give root=FOLDER that holds nodules.npz and candidates.npz") from None
-    except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ReadError(f"{path} is damaged or lacks an array ({error}); expected {', '.join(needed)}") from error
-    missing = [name for name in columns if name not in archive["columns"]]
-    if missing:
-        raise ReadError(f"{path}: its table lacks the column {missing[0]!r}; it has {', '.join(archive['columns'])}")
-    ends = archive["offset"]
-    if len(ends) != len(archive["table"]) + 1 or ends[-1] != len(archive["image"]) or (np.diff(ends) < 1).any():
-        raise ReadError(f"{path}: offset does not fit {len(archive['table'])} rows and {len(archive['image'])} slices")
-    return archive

@@ -14,9 +14,8 @@ from pydantic import Field
 from sg_hub.errors import InvalidInputError, ReadError
 
 from ...run.recipe import Split
-from ..arrays import labelled_scan
+from ..items import Found, Item, LoadedItem
 from ..label_maps import LabelMapTarget
-from ..protocol import Found, Item, LoadedItem
 
 NAME = re.compile(r"(volume|segmentation)-(\d+)\.nii(\.gz)?")
 PARTS: tuple[tuple[range, Split], ...] = (
@@ -56,4 +55,4 @@ class Lits(LabelMapTarget):
         return found
 
     def load(self, item: Item) -> LoadedItem:
-        return labelled_scan(self.grid, item.image, str(item.label), self.numbers, same_voxels=True)
+        return self.load_labelled(item.image, str(item.label), same_voxels=True)

@@ -18,12 +18,12 @@ from sg_hub.errors import InvalidInputError, ReadError
 
 from ...run.recipe import Split
 from ...run.seeds import rng
-from ..arrays import fit_image, pad_to
-from ..protocol import Found, Item, LoadedItem, Target
+from ..items import Found, Item, LoadedItem
+from ..on_grid import AIR, box, cube_on_grid
+from ..protocol import Target
 from ..splits import read_table
 
 PARTS: dict[int, Split] = {n: "train" if n < 5 else "validation" if n < 7 else "test" for n in range(10)}
-AIR = -1000.0
 
 
 class Luna16(Target):
@@ -76,15 +76,13 @@ class Luna16(Target):
 
     def load(self, item: Item) -> LoadedItem:
         assert self.grid.size is not None
-        cube, _ = read_cube(Path(item.image), item.place, self.grid.size, self.grid.spacing)
-        grid = self.grid
-        image = np.clip((cube[None] - grid.low) / (grid.high - grid.low), 0, 1).astype(np.float32)
-        return LoadedItem(fit_image(image, self.grid.size), np.array(item.label, dtype=np.int64))
+        cube = read_cube(Path(item.image), item.place, self.grid.size, self.grid.spacing)
+        return cube_on_grid(self, cube[None], np.array(item.label, dtype=np.int64))
 
 
 def read_cube(
     path: Path, centre: tuple[float, ...], size: tuple[int, ...], spacing: tuple[float, float, float] | None
-) -> tuple[np.ndarray, tuple[float, ...]]:
+) -> np.ndarray:
     """The cube around a point, in HU; air where it reaches beyond the scan.
 
     Args:
@@ -92,7 +90,7 @@ def read_cube(
         size: voxels (x, y, z) of `spacing`, or of the scan's own where that is None.
 
     Returns:
-        (X, Y, Z) in LPS order, in voxels of the scan, and their spacing in mm.
+        (X, Y, Z) in LPS order, in voxels of the scan.
 
     Raises:
         ReadError: a missing or truncated file.
@@ -124,7 +122,7 @@ def read_cube(
     except RuntimeError as error:
         raise ReadError(f"{path}, or the .raw beside it, is missing or truncated: download it again") from error
     array = sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.float32)
-    array = pad_to(array, [int(v) for v in corner - low], [int(v) for v in wanted], AIR)
+    array = box(array, [int(v) for v in corner - low], [int(v) for v in wanted], AIR)
     order = [int(np.flatnonzero(axes == axis)[0]) for axis in range(3)]
     flips = [slice(None, None, -1 if direction[axis, order[axis]] < 0 else 1) for axis in range(3)]
-    return array.transpose(order)[tuple(flips)], tuple(voxel[i] for i in order)
+    return array.transpose(order)[tuple(flips)]

@@ -7,12 +7,12 @@ drawn, which is not the same as absent: such patients are left out.
 
 from __future__ import annotations
 
-from ..arrays import labelled_scan
+from ...run.recipe import Split
+from ..items import Found, Item
 from ..label_maps import LabelMapTarget
-from ..protocol import Found, Item, LoadedItem
 from ..splits import read_table
 
-SPLITS = {"train-pats": "train", "validation-pats": "test"}
+SPLITS: dict[str, Split] = {"train-pats": "train", "validation-pats": "test"}
 
 
 class OpenKbp(LabelMapTarget):
@@ -23,17 +23,15 @@ class OpenKbp(LabelMapTarget):
         for row in read_table(folder / "patients.csv", ("patient", "split", *self.classes)):
             patient = row["patient"]
             image, label = (folder / kind / f"{patient}.nii.gz" for kind in ("ct", "labels"))
-            missing = [name for name in self.classes if not int(row[name] or 0)]
+            missing = [name for name in self.classes if row[name] in ("", "0")]
             absent = next((path for path in (image, label) if not path.is_file()), None)
+            part = SPLITS.get(row["split"])
             if missing:
                 found.skipped[patient] = f"{' and '.join(missing)} not drawn"
             elif absent is not None:
                 found.skipped[patient] = f"{absent} is not there"
-            elif row["split"] not in SPLITS:
+            elif part is None:
                 found.skipped[patient] = f"its split {row['split']!r} is none of {', '.join(SPLITS)}"
             else:
-                found.items.append(Item(patient, patient, str(image), str(label), split=SPLITS[row["split"]]))  # type: ignore[arg-type]
+                found.items.append(Item(patient, patient, str(image), str(label), split=part))
         return found
-
-    def load(self, item: Item) -> LoadedItem:
-        return labelled_scan(self.grid, item.image, str(item.label), self.numbers)

@@ -17,10 +17,11 @@ import numpy as np
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 
-from ..arrays import picture_on_grid
-from ..protocol import Found, Item, LoadedItem, Target
+from ..items import Found, Item, LoadedItem
+from ..on_grid import picture_on_grid
+from ..protocol import Target
 from ..splits import read_table
-from .dicom_tags import PATIENT, read_tags
+from ._dicom_headers import read_header
 
 
 class SiimAcr(Target):
@@ -54,7 +55,7 @@ class SiimAcr(Target):
             else:
                 runs = tuple(mask for mask in masks[name] if mask != "-1")
                 try:
-                    patient = read_tags(files[name], PATIENT)[0] or name
+                    patient = str(read_header(files[name], "PatientID").get("PatientID") or name).strip()
                 except ReadError as error:
                     found.skipped[name] = str(error)
                     continue

@@ -8,12 +8,10 @@ import SimpleITK as sitk
 
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from tests.folders import TEST_SAMPLES
+from tests.training.targets import target_folders as folders
 from tests.training.targets.target_folders import target_at, write_csv
 from training.targets import in_parts, list_targets, load_target
-from training.targets.arrays import labelled_scan
 from training.targets.readers.siim_acr import decode_runs
-
-from . import target_folders as folders
 
 LIVER = TEST_SAMPLES / "totalsegmentator"
 
@@ -68,12 +66,11 @@ def test_luna16_reads_flipped_scans_in_lps_order_and_resamples(tmp_path):
     folders.write_scan(tmp_path / "subset0" / "s.mhd", array, (1, 1, 2), (50.0, 60.0, -10.0), flipped)
     from training.targets.readers.luna16 import read_cube
 
-    cube, spacing = read_cube(tmp_path / "subset0" / "s.mhd", (50.0 - 20, 60.0 - 10, -10 + 16.0), (9, 9, 5), None)
-    assert spacing == (1, 1, 2)
+    cube = read_cube(tmp_path / "subset0" / "s.mhd", (50.0 - 20, 60.0 - 10, -10 + 16.0), (9, 9, 5), None)
     assert cube.shape == (9, 9, 5)
     assert cube[4, 4, 2] == 1000
     assert cube[3, 4, 2] == 500
-    coarse, _ = read_cube(tmp_path / "subset0" / "s.mhd", (30.0, 50.0, 6.0), (4, 4, 4), (2.0, 2.0, 4.0))
+    coarse = read_cube(tmp_path / "subset0" / "s.mhd", (30.0, 50.0, 6.0), (4, 4, 4), (2.0, 2.0, 4.0))
     assert coarse.shape == (8, 8, 8)  # voxels of the scan that cover the cube
 
 
@@ -81,7 +78,7 @@ def test_luna16_cubes_beyond_the_scan_are_filled_with_air(tmp_path):
     folders.write_scan(tmp_path / "s.mhd", np.zeros((20, 20, 10), dtype=np.int16))
     from training.targets.readers.luna16 import read_cube
 
-    cube, _ = read_cube(tmp_path / "s.mhd", (0.0, 0.0, 0.0), (8, 8, 4), None)
+    cube = read_cube(tmp_path / "s.mhd", (0.0, 0.0, 0.0), (8, 8, 4), None)
     assert cube.shape == (8, 8, 4)
     assert (cube == 0).sum() == 5 * 5 * 3
     assert set(np.unique(cube)) == {-1000.0, 0.0}
@@ -195,7 +192,7 @@ def test_a_liver_mask_with_another_header_belongs_to_its_volume_by_index(tmp_pat
     sitk.WriteImage(mask, str(batch / "segmentation-0.nii.gz"))
     assert np.array_equal(target.load(item).label, right.label)
     with pytest.raises(InvalidInputError, match=r"lies elsewhere than its image .* mm apart"):
-        labelled_scan(target.grid, item.image, str(item.label), [[1]])
+        target.load_labelled(item.image, str(item.label))
 
 
 def test_lits_missing_and_unequal_files(tmp_path):

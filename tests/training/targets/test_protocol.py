@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from sg_hub.errors import InvalidInputError, ReadError
-from tests.training.targets.target_folders import lidc_patches, target_at, write_csv
+from tests.training.targets.target_folders import lidc_patches, luna16, target_at, write_csv
+from training.data.leakage import name_hashes
 from training.targets import Item, identities, in_parts, load_target
-from training.targets.readers.lidc_patches import consensus, masks_of_readers
+from training.targets.readers._lidc_xml import consensus
+from training.targets.readers.lidc_patches import masks_of_readers
 from training.targets.splits import label_fraction
 from training.trials.item_arrays import Batches, ItemArrays, axial_slices, from_axial_slices
 from training.trials.prepared_task import check_parts
@@ -96,6 +98,40 @@ def test_csv_that_make_no_split_are_refused(root, tmp_path, rows, error, said):
         ).split_items()
 
 
+def seen(*names):
+    return name_hashes(f"lidc-idri/LIDC-IDRI-{number:04d}" for number in names)
+
+
+def test_patients_of_the_pre_training_are_trained_on_where_the_target_says_so(root):
+    target = target_at("lidc-nodules", root, *SMALL, "splits.pretrained=train")
+    plain = target.split_items()
+    tested = sorted({item.patient for item in in_parts(plain.items)["test"]})
+    first = int(tested[0][-4:])
+    found = target.split_items(seen(first))
+    parts = {item.patient: item.split for item in found.items}
+    assert parts[tested[0]] != "test"
+    assert found.seen == 1
+    assert Counter(parts.values())["test"] == len(tested)  # another patient takes the place
+    assert set(tested[1:]) < {patient for patient, part in parts.items() if part == "test"}
+    unchanged = target_at("lidc-nodules", root, *SMALL).split_items(seen(first))
+    assert unchanged.items == plain.items
+    with pytest.raises(InvalidInputError, match="16 of 16 patients were pre-trained on and are not tested"):
+        target.split_items(seen(*range(1, 17)))
+
+
+def test_an_official_test_part_loses_whom_the_weights_have_seen(tmp_path):
+    luna16(tmp_path)
+    target = target_at("ncc", tmp_path)
+    series = sorted({item.patient for item in target.find().items})
+    found = target.split_items(name_hashes(f"luna16/{name}" for name in (series[0], series[8])))
+    parts = {item.patient: item.split for item in found.items}
+    assert [parts[name] for name in series] == ["train"] * 5 + ["validation"] * 2 + ["test", "train", "test"]
+    assert found.seen == 2
+    assert {item.split for item in target_at("ncc", tmp_path).split_items().items if item.patient == series[8]} == {
+        "test"
+    }
+
+
 # -- fractions of the labels -----------------------------------------------------------------------------------------
 
 
@@ -155,7 +191,7 @@ def test_parts_that_share_patients_are_refused(root):
     items = target.split_items().items
     check_parts(target, items)
     parts = in_parts(items)
-    assert not set(identities(target, items)["train"]) & set(identities(target, items)["test"])
+    assert not set(identities(target.dataset, items)["train"]) & set(identities(target.dataset, items)["test"])
     torn = parts["train"][0]
     leaked = [*items, type(torn)(**{**torn.__dict__, "name": "again", "split": "test"})]
     with pytest.raises(InvalidInputError, match=f"in train and in test: lidc-idri/{torn.patient}"):

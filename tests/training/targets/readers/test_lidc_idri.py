@@ -10,8 +10,9 @@ import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import TEST_SAMPLES
 from tests.training.targets.target_folders import lidc_scan, lidc_xml, nodule, roi, square, target_at
-from training.targets.readers.lidc_idri import cut, nodule_mask
-from training.targets.readers.lidc_xml import annotation_mask, consensus, outline_mask, read_xml, same_nodule
+from training.targets.on_grid import AIR, box
+from training.targets.readers._lidc_xml import annotation_mask, consensus, outline_mask, read_xml, same_nodule
+from training.targets.readers.lidc_idri import cube_around, nodule_mask
 
 SERIES = "1.3.6.1.4.1.14519.5.2.1.6279.6001.77"
 Z = [-100.0 + 2.5 * k for k in range(12)]
@@ -226,7 +227,9 @@ def test_cubes_beyond_the_scan_are_filled_with_air():
     array[0, 0, 0] = 100
     mask = np.zeros(array.shape, dtype=bool)
     mask[0:2, 0:2, 0:2] = True
-    loaded = cut(sg_hub.Scan(array[None]), mask, (8, 8, 8), None, -1000.0, 1000.0)
-    assert loaded.label.sum() == 8
-    assert (loaded.image == 0).any()
-    assert loaded.image.max() == pytest.approx(0.55)
+    corner, size = cube_around(mask, (1, 1, 1), (8, 8, 8), None)
+    assert (corner, size) == ([-3, -3, -3], [8, 8, 8])
+    assert box(mask, corner, size, 0).sum() == 8
+    image = box(array[None], corner, size, AIR)
+    assert image.shape == (1, 8, 8, 8)
+    assert (image.min(), image.max()) == (-1000, 100)

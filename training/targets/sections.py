@@ -1,0 +1,88 @@
+"""The sections of a target's TOML: the grid, the splits, and how a trial trains."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from sg_hub import ImagePreprocessing, Preprocessing
+
+from ..run.settings import Section
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Sides = tuple[PositiveInt, ...]
+
+
+class Grid(Section):
+    """How an item becomes what the network takes: what a preprocessing of sg_hub is built from."""
+
+    intensity: Literal["window", "percentile"] = "window"
+    low: float | None = None
+    """What becomes 0: a value of the scan (HU) or a grey level in 0..1, or a percentile; absent: sg_hub's own."""
+    high: float | None = None
+    """What becomes 1."""
+    spacing: tuple[float, float, float] | None = None
+    """Voxels (x, y, z) in mm that scans are resampled to; absent: each keeps its own."""
+    size: Sides | None = None
+    """Voxels (x, y, z) or pixels (rows, columns) of an item; absent: each scan as large as it is."""
+
+    def of_scans(self) -> Preprocessing:
+        """How a whole scan becomes what the network takes."""
+        size = self.size if self.size is not None and len(self.size) == 3 else None
+        modality = "CT" if self.intensity == "window" else "MR"
+        return Preprocessing(modality=modality, spacing=self.spacing, size=size, **self._limits())
+
+    def of_pictures(self, size: tuple[int, ...]) -> ImagePreprocessing:
+        """The same for a picture, which keeps its proportions. size: (rows, columns) of the network's input."""
+        return ImagePreprocessing(input_size=(size[0], size[1]), **self._limits())
+
+    def _limits(self) -> dict[str, Any]:
+        if self.intensity == "percentile" and (self.low is None or self.high is None):
+            raise ValueError('grid.low, grid.high: intensity = "percentile" needs both, such as 0.5 and 99.5')
+        given = {"low": self.low, "high": self.high}
+        return {"intensity": self.intensity} | {key: value for key, value in given.items() if value is not None}
+
+
+class Splits(Section):
+    """Who is trained, validated and tested on, where the data set does not say it."""
+
+    seed: int = 0
+    validation: Share = 0.15
+    """Share of the patients that are not tested on."""
+    test: Share = 0.3
+    """Share of all patients, where there is no official test part."""
+    file: str | None = None
+    """CSV with the columns patient and split (train, validation, test), which comes before everything else."""
+    pretrained: Literal["train"] | None = None
+    """`train`: patients whom any of the initialisations was pre-trained on are trained on, not tested (as the paper's
+    own splits do); absent: they stay where they are, and weights that have seen test patients are refused."""
+
+
+class Settings(Section):
+    """How a trial is trained: the same for every initialisation, chosen on validation patients."""
+
+    steps: PositiveInt = 400
+    batch_size: PositiveInt = 8
+    patch: Sides | None = None
+    """Voxels that the network sees at once; absent: a whole item (grid.size)."""
+    lr: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    body_lr_factor: float = Field(default=1.0, ge=0)
+    """Learning rate of all layers but the last, as a share of lr, for every initialisation."""
+    background_weight: float = Field(default=1.0, ge=0)
+    """Segmentation: weight of the background in the cross-entropy. With 0.1, small organs are found many steps
+    sooner."""
+    balanced: bool = False
+    """Classification: every class is drawn equally often."""
+    mirror: str = Field(default="", pattern="^[xyz]*$")
+    """Axes along which half of the items are mirrored (2D: x is left and right, y up and down). Along x, classes of one
+    side of the body change places: see `mirror_pairs`."""
+    shift: int = Field(default=0, ge=0)
+    """Largest random shift along every axis but z, in voxels; what moves in is the border again."""
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises."""
+    validate_every: PositiveInt = 100
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    slices: PositiveInt = 3
+    """Classification of axial slices: how many around the middle stand for an item."""
