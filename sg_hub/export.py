@@ -19,23 +19,17 @@ from torch.export import Dim
 
 from sg_hub.errors import InvalidInputError, SgHubError
 from sg_hub.io.files import check_output
-from sg_hub.models import SemanticGenesis
+from sg_hub.models import PretrainedModel
 from sg_hub.models.input_checks import AXES
 
 _NEEDED = ("onnx", "onnxscript")
-_OUTPUTS = {
-    "pretext": ["restoration", "pattern_logits"],
-    "restoration": ["restoration"],
-    "segmentation": ["logits"],
-    "classification": ["logits"],
-}
 _TOLERANCE = 1e-3
 _MOST_STEPS = 1 << 16
 """Strides along an axis; an upper limit that no scan reaches."""
 
 
 def export_onnx(
-    model: SemanticGenesis, file: str | os.PathLike[str], *, size: Sequence[int] | None = None
+    model: PretrainedModel, file: str | os.PathLike[str], *, size: Sequence[int] | None = None
 ) -> float | None:
     """Write the network of one patch as an ONNX file, and compare it with onnxruntime where that is installed.
 
@@ -97,7 +91,7 @@ def _check_size(size: Sequence[int] | None, ndim: int, stride: int) -> tuple[int
     return shape
 
 
-def _export(model: SemanticGenesis, shape: tuple[int, ...], fixed: bool, stride: int) -> Any:
+def _export(model: PretrainedModel, shape: tuple[int, ...], fixed: bool, stride: int) -> Any:
     sizes: dict[int, Any] = {0: Dim("batch", min=1, max=_MOST_STEPS)}
     if not fixed:
         for axis, name in enumerate("xyz" if model.NDIM == 3 else "hw"):
@@ -111,12 +105,12 @@ def _export(model: SemanticGenesis, shape: tuple[int, ...], fixed: bool, stride:
             dynamo=True,
             dynamic_shapes={"x": sizes},
             input_names=["input"],
-            output_names=_OUTPUTS[model.head_name],
+            output_names=model.head.outputs(model),
             verbose=False,
         )
 
 
-def _check(model: SemanticGenesis, file: Path, shapes: list[tuple[int, tuple[int, ...]]]) -> float:
+def _check(model: PretrainedModel, file: Path, shapes: list[tuple[int, tuple[int, ...]]]) -> float:
     """The largest difference between the file and the model.
 
     Raises:
@@ -143,5 +137,5 @@ def _check(model: SemanticGenesis, file: Path, shapes: list[tuple[int, tuple[int
     return largest
 
 
-def _device(model: SemanticGenesis) -> torch.device:
+def _device(model: PretrainedModel) -> torch.device:
     return next(model.parameters()).device

@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.hub.registry import is_registered, list_models
-from sg_hub.models import SemanticGenesis, SemanticGenesis2D, SemanticGenesis3D
-from sg_hub.models.unet2d import Encoder2D
-from sg_hub.models.unet3d import Encoder3D
+from sg_hub.models import PretrainedModel, SemanticGenesis2D, SemanticGenesis3D
+from sg_hub.models.heads import CLASSES_MEAN
+from sg_hub.models.timm_encoder import TimmEncoder
+from sg_hub.models.unet import UNetEncoder
 
 FULL = "semantic-genesis-3d"
 TINY = "semantic-genesis-3d-tiny"
@@ -16,7 +17,7 @@ FULL_2D = "semantic-genesis-2d"
 TINY_2D = "semantic-genesis-2d-tiny"
 SMALL_2D = {"encoder": "lcnet_050", "decoder_width": 8}
 
-Model = TypeVar("Model", bound=SemanticGenesis)
+Model = TypeVar("Model", bound=PretrainedModel)
 
 
 def semantic_genesis_3d(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis3D:
@@ -66,7 +67,7 @@ def semantic_genesis_3d_tiny(*, pretrained: bool = False, name: str | None = Non
     return _build(SemanticGenesis3D, TINY, {"width": 8}, pretrained, name, options)
 
 
-def semantic_genesis_3d_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> Encoder3D:
+def semantic_genesis_3d_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> UNetEncoder:
     """The encoder of `semantic_genesis_3d` alone, for networks of your own.
 
         encoder = torch.hub.load(repo, "semantic_genesis_3d_encoder")
@@ -81,7 +82,9 @@ def semantic_genesis_3d_encoder(*, pretrained: bool = False, name: str | None = 
     return _build(SemanticGenesis3D, FULL, {"width": 32}, pretrained, name, options).encoder
 
 
-def semantic_genesis_3d_tiny_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> Encoder3D:
+def semantic_genesis_3d_tiny_encoder(
+    *, pretrained: bool = False, name: str | None = None, **options: Any
+) -> UNetEncoder:
     """The encoder of `semantic_genesis_3d_tiny` alone, for networks of your own.
 
         encoder = torch.hub.load(repo, "semantic_genesis_3d_tiny_encoder", pretrained=True)
@@ -141,7 +144,7 @@ def semantic_genesis_2d_tiny(*, pretrained: bool = False, name: str | None = Non
     return _build(SemanticGenesis2D, TINY_2D, SMALL_2D, pretrained, name, options)
 
 
-def semantic_genesis_2d_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> Encoder2D:
+def semantic_genesis_2d_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> TimmEncoder:
     """The encoder of `semantic_genesis_2d` alone, for networks of your own.
 
         encoder = torch.hub.load(repo, "semantic_genesis_2d_encoder")
@@ -156,7 +159,9 @@ def semantic_genesis_2d_encoder(*, pretrained: bool = False, name: str | None = 
     return _build(SemanticGenesis2D, FULL_2D, {}, pretrained, name, options).encoder
 
 
-def semantic_genesis_2d_tiny_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> Encoder2D:
+def semantic_genesis_2d_tiny_encoder(
+    *, pretrained: bool = False, name: str | None = None, **options: Any
+) -> TimmEncoder:
     """The encoder of `semantic_genesis_2d_tiny` alone, for networks of your own.
 
         encoder = torch.hub.load(repo, "semantic_genesis_2d_tiny_encoder", pretrained=True)
@@ -180,15 +185,12 @@ def _build(
             f"the weights {default} are on no hub yet: give those of your own (name=FOLDER or a hub id), or "
             f"name=... one of {', '.join(list_models())}"
         )
-    try:
-        if pretrained:
-            return cls.from_pretrained(name or default, **options)
-    except TypeError as error:
-        raise InvalidInputError(f"{error}: not an option with pretrained=True, where the weights say it") from error
+    if pretrained:
+        return cls.from_pretrained(name or default, **options)
     if name is not None:
         raise InvalidInputError(f"name={name!r} says which weights to load, but pretrained=False: give pretrained=True")
     if "num_classes" in options:
-        options.setdefault("head", "segmentation")
+        options.setdefault("head", CLASSES_MEAN)
     try:
         return cls(**{**sizes, **options})
     except TypeError as error:

@@ -23,7 +23,7 @@ from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from sg_hub.hub.config_file import CONFIG
 from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import given_path
-from sg_hub.models.semantic_genesis_3d import SemanticGenesis3D
+from sg_hub.models.semantic_genesis import SemanticGenesis3D
 from sg_hub.preprocessing.scan_preprocessing import Preprocessing
 
 logger = logging.getLogger("sg_hub")

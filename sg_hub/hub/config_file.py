@@ -20,12 +20,15 @@ _LARGEST = 16 << 20
 """Bytes; the hashes of 10 000 patients, the longest of what a config holds, need about 200 000."""
 
 
-def read_config(path: Path, architecture: str, keys: frozenset[str]) -> dict[str, Any]:
+def read_config(
+    path: Path, architecture: str, keys: frozenset[str], optional: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """The constructor's arguments in config.json, as they are.
 
     Args:
         architecture: class that the file must name.
         keys: of the arguments that it must hold.
+        optional: keys of those that it may hold.
 
     Raises:
         ReadError: not JSON, of another architecture, or with keys of a newer version.
@@ -42,7 +45,7 @@ def read_config(path: Path, architecture: str, keys: frozenset[str]) -> dict[str
             f"{path} is of a {shortened(config['architecture'], 80)}, not of a {architecture}: "
             "load it with sg_hub.from_pretrained, or with its own class"
         )
-    unknown, missing = set(config) - keys - _ABOUT_KEYS, keys - set(config)
+    unknown, missing = set(config) - keys - optional - _ABOUT_KEYS, keys - set(config)
     if unknown or missing:
         raise ReadError(
             f"{path}: unknown keys {shortened(sorted(unknown))}, missing keys {sorted(missing)}; a newer sg_hub may "
@@ -52,7 +55,7 @@ def read_config(path: Path, architecture: str, keys: frozenset[str]) -> dict[str
         raise ReadError(f"{path}: its provenance is a {type(config['provenance']).__name__}, expected an object")
     if version == 1 and isinstance(config.get("norm"), str):
         config["norm"] = _NORMS_OF_1.get(config["norm"], config["norm"])
-    return {key: config[key] for key in sorted(keys)}
+    return {key: config[key] for key in sorted(keys | (optional & config.keys()))}
 
 
 def architecture_of(path: Path) -> str:

@@ -1,21 +1,52 @@
-"""What sizes a network takes: checked, and padded to."""
+"""What a network takes: sizes and values are checked, and sizes padded to."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
 
+Stride = int | Sequence[int]
+"""Voxels of the input per voxel of a feature map: the same along every axis, or one for each."""
 AXES = {2: "(N, C, H, W)", 3: "(N, C, X, Y, Z)"}
 _OTHERS = {
     2: {5: "a batch of scans (N, C, X, Y, Z) needs a 3D model"},
     3: {4: "a 2D batch (N, C, H, W) needs a 2D model"},
 }
 _METHOD = {2: "model.preprocess(image)", 3: "model.preprocess(scan)"}
+# Noise and interpolation may leave 0..1 by a little; HU and other raw values leave it by far more.
+_LOWEST, _HIGHEST = -0.5, 1.5
 
 
-def check_shape(x: Tensor, in_chans: int, stride: int, ndim: int) -> None:
+def per_axis(stride: Stride, ndim: int) -> tuple[int, ...]:
+    """A stride for each of the axes."""
+    return (stride,) * ndim if isinstance(stride, int) else tuple(stride)
+
+
+def nearest_size(size: Sequence[int], stride: Stride) -> tuple[int, ...]:
+    """The nearest sides that the stride divides."""
+    steps = per_axis(stride, len(size))
+    return tuple(max(step, round(side / step) * step) for side, step in zip(size, steps, strict=True))
+
+
+def check_tensor(x: object, ndim: int) -> None:
+    """Refuse what is no tensor.
+
+    Raises:
+        InvalidInputError: an array, for instance.
+    """
+    if not isinstance(x, Tensor):
+        raise InvalidInputError(
+            f"input is a {type(x).__name__}: a model takes a tensor {AXES[ndim]}; use {_METHOD[ndim]}"
+        )
+
+
+def check_shape(x: Tensor, in_chans: int, stride: Stride, ndim: int) -> None:
     """Refuse what a network of `ndim` dimensions cannot take, saying what to do.
 
     Raises:
@@ -31,16 +62,37 @@ def check_shape(x: Tensor, in_chans: int, stride: int, ndim: int) -> None:
             f"input with {x.shape[1]} channels given to a model with in_chans={in_chans}: "
             f"load it with from_pretrained(..., in_chans={x.shape[1]})"
         )
-    if any(side % stride or side == 0 for side in x.shape[2:]):
-        nearest = tuple(max(stride, round(side / stride) * stride) for side in x.shape[2:])
+    steps = per_axis(stride, ndim)
+    if any(side % step or side == 0 for side, step in zip(x.shape[2:], steps, strict=True)):
+        multiple = steps[0] if len(set(steps)) == 1 else steps
         raise InvalidInputError(
-            f"input of size {tuple(x.shape[2:])}: every side must be a multiple of {stride}; "
-            f"the nearest allowed size is {nearest}, or call the model with pad=True"
+            f"input of size {tuple(x.shape[2:])}: every side must be a multiple of {multiple}; "
+            f"the nearest allowed size is {nearest_size(x.shape[2:], stride)}, or call the model with pad=True"
         )
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """Pad the far side of every spatial axis of (N, C, spatial...) by its border, to multiples of `multiple`."""
-    amounts = [-side % multiple for side in x.shape[2:]]
+def check_values(x: Tensor) -> None:
+    """Refuse a batch that is not in 0..1.
+
+    Raises:
+        InvalidInputError: whole numbers, no values at all, NaN, or values that are no 0..1 (HU, for instance).
+    """
+    if not x.is_floating_point():
+        raise InvalidInputError(f"input of type {x.dtype}: expected floating point in 0..1; use model.preprocess(scan)")
+    if x.numel() == 0:
+        raise InvalidInputError(f"input of shape {tuple(x.shape)} is empty: expected at least one {AXES[x.ndim - 2]}")
+    low, high = (float(value) for value in torch.aminmax(x.detach()))
+    if math.isnan(low) or math.isnan(high):
+        raise InvalidInputError("input with NaN: expected values in 0..1; load_scan(path, nan=-1000) replaces them")
+    if low < _LOWEST or high > _HIGHEST:
+        raise InvalidInputError(
+            f"input with values {low:g} to {high:g} (in HU?) given to a model that expects 0..1: use "
+            "model.preprocess(scan), which applies the window that the weights were trained with"
+        )
+
+
+def pad_to_multiple(x: Tensor, stride: Stride) -> Tensor:
+    """Pad the far side of every spatial axis of (N, C, spatial...) by its border, to multiples of `stride`."""
+    amounts = [-side % step for side, step in zip(x.shape[2:], per_axis(stride, x.ndim - 2), strict=True)]
     padding = [value for amount in reversed(amounts) for value in (0, amount)]
     return F.pad(x, padding, mode="replicate") if any(amounts) else x

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, ReadError, SgHubError, shortened
+from sg_hub.hub.config_file import read_config
+from sg_hub.hub.locate import ModelFiles
+from sg_hub.hub.weights_file import read_weights
+from sg_hub.models.heads import choose
 
 logger = logging.getLogger("sg_hub")
 
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-PARTS = {
-    "pretext": frozenset({"decoder.", "restoration.", "classifier."}),
-    "restoration": frozenset({"decoder.", "restoration."}),
-    "segmentation": frozenset({"decoder.", "segmentation."}),
-    "classification": frozenset({"classifier."}),
-}
-"""What a network has beside its encoder, by head."""
+PARTS = ("encoder",)
+"""What may be loaded alone."""
+OPTIONAL_KEYS: dict[str, Any] = {"class_names": (), "multilabel": False}
+"""Keys that config.json need not hold, and what they are then."""
+_MOST_GROWTH, _ALWAYS_FINE = 8, 1 << 30
+"""A network may need that many times the bytes of its weights, or that many bytes."""
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass
@@ -30,6 +37,8 @@ class LoadReport:
     source: str
     revision: str | None = None
     sha256: str | None = None
+    part: str | None = None
+    """What alone was asked for; absent: everything that fits."""
     loaded: list[str] = field(default_factory=list)
     """Taken from the file as they are."""
     adapted: list[str] = field(default_factory=list)
@@ -40,7 +49,8 @@ class LoadReport:
     """In the file, and not used."""
 
     def __str__(self) -> str:
-        text = f"{self.source}: {len(self.loaded)} tensors loaded"
+        alone = f" of the {self.part} alone" if self.part else ""
+        text = f"{self.source}: {len(self.loaded)} tensors{alone} loaded"
         for what in ("adapted", "reset", "left_out"):
             keys = getattr(self, what)
             if keys:
@@ -53,89 +63,187 @@ class LoadReport:
         logger.info("%s", self)
 
 
-def load_state(
-    model: Any,
-    state: dict[str, Tensor],
-    *,
-    source: str,
-    reset: tuple[str, ...] = (),
-    adapt_channels: tuple[int, int] | None = None,
-    norm_changed: bool = False,
-    heads: tuple[str, str] = ("", ""),
-) -> LoadReport:
-    """Copy `state` into `model`, and say what became of every tensor.
+def load_model(
+    cls: type[Any], files: ModelFiles, asked: Mapping[str, Any], changed: Mapping[str, Any], part: str | None
+) -> Any:
+    """The network of a model's files, with what was asked to change. Its `load_report` says what was loaded.
 
     Args:
-        reset: modules that start afresh, because the task is another.
-        adapt_channels: numbers of input channels of the file and of the network, where it was asked to change.
-        norm_changed: the kind of normalisation was asked to change, so running statistics may come or go.
-        heads: of the file and of the network; where they differ, what only one of them has may come or go.
+        cls: class of the network.
+        asked: for the head, as `heads.choose` takes it.
+        changed: other settings, by their keys in config.json; None: as the weights have them.
+        part: `encoder` takes its weights alone.
 
     Raises:
-        InvalidInputError: any other missing or unexpected key, or another shape.
+        InvalidInputError: an option that cannot be, or weights that do not fit the network.
+        ReadError: a missing, damaged, newer or wrong file.
     """
-    report = LoadReport(source)
-    target = model.state_dict()
-    fresh = tuple(name + "." for name in reset)
-    old, new = (PARTS.get(head, frozenset()) for head in heads)
-    old_parts, new_parts = tuple(old - new), tuple(new - old)
-    chosen: dict[str, Tensor] = {}
-    problems: list[str] = []
+    if part is not None and part not in PARTS:
+        raise InvalidInputError(f"part={part!r}: expected {' or '.join(map(repr, PARTS))}, or nothing")
+    config = {**OPTIONAL_KEYS, **read_config(files.config, cls.__name__, cls.config_keys(), frozenset(OPTIONAL_KEYS))}
+    with _naming(files.config):
+        before = _skeleton(cls, config)
+    state, sha256 = read_weights(files.weights, files.sha256)
+    wanted = dict(config)
+    task_changed = choose(wanted, **asked)
+    for key, value in changed.items():
+        if value is not None:
+            if key not in ("in_chans", *cls.CHANGEABLE):
+                raise InvalidInputError(
+                    f"{key}={value!r}: from_pretrained of a {cls.__name__} has no such option, for the config of the "
+                    "weights says it, or there is none: leave it out"
+                )
+            wanted[key] = value
+    after = before if wanted == config else _skeleton(cls, wanted)
+    report = compare(
+        before,
+        after,
+        state,
+        source=files.source,
+        fresh=after.head.task_layers if task_changed else (),
+        channels=(config["in_chans"], wanted["in_chans"]),
+        part=part,
+    )
+    report.revision, report.sha256 = files.revision, sha256
+    model = cls(**wanted)
+    load_state(model, state, report)
+    model.load_report = report
+    report.log()
+    return model
+
+
+def compare(
+    before: nn.Module,
+    after: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    source: str,
+    fresh: tuple[str, ...] = (),
+    channels: tuple[int, int] = (0, 0),
+    part: str | None = None,
+) -> LoadReport:
+    """What becomes of every tensor. Only shapes and types are looked at: both networks may be without memory.
+
+    Args:
+        before: the network that the file must hold, to the last tensor.
+        after: the one that is to be loaded.
+        fresh: modules that start afresh, because the task is another.
+        channels: numbers of input channels of the two.
+        part: what alone is taken of the file.
+
+    Raises:
+        InvalidInputError: a missing or unexpected key, another shape or type, or a network that is far larger.
+    """
+    report = LoadReport(source, part=part)
+    saved, target = before.state_dict(), after.state_dict()
+    problems = [_misfit(key, state.get(key), value) for key, value in saved.items()]
+    problems += [f"{key} is unexpected" for key in sorted(state.keys() - saved.keys())]
+    starts = tuple(f"{name}." for name in fresh)
     for key, value in target.items():
-        found = state.get(key)
-        if fresh and key.startswith(fresh):
+        outside = part is not None and not key.startswith(f"{part}.")
+        if key not in saved or outside or (starts and key.startswith(starts)):
             report.reset.append(key)
-        elif found is None:
-            allowed = (norm_changed and key.endswith(_STATISTICS)) or key.startswith(new_parts)
-            (report.reset if allowed else problems).append(key if allowed else f"{key} is missing")
-        elif wrong := _useless(found, value):
-            problems.append(f"{key} {wrong}")
-        elif found.shape == value.shape:
-            chosen[key] = found
+        elif saved[key].shape == value.shape:
             report.loaded.append(key)
-        elif adapt_channels and (dim := _channel_axis(key, found.shape, value.shape, adapt_channels)) is not None:
-            chosen[key] = _adapt(found, value.shape, dim)
+        elif _channel_axis(key, saved[key].shape, value.shape, channels) is not None:
             report.adapted.append(key)
         else:
-            problems.append(f"{key} has shape {tuple(found.shape)}, expected {tuple(value.shape)}")
-    for key in state.keys() - target.keys():
-        if key.startswith(old_parts) or (norm_changed and key.endswith(_STATISTICS)):
-            report.left_out.append(key)
-        else:
-            problems.append(f"{key} is unexpected")
-    report.left_out += [key for key in report.reset if key in state]
-    report.left_out.sort()
-    if problems:
-        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise InvalidInputError(f"{source}: the weights do not fit {type(model).__name__}: {shown}")
-    model.load_state_dict(target | chosen)
+            problems.append(f"{key} has shape {tuple(saved[key].shape)}, expected {tuple(value.shape)}")
+    if found := [problem for problem in problems if problem]:
+        shown = "; ".join(found[:8]) + (f"; and {len(found) - 8} more" if len(found) > 8 else "")
+        raise InvalidInputError(f"{source}: the weights do not fit {type(after).__name__}: {shown}")
+    report.left_out = sorted((saved.keys() - target.keys()) | (saved.keys() & set(report.reset)))
+    has, needs = (sum(value.numel() * value.element_size() for value in each.values()) for each in (saved, target))
+    if needs > max(_MOST_GROWTH * has, _ALWAYS_FINE):
+        raise InvalidInputError(
+            f"{source}: the network that was asked for needs {needs / 1e9:.3g} GB, and its weights have "
+            f"{has / 1e9:.3g} GB: ask for fewer classes or channels"
+        )
     return report
 
 
-def _useless(found: Tensor, wanted: Tensor) -> str | None:
+def load_state(model: nn.Module, state: Mapping[str, Tensor], report: LoadReport) -> None:
+    """Copy into the network what the report of `compare` says.
+
+    Raises:
+        InvalidInputError: values that are no finite numbers.
+    """
+    target = model.state_dict()
+    chosen: dict[str, Tensor] = {}
+    for key in (*report.loaded, *report.adapted):
+        found, wanted = state[key], target[key]
+        if found.is_floating_point() and not bool(torch.isfinite(found).all()):
+            raise InvalidInputError(f"{report.source}: {key} holds NaN or infinite values: download or save it again")
+        chosen[key] = found if found.shape == wanted.shape else _adapt(found, wanted.shape, key)
+    model.load_state_dict(target | chosen)
+
+
+def moved(model: Model, device: str | torch.device | None) -> Model:
+    """The model on a device; None: where it is.
+
+    Raises:
+        InvalidInputError: it cannot go there.
+    """
+    try:
+        return model if device is None else model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidInputError(f"device={str(device)!r} cannot be used ({reason}): try 'cpu' or 'cuda'") from error
+
+
+def _skeleton(cls: type[Any], config: Mapping[str, Any]) -> Any:
+    """The network of a config without memory, whatever sizes the config asks for.
+
+    Raises:
+        InvalidInputError: values that are impossible.
+    """
+    try:
+        with torch.device("meta"):
+            return cls(**config)
+    except NotImplementedError:  # its constructor looks at values, which tensors without memory have not
+        return cls(**config)
+    except SgHubError:
+        raise
+    except (RuntimeError, TypeError, ValueError, OverflowError, ArithmeticError) as error:
+        raise InvalidInputError(f"no {cls.__name__} can be built of these settings ({shortened(error)})") from error
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Mistakes in values of a file name the file."""
+    try:
+        yield
+    except InvalidInputError as error:
+        raise ReadError(f"{path}: {error}") from error
+
+
+def _misfit(key: str, found: Tensor | None, wanted: Tensor) -> str | None:
     """Why a tensor cannot be the weights that it is named as, if so."""
+    if found is None:
+        return f"{key} is missing"
     if found.is_floating_point() != wanted.is_floating_point():
-        return f"is of type {found.dtype}, expected {wanted.dtype}"
-    if found.is_floating_point() and not bool(torch.isfinite(found).all()):
-        return "holds NaN or infinite values"
+        return f"{key} is of type {found.dtype}, expected {wanted.dtype}"
+    if found.shape != wanted.shape:
+        return f"{key} has shape {tuple(found.shape)}, expected {tuple(wanted.shape)}"
     return None
 
 
 def _channel_axis(key: str, found: torch.Size, wanted: torch.Size, channels: tuple[int, int]) -> int | None:
     """The axis of the image's channels: 1 in the convolutions that see the input, 0 in the one that restores it."""
-    for dim, names in ((1, ("encoder.",)), (0, ("restoration.",))):
+    for dim, name in ((1, "encoder."), (0, "restoration.")):
         others = [size for axis, size in enumerate(found) if axis != dim]
         same = len(found) == len(wanted) > dim and others == [s for axis, s in enumerate(wanted) if axis != dim]
-        if key.startswith(names) and same and (found[dim], wanted[dim]) == channels:
+        if key.startswith(name) and same and (found[dim], wanted[dim]) == channels:
             return dim
     return None
 
 
-def _adapt(weight: Tensor, shape: torch.Size, dim: int) -> Tensor:
-    """Another number of channels along `dim`: the mean over the old ones, repeated.
+def _adapt(weight: Tensor, shape: torch.Size, key: str) -> Tensor:
+    """Another number of the image's channels: the mean over the old ones, repeated.
 
-    Input channels (dim 1) are scaled by old / new, so that the same image in all of them gives the old response.
+    Input channels are scaled by old / new, so that the same image in all of them gives the old response.
     """
+    dim = 1 if key.startswith("encoder.") else 0
     old, new = weight.shape[dim], shape[dim]
     mean = weight.float().mean(dim, keepdim=True)
     if dim == 1:

@@ -1,121 +1,119 @@
-"""What the networks in 2D and 3D share: the heads, the checks, the forward pass."""
+"""The two networks of Semantic Genesis (MICCAI 2020): a U-Net for scans, and one for images on any encoder of timm."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+import math
+from functools import partial
+from typing import Any, Unpack
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.models.input_checks import check_shape, pad_to_multiple
-from sg_hub.models.pretrained import PretrainedMixin
-from sg_hub.preprocessing.scan_preprocessing import check_input
-
-Head = Literal["pretext", "restoration", "segmentation", "classification"]
-HEADS: tuple[str, ...] = get_args(Head)
-Parts = Callable[[], Any]
+from sg_hub.models.base import PretrainedModel, Shared, check_counts
+from sg_hub.models.heads import Classifier
+from sg_hub.models.timm_encoder import TimmEncoder, load_encoder_weights
+from sg_hub.models.unet import Norm, UNetDecoder, UNetEncoder, check_norm, conv_block
 
 
-class PretextOutput(NamedTuple):
-    """What the network of the pretext tasks gives."""
+class SemanticGenesis3D(PretrainedModel):
+    """U-Net of Semantic Genesis for 3D scans (MICCAI 2020).
 
-    restoration: Tensor
-    """(N, C, spatial...) in 0..1: the restored cube or patch, of the input's size and channels."""
-    pattern_logits: Tensor
-    """(N, num_classes): one logit per anatomical pattern."""
+    Input is (N, in_chans, X, Y, Z) in 0..1, x to the patient's left, y to posterior, z to superior; every side
+    a multiple of 8. `model.preprocess(scan)` makes it from a scan.
 
-
-class SemanticGenesis(PretrainedMixin):
-    """Encoder, decoder and heads of one network; a subclass says what they are made of.
-
-    Attributes:
-        encoder: (N, in_chans, spatial...) to a list of feature maps, finest first; with `channels` and `strides`.
-        decoder: that list to (N, decoder.out_chans, spatial...); absent with head="classification".
-        classifier: the deepest feature map to (N, num_classes); absent with head="segmentation" and "restoration".
-        preprocessing: what the weights expect of a scan or image.
-        provenance: where the weights come from (data, recipe, commit, licence).
-    """
-
-    NDIM: int
-    """Spatial dimensions of the input."""
-
-    encoder: Any
-    decoder: Any
-    classifier: Any
-    preprocessing: Any
-    provenance: dict[str, Any]
-
-    def _add_heads(self, head: str, in_chans: int, num_classes: int, decoder: Parts, classifier: Parts) -> None:
-        """Build what the head needs of the parts, and add its last layers."""
-        self.head_name, self.in_chans = head, in_chans
-        self.num_classes = 0 if head == "restoration" else num_classes
-        convolution = nn.Conv3d if self.NDIM == 3 else nn.Conv2d
-        if head != "classification":
-            self.decoder = decoder()
-        if head == "segmentation":
-            self.segmentation = convolution(self.decoder.out_chans, num_classes, kernel_size=1)
-        elif head != "restoration":
-            self.classifier = classifier()
-        if head in ("pretext", "restoration"):
-            self.restoration = convolution(self.decoder.out_chans, in_chans, kernel_size=1)
-        self._values_checked = False
-
-    def forward(self, x: Tensor, pad: bool = False) -> PretextOutput | Tensor:
-        """Run the network on (N, in_chans, spatial...) in 0..1; see the class for what each head gives.
-
-        Args:
-            pad: accept any size: the far side of each axis is padded by its border, and the output cropped.
-
-        Raises:
-            InvalidInputError: a wrong shape, or values that are not in 0..1 (HU, for instance). Values are looked at
-                in evaluation, and in training in the first batch.
-        """
-        size = x.shape[2:]
-        if pad and x.ndim == self.NDIM + 2:
-            x = pad_to_multiple(x, self.encoder.strides[-1])
-        self._check(x)
-        features = self.encoder(x)
-        if self.head_name == "classification":
-            return self.classifier(features[-1])
-        decoded = self.decoder(features)
-        if self.head_name == "segmentation":
-            return _crop(self.segmentation(decoded), size)
-        restoration = _crop(torch.sigmoid(self.restoration(decoded)), size)
-        if self.head_name == "restoration":
-            return restoration
-        return PretextOutput(restoration, self.classifier(features[-1]))
-
-    def preprocess(self, scan: Any) -> Tensor:
-        """(1, C, spatial...) in 0..1 of a `Scan` (3D) or an `Image` (2D), as these weights expect it."""
-        return self.preprocessing.apply(scan)
-
-    def _check(self, x: Tensor) -> None:
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return
-        check_shape(x, self.in_chans, self.encoder.strides[-1], self.NDIM)
-        if not (self.training and self._values_checked):
-            check_input(x, ndim_spatial=self.NDIM)
-            self._values_checked = True
-
-
-def check_arguments(head: str, **counts: int) -> None:
-    """Refuse a head that there is not, and counts that are no whole numbers of at least 1.
+    Args:
+        width: channels of the first level; 32 in the paper.
+        norm: `batch_stats` normalises by the batch's own statistics, in evaluation too, so that outputs depend on
+            the batch (how the paper's weights were trained and published); `batch` is the usual batch
+            normalisation; `instance` normalises every sample alone.
+        shared: head, in_chans, num_classes (absent: 44 patterns), class_names, multilabel, preprocessing, provenance,
+            as in `PretrainedModel`.
 
     Raises:
-        InvalidInputError: naming the argument.
+        InvalidInputError: an option that is impossible.
     """
-    for name, value in counts.items():
-        if name == "num_classes" and head == "restoration":
-            continue  # it has none
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InvalidInputError(f"{name}={value!r}: expected a whole number of at least 1")
-    if head not in HEADS:
-        raise InvalidInputError(f"head={head!r}: expected one of {', '.join(HEADS)}")
+
+    NDIM = 3
+    SETTINGS = ("width", "norm")
+    CHANGEABLE = ("norm",)
+
+    def __init__(self, *, width: int = 32, norm: Norm | str = "batch_stats", **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
+        check_counts(width=width)
+        check_norm(norm)
+        self.width, self.norm = width, norm
+        self.assemble(UNetEncoder(self.in_chans, width, norm), width=width, norm=norm)
+
+    def build_decoder(self, skips: bool = True) -> nn.Module:
+        return UNetDecoder(self.encoder.channels, self.encoder.strides, ndim=3, norm=self.norm, skips=skips)
+
+    def build_classifier(self) -> nn.Module:
+        return Classifier(self.encoder.channels[-1], self.num_classes, ndim=3, hidden=32 * self.width, norm=self.norm)
 
 
-def _crop(x: Tensor, size: torch.Size) -> Tensor:
-    for axis, side in enumerate(size, 2):
-        x = x.narrow(axis, 0, side)
-    return x
+class SemanticGenesis2D(PretrainedModel):
+    """U-Net of Semantic Genesis for 2D images (MICCAI 2020), on any encoder of timm.
+
+    Input is (N, in_chans, H, W) in 0..1, rows downwards; every side a multiple of the encoder's largest stride (32 for
+    most). `model.preprocess(image)` makes it from an image.
+
+    Args:
+        encoder: name in timm; `resnet18` in the paper. timm.list_models() has the others; those that give feature
+            maps at several scales will do (resnet50, convnext_tiny, efficientnet_b0, lcnet_050, ...).
+        decoder_width: channels of the decoder at the size of the input; each level before it has twice as many.
+        mean, std: the encoder shifts and scales its input, in 0..1, by them; absent: not, or with `encoder_weights`
+            as timm's own weights of this encoder expect it.
+        encoder_weights: `imagenet` starts the encoder with timm's own weights (downloaded, or from the cache);
+            a .safetensors file of timm starts it with those. Absent: at random.
+        shared: head, in_chans, num_classes (absent: 100 patterns), class_names, multilabel, preprocessing, provenance,
+            as in `PretrainedModel`.
+
+    Raises:
+        InvalidInputError: an option that is impossible, or an encoder that timm has not.
+        ReadError: `encoder_weights` that cannot be had.
+    """
+
+    NDIM = 2
+    SETTINGS = ("encoder", "decoder_width", "mean", "std")
+    PATTERNS = 100
+
+    def __init__(
+        self,
+        *,
+        encoder: str = "resnet18",
+        decoder_width: int = 16,
+        mean: float | None = None,
+        std: float | None = None,
+        encoder_weights: str | None = None,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(**shared)
+        check_counts(decoder_width=decoder_width)
+        for key, value in (("mean", mean), ("std", std)):
+            if value is not None and (not _is_number(value) or (key == "std" and value <= 0)):
+                raise InvalidInputError(f"{key}={value!r}: expected a number{' above 0' if key == 'std' else ''}")
+        self.encoder_name, self.decoder_width = encoder, decoder_width
+        network = TimmEncoder(encoder, self.in_chans)
+        default_mean, default_std = 0.0, 1.0
+        if encoder_weights is not None:
+            source, scaling = load_encoder_weights(network, encoder, encoder_weights)
+            self.provenance["encoder_weights"] = source
+            default_mean, default_std = scaling or (default_mean, default_std)
+        network.mean = default_mean if mean is None else float(mean)
+        network.std = default_std if std is None else float(std)
+        self.assemble(network, encoder=encoder, decoder_width=decoder_width, mean=network.mean, std=network.std)
+
+    def build_decoder(self, skips: bool = True) -> nn.Module:
+        return UNetDecoder(
+            self.encoder.channels,
+            self.encoder.strides,
+            ndim=2,
+            width=self.decoder_width,
+            up="nearest",
+            skips=skips,
+            block=partial(conv_block, ndim=2, norm="batch", bias=False, names=("0", "1")),
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf

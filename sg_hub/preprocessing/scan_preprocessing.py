@@ -23,8 +23,6 @@ _FOR_OTHERS = "dataclasses.replace(model.preprocessing, intensity='percentile', 
 _OPTIONAL = {"size"}
 """Settings that config.json need not have."""
 _log = logging.getLogger(__name__)
-# Noise and interpolation may leave 0..1 by a little; HU and other raw values leave it by far more.
-_LOWEST, _HIGHEST = -0.5, 1.5
 
 
 @dataclass(frozen=True)
@@ -86,22 +84,28 @@ class Preprocessing:
         settings = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
         return settings if self.size is not None else {k: v for k, v in settings.items() if k != "size"}
 
-    def apply(self, scan: Scan) -> Tensor:
+    def apply(self, scan: Scan, in_chans: int | None = None) -> Tensor:
         """What the network takes.
 
         Args:
             scan: as `load_scan` gives it, in the file's own units.
+            in_chans: channels that the network takes; absent: those of the scan.
 
         Returns:
             (1, C, X, Y, Z) float32 in 0..1, on the grid of `grid_size(scan)`.
 
         Raises:
-            InvalidInputError: not a Scan, or one that the window makes constant.
+            InvalidInputError: not a Scan, one that the window makes constant, or one of other channels.
         """
         if not isinstance(scan, Scan):
             raise InvalidInputError(
                 f"preprocessing takes a Scan, not a {type(scan).__name__}: sg_hub.load_scan(path), or for "
                 "an array in HU sg_hub.Scan(array[None], spacing=(x, y, z))"
+            )
+        if in_chans is not None and scan.array.shape[0] != in_chans:
+            raise InvalidInputError(
+                f"{scan.source} has {scan.array.shape[0]} channels, the model in_chans={in_chans}: load it with "
+                f"from_pretrained(..., in_chans={scan.array.shape[0]})"
             )
         low, high = self.limits(scan)
         if self.modality == "CT" and self.intensity == "window" and self.low < 0 <= scan.array.min():
@@ -177,52 +181,6 @@ def restore_grid(x: Tensor, scan: Scan) -> Tensor:
     if x.ndim != 5:
         raise InvalidInputError(f"result of shape {tuple(x.shape)}: expected (N, C, X, Y, Z)")
     return resample(x.float(), scan.size)
-
-
-def check_input(x: Tensor, ndim_spatial: int, in_chans: int | None = None) -> None:
-    """Refuse a batch that a network cannot mean anything for.
-
-    Args:
-        x: (N, C, spatial...) in 0..1.
-        ndim_spatial: 3 for scans, 2 for images.
-        in_chans: channels that the network takes; absent: not checked.
-
-    Raises:
-        InvalidInputError: wrong dimensions, channels or type; values that are no 0..1 (HU, for instance), or
-            NaN.
-    """
-    axes = "(N, C, X, Y, Z)" if ndim_spatial == 3 else "(N, C, H, W)"
-    if not isinstance(x, Tensor):
-        raise InvalidInputError(
-            f"input is a {type(x).__name__}: a model takes a tensor {axes}; use model.preprocess(scan)"
-        )
-    if x.ndim != ndim_spatial + 2:
-        given = {
-            3: "an image without batch or channel axis",
-            4: "a 2D batch or one scan without the batch axis",
-        }
-        raise InvalidInputError(
-            f"input of shape {tuple(x.shape)} ({given.get(x.ndim, f'{x.ndim} axes')}) given to a "
-            f"{ndim_spatial}D model: expected {axes}; use model.preprocess(scan), or add the missing axes "
-            "(x[None])"
-        )
-    if in_chans is not None and x.shape[1] != in_chans:
-        raise InvalidInputError(
-            f"input with {x.shape[1]} channels given to a model with in_chans={in_chans}: "
-            f"load it with from_pretrained(..., in_chans={x.shape[1]})"
-        )
-    if not x.is_floating_point():
-        raise InvalidInputError(f"input of type {x.dtype}: expected floating point in 0..1; use model.preprocess(scan)")
-    if x.numel() == 0:
-        raise InvalidInputError(f"input of shape {tuple(x.shape)} is empty: expected at least one {axes}")
-    low, high = (float(value) for value in torch.aminmax(x.detach()))
-    if math.isnan(low) or math.isnan(high):
-        raise InvalidInputError("input with NaN: expected values in 0..1; load_scan(path, nan=-1000) replaces them")
-    if low < _LOWEST or high > _HIGHEST:
-        raise InvalidInputError(
-            f"input with values {low:g} to {high:g} (in HU?) given to a model that expects 0..1: use "
-            "model.preprocess(scan), which applies the window that the weights were trained with"
-        )
 
 
 def check_intensity(intensity: str, low: Any, high: Any) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.hub.registry import REGISTRY_FILE
 from sg_hub.io.files import write_json
-from sg_hub.models import SemanticGenesis
+from sg_hub.models import PretrainedModel
 
 from ..data.prepare import store_path
 from ..data.store import Store
@@ -82,7 +82,7 @@ def _replace(new: Path, folder: Path, older: Path) -> None:
         raise
 
 
-def _results(recipe: Recipe, model: SemanticGenesis) -> dict[str, Any]:
+def _results(recipe: Recipe, model: PretrainedModel) -> dict[str, Any]:
     """Everything that the card shows, gathered from the run's own records.
 
     Raises:
@@ -120,7 +120,7 @@ def _results(recipe: Recipe, model: SemanticGenesis) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def _golden(model: SemanticGenesis, path: Path) -> None:
+def _golden(model: PretrainedModel, path: Path) -> None:
     """An input and what these weights make of it, so that a later change of the code that moves an output is seen."""
     size = model.preprocessing.input_size
     x = torch.rand(2, model.in_chans, *size, generator=torch.Generator().manual_seed(0)).half().float()
@@ -146,7 +146,7 @@ def read_registry(path: Path) -> dict[str, Any]:
     return entries
 
 
-def _register(path: Path, entries: dict[str, Any], recipe: Recipe, model: SemanticGenesis, folder: Path) -> None:
+def _register(path: Path, entries: dict[str, Any], recipe: Recipe, model: PretrainedModel, folder: Path) -> None:
     weights = folder / "model.safetensors"
     sha256 = sha256_of(weights)
     before = entries.get(recipe.name, {})

@@ -96,7 +96,7 @@ def look_up(init: str) -> Start:
         InvalidInputError, ReadError: weights that cannot be had.
     """
     model: Any = sg_hub.from_pretrained(name_of(init))
-    ignored = ("provenance", "preprocessing", "head", "num_classes", "in_chans")
+    ignored = ("provenance", "preprocessing", "head", "num_classes", "class_names", "multilabel", "in_chans")
     config = {key: value for key, value in model.config().items() if key not in ignored}
     text = json.dumps([type(model).__name__, config], sort_keys=True)
     sha256 = (model.load_report.sha256 if model.load_report else None) or ""

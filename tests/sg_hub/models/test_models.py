@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sg_hub import InvalidInputError, PretextOutput, SemanticGenesis3D
-from sg_hub.models.unet3d import BatchStatNorm3d
+from sg_hub.models.unet import BatchStatNorm3d
 
 
 def small(**options):
@@ -100,7 +100,7 @@ def test_batch_statistics_norm_equals_torch_in_training_and_keeps_buffers_in_eva
 
 @pytest.mark.parametrize("norm", ["batch_stats", "instance"])
 def test_one_voxel_cannot_be_normalised(norm):
-    with pytest.raises(InvalidInputError, match="one voxel"):
+    with pytest.raises(InvalidInputError, match="one value per channel"):
         small(norm=norm).eval()(cube(1, size=(8, 8, 8)))
     assert small(norm="batch").eval()(cube(1, size=(8, 8, 8))).pattern_logits.shape == (1, 5)
 

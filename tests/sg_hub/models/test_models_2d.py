@@ -254,7 +254,7 @@ def test_a_device_that_is_not_there(folder):
 
 
 def test_one_pixel_cannot_be_normalised_in_training():
-    with pytest.raises(InvalidInputError, match="one pixel"):
+    with pytest.raises(InvalidInputError, match="one value per channel"):
         small().train()(images(1, size=(32, 32)))
     small()(images(1, size=(32, 32)))
 

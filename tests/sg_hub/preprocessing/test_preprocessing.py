@@ -10,7 +10,7 @@ import torch
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.scan import Scan
-from sg_hub.preprocessing.scan_preprocessing import Preprocessing, check_input, resampled_size, restore_grid
+from sg_hub.preprocessing.scan_preprocessing import Preprocessing, resampled_size, restore_grid
 
 
 def make_scan(size=(6, 8, 10), spacing=(1.0, 1.0, 2.0), low=-1500.0, high=1500.0) -> Scan:
@@ -149,37 +149,3 @@ def test_the_scans_own_spacing_changes_nothing():
     x = Preprocessing().apply(scan)
     assert torch.equal(x, Preprocessing(spacing=scan.spacing).apply(scan))
     assert torch.equal(restore_grid(x, scan), x)
-
-
-# Inputs
-
-
-@pytest.mark.parametrize(
-    ("x", "message"),
-    [
-        (torch.rand(2, 1, 8, 8), r"\(2, 1, 8, 8\) .*2D batch.* 3D model: expected \(N, C, X, Y, Z\)"),
-        (torch.rand(8, 8, 8), r"without batch or channel axis.*add the missing axes"),
-        (torch.rand(1, 2, 8, 8, 8), r"2 channels given to a model with in_chans=1: load it with"),
-        (
-            torch.rand(1, 1, 8, 8, 8) * 2000 - 1000,
-            r"in HU\?\) given to a model that expects 0\.\.1: use model\.pre",
-        ),
-        (torch.full((1, 1, 8, 8, 8), 255.0), r"expects 0\.\.1"),
-        (torch.full((1, 1, 8, 8, 8), float("nan")), r"NaN.*load_scan\(path, nan=-1000\)"),
-        (torch.zeros(1, 1, 8, 8, 8, dtype=torch.uint8), r"expected floating point"),
-        (torch.zeros(0, 1, 8, 8, 8), r"is empty"),
-        (np.zeros((1, 1, 8, 8, 8)), r"input is a ndarray: a model takes a tensor"),
-    ],
-)
-def test_inputs_that_no_3d_network_can_use(x, message):
-    with pytest.raises(InvalidInputError, match=message):
-        check_input(x, ndim_spatial=3, in_chans=1)
-
-
-def test_inputs_that_are_fine():
-    check_input(torch.rand(2, 3, 8, 8, 8), ndim_spatial=3)
-    check_input(torch.rand(2, 3, 8, 8), ndim_spatial=2, in_chans=3)
-    check_input(torch.rand(1, 1, 8, 8, 8) * 1.4 - 0.2, ndim_spatial=3)  # noise and interpolation overshoot
-    check_input(torch.rand(1, 1, 8, 8, 8, dtype=torch.bfloat16), ndim_spatial=3)
-    with pytest.raises(InvalidInputError, match=r"given to a 2D model: expected \(N, C, H, W\)"):
-        check_input(torch.rand(1, 1, 8, 8, 8), ndim_spatial=2)

@@ -178,7 +178,7 @@ def test_imagenet_weights_are_of_2d_networks_and_none_of_the_pretrained_ones(pat
             torch.nn.init.constant_(parameter, 0.25)
         return f"timm/{name}.{source}", (0.449, 0.226)
 
-    monkeypatch.setattr("sg_hub.models.semantic_genesis_2d.load_encoder_weights", filled)
+    monkeypatch.setattr("sg_hub.models.semantic_genesis.load_encoder_weights", filled)
     model = initialise(f"imagenet:{weights / 'small2d'}", target, 0)
     assert all(bool((parameter == 0.25).all()) for parameter in model.encoder.parameters())
     assert model.provenance == {"patients": [], "encoder_weights": "timm/lcnet_050.imagenet"}

@@ -1,18 +1,12 @@
-"""The 2D U-Net of Semantic Genesis on any encoder of timm that gives feature maps at several scales.
-
-Source: paper, Sec. 3 (a 2D U-Net with fully-connected layers appended to the encoder, ResNet-18); the decoder's widths
-are those of the U-Net of segmentation_models_pytorch, which the paper builds on.
-"""
+"""Any encoder of timm that gives feature maps at several scales, and timm's weights for it."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -24,7 +18,7 @@ IMAGENET = "imagenet"
 _SCALES = "A U-Net needs maps at several scales, as convolutional encoders give (resnet18, convnext_tiny, ...)"
 
 
-class Encoder2D(nn.Module):
+class TimmEncoder(nn.Module):
     """An encoder of timm: feature maps at several scales, and the scaling of the input that its weights expect.
 
     Args:
@@ -124,7 +118,7 @@ def has_fixed_size(name: str) -> bool:
     return bool(import_timm().get_pretrained_cfg_value(name, "fixed_input_size"))
 
 
-def load_encoder_weights(encoder: Encoder2D, name: str, weights: str) -> tuple[str, tuple[float, float] | None]:
+def load_encoder_weights(encoder: TimmEncoder, name: str, weights: str) -> tuple[str, tuple[float, float] | None]:
     """Put weights of timm into the encoder.
 
     The first convolution is adapted by timm where the number of input channels is another.
@@ -202,73 +196,6 @@ def _check_keys(name: str, weights: str) -> None:
             f"{weights} does not fit encoder={name!r}: it lacks {len(missing)} of {len(wanted)} tensors ({shown}); "
             "give the model.safetensors that timm publishes for this encoder"
         )
-
-
-class DecoderLevel2D(nn.Module):
-    """Up-sampling by a whole number, the skip connection joined behind it, two convolution blocks."""
-
-    def __init__(self, in_chans: int, skip_chans: int, out_chans: int, scale: int) -> None:
-        super().__init__()
-        self.scale = scale
-        self.blocks = nn.Sequential(_block(in_chans + skip_chans, out_chans), _block(out_chans, out_chans))
-
-    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
-        x = F.interpolate(x, scale_factor=self.scale, mode="nearest")
-        return self.blocks(x if skip is None else torch.cat([x, skip], dim=1))
-
-
-class Decoder2D(nn.Module):
-    """Back from the deepest feature map to the size of the input.
-
-    Args:
-        channels, strides: those of the encoder, finest first.
-        width: channels at the size of the input; each level before it has twice as many.
-        skips: join the encoder's feature maps (a U-Net); without them it is an autoencoder's decoder.
-    """
-
-    def __init__(self, channels: Sequence[int], strides: Sequence[int], width: int = 16, skips: bool = True) -> None:
-        super().__init__()
-        self.skips = skips
-        self.out_chans = width
-        targets = list(zip(strides[-2::-1], channels[-2::-1], strict=True))
-        if strides[0] > 1:
-            targets.append((1, 0))  # no feature map has the size of the input
-        self.levels = nn.ModuleList()
-        deep, stride = channels[-1], strides[-1]
-        for number, (finer, skip) in enumerate(targets):
-            out = width * 2 ** (len(targets) - 1 - number)
-            self.levels.append(DecoderLevel2D(deep, skip if skips else 0, out, stride // finer))
-            deep, stride = out, finer
-
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """(N, width, H, W) from the feature maps that the encoder gives."""
-        x = features[-1]
-        joined: list[Tensor | None] = list(features[-2::-1])
-        joined += [None] * (len(self.levels) - len(joined))
-        for level, skip in zip(self.levels, joined, strict=True):
-            x = level(x, skip if self.skips else None)
-        return x
-
-
-class ClassifierHead2D(nn.Module):
-    """Average over space, one linear layer."""
-
-    def __init__(self, in_chans: int, num_classes: int) -> None:
-        super().__init__()
-        self.fc = nn.Linear(in_chans, num_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, num_classes) from the deepest feature map (N, in_chans, H, W)."""
-        return self.fc(x.mean(dim=(2, 3)))
-
-
-def _block(in_chans: int, out_chans: int) -> nn.Sequential:
-    """3x3 convolution, batch normalisation, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(in_chans, out_chans, kernel_size=3, padding=1, bias=False),
-        nn.BatchNorm2d(out_chans),
-        nn.ReLU(inplace=True),
-    )
 
 
 def _first_convolution(body: nn.Module, in_chans: int) -> str:

@@ -1,0 +1,73 @@
+"""The families of networks: which class a config's `architecture` names, imported where it is first needed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from sg_hub.errors import ReadError, SgHubError, shortened
+from sg_hub.hub.config_file import architecture_of
+from sg_hub.hub.locate import locate
+from sg_hub.models.base import PretrainedModel
+
+GROUP = "sg_hub.models"
+"""A package adds its own families by entry points of this group: `ClassName = "module:ClassName"`."""
+_MODULES = {
+    "SemanticGenesis2D": "sg_hub.models.semantic_genesis",
+    "SemanticGenesis3D": "sg_hub.models.semantic_genesis",
+}
+_WHERE = ("revision", "token", "cache_dir", "local_files_only", "force_download")
+
+
+def from_pretrained(name: str | os.PathLike[str], **options: Any) -> PretrainedModel:
+    """A pretrained model of whatever architecture its config names; options as in `PretrainedModel.from_pretrained`.
+
+    Raises:
+        InvalidInputError, ReadError: see `PretrainedModel.from_pretrained`.
+    """
+    where = {key: options.pop(key) for key in _WHERE if key in options}
+    files = locate(name, **where)  # once, for a branch may move
+    architecture = architecture_of(files.config)
+    cls = family(architecture)
+    if cls is None:
+        raise ReadError(
+            f"{files.config} is of a {shortened(repr(architecture), 80)}; this sg_hub knows {', '.join(families())}: "
+            "upgrade it (pip install -U sg_hub), or install the package that adds this family"
+        )
+    return cls.from_pretrained(files, **options)
+
+
+def families() -> list[str]:
+    """Architectures that are known, by name."""
+    return sorted({*_MODULES, *_added()})
+
+
+def family(architecture: str) -> type[PretrainedModel] | None:
+    """The class of an architecture; None: it is not known.
+
+    Raises:
+        SgHubError: another package that adds it cannot be imported, or gives something else.
+    """
+    if architecture in _MODULES:
+        return getattr(importlib.import_module(_MODULES[architecture]), architecture)
+    found = _added().get(architecture)
+    if found is None:
+        return None
+    try:
+        cls = found.load()
+    except Exception as error:  # whatever another package does
+        raise SgHubError(
+            f"the package that adds {architecture} ({found.value}) cannot be imported: {shortened(error)}"
+        ) from error
+    if not (isinstance(cls, type) and issubclass(cls, PretrainedModel)) or cls.__name__ != architecture:
+        raise SgHubError(
+            f"the entry point {architecture} = {found.value} ({GROUP}) gives {shortened(repr(cls), 80)}: expected a "
+            "PretrainedModel of that name"
+        )
+    return cls
+
+
+def _added() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
