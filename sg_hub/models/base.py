@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self, TypedDict, Unpack
 
 import torch
@@ -128,6 +128,11 @@ class PretrainedModel(Saved):
         return self.head.name
 
     @classmethod
+    def preprocessing_class(cls) -> type[Any]:
+        """Class of `preprocessing`."""
+        return _PREPROCESSING[cls.NDIM]
+
+    @classmethod
     def config_keys(cls) -> frozenset[str]:
         """Keys that config.json must hold, beside those of `OPTIONAL_KEYS`."""
         return frozenset({*cls.SETTINGS, *Shared.__annotations__} - loading.OPTIONAL_KEYS.keys())
@@ -243,11 +248,9 @@ class PretrainedModel(Saved):
             self._looked_at = True
 
     def _checked_preprocessing(self, given: Any) -> Any:
-        expected = _PREPROCESSING[self.NDIM]
+        expected = self.preprocessing_class()
         if given is None:
             return expected()
-        if isinstance(given, Mapping):
-            return expected.from_dict(given)
         if not isinstance(given, expected):
             what = "scans need" if self.NDIM == 3 else "images need"
             raise InvalidInputError(f"preprocessing is a {type(given).__name__}: {what} {expected.__name__}")

@@ -82,6 +82,7 @@ def load_model(
         raise InvalidInputError(f"part={part!r}: expected {' or '.join(map(repr, PARTS))}, or nothing")
     config = {**OPTIONAL_KEYS, **read_config(files.config, cls.__name__, cls.config_keys(), frozenset(OPTIONAL_KEYS))}
     with _naming(files.config):
+        config["preprocessing"] = cls.preprocessing_class().from_dict(config["preprocessing"])
         before = _skeleton(cls, config)
     state, sha256 = read_weights(files.weights, files.sha256)
     wanted = dict(config)
@@ -200,11 +201,11 @@ def _skeleton(cls: type[Any], config: Mapping[str, Any]) -> Any:
     try:
         with torch.device("meta"):
             return cls(**config)
-    except NotImplementedError:  # its constructor looks at values, which tensors without memory have not
-        return cls(**config)
     except SgHubError:
         raise
     except (RuntimeError, TypeError, ValueError, OverflowError, ArithmeticError) as error:
+        if "meta tensor" in str(error):  # its constructor looks at values, which tensors without memory have not
+            return cls(**config)
         raise InvalidInputError(f"no {cls.__name__} can be built of these settings ({shortened(error)})") from error
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.image import Image
-from sg_hub.preprocessing.scan_preprocessing import check_intensity, settings_of
+from sg_hub.preprocessing.scan_preprocessing import check_intensity, check_modality, settings_of
 
 _GREY = 4 / 255
 """Colours of a pixel that differ by no more are grey: what compression leaves of a grey image saved in colour."""
@@ -38,11 +38,12 @@ class ImagePreprocessing:
     """Rows and columns of the network's input."""
 
     def __post_init__(self) -> None:
+        check_modality(self.modality)
         low, high = check_intensity(self.intensity, self.low, self.high)
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
         try:
-            rows, columns = (int(value) for value in self.input_size if int(value) == value and value >= 1)
+            rows, columns = (int(value) for value in self.input_size if int(value) == value and 1 <= value <= 1 << 20)
         except (TypeError, ValueError, OverflowError):
             raise InvalidInputError(
                 f"input_size={self.input_size!r}: expected two whole numbers of pixels (rows, columns)"

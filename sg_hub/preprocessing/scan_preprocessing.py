@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, shortened
 from sg_hub.io.scan import Scan
 
 Intensity = Literal["window", "percentile"]
@@ -22,6 +22,9 @@ _PERCENTILE_SAMPLES = 1 << 22
 _FOR_OTHERS = "dataclasses.replace(model.preprocessing, intensity='percentile', low=0.5, high=99.5)"
 _OPTIONAL = {"size"}
 """Settings that config.json need not have."""
+_LARGEST = 1e30
+_MOST_VOXELS = 1 << 20
+"""Along an axis."""
 _log = logging.getLogger(__name__)
 
 
@@ -54,6 +57,7 @@ class Preprocessing:
     """Voxels (x, y, z) that every scan is resized to as a whole, whatever its spacing; absent: `spacing` says it."""
 
     def __post_init__(self) -> None:
+        check_modality(self.modality)
         low, high = check_intensity(self.intensity, self.low, self.high)
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
@@ -183,6 +187,16 @@ def restore_grid(x: Tensor, scan: Scan) -> Tensor:
     return resample(x.float(), scan.size)
 
 
+def check_modality(modality: object) -> None:
+    """Refuse what is no word.
+
+    Raises:
+        InvalidInputError: naming it.
+    """
+    if not isinstance(modality, str) or not modality.strip():
+        raise InvalidInputError(f"modality={modality!r}: expected a word of DICOM, such as 'CT'")
+
+
 def check_intensity(intensity: str, low: Any, high: Any) -> tuple[float, float]:
     """Low and high as numbers.
 
@@ -190,7 +204,7 @@ def check_intensity(intensity: str, low: Any, high: Any) -> tuple[float, float]:
         InvalidInputError: no such kind of intensity, or limits that are impossible for it.
     """
     low, high = _number("low", low), _number("high", high)
-    if intensity not in _INTENSITIES:
+    if not isinstance(intensity, str) or intensity not in _INTENSITIES:
         raise InvalidInputError(f"intensity={intensity!r}: expected one of {', '.join(_INTENSITIES)}")
     if not low < high:
         raise InvalidInputError(f"low={low:g}, high={high:g}: expected low below high")
@@ -230,12 +244,12 @@ def _three(name: str, values: Any) -> tuple[Any, Any, Any]:
 
 def _voxels(name: str, values: Any) -> tuple[int, int, int]:
     x, y, z = (_number(name, value) for value in _three(name, values))
-    if any(value != int(value) or value < 1 for value in (x, y, z)):
+    if any(value != int(value) or not 1 <= value <= _MOST_VOXELS for value in (x, y, z)):
         raise InvalidInputError(f"{name}={values}: expected three whole numbers of voxels (x, y, z)")
     return int(x), int(y), int(z)
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InvalidInputError(f"{name}: {value!r} is not a finite number")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
+        raise InvalidInputError(f"{name}: {shortened(repr(value), 80)} is not a finite number")
     return float(value)

@@ -3,13 +3,13 @@ import os
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import sg_hub
 from sg_hub import InvalidInputError, ReadError, SemanticGenesis3D
 from sg_hub.hub import download as download_module
 from sg_hub.hub import registry as registry_module
-from sg_hub.hub.model_folder import sha256_of
+from tests.sg_hub.models.model_folders import change_config, change_state
 
 
 def build(**options):
@@ -136,15 +136,79 @@ def test_a_head_without_its_number_of_classes_is_refused(folder):
         SemanticGenesis3D.from_pretrained(folder, head="segmentation")
 
 
+def test_the_encoder_alone(folder):
+    torch.manual_seed(11)
+    model = SemanticGenesis3D.from_pretrained(folder, part="encoder")
+    report, every = model.load_report, build().state_dict()
+    assert report.loaded == [key for key in every if key.startswith("encoder.")]
+    assert report.reset == [key for key in every if not key.startswith("encoder.")]
+    assert report.left_out == sorted(report.reset)
+    assert "of the encoder alone" in str(report)
+    for key, value in model.state_dict().items():
+        if key.startswith("encoder."):
+            assert torch.equal(value, every[key])
+    assert not torch.equal(model.decoder.levels[0].up.weight, every["decoder.levels.0.up.weight"])
+    other = SemanticGenesis3D.from_pretrained(folder, part="encoder", in_chans=2, head="segmentation", num_classes=2)
+    assert other.load_report.adapted == ["encoder.levels.0.0.conv.weight"]
+    assert all(not key.startswith("encoder.") for key in other.load_report.reset)
+    with pytest.raises(InvalidInputError, match="part='decoder': expected 'encoder'"):
+        SemanticGenesis3D.from_pretrained(folder, part="decoder")
+
+
+def test_loading_without_changes_draws_no_random_numbers_before_the_network_does(folder):
+    torch.manual_seed(11)
+    model = SemanticGenesis3D.from_pretrained(folder, head="segmentation", num_classes=3)
+    torch.manual_seed(11)
+    fresh = SemanticGenesis3D(width=2, num_classes=3, norm="batch", head="segmentation")
+    assert torch.equal(model.segmentation.weight, fresh.segmentation.weight)
+
+
+NAMES = ("background", "liver", "tumour")
+
+
+def test_names_of_classes_travel_with_the_weights(tmp_path):
+    build(head="segmentation", num_classes=3, class_names=NAMES).save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["class_names"] == list(NAMES)
+    assert sg_hub.from_pretrained(tmp_path).class_names == NAMES
+    assert sg_hub.from_pretrained(tmp_path, num_classes=3, in_chans=2).class_names == NAMES
+    assert sg_hub.from_pretrained(tmp_path, num_classes=2).class_names == ()
+    assert sg_hub.from_pretrained(tmp_path, head="classification", num_classes=3).class_names == ()
+    renamed = sg_hub.from_pretrained(tmp_path, class_names=["a", "b", "c"])
+    assert renamed.class_names == ("a", "b", "c")
+    assert renamed.load_report.reset == []
+    new = sg_hub.from_pretrained(tmp_path, head="classification", class_names=["benign", "malignant"])
+    assert (new.num_classes, new.class_names) == (2, ("benign", "malignant"))
+    with pytest.raises(
+        InvalidInputError, match="2 names for num_classes=3; expected one for each class, the background"
+    ):
+        sg_hub.from_pretrained(tmp_path, class_names=["a", "b"])
+    with pytest.raises(InvalidInputError, match="has no classes"):
+        sg_hub.from_pretrained(tmp_path, head="restoration", class_names=["a", "b"])
+
+
+def test_findings_travel_with_the_weights(tmp_path):
+    build(head="classification", num_classes=3, multilabel=True).save_pretrained(tmp_path)
+    assert sg_hub.from_pretrained(tmp_path).multilabel is True
+    assert sg_hub.from_pretrained(tmp_path, multilabel=False).multilabel is False
+    assert sg_hub.from_pretrained(tmp_path, num_classes=2).multilabel is False
+    assert sg_hub.from_pretrained(tmp_path, head="segmentation", num_classes=3).multilabel is False
+
+
+@pytest.mark.parametrize("head", ["pretext", "restoration", "segmentation", "classification"])
+def test_features_of_weights_with_any_head_and_back(tmp_path, head):
+    build(head=head).save_pretrained(tmp_path)
+    model = sg_hub.from_pretrained(tmp_path, head="features")
+    assert (model.num_classes, model.load_report.reset) == (0, [])
+    with torch.inference_mode():
+        same(model(cube()), build(head=head).encoder(cube()))
+    model.save_pretrained(tmp_path / "features")
+    with pytest.raises(InvalidInputError, match="needs num_classes"):
+        sg_hub.from_pretrained(tmp_path / "features", head="pretext")
+    assert sg_hub.from_pretrained(tmp_path / "features", num_classes=2).head_name == "segmentation"
+    assert len(sg_hub.from_pretrained(tmp_path / "features")(cube())) == 4
+
+
 # -- nothing in silence ---------------------------------------------------------------------------------------------
-
-
-def change_state(folder, change):
-    """Other weights, with a config that was written for them."""
-    state = load_file(folder / "model.safetensors")
-    change(state)
-    save_file(state, folder / "model.safetensors")
-    change_config(folder, weights_sha256=sha256_of(folder / "model.safetensors"))
 
 
 @pytest.mark.parametrize(
@@ -185,11 +249,6 @@ def test_truncated_and_foreign_weights_are_refused(folder):
             SemanticGenesis3D.from_pretrained(folder)
 
 
-def change_config(folder, **values):
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | values
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-
-
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -222,6 +281,85 @@ def test_a_config_of_version_1_means_what_it_meant(tmp_path, old, new, version):
         torch.testing.assert_close(loaded(cube()).pattern_logits, model(cube()).pattern_logits, rtol=0, atol=0)
     loaded.save_pretrained(tmp_path)
     assert json.loads(path.read_text(encoding="utf-8"))["norm"] == new
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"width": 200_000},
+        {"width": 1 << 29},
+        {"width": 10**300},
+        {"width": "8"},
+        {"width": 2.0},
+        {"width": None},
+        {"width": [2]},
+        {"num_classes": 10**9},
+        {"num_classes": -1},
+        {"num_classes": {}},
+        {"in_chans": 1 << 30},
+        {"in_chans": True},
+        {"head": "detection"},
+        {"head": ["pretext"]},
+        {"head": None},
+        {"norm": "layer"},
+        {"norm": ["batch"]},
+        {"class_names": "abcde"},
+        {"class_names": ["a"]},
+        {"class_names": [1, 2, 3, 4, 5]},
+        {"class_names": None},
+        {"multilabel": "no"},
+        {"multilabel": True},
+        {"preprocessing": None},
+        {"preprocessing": []},
+        {"preprocessing": "window"},
+        {"provenance": []},
+    ],
+    ids=lambda values: str(values)[:40],
+)
+def test_a_config_that_asks_for_the_impossible_is_refused_before_any_memory_is_taken(folder, values):
+    change_config(folder, **values)
+    resource = pytest.importorskip("resource")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(sg_hub.SgHubError) as error:
+        sg_hub.from_pretrained(folder)
+    assert str(folder) in str(error.value)
+    assert len(str(error.value)) < 2000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 18  # KiB
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("modality", 3),
+        ("intensity", ["window"]),
+        ("low", "0"),
+        ("low", 10**400),
+        ("high", None),
+        ("spacing", "1 1 1"),
+        ("spacing", [1, 1]),
+        ("spacing", [1, 1, 0]),
+        ("spacing", 3),
+        ("orientation", None),
+        ("input_size", [32, 32]),
+        ("input_size", [32, 32, 1e300]),
+        ("input_size", {"x": 1}),
+        ("size", [0, 1, 1]),
+        ("size", "abc"),
+    ],
+    ids=str,
+)
+def test_wrong_types_in_the_preprocessing_of_a_config_name_the_file(folder, key, value):
+    preprocessing = build().preprocessing.to_dict() | {key: value}
+    change_config(folder, preprocessing=preprocessing)
+    with pytest.raises(sg_hub.SgHubError) as error:
+        sg_hub.from_pretrained(folder)
+    assert str(folder / "config.json") in str(error.value)
+    assert key in str(error.value) or "percentile" in str(error.value)
+
+
+def test_an_option_that_asks_for_far_more_than_the_weights_is_refused(folder):
+    with pytest.raises(InvalidInputError, match=r"needs .* GB"):
+        sg_hub.from_pretrained(folder, head="classification", num_classes=1 << 29)
 
 
 def test_a_damaged_config_and_a_folder_without_a_model_are_refused(folder, tmp_path):

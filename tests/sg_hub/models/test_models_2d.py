@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 import sg_hub
 from sg_hub import (
@@ -24,6 +24,7 @@ from sg_hub import (
 )
 from sg_hub.models.timm_import import import_timm
 from tests.folders import DEMO_SAMPLES
+from tests.sg_hub.models.model_folders import change_config, change_state
 
 SAMPLES = DEMO_SAMPLES
 XRAYS = sorted((SAMPLES / "chestxray14" / "images").glob("*.png"))
@@ -235,10 +236,9 @@ def test_stems_of_several_branches_are_adapted_to_other_channels(tmp_path):
 
 @pytest.mark.parametrize("damage", ["nan", "integers"])
 def test_weights_of_nothing_are_refused(folder, damage):
-    state = load_file(folder / "model.safetensors")
     key = f"encoder.{small().encoder.input_key}"
-    state[key] = state[key] * float("nan") if damage == "nan" else state[key].to(torch.int8)
-    save_file(state, str(folder / "model.safetensors"))
+    broken = {"nan": lambda value: value * float("nan"), "integers": lambda value: value.to(torch.int8)}[damage]
+    change_state(folder, lambda state: state.update({key: broken(state[key])}))
     with pytest.raises(InvalidInputError, match=key):
         SemanticGenesis2D.from_pretrained(folder)
 
@@ -281,9 +281,9 @@ def test_options_of_the_other_architecture_are_refused(folder, tmp_path):
 
 def test_weights_of_another_encoder_are_refused(folder):
     small(encoder="lcnet_050").save_pretrained(folder.parent / "other")
-    (folder / "model.safetensors").write_bytes((folder.parent / "other" / "model.safetensors").read_bytes())
+    change_config(folder.parent / "other", encoder=SMALL)
     with pytest.raises(InvalidInputError, match="do not fit SemanticGenesis2D"):
-        SemanticGenesis2D.from_pretrained(folder)
+        SemanticGenesis2D.from_pretrained(folder.parent / "other")
 
 
 # -- images through the network ---------------------------------------------------------------------------------

@@ -1,0 +1,101 @@
+import copy
+import pickle
+
+import pytest
+import torch
+
+from sg_hub import InvalidInputError, PretextOutput, SemanticGenesis2D, SemanticGenesis3D
+from sg_hub.models.heads import HEADS, head_of, probabilities
+
+
+def build(ndim, head, **options):
+    torch.manual_seed(0)
+    if ndim == 2:
+        return SemanticGenesis2D(encoder="test_resnet", decoder_width=2, head=head, num_classes=5, **options).eval()
+    return SemanticGenesis3D(width=2, head=head, num_classes=5, norm="batch", **options).eval()
+
+
+def inputs(ndim):
+    size = (64, 96) if ndim == 2 else (16, 8, 24)
+    return torch.rand(2, 1, *size, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("name", HEADS)
+def test_what_a_head_says_of_itself_is_what_comes_out(ndim, name):
+    model, x = build(ndim, name), inputs(ndim)
+    head = model.head
+    assert head is head_of(name)
+    parts = {part for part in ("decoder", "classifier", "segmentation", "restoration") if hasattr(model, part)}
+    assert parts == set(head.parts)
+    keys = list(model.state_dict())
+    assert all(any(key.startswith(f"{layer}.") for key in keys) for layer in head.task_layers)
+    assert model.num_classes == (5 if head.has_classes else 0)
+    with torch.inference_mode():
+        output = model(x)
+    found = [output] if isinstance(output, torch.Tensor) else list(output)
+    assert len(found) == len(head.outputs(model)) == len(set(head.outputs(model)))
+    if head.has_map:
+        found_map = head.map_of(output)
+        assert found_map.shape == (2, 1 if head.restores else 5, *x.shape[2:])
+        assert 0 <= found_map.min() <= found_map.max() <= 1
+    if head.classifies:
+        assert output.shape == (2, 5)
+    if head.has_labels:
+        torch.testing.assert_close(head.map_of(output).sum(1), torch.ones(2, *x.shape[2:]))
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_features_are_the_encoders_maps_finest_first(ndim):
+    model, x = build(ndim, "features"), inputs(ndim)
+    with torch.inference_mode():
+        maps = model(x)
+        for ours, theirs in zip(maps, model.encoder(x), strict=True):
+            assert torch.equal(ours, theirs)
+    shapes = [tuple(m.shape) for m in maps]
+    sides = [tuple(side // stride for side in x.shape[2:]) for stride in model.encoder.strides]
+    assert shapes == [(2, c, *size) for c, size in zip(model.encoder.channels, sides, strict=True)]
+    assert not any(key.startswith(("decoder.", "classifier.")) for key in model.state_dict())
+
+
+def test_models_can_be_copied_and_pickled():
+    model, x = build(3, "pretext", class_names=list("abcde")), inputs(3)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert other.config() == model.config()
+        with torch.inference_mode():
+            output = other(x)
+            assert isinstance(output, PretextOutput)
+            assert torch.equal(output.restoration, model(x).restoration)
+
+
+def test_probabilities_add_up_to_one_but_those_of_findings_and_of_one_class():
+    logits = torch.tensor([[1.0, 2.0, -1.0]])
+    torch.testing.assert_close(probabilities(logits).sum(1), torch.ones(1))
+    torch.testing.assert_close(probabilities(logits, multilabel=True), logits.sigmoid())
+    torch.testing.assert_close(probabilities(logits[:, :1]), logits[:, :1].sigmoid())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"class_names": ["a"]}, "1 names for num_classes=5"),
+        ({"class_names": "abcde"}, "one name for each class"),
+        ({"class_names": ["a", "a", "b", "c", "d"]}, "each another one"),
+        ({"class_names": ["a", " ", "b", "c", "d"]}, "words"),
+        ({"class_names": 5}, "one name for each class"),
+        ({"multilabel": True}, "classification"),
+        ({"multilabel": 1}, "multilabel=1"),
+    ],
+)
+def test_classes_that_cannot_be_are_refused(options, words):
+    with pytest.raises(InvalidInputError, match=words):
+        build(3, "segmentation", **options)
+    with pytest.raises(InvalidInputError, match="has no classes"):
+        build(3, "features", class_names=["a"])
+
+
+def test_names_that_were_changed_to_what_cannot_be_are_not_saved(tmp_path):
+    model = build(3, "segmentation")
+    model.class_names = ("a", "b")
+    with pytest.raises(InvalidInputError, match="2 names for num_classes=5"):
+        model.save_pretrained(tmp_path)
