@@ -12,7 +12,7 @@ from torch import Tensor
 from sg_hub.cli.inputs import Input
 from sg_hub.io.image import Image
 from sg_hub.io.pictures import ORIENTATION, Row, axial, coronal, grey, montage, overlay, save_png
-from sg_hub.models import SemanticGenesis
+from sg_hub.models import PretrainedModel
 
 _SLICES = 6
 
@@ -76,7 +76,7 @@ def draw_input(given: Input, x: Tensor, path: Path) -> None:
 
 
 def draw_labels(
-    model: SemanticGenesis, given: Input, labels: np.ndarray, legend: Mapping[str, int], path: Path
+    model: PretrainedModel, given: Input, labels: np.ndarray, legend: Mapping[str, int], path: Path
 ) -> None:
     """Labels over what they are of."""
     shown = given.array[0]

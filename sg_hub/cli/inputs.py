@@ -12,7 +12,7 @@ from tqdm import tqdm
 from sg_hub.errors import InputsError, InvalidInputError, SgHubError
 from sg_hub.io.image import Image, load_image
 from sg_hub.io.scan import Scan, load_scan
-from sg_hub.models import SemanticGenesis, from_pretrained
+from sg_hub.models import PretrainedModel, from_pretrained
 
 Result = TypeVar("Result")
 Input = Scan | Image
@@ -23,7 +23,7 @@ _READING = {3: ("series", "nan"), 2: ("bits",)}
 """Those of them that say how a file is read."""
 
 
-def load_model(options: argparse.Namespace, **settings: Any) -> SemanticGenesis:
+def load_model(options: argparse.Namespace, **settings: Any) -> PretrainedModel:
     """The model of the options, on their device; options that its inputs cannot have are refused.
 
     Raises:
@@ -58,7 +58,7 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def read(model: SemanticGenesis, path: str, options: argparse.Namespace) -> Input:
+def read(model: PretrainedModel, path: str, options: argparse.Namespace) -> Input:
     """What the model takes: a scan, or an image."""
     settings = {name: getattr(options, name) for name in _READING[model.NDIM]}
     return load_scan(path, **settings) if model.NDIM == 3 else load_image(path, **settings)

@@ -20,7 +20,7 @@ from sg_hub.models import PretextOutput
 def run(options: argparse.Namespace) -> None:
     out = check_output(options.out, (".png",), [options.scan])
     model = load_model(options)
-    if model.head_name not in ("pretext", "restoration"):
+    if not model.head.restores:
         raise InvalidInputError(
             f"{options.model} has a {model.head_name} head and cannot restore: give --model weights with a pretext head"
         )

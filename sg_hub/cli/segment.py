@@ -15,7 +15,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.inference.predict import predict
 from sg_hub.io.files import LABEL_IMAGES, LABEL_MAPS, check_output, given_path, unwritable
 from sg_hub.io.image import Image
-from sg_hub.models import SemanticGenesis
+from sg_hub.models import PretrainedModel
 
 _SUFFIXES = {3: LABEL_MAPS, 2: LABEL_IMAGES}
 _READ = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".hdr", ".img", ".dcm", ".png", ".jpg", ".jpeg", ".tif")
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
     _check(options.out, LABEL_MAPS + LABEL_IMAGES, options.scans, many)
     _check(options.picture, (".png",), options.scans, many)
     model = load_model(options)
-    if model.head_name != "segmentation":
+    if not model.head.has_labels:
         raise InvalidInputError(
             f"{options.model} has a {model.head_name} head and knows no classes: give --model a "
             "folder of weights that were fine-tuned for segmentation"
@@ -113,7 +113,7 @@ def _stem(path: Path) -> str:
     return path.name if path.is_dir() else path.name[: len(path.name) - len(suffix)]
 
 
-def _amounts(model: SemanticGenesis, given: Input, labels: np.ndarray) -> tuple[list[str], dict[str, int]]:
+def _amounts(model: PretrainedModel, given: Input, labels: np.ndarray) -> tuple[list[str], dict[str, int]]:
     """How much there is of each class: lines of text, and the legend of a picture."""
     lines, legend = [], {}
     names = (
