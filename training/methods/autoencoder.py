@@ -13,9 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sg_hub.models import SemanticGenesis
-from sg_hub.models.unet2d import Decoder2D
-from sg_hub.models.unet3d import Decoder3D
+from sg_hub.models import PretrainedModel
 
 from ..run import figures
 from .blueprint import Blueprint
@@ -30,15 +28,11 @@ class AutoencoderSettings(MethodSettings):
 class AutoencoderNetwork(Network):
     """The encoder of the model, which is what is kept, and a decoder without skip connections."""
 
-    def __init__(self, model: SemanticGenesis, blueprint: Blueprint) -> None:
+    def __init__(self, model: PretrainedModel, blueprint: Blueprint) -> None:
         super().__init__(model)
-        settings, encoder = blueprint.recipe.model, model.encoder
-        if blueprint.ndim == 3:
-            self.decoder: Any = Decoder3D(encoder.channels, norm=settings.norm, skips=False)
-            self.output: nn.Module = nn.Conv3d(self.decoder.out_chans, blueprint.in_chans, kernel_size=1)
-        else:
-            self.decoder = Decoder2D(encoder.channels, encoder.strides, settings.decoder_width, skips=False)
-            self.output = nn.Conv2d(self.decoder.out_chans, blueprint.in_chans, kernel_size=1)
+        self.decoder: Any = model.build_decoder(skips=False)
+        convolution: Any = nn.Conv3d if blueprint.ndim == 3 else nn.Conv2d
+        self.output: nn.Module = convolution(self.decoder.out_chans, blueprint.in_chans, kernel_size=1)
 
     def decode(self, features: list[Tensor], *inputs: Tensor) -> dict[str, Tensor]:
         return {"restoration": torch.sigmoid(self.output(self.decoder(features)))}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sg_hub import ImagePreprocessing, Preprocessing, SemanticGenesis2D, SemanticGenesis3D
-from sg_hub.models import SemanticGenesis
+from sg_hub.models import PretrainedModel
 
 from ..data.leakage import patient_hashes
 from ..data.store import Store
@@ -35,7 +35,7 @@ class Blueprint:
     def in_chans(self) -> int:
         return self.store.patients[0].channels
 
-    def model(self, head: str, num_classes: int | None = None) -> SemanticGenesis:
+    def model(self, head: str, num_classes: int | None = None) -> PretrainedModel:
         """A model as the recipe has it, initialised by its seed, that knows what it expects and where it comes from.
 
         Args:

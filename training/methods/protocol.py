@@ -58,7 +58,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sg_hub.models import SemanticGenesis
+from sg_hub.models import PretrainedModel
 
 from ..run import figures
 from ..run.settings import Section
@@ -109,7 +109,7 @@ class Stage:
 class Network(nn.Module):
     """What is trained: a model of sg_hub, which is published, and what a method puts around it."""
 
-    def __init__(self, model: SemanticGenesis) -> None:
+    def __init__(self, model: PretrainedModel) -> None:
         super().__init__()
         self.model = model
 

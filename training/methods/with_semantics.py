@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field, NonNegativeInt, create_model
 from torch import Tensor, nn
 
-from sg_hub.models import SemanticGenesis
+from sg_hub.models import PretrainedModel
 
 from .blueprint import Blueprint
 from .protocol import Batch, Method, MethodSettings, Network, Noise, Result, Stage, Views
@@ -49,7 +49,7 @@ class SemanticNetwork(Network):
         self.inner = inner
 
     @property
-    def model(self) -> SemanticGenesis:  # type: ignore[override]
+    def model(self) -> PretrainedModel:  # type: ignore[override]
         return self.inner.model
 
     def forward(self, stage: str, *inputs: Tensor) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from sg_hub import from_pretrained
-from sg_hub.models import SemanticGenesis
+from sg_hub.models import PretrainedModel
 
 from ..data.prepare import store_path
 from ..data.store import Store
@@ -87,7 +87,7 @@ def _of_the_autoencoder(recipe: Recipe) -> Recipe:
 
 
 @torch.inference_mode()
-def _features(model: SemanticGenesis, scans: WholeScans, me: Process) -> np.ndarray:
+def _features(model: PretrainedModel, scans: WholeScans, me: Process) -> np.ndarray:
     """(patients, channels): average over space of the deepest feature map."""
     to_device(model, me.device, model.NDIM)
     rows = []

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from sg_hub.errors import ReadError
 from sg_hub.io.files import write_json
-from sg_hub.models import SemanticGenesis
+from sg_hub.models import PretrainedModel
 
 from ..discovery.cubes import Cubes
 from ..methods.protocol import Method
@@ -66,7 +66,7 @@ def evaluate(recipe: Recipe, *, progress: bool = True) -> Path:
     return path
 
 
-def published_model(recipe: Recipe) -> SemanticGenesis:
+def published_model(recipe: Recipe) -> PretrainedModel:
     """The best weights of the run, rounded to half precision as `publish` writes them.
 
     Raises:

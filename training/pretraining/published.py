@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from sg_hub import from_pretrained
 from sg_hub.errors import ReadError
 from sg_hub.io.files import writing_path
-from sg_hub.models import SemanticGenesis
+from sg_hub.models import PretrainedModel
 
 from ..methods.blueprint import Blueprint
 from ..methods.protocol import Method, Network
@@ -28,7 +28,7 @@ def save_network(network: Network, folder: Path) -> None:
     network.model.save_pretrained(folder / MODEL)
 
 
-def load_network(method: Method, blueprint: Blueprint, model: SemanticGenesis, folder: Path) -> Network:
+def load_network(method: Method, blueprint: Blueprint, model: PretrainedModel, folder: Path) -> Network:
     """The network around a model that was published, in evaluation mode."""
     network = method.network(blueprint)
     network.model.load_state_dict(model.state_dict())
@@ -37,7 +37,7 @@ def load_network(method: Method, blueprint: Blueprint, model: SemanticGenesis, f
     return network.eval()
 
 
-def published_model(folder: Path) -> SemanticGenesis:
+def published_model(folder: Path) -> PretrainedModel:
     """The best weights in the folder of a training, rounded to half precision as `publish` writes them.
 
     Raises:
