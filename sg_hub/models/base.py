@@ -60,6 +60,7 @@ class PretrainedModel(Saved):
         head: what the network ends in, and what comes out of it.
         decoder: feature maps to (N, decoder.out_chans, spatial...), where the head needs it.
         classifier: the deepest feature map to (N, num_classes), where the head needs it.
+        segmentation, restoration: convolutions behind the decoder, where the head has them.
         load_report: what `from_pretrained` loaded, adapted, reset and left out; None on a model that was built afresh.
     """
 
@@ -75,6 +76,8 @@ class PretrainedModel(Saved):
     encoder: Any
     decoder: Any
     classifier: Any
+    segmentation: Any
+    restoration: Any
     load_report: loading.LoadReport | None = None
 
     def __init__(self, **shared: Unpack[Shared]) -> None:
