@@ -71,11 +71,11 @@ def test_the_store_holds_grey_levels_and_says_whose_they_are(trained):
     assert store.ndim == 2
     assert store.window == (0, 4095)
     assert len(store.names()) == 12
-    owners = {patient.name: patient.person for patient in store.patients}
+    owners = {item.name: item.patient for item in store.items}
     assert all(person == str(int(name[:8])) for name, person in owners.items())
     assert len(set(owners.values())) == 10
     for split in ("train", "validation"):
-        others = {p.person for p in store.patients if p.split != split}
+        others = {p.patient for p in store.items if p.split != split}
         assert not set(store.persons(split)) & others
     name = store.names()[0]
     wanted = sg_hub.ImagePreprocessing(input_size=(64, 64)).fit(sg_hub.load_image(XRAYS / f"{name}.png"))[0] * 4095

@@ -2,11 +2,14 @@
 
 A zarr group (version 3), chunked and compressed, in a folder or on object storage through fsspec:
 
-    patients.csv         patient, split, shape, channels, spacing, source, sha256; written last
+    patients.csv         patient, split, shape, channels, spacing, source, sha256, images; written last
+    checksums.json       sha256 of the table and of the settings
     scans/<patient>      int16 (C, X, Y, Z) in HU, LPS order, clipped to the window and resampled
 
-What the scans were prepared with (window, spacing, chunk) is in the group's attributes. A store of images holds one
-array (C, H, W) per image, with grey levels 0 to 4095, and its table has one more column: the person whose image it is.
+What the scans were prepared with (window, spacing, chunk) is in the group's attributes, in zarr.json. A store of images
+holds one array (C, H, W) per image, with grey levels 0 to 4095, and its table has one more column: the person whose
+image it is. Every chunk carries a checksum (crc32c), so that a flipped bit is an error and no other voxel; stores that
+were written before have none, and are read as they are.
 """
 
 from __future__ import annotations
@@ -14,33 +17,39 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
+import math
 import os
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import fsspec
 import numpy as np
 import zarr
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.io.files import write_atomic
+from sg_hub.io.files import write_atomic, write_json
+
+from ..run.recipe import Split
 
 FORMAT = 1
 MISSING = -32768
 """What zarr reads where a chunk is missing; no stored voxel has this value, so the loss is seen."""
 TABLE = "patients.csv"
+CHECKSUMS = "checksums.json"
+SETTINGS = "zarr.json"
 COLUMNS = ("patient", "split", "shape", "channels", "spacing", "source", "sha256")
-PERSON = "person"
+PERSON, IMAGES = "person", "images"
 LEVELS = (0, 4095)
 """What black and white are in a store of images."""
 
 
 @dataclass(frozen=True)
-class Patient:
-    """A row of the patient table: a scan, or an image."""
+class StoredItem:
+    """A row of the table: a scan, or an image."""
 
     name: str
     """Of its array in the store."""
@@ -55,10 +64,13 @@ class Patient:
     """File or folder, relative to the folder of scans."""
     sha256: str
     """Of the stored voxels."""
-    person: str
+    patient: str
     """Whose it is: several images may be of one."""
+    images: tuple[str, ...] = ()
+    """What it is known by elsewhere (`identity.image_hashes`); none in stores that were written before there were."""
 
     def row(self) -> list[str]:
+        """What determines a result, as text; `images` does not."""
         row = [
             self.name,
             self.split,
@@ -68,16 +80,25 @@ class Patient:
             self.source,
             self.sha256,
         ]
-        return row if len(self.shape) == 3 else [*row, self.person]
+        return row if len(self.shape) == 3 else [*row, self.patient]
 
     @classmethod
-    def from_row(cls, row: dict[str, str]) -> Patient:
+    def from_row(cls, row: dict[str, str]) -> StoredItem:
+        """Raises KeyError, ValueError, TypeError or AttributeError where the row is damaged."""
         shape = tuple(int(value) for value in row["shape"].split("x"))
         spacing = tuple(float(value) for value in row["spacing"].split("x"))
-        if len(shape) not in (2, 3) or len(spacing) != len(shape):
-            raise ValueError(f"shape {row['shape']}, spacing {row['spacing']}")
-        name, person = row["patient"], row[PERSON] if len(shape) == 2 else row["patient"]
-        return cls(name, row["split"], shape, int(row["channels"]), spacing, row["source"], row["sha256"], person)
+        channels = int(row["channels"])
+        if len(shape) not in (2, 3) or len(spacing) != len(shape) or min(*shape, channels) < 1:
+            raise ValueError(f"shape {row['shape']}, channels {row['channels']}, spacing {row['spacing']}")
+        if not all(math.isfinite(value) and value > 0 for value in spacing):
+            raise ValueError(f"spacing {row['spacing']}")
+        if row["split"] not in get_args(Split):
+            raise ValueError(f"split {row['split']!r}")
+        name, patient = row["patient"], row[PERSON] if len(shape) == 2 else row["patient"]
+        if not (name and patient and row["source"] and row["sha256"]):
+            raise ValueError("a cell is empty")
+        images = tuple((row.get(IMAGES) or "").split())
+        return cls(name, row["split"], shape, channels, spacing, row["source"], row["sha256"], patient, images)
 
 
 class Store:
@@ -89,21 +110,21 @@ class Store:
 
     Args:
         url: folder or fsspec URL.
-        patients: rows of the table.
+        items: rows of the table.
         settings: what `prepare` was told: window, spacing, chunk.
         cache_mib: decoded scans kept in memory, at most, in each process; 0: none.
     """
 
-    def __init__(self, url: str, patients: list[Patient], settings: dict[str, Any], cache_mib: int = 0) -> None:
-        self.url, self.patients, self.settings = url, patients, settings
+    def __init__(self, url: str, items: list[StoredItem], settings: dict[str, Any], cache_mib: int = 0) -> None:
+        self.url, self.items, self.settings = url, items, settings
         low, high = settings["window"]
         self.window: tuple[float, float] = (float(low), float(high))
         """HU range that the voxels are clipped to; of images, what black and white are."""
-        self.ndim = len(patients[0].shape)
+        self.ndim = len(items[0].shape)
         """3: scans; 2: images."""
         self.spacing: tuple[float, float, float] | None = tuple(settings["spacing"] or ()) or None
-        """(x, y, z) in mm of every scan; None: each has its own (`Patient.spacing`)."""
-        self._by_name = {patient.name: patient for patient in patients}
+        """(x, y, z) in mm of every scan; None: each has its own (`StoredItem.spacing`)."""
+        self._by_name = {item.name: item for item in items}
         self._budget = cache_mib * 2**20
         self._forget()
 
@@ -127,30 +148,42 @@ class Store:
         settings = read_settings(url)
         if settings is None:
             raise ReadError(f"{url} is not a store: run `sg-hub prepare` first")
+        table = _read_file(url, TABLE)
+        if table is None:
+            raise ReadError(f"the store {url} is not finished: run `sg-hub prepare` again")
+        _verify(url, table)
         try:
-            with fsspec.open(f"{url.rstrip('/')}/{TABLE}", "rt", newline="") as file:
-                patients = [Patient.from_row(row) for row in csv.DictReader(file)]
-        except FileNotFoundError:
-            raise ReadError(f"the store {url} is not finished: run `sg-hub prepare` again") from None
+            rows = csv.DictReader(io.StringIO(table.decode(), newline=""))
+            items = [StoredItem.from_row(row) for row in rows]
+            if len({item.name for item in items}) < len(items) or len({len(item.shape) for item in items}) > 1:
+                raise ValueError("two rows of one name, or of scans and of images")
         except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
             raise ReadError(f"{url}/{TABLE} is damaged ({error}): remove it and run prepare again") from error
-        if not patients:
+        if not items:
             raise ReadError(f"the store {url} holds no patients: remove it and run prepare again")
-        return cls(url, patients, settings, cache_mib)
+        try:
+            return cls(url, items, settings, cache_mib)
+        except (KeyError, ValueError, TypeError) as error:
+            raise ReadError(f"{url}/{SETTINGS} is damaged ({error!r}): copy the store again") from error
+
+    @property
+    def patients(self) -> list[StoredItem]:
+        """The items, by the name of their table."""
+        return self.items
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the table, which holds the hash of every patient's voxels."""
-        rows = "\n".join(",".join(patient.row()) for patient in self.patients)
+        """sha256 over the table, which holds the hash of every item's voxels."""
+        rows = "\n".join(",".join(item.row()) for item in self.items)
         return hashlib.sha256(rows.encode()).hexdigest()
 
     def names(self, split: str | None = None) -> list[str]:
-        """Patients of a split (train, validation or test), or all, in the order of the table."""
-        return [patient.name for patient in self.patients if split in (None, patient.split)]
+        """Items of a split (train, validation or test), or all, in the order of the table."""
+        return [item.name for item in self.items if split in (None, item.split)]
 
     def persons(self, split: str) -> list[str]:
         """Whose scans (or images) a split holds, each once, sorted."""
-        return sorted({patient.person for patient in self.patients if patient.split == split})
+        return sorted({item.patient for item in self.items if item.split == split})
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Voxels (X, Y, Z) of a patient, or pixels (H, W) of an image.
@@ -158,7 +191,7 @@ class Store:
         Raises:
             InvalidInputError: no such patient.
         """
-        return self._patient(name).shape
+        return self._item(name).shape
 
     def crop(self, name: str, corner: Sequence[int], size: Sequence[int]) -> np.ndarray:
         """(C, *size) int16 in HU (or grey levels) from voxel `corner` on, (x, y, z) or (row, column); a new array.
@@ -167,7 +200,7 @@ class Store:
             InvalidInputError: no such patient, or a crop that reaches outside.
             ReadError: a chunk is missing or damaged.
         """
-        shape = self._patient(name).shape
+        shape = self._item(name).shape
         if len(corner) != len(shape) or len(size) != len(shape):
             raise InvalidInputError(f"crop at {corner} of size {size}: both take {len(shape)} numbers here")
         if any(c < 0 or s < 1 or c + s > n for c, s, n in zip(corner, size, shape, strict=True)):
@@ -192,7 +225,7 @@ class Store:
         scan = self._cached(name, whole=True)
         return self._read(name, ...) if scan is None else scan
 
-    def _patient(self, name: str) -> Patient:
+    def _item(self, name: str) -> StoredItem:
         try:
             return self._by_name[name]
         except KeyError:
@@ -203,8 +236,8 @@ class Store:
         if name in self._cache:
             self._cache.move_to_end(name)
             return self._cache[name]
-        patient = self._patient(name)
-        size = 2 * patient.channels * int(np.prod(patient.shape))
+        item = self._item(name)
+        size = 2 * item.channels * math.prod(item.shape)
         worth = whole or self._read_by_chunk[name] >= size or self._cached_bytes + size <= self._budget
         if size > self._budget or not worth:
             return None
@@ -219,7 +252,7 @@ class Store:
     def _read(self, name: str, where: Any) -> np.ndarray:
         try:
             voxels = self._array(name)[where]
-        except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        except Exception as error:  # every codec and every kind of storage has its own
             raise ReadError(
                 f"patient {name} of the store {self.url} cannot be read ({error}): copy the store again, or "
                 "remove the patient's folder in scans/ and run prepare again"
@@ -237,7 +270,12 @@ class Store:
         if name not in self._arrays:
             if self._group is None:
                 self._group = zarr.open_group(self.url, mode="r")
-            self._arrays[name] = self._group[f"scans/{name}"]
+            array: Any = self._group[f"scans/{name}"]
+            item = self._item(name)
+            expected = (item.channels, *item.shape)
+            if array.shape != expected or array.dtype != np.int16:
+                raise ValueError(f"its zarr.json says {array.shape} {array.dtype}, the table {expected} int16")
+            self._arrays[name] = array
         return self._arrays[name]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -253,31 +291,84 @@ def read_settings(url: str) -> dict[str, Any] | None:
     """What a store was prepared with, or None where there is no store.
 
     Raises:
-        ReadError: the store is of a newer version, or its address cannot be reached.
+        ReadError: the store is damaged or of a newer version, or its address cannot be reached.
     """
-    try:
-        fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise ReadError(f"{url}: {error}; expected a folder, or a URL that fsspec can open") from error
-    try:
-        settings: dict[str, Any] = dict(zarr.open_group(url, mode="r").attrs)
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+    data = _read_file(url, SETTINGS)
+    if data is None:
         return None
-    except Exception as error:  # every kind of storage has its own, for rights and connections
-        raise ReadError(f"{url} cannot be reached ({type(error).__name__}: {error})") from error
-    if "sg_hub_store" not in settings:
+    try:
+        settings: dict[str, Any] = json.loads(data)["attributes"]
+        version = settings["sg_hub_store"]
+    except (KeyError, TypeError):  # a zarr group of something else
         return None
-    if settings["sg_hub_store"] > FORMAT:
-        raise ReadError(
-            f"{url} is a store of version {settings['sg_hub_store']}; this sg_hub reads {FORMAT}: upgrade it"
-        )
+    except (ValueError, RecursionError) as error:
+        raise ReadError(f"{url}/{SETTINGS} is damaged ({error}): copy the store again, or remove it") from error
+    if not isinstance(version, int) or version > FORMAT:
+        raise ReadError(f"{url} is a store of version {version}; this sg_hub reads {FORMAT}: upgrade it")
     return settings
 
 
-def write_table(folder: Path, patients: list[Patient]) -> None:
-    """Finish a store: write its patient table, atomically."""
+def unfinish(folder: Path) -> None:
+    """Make a store one that `prepare` has not finished."""
+    for name in (TABLE, CHECKSUMS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_table(folder: Path, items: list[StoredItem]) -> None:
+    """Finish a store: write its table, and the checksums of the table and of the settings."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS if len(patients[0].shape) == 3 else (*COLUMNS, PERSON))
-    writer.writerows(patient.row() for patient in patients)
-    write_atomic(folder / TABLE, text.getvalue())
+    writer.writerow((*COLUMNS, *([PERSON] if len(items[0].shape) == 2 else []), IMAGES))
+    writer.writerows([*item.row(), " ".join(item.images)] for item in items)
+    table = text.getvalue().encode()
+    sums = {TABLE: _sha256(table), SETTINGS: _sha256((folder / SETTINGS).read_bytes())}
+    if _read_file(str(folder), TABLE) == table and _checksums(str(folder)) == sums:
+        return
+    unfinish(folder)
+    write_json(folder / CHECKSUMS, sums)
+    write_atomic(folder / TABLE, table)
+
+
+def _verify(url: str, table: bytes) -> None:
+    """Refuse a table or settings that are not as they were written. Stores of before say nothing of it."""
+    sums = _checksums(url)
+    if sums is None:
+        return
+    for name, data in ((TABLE, table), (SETTINGS, _read_file(url, SETTINGS) or b"")):
+        if sums.get(name) != _sha256(data):
+            raise ReadError(
+                f"{url}/{name} is damaged, or was changed (its checksum is another): copy the store again, or run "
+                "`sg-hub prepare` again"
+            )
+
+
+def _checksums(url: str) -> dict[str, Any] | None:
+    """By file; None in stores of before."""
+    data = _read_file(url, CHECKSUMS)
+    if data is None:
+        return None
+    try:
+        return dict(json.loads(data))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ReadError(f"{url}/{CHECKSUMS} is damaged ({error}): run `sg-hub prepare` again") from error
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read_file(url: str, name: str) -> bytes | None:
+    """A file of a store, or None where there is none.
+
+    Raises:
+        ReadError: the address means nothing, or cannot be reached.
+    """
+    try:
+        with fsspec.open(f"{url.rstrip('/')}/{name}", "rb") as file:
+            return bytes(file.read())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ImportError, ValueError) as error:
+        raise ReadError(f"{url}: {error}; expected a folder, or a URL that fsspec can open") from error
+    except Exception as error:  # every kind of storage has its own, for rights and connections
+        raise ReadError(f"{url} cannot be reached ({type(error).__name__}: {error})") from error

@@ -145,7 +145,7 @@ class RandomCubes(Cubes):
 
 
 def _people(store: Store, names: set[str]) -> int:
-    return len({patient.person for patient in store.patients if patient.name in names})
+    return len({item.patient for item in store.items if item.name in names})
 
 
 def tissue_share(cube: np.ndarray, store: Store, settings: Discover) -> float:

@@ -40,7 +40,7 @@ class WholeScans(Cubes):
         return self.names[index]
 
     def people(self) -> int:
-        return len({self.store.patients[i].person for i in self.rows})
+        return len({self.store.items[i].patient for i in self.rows})
 
 
 def resize_scans(store: Store, size: Size, path: Path, progress: bool) -> None:

@@ -16,11 +16,11 @@ import zarr
 
 from sg_hub import load_scan
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.preprocessing.scan_preprocessing import resample
+from sg_hub.preprocessing.steps import resize
 from tests.folders import ROOT
 from tests.training.scan_files import SIZE, recipe_of, write_scan, write_source, write_split
-from training.data import prepare as module
-from training.data import sources
+from training.data import convert as module
+from training.data.items import stamp
 from training.data.prepare import prepare, store_path
 from training.data.store import Store
 from training.run.recipe import Recipe
@@ -75,7 +75,7 @@ def test_resampling_is_the_networks(recipe, source):
     store = Store.open(store_path(changed))
     assert store.shape("a") == (13, 8, 18)
     array = torch.from_numpy(load_scan(source / "a.nii.gz").array).clamp(-200, 300)
-    expected = resample(array[None], (13, 8, 18))[0].round().numpy()
+    expected = resize(array[None], (13, 8, 18))[0].round().numpy()
     np.testing.assert_array_equal(store.whole("a"), expected)
     assert store.patients[0].spacing == (3.0, 4.0, 2.0)
 
@@ -216,7 +216,7 @@ def test_a_half_written_patient_is_written_again(recipe):
 def test_while_a_scan_is_rewritten_the_store_is_not_finished(recipe, source, monkeypatch):
     """A kill at any moment of the rewriting leaves neither an old table nor a mark on mixed voxels."""
     prepare(recipe(), progress=False)
-    stamp = sources.stamp(source / "b.nii.gz")
+    before = stamp(source / "b.nii.gz")
     original = (source / "b.nii.gz").read_bytes(), (source / "b.nii.gz").stat().st_mtime_ns
     write_scan(source / "b.nii.gz", seed=77)
 
@@ -234,13 +234,14 @@ def test_while_a_scan_is_rewritten_the_store_is_not_finished(recipe, source, mon
         Store.open(store_path(recipe()))
     (source / "b.nii.gz").write_bytes(original[0])
     os.utime(source / "b.nii.gz", ns=(original[1], original[1]))
-    assert sources.stamp(source / "b.nii.gz") == stamp
+    assert stamp(source / "b.nii.gz") == before
     assert prepare(recipe(), progress=False).already_there == 5
 
 
 KILLED = """
 import sys, time
-from training.data import prepare as module
+from training.data import convert as module
+from training.data.prepare import prepare
 from training.run.recipe import load_recipe
 
 load = module.load_scan
@@ -250,7 +251,7 @@ def slow(path):
 module.load_scan = slow
 
 if __name__ == "__main__":
-    module.prepare(load_recipe("demo", sys.argv[1:]), progress=False)
+    prepare(load_recipe("demo", sys.argv[1:]), progress=False)
 """
 
 
@@ -285,12 +286,12 @@ def test_killed_and_started_again(recipe, tmp_path, source):
 def test_a_scan_that_kills_its_reader(recipe, monkeypatch):
     calls = []
 
-    def in_processes(workers, jobs, url, settings):
-        calls.append([job.name for job in jobs])
-        for job in jobs:
-            if job.name == "c":
+    def in_processes(workers, items, url, settings):
+        calls.append([item.name for item in items])
+        for item in items:
+            if item.name == "c":
                 raise BrokenProcessPool("a child process terminated abruptly")
-            yield module._convert(job, url, settings)
+            yield module.convert(item, url, settings)
 
     monkeypatch.setattr(module, "_in_processes", in_processes)
     summary = prepare(recipe("prepare.workers=2"), progress=False)
@@ -343,7 +344,7 @@ def test_the_summary(recipe):
     assert summary.megabytes == pytest.approx(sum(map(len, files.values())) / 1e6, abs=1e-3)
     assert "0.0 million voxels" in str(summary)
     assert "spacing 2 x 2 x 3 mm" in str(summary)
-    assert table_of(store_path(recipe())).startswith("patient,split,shape,channels,spacing,source,sha256\na,")
+    assert table_of(store_path(recipe())).startswith("patient,split,shape,channels,spacing,source,sha256,images\na,")
 
 
 def test_chunks_lost_from_a_prepared_store_are_seen(recipe):
@@ -351,3 +352,34 @@ def test_chunks_lost_from_a_prepared_store_are_seen(recipe):
     next(p for p in (Path(store_path(recipe())) / "scans" / "a" / "c").rglob("*") if p.is_file()).unlink()
     with pytest.raises(ReadError, match=r"patient a .*lacks chunks"):
         Store.open(store_path(recipe())).whole("a")
+
+
+# Validation patients
+
+
+def test_drawn_validation(recipe, tmp_path, source):
+    def drawn(*overrides: str) -> list[str]:
+        prepare(recipe(*overrides), progress=False)
+        return Store.open(store_path(recipe())).names("validation")
+
+    assert len(drawn("validation_share=0.0")) == 0
+    half = drawn("validation_share=0.5")
+    assert len(half) == 3
+    assert drawn("validation_share=0.5") == half
+    others = {tuple(drawn("validation_share=0.5", f"seed={seed}")) for seed in range(5)}
+    assert len(others) > 1, "the seed draws"
+
+
+def test_validation_is_drawn_among_readable_scans(recipe, source):
+    prepare(recipe(), progress=False)
+    (drawn,) = Store.open(store_path(recipe())).names("validation")
+    (source / f"{drawn}.nii.gz").write_bytes(b"")
+    prepare(recipe(), progress=False)
+    assert len(Store.open(store_path(recipe())).names("validation")) == 1
+
+
+def test_a_single_patient_stays_for_training(recipe, source):
+    for name in "bcdef":
+        (source / f"{name}.nii.gz").unlink()
+    prepare(recipe(), progress=False)
+    assert Store.open(store_path(recipe())).names("train") == ["a"]

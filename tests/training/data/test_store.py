@@ -3,6 +3,7 @@
 import multiprocessing
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -11,7 +12,9 @@ import pytest
 import zarr
 
 from sg_hub.errors import InvalidInputError, ReadError
-from training.data.store import MISSING, Patient, Store, read_settings, write_table
+from tests.training.scan_files import recipe_of, write_source
+from training.data.prepare import prepare
+from training.data.store import MISSING, Store, StoredItem, read_settings, write_table
 
 SHAPE = (40, 30, 20)
 MIB = 2**20
@@ -33,7 +36,7 @@ def write_store(folder: Path, scans: dict[str, np.ndarray], spacing=None, chunk=
         split = ("train", "validation", "test")[i % 3]
         x, y, z = array.shape[1:]
         patients.append(
-            Patient(name, split, (x, y, z), array.shape[0], (0.7031251, 2.0, 3.3333333), f"{name}.nii", f"{i}", name)
+            StoredItem(name, split, (x, y, z), array.shape[0], (0.7031251, 2.0, 3.3333333), f"{name}.nii", f"{i}", name)
         )
     write_table(folder, patients)
     return folder
@@ -88,7 +91,7 @@ def test_the_table(folder):
     assert (store.window, store.spacing) == ((-1000.0, 1000.0), None)
     assert (folder / "patients.csv").read_text(encoding="utf-8").splitlines()[
         1
-    ] == "a,train,40x30x20,1,0.7031251x2x3.3333333,a.nii,0"
+    ] == "a,train,40x30x20,1,0.7031251x2x3.3333333,a.nii,0,"
 
 
 def test_common_spacing(tmp_path, scans):
@@ -96,12 +99,16 @@ def test_common_spacing(tmp_path, scans):
 
 
 def test_fingerprint_follows_content_and_split(folder):
-    before = Store.open(folder).fingerprint
+    store = Store.open(folder)
+    before = store.fingerprint
     assert Store.open(folder, 10).fingerprint == before
-    table = (folder / "patients.csv").read_text(encoding="utf-8")
-    for change in (("train", "test"), (",0\n", ",9\n"), ("a.nii", "other.nii")):
-        (folder / "patients.csv").write_text(table.replace(*change), encoding="utf-8")
+    for change in ({"split": "test"}, {"sha256": "9"}, {"source": "other.nii"}):
+        write_table(folder, [replace(store.items[0], **change), *store.items[1:]])
         assert Store.open(folder).fingerprint != before
+    write_table(folder, [replace(store.items[0], images=("0123456789ab",)), *store.items[1:]])
+    again = Store.open(folder)
+    assert again.fingerprint == before, "what an image is known by does not change a result"
+    assert again.items[0].images == ("0123456789ab",)
 
 
 @pytest.mark.parametrize(
@@ -282,19 +289,107 @@ def test_unfinished(folder):
         Store.open(folder)
 
 
+HEADER = "patient,split,shape,channels,spacing,source,sha256\n"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "holds no patients"),
         ("patient,split\na,train\n", "damaged"),
-        ("patient,split,shape,channels,spacing,source,sha256\na,train,40x30,1,1x1x1,a,0\n", "damaged"),
-        ("patient,split,shape,channels,spacing,source,sha256\na,train,40x", "damaged"),
+        (f"{HEADER}a,train,40x30,1,1x1x1,a,0\n", "damaged"),
+        (f"{HEADER}a,train,40x", "damaged"),
+        (f"{HEADER}a,tr)in,40x30x20,1,1x1x1,a,0\n", r"damaged \(split 'tr\)in'"),
+        (f"{HEADER}a,train,40x30x0,1,1x1x1,a,0\n", "damaged"),
+        (f"{HEADER}a,train,40x30x20,1,1xnanx1,a,0\n", "damaged"),
+        (f"{HEADER}a,train,40x30x20,1,1x1x1,a\n", "damaged"),
+        (f"{HEADER}a,train,40x30x20,1,1x1x1,a,0\n" * 2, "damaged"),
+        (HEADER + "a,train,40x30x20,1,1x1x1,a,0\n" * 2, "two rows of one name"),
     ],
 )
 def test_a_damaged_table(folder, text, said):
     (folder / "patients.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ReadError, match=r"patients\.csv is damaged, or was changed"):
+        Store.open(folder)
+    (folder / "checksums.json").unlink()  # as in stores that were written before there were any
     with pytest.raises(ReadError, match=said):
         Store.open(folder)
+
+
+@pytest.mark.parametrize("attributes", [{"window": None}, {"window": [1]}, {"window": ["a", "b"]}, {"spacing": 3}])
+def test_damaged_settings(folder, attributes):
+    zarr.open_group(str(folder), mode="a").attrs.update(attributes)
+    for _ in range(2):
+        with pytest.raises(ReadError, match=r"zarr\.json is damaged"):
+            Store.open(folder)
+        (folder / "checksums.json").unlink(missing_ok=True)
+
+
+def test_settings_that_are_no_json(folder):
+    (folder / "zarr.json").write_text('{"attributes": {"sg_hub_sto', encoding="utf-8")
+    with pytest.raises(ReadError, match=r"zarr\.json is damaged"):
+        Store.open(folder)
+
+
+def flipped(path: Path, position: int) -> bytes:
+    data = bytearray(path.read_bytes())
+    data[position // 8] ^= 1 << (position % 8)
+    return bytes(data)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """The store of six small scans."""
+    root = tmp_path_factory.mktemp("prepared")
+    prepare(recipe_of(write_source(root / "ct"), root / "run", "prepare.chunk=[8, 8, 8]"), progress=False)
+    return root / "run" / "store.zarr"
+
+
+def test_no_flipped_bit_of_the_table_or_the_settings_gives_others(prepared):
+    def contents() -> tuple:
+        store = Store.open(prepared)
+        return store.items, store.settings, store.window, store.spacing, store.fingerprint
+
+    expected, draw = contents(), np.random.default_rng(0)
+    for name in ("patients.csv", "zarr.json", "checksums.json"):
+        path = prepared / name
+        whole = path.read_bytes()
+        for position in draw.integers(0, 8 * len(whole), 200):
+            path.write_bytes(flipped(path, position))
+            with pytest.raises(ReadError, match=str(prepared)):
+                Store.open(prepared)
+            path.write_bytes(whole)
+    assert contents() == expected
+
+
+def test_no_flipped_bit_gives_other_voxels(prepared):
+    """200 bits of chunks, and as many of what zarr says of an array, where most do not matter."""
+    folder = prepared / "scans" / "c"
+    chunks = sorted(path for path in (folder / "c").rglob("*") if path.is_file())
+    assert len(chunks) == 12
+    expected, draw, errors = Store.open(prepared).whole("c"), np.random.default_rng(0), 0
+    for path in [*(chunks[i] for i in draw.integers(0, 12, 200)), *[folder / "zarr.json"] * 200]:
+        whole = path.read_bytes()
+        path.write_bytes(flipped(path, draw.integers(8 * len(whole))))
+        try:
+            np.testing.assert_array_equal(Store.open(prepared).whole("c"), expected)
+        except ReadError:
+            errors += 1
+        path.write_bytes(whole)
+    assert errors > 200, "no bit of a chunk goes unseen"
+
+
+def test_stores_without_checksums_are_read(folder, scans):
+    (folder / "checksums.json").unlink()
+    store = Store.open(folder)
+    np.testing.assert_array_equal(store.whole("a"), scans["a"])
+    assert store.items[0].images == ()
+
+
+def test_a_finished_store_is_not_written_again(folder):
+    before = [(path, path.stat().st_ino) for path in (folder / "patients.csv", folder / "checksums.json")]
+    write_table(folder, Store.open(folder).items)
+    assert [(path, path.stat().st_ino) for path, _ in before] == before
 
 
 def test_a_newer_version(folder):

@@ -1,14 +1,12 @@
-"""The scans (or images) of a recipe: which there are, whose they are, and which split each patient belongs to."""
+"""The items of a recipe: which scans (or images) there are, whose they are, and which split each patient belongs to."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sg_hub.errors import InvalidInputError, ReadError
@@ -16,25 +14,39 @@ from sg_hub.io.finder import SCAN_SUFFIXES, find_images, find_scans, plain_name
 from sg_hub.io.image import FORMATS
 
 from ..run.recipe import Recipe
+from .split_table import read_split
 
 HEADERS = (".mhd", ".nhdr", ".hdr")
 """Files whose voxels stand in another file of the same stem."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """One scan or image to read."""
+class Item:
+    """One scan or image below the recipe's source."""
 
     name: str
-    person: str
+    patient: str
     """Whose it is; of scans, each is of another."""
     ndim: int
     """3: a scan; 2: an image."""
     path: str
     source: str
+    """The path below the recipe's source."""
     split: str
     stamp: str
     """Name, size and time of change of its files."""
+
+
+@dataclass
+class Items:
+    """What there is for a recipe, and what is not."""
+
+    found: list[Item] = field(default_factory=list)
+    """By name."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Reason by source: the recipe gives it no split."""
+    absent: list[str] = field(default_factory=list)
+    """Patients that the recipe's CSV names and that have no item."""
 
 
 def patient_scans(source: str | Path) -> dict[str, Path]:
@@ -82,106 +94,68 @@ def _named(entries: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     return found
 
 
-def list_jobs(recipe: Recipe) -> tuple[list[Job], dict[str, str], list[str]]:
+def list_items(recipe: Recipe) -> Items:
     """The scans (or images) below a recipe's source, with their splits.
-
-    Returns:
-        jobs, by patient name; scans to skip, with the reason, because the recipe's CSV gives them no split;
-        and the patients of the CSV that have no scan.
 
     Raises:
         ReadError: no such folder or CSV, or no scans.
         InvalidInputError: two scans of one name, or two splits of one patient.
     """
     root = Path(recipe.source).expanduser()
-    scans = patient_scans(root) if recipe.model.ndim == 3 else named_images(root)
+    paths = patient_scans(root) if recipe.model.ndim == 3 else named_images(root)
     given = read_split(recipe)
     if recipe.model.ndim == 2 and recipe.patient is None and given is None:
         raise InvalidInputError(
             "nothing says whose an image is, and patients are split, not images: give patient=REGULAR_EXPRESSION with "
             "the patient in its first group ('(.*)' where each image is of another), or a split CSV"
         )
-    jobs: list[Job] = []
-    skipped: dict[str, str] = {}
-    named = set()
-    for name, path in sorted(scans.items()):
+    items, named = Items(), set()
+    for name, path in sorted(paths.items()):
         source = path.relative_to(root).as_posix()
-        split, person = "train", _person(recipe, name, source)
-        if person is None:
-            skipped[source] = f"the recipe's patient pattern {recipe.patient!r} does not match its path"
+        split, patient = "train", _patient(recipe, name, source)
+        if patient is None:
+            items.skipped[source] = f"the recipe's patient pattern {recipe.patient!r} does not match its path"
             continue
         if given is not None:
-            keys = dict.fromkeys(plain_name(key) for key in (name, path.name, source, person))
+            keys = dict.fromkeys(plain_name(key) for key in (name, path.name, source, patient))
             rows = [key for key in keys if key in given]
             if len({given[key].split for key in rows}) > 1:
                 raise InvalidInputError(f"{recipe.split} gives {source} several splits, as {' and as '.join(rows)}")
-            row = rows[0] if rows else None
-            if row is None:
-                skipped[source] = f"patient {person!r} is not in {recipe.split}"
+            if not rows:
+                items.skipped[source] = f"patient {patient!r} is not in {recipe.split}"
                 continue
             named.update(rows)
-            word, person = given[row].split, given[row].patient if recipe.model.ndim == 2 else person
-            if word not in recipe.split_names:
+            row = given[rows[0]]
+            if row.split not in recipe.split_names:
                 known = ", ".join(recipe.split_names)
-                skipped[source] = f"its split {word!r} is none of split_names ({known})"
+                items.skipped[source] = f"its split {row.split!r} is none of split_names ({known})"
                 continue
-            split = recipe.split_names[word]
-        jobs.append(Job(name, person, recipe.model.ndim, str(path), source, split, stamp(path)))
-    _check_persons(jobs, recipe)
-    return jobs, skipped, sorted(set(given or ()) - named)
+            split = recipe.split_names[row.split]
+            patient = row.patient if recipe.model.ndim == 2 else patient
+        items.found.append(Item(name, patient, recipe.model.ndim, str(path), source, split, stamp(path)))
+    _check_patients(items.found, recipe)
+    items.absent = sorted(set(given or ()) - named)
+    return items
 
 
-@dataclass(frozen=True)
-class Row:
-    """Of the recipe's CSV."""
-
-    split: str
-    """In the words of the CSV."""
-    patient: str
-
-
-def _person(recipe: Recipe, name: str, source: str) -> str | None:
+def _patient(recipe: Recipe, name: str, source: str) -> str | None:
     if recipe.model.ndim == 3 or recipe.patient is None:
         return name
     found = re.search(recipe.patient, source)
     return found.group(1) if found else None
 
 
-def _check_persons(jobs: list[Job], recipe: Recipe) -> None:
-    """Refuse a person whose images are in several splits, by the CSV's word and by the recipe's pattern."""
+def _check_patients(items: list[Item], recipe: Recipe) -> None:
+    """Refuse a patient whose images are in several splits, by the CSV's word and by the recipe's pattern."""
     splits: dict[tuple[str, str], str] = {}
-    for job in jobs:
-        by_path = _person(recipe, job.name, job.source) or job.person
-        for person in {("", job.person), ("by its path ", by_path)}:
-            if splits.setdefault(person, job.split) != job.split:
+    for item in items:
+        by_path = _patient(recipe, item.name, item.source) or item.patient
+        for patient in {("", item.patient), ("by its path ", by_path)}:
+            if splits.setdefault(patient, item.split) != item.split:
                 raise InvalidInputError(
-                    f"{recipe.split} has images of patient {person[1]!r} {person[0]}in {splits[person]!r} and in "
-                    f"{job.split!r}: patients are split, not images"
+                    f"{recipe.split} has images of patient {patient[1]!r} {patient[0]}in {splits[patient]!r} and in "
+                    f"{item.split!r}: patients are split, not images"
                 )
-
-
-def read_split(recipe: Recipe) -> dict[str, Row] | None:
-    """What the recipe's CSV says of each patient, or of each image where it has a column of that name."""
-    if recipe.split is None:
-        return None
-    try:
-        shipped = Path(__file__).parent.parent / "recipes" / recipe.split
-        path = shipped if shipped.is_file() else Path(recipe.split).expanduser()
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(f"the recipe's split {recipe.split} cannot be read: {error}") from error
-    if not rows or not {"patient", "split"} <= rows[0].keys():
-        raise ReadError(f"{recipe.split}: expected a CSV with the columns patient and split")
-    given: dict[str, Row] = {}
-    for row in rows:
-        patient = plain_name(row["patient"])
-        key = plain_name(row.get("image") or patient)
-        if given.setdefault(key, Row(row["split"], patient)).split != row["split"]:
-            raise InvalidInputError(
-                f"{recipe.split} has {'image' if row.get('image') else 'patient'} {key!r} in {given[key].split!r} and "
-                f"in {row['split']!r}: leave one"
-            )
-    return given
 
 
 def stamp(path: Path) -> str:

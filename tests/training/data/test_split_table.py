@@ -1,0 +1,82 @@
+"""The recipe's CSV, and what is in no part of it."""
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from sg_hub.errors import InvalidInputError, ReadError
+from tests.training.scan_files import recipe_of, write_dicom, write_scan, write_source, write_split
+from training.data.prepare import prepare, store_path
+from training.data.store import Store
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    return write_source(tmp_path / "ct")
+
+
+@pytest.fixture
+def recipe(tmp_path, source):
+    """Makes recipes on the six patients."""
+    return lambda *overrides: recipe_of(source, tmp_path / "run", *overrides)
+
+
+def test_split_of_a_csv(recipe, tmp_path, source, capsys):
+    rows = {"a": "tr", "b": "tr", "c": "va", "d": "te", "e": "spare", "ghost": "tr"}
+    path = write_split(tmp_path / "split.csv", rows, encoding="utf-8-sig")
+    with_csv = recipe(f"split={path}", 'split_names={tr = "train", va = "validation", te = "test"}')
+    summary = prepare(with_csv, progress=False)
+    store = Store.open(store_path(with_csv))
+    assert {p.name: p.split for p in store.patients} == {
+        "a": "train",
+        "b": "train",
+        "c": "validation",
+        "d": "test",
+    }
+    assert summary.skipped["e.nii.gz"] == "its split 'spare' is none of split_names (tr, va, te)"
+    assert summary.skipped["f.nii.gz"] == f"patient 'f' is not in {path}"
+    assert summary.absent == ["ghost"]
+    assert "1 patients of the split have no scan: ghost" in capsys.readouterr().out
+
+
+def test_a_dicom_folder_is_named_by_its_path_too(recipe, tmp_path, source):
+    write_dicom(source / "p1" / "study")
+    path = write_split(tmp_path / "split.csv", {"p1/study": "test", "a": "train"})
+    prepare(recipe(f"split={path}"), progress=False)
+    assert Store.open(store_path(recipe())).names("test") == ["p1_study"]
+
+
+def test_bad_splits(recipe, tmp_path):
+    path = tmp_path / "split.csv"
+    with pytest.raises(ReadError, match="cannot be read"):
+        prepare(recipe(f"split={path}"), progress=False)
+    path.write_text("name,fold\na,1\n", encoding="utf-8")
+    with pytest.raises(ReadError, match="columns patient and split"):
+        prepare(recipe(f"split={path}"), progress=False)
+    path.write_text("patient,split\na,train\na,test\n", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="patient 'a' in 'train' and in 'test'"):
+        prepare(recipe(f"split={path}"), progress=False)
+
+
+def test_a_name_in_another_composition_is_the_same_name(recipe, tmp_path, source):
+    write_scan(source / (unicodedata.normalize("NFD", "Müller") + ".nii.gz"))
+    path = write_split(tmp_path / "split.csv", {unicodedata.normalize("NFC", "Müller"): "test", "a": "train"})
+    prepare(recipe(f"split={path}"), progress=False)
+    assert Store.open(store_path(recipe())).names("test") == [unicodedata.normalize("NFC", "Müller")]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"patient,split\na\n", r"split\.csv, row 2: the patient or the split is missing"),
+        (b"patient,split\n,train\n", r"split\.csv, row 2: the patient or the split is missing"),
+        (b"patient,split\na,tr\xff\n", r"split\.csv cannot be read"),
+        (b'patient,split\n"' + b"a" * 200_000 + b'",train\n', r"split\.csv cannot be read"),
+        (b"\x00\x00", r"split\.csv: expected a CSV"),
+    ],
+)
+def test_a_damaged_csv_is_named(recipe, tmp_path, text, said):
+    (tmp_path / "split.csv").write_bytes(text)
+    with pytest.raises(ReadError, match=said):
+        prepare(recipe(f"split={tmp_path / 'split.csv'}"), progress=False)

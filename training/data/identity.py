@@ -1,0 +1,84 @@
+"""What an image is known by, whatever its file and its data set are called: its content, and the identifiers in it.
+
+Hashes of twelve hexadecimal digits, from which nobody can be found again without having the image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sg_hub import Image, Scan, load_image, load_scan
+from sg_hub.io.dicom.files import is_dicom_image
+
+DIGITS = 12
+TAGS = ("PatientID", "PatientBirthDate", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID")
+
+
+def image_hashes(image: Scan | Image | str | Path, ndim: int = 3) -> tuple[str, ...]:
+    """The hash of the content, and of what identifies the patient, the study and the series in DICOM files.
+
+    Args:
+        image: as `load_scan` or `load_image` gives it, or its file or folder.
+        ndim: of what a path holds: 3, a scan; 2, an image.
+
+    Raises:
+        ReadError, InvalidInputError: a path that cannot be read.
+    """
+    if not isinstance(image, (Scan, Image)):
+        image = load_scan(image) if ndim == 3 else load_image(image)
+    content = image_hash(image)
+    return (*([content] if content else []), *identifier_hashes(image.source))
+
+
+def image_hash(image: Scan | Image) -> str:
+    """Of the values in LPS order, which are the same in DICOM, NIfTI and any other file without loss. Empty where all
+    values are the same: such images are no one's."""
+    values = image.array
+    if (values == values[:1]).all():  # grey, saved in colour
+        values = values[:1]
+    largest = float(np.abs(values).max())
+    if not np.isfinite(largest) or bool((values == values.flat[0]).all()):
+        return ""
+    # Fourteen bits of each value, so that readers that round their last bit otherwise agree: quarters of a HU.
+    scale = np.float32(2.0 ** (14 - np.frexp(largest)[1]))
+    digest = hashlib.sha256(f"{values.shape}".encode())
+    for part in values.reshape(-1, *values.shape[-2:]):  # part by part: a copy of a whole scan takes much memory
+        digest.update(np.rint(part * scale).astype("<i2").tobytes())
+    return digest.hexdigest()[:DIGITS]
+
+
+def identifier_hashes(path: str | Path) -> tuple[str, ...]:
+    """Of the patient, the study and the series that a DICOM file, or the first one in a folder, names; else none.
+
+    A patient's number counts where it can be no other's: with the date of birth or the issuer, or with six characters
+    and a digit among them.
+    """
+    named = _identifiers(Path(path))
+    patient = "/".join(named[tag] for tag in TAGS[:3]) if named else ""
+    number = named.get("PatientID", "")
+    own = len(number) >= 6 and any(letter.isdigit() for letter in number)
+    found = [f"patient {patient}"] if number and (own or patient != f"{number}//") else []
+    found += [f"{tag} {named[tag]}" for tag in TAGS[3:] if named.get(tag)]
+    return tuple(_hash(text.encode()) for text in found)
+
+
+def _identifiers(path: Path) -> dict[str, str]:
+    try:
+        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+        file = next((file for file in files if is_dicom_image(file)), None)
+        if file is None:
+            return {}
+        import pydicom
+
+        header: Any = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS), force=True)
+        return {tag: str(header.get(tag) or "").strip("\0 ") for tag in TAGS}
+    except Exception:  # pydicom raises nearly anything for a damaged head; the image itself was read
+        return {}
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:DIGITS]
