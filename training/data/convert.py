@@ -27,7 +27,8 @@ from sg_hub.preprocessing.steps import resampled_size, resize
 from ..run.recipe import Prepare
 from .identity import image_hashes
 from .items import Item
-from .store import LEVELS, MISSING, StoredItem
+from .store import LEVELS, MISSING
+from .store_files import StoredItem
 
 
 def convert_all(settings: Prepare, url: str, items: list[Item]) -> Generator[tuple[Item, StoredItem | str], None, None]:

@@ -30,7 +30,8 @@ from ..run.recipe import Recipe
 from ..run.seeds import permutation
 from .convert import convert_all, stored_item
 from .items import Item, Items, list_items
-from .store import FORMAT, LEVELS, Store, StoredItem, read_settings, unfinish, write_table
+from .store import LEVELS, Store
+from .store_files import FORMAT, StoredItem, read_settings, unfinish, write_table
 
 STORE = "store.zarr"
 """Below the run."""

@@ -14,91 +14,27 @@ were written before have none, and are read as they are.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import math
 import os
+import sys
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import fsspec
 import numpy as np
 import zarr
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.io.files import write_atomic, write_json
 
-from ..run.recipe import Split
+from .store_files import SETTINGS, TABLE, StoredItem, read_settings, read_table
 
-FORMAT = 1
 MISSING = -32768
 """What zarr reads where a chunk is missing; no stored voxel has this value, so the loss is seen."""
-TABLE = "patients.csv"
-CHECKSUMS = "checksums.json"
-SETTINGS = "zarr.json"
-COLUMNS = ("patient", "split", "shape", "channels", "spacing", "source", "sha256")
-PERSON, IMAGES = "person", "images"
 LEVELS = (0, 4095)
 """What black and white are in a store of images."""
-
-
-@dataclass(frozen=True)
-class StoredItem:
-    """A row of the table: a scan, or an image."""
-
-    name: str
-    """Of its array in the store."""
-    split: str
-    """train, validation or test."""
-    shape: tuple[int, ...]
-    """Voxels (X, Y, Z), or pixels (H, W), in the store."""
-    channels: int
-    spacing: tuple[float, ...]
-    """(x, y, z) in mm, in the store; 1 along each axis of an image."""
-    source: str
-    """File or folder, relative to the folder of scans."""
-    sha256: str
-    """Of the stored voxels."""
-    patient: str
-    """Whose it is: several images may be of one."""
-    images: tuple[str, ...] = ()
-    """What it is known by elsewhere (`identity.image_hashes`); none in stores that were written before there were."""
-
-    def row(self) -> list[str]:
-        """What determines a result, as text; `images` does not."""
-        row = [
-            self.name,
-            self.split,
-            "x".join(map(str, self.shape)),
-            str(self.channels),
-            "x".join(f"{value:.9g}" for value in self.spacing),
-            self.source,
-            self.sha256,
-        ]
-        return row if len(self.shape) == 3 else [*row, self.patient]
-
-    @classmethod
-    def from_row(cls, row: dict[str, str]) -> StoredItem:
-        """Raises KeyError, ValueError, TypeError or AttributeError where the row is damaged."""
-        shape = tuple(int(value) for value in row["shape"].split("x"))
-        spacing = tuple(float(value) for value in row["spacing"].split("x"))
-        channels = int(row["channels"])
-        if len(shape) not in (2, 3) or len(spacing) != len(shape) or min(*shape, channels) < 1:
-            raise ValueError(f"shape {row['shape']}, channels {row['channels']}, spacing {row['spacing']}")
-        if not all(math.isfinite(value) and value > 0 for value in spacing):
-            raise ValueError(f"spacing {row['spacing']}")
-        if row["split"] not in get_args(Split):
-            raise ValueError(f"split {row['split']!r}")
-        name, patient = row["patient"], row[PERSON] if len(shape) == 2 else row["patient"]
-        if not (name and patient and row["source"] and row["sha256"]):
-            raise ValueError("a cell is empty")
-        images = tuple((row.get(IMAGES) or "").split())
-        return cls(name, row["split"], shape, channels, spacing, row["source"], row["sha256"], patient, images)
 
 
 class Store:
@@ -148,23 +84,15 @@ class Store:
         settings = read_settings(url)
         if settings is None:
             raise ReadError(f"{url} is not a store: run `sg-hub prepare` first")
-        table = _read_file(url, TABLE)
-        if table is None:
-            raise ReadError(f"the store {url} is not finished: run `sg-hub prepare` again")
-        _verify(url, table)
+        items, as_written = read_table(url)
         try:
-            rows = csv.DictReader(io.StringIO(table.decode(), newline=""))
-            items = [StoredItem.from_row(row) for row in rows]
-            if len({item.name for item in items}) < len(items) or len({len(item.shape) for item in items}) > 1:
-                raise ValueError("two rows of one name, or of scans and of images")
-        except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
-            raise ReadError(f"{url}/{TABLE} is damaged ({error}): remove it and run prepare again") from error
-        if not items:
-            raise ReadError(f"the store {url} holds no patients: remove it and run prepare again")
-        try:
-            return cls(url, items, settings, cache_mib)
+            store = cls(url, items, settings, cache_mib)
         except (KeyError, ValueError, TypeError) as error:
             raise ReadError(f"{url}/{SETTINGS} is damaged ({error!r}): copy the store again") from error
+        if not as_written:
+            store._check_rows()
+            print(f"warning: {url}/{TABLE} is not as `sg-hub prepare` wrote it", file=sys.stderr, flush=True)
+        return store
 
     @property
     def patients(self) -> list[StoredItem]:
@@ -224,6 +152,29 @@ class Store:
         """
         scan = self._cached(name, whole=True)
         return self._read(name, ...) if scan is None else scan
+
+    def _check_rows(self) -> None:
+        """Refuse rows that do not say of the voxels what is written beside these.
+
+        Raises:
+            ReadError: naming the item.
+        """
+        for item in self.items:
+            try:
+                record = self._array(item.name).attrs["record"]
+                written = replace(
+                    item,
+                    shape=tuple(record["shape"]),
+                    channels=record["channels"],
+                    spacing=tuple(record["spacing"]),
+                    sha256=record["sha256"],
+                    images=tuple(record.get("images", ())),
+                )
+                same = (written.row(), written.images) == (item.row(), item.images)
+            except Exception as error:  # every kind of storage has its own
+                raise ReadError(f"{self.url}/{TABLE} is damaged ({item.name}: {error}): run prepare again") from error
+            if not same:
+                raise ReadError(f"{self.url}/{TABLE} is damaged (patient {item.name}): run `sg-hub prepare` again")
 
     def _item(self, name: str) -> StoredItem:
         try:
@@ -285,90 +236,3 @@ class Store:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._forget()
-
-
-def read_settings(url: str) -> dict[str, Any] | None:
-    """What a store was prepared with, or None where there is no store.
-
-    Raises:
-        ReadError: the store is damaged or of a newer version, or its address cannot be reached.
-    """
-    data = _read_file(url, SETTINGS)
-    if data is None:
-        return None
-    try:
-        settings: dict[str, Any] = json.loads(data)["attributes"]
-        version = settings["sg_hub_store"]
-    except (KeyError, TypeError):  # a zarr group of something else
-        return None
-    except (ValueError, RecursionError) as error:
-        raise ReadError(f"{url}/{SETTINGS} is damaged ({error}): copy the store again, or remove it") from error
-    if not isinstance(version, int) or version > FORMAT:
-        raise ReadError(f"{url} is a store of version {version}; this sg_hub reads {FORMAT}: upgrade it")
-    return settings
-
-
-def unfinish(folder: Path) -> None:
-    """Make a store one that `prepare` has not finished."""
-    for name in (TABLE, CHECKSUMS):
-        (folder / name).unlink(missing_ok=True)
-
-
-def write_table(folder: Path, items: list[StoredItem]) -> None:
-    """Finish a store: write its table, and the checksums of the table and of the settings."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*COLUMNS, *([PERSON] if len(items[0].shape) == 2 else []), IMAGES))
-    writer.writerows([*item.row(), " ".join(item.images)] for item in items)
-    table = text.getvalue().encode()
-    sums = {TABLE: _sha256(table), SETTINGS: _sha256((folder / SETTINGS).read_bytes())}
-    if _read_file(str(folder), TABLE) == table and _checksums(str(folder)) == sums:
-        return
-    unfinish(folder)
-    write_json(folder / CHECKSUMS, sums)
-    write_atomic(folder / TABLE, table)
-
-
-def _verify(url: str, table: bytes) -> None:
-    """Refuse a table or settings that are not as they were written. Stores of before say nothing of it."""
-    sums = _checksums(url)
-    if sums is None:
-        return
-    for name, data in ((TABLE, table), (SETTINGS, _read_file(url, SETTINGS) or b"")):
-        if sums.get(name) != _sha256(data):
-            raise ReadError(
-                f"{url}/{name} is damaged, or was changed (its checksum is another): copy the store again, or run "
-                "`sg-hub prepare` again"
-            )
-
-
-def _checksums(url: str) -> dict[str, Any] | None:
-    """By file; None in stores of before."""
-    data = _read_file(url, CHECKSUMS)
-    if data is None:
-        return None
-    try:
-        return dict(json.loads(data))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ReadError(f"{url}/{CHECKSUMS} is damaged ({error}): run `sg-hub prepare` again") from error
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _read_file(url: str, name: str) -> bytes | None:
-    """A file of a store, or None where there is none.
-
-    Raises:
-        ReadError: the address means nothing, or cannot be reached.
-    """
-    try:
-        with fsspec.open(f"{url.rstrip('/')}/{name}", "rb") as file:
-            return bytes(file.read())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ImportError, ValueError) as error:
-        raise ReadError(f"{url}: {error}; expected a folder, or a URL that fsspec can open") from error
-    except Exception as error:  # every kind of storage has its own, for rights and connections
-        raise ReadError(f"{url} cannot be reached ({type(error).__name__}: {error})") from error
