@@ -16,7 +16,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).resolve().parent
+_BESIDE = _PACKAGE.parent / "training"
 _ALIAS, _REAL = "sg_hub.training", "training"
 
 
@@ -28,8 +29,10 @@ class _SameModules(MetaPathFinder, Loader):
     ) -> ModuleSpec | None:
         if fullname != _ALIAS and not fullname.startswith(f"{_ALIAS}."):
             return None
-        real = _REAL + fullname.removeprefix(_ALIAS)
-        return ModuleSpec(fullname, self, loader_state=real) if importlib.util.find_spec(real) else None
+        real = importlib.util.find_spec(_REAL + fullname.removeprefix(_ALIAS))
+        if real is None or real.origin is None or not Path(real.origin).is_relative_to(_BESIDE):
+            return None  # there is none, or a module of the user's that is called training, too
+        return ModuleSpec(fullname, self, loader_state=real.name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module(spec.loader_state)
@@ -44,7 +47,5 @@ class _SameModules(MetaPathFinder, Loader):
 
 def alias_training() -> None:
     """Let `sg_hub.training` be found, where it lies beside the package and not in it."""
-    beside = _PACKAGE.parent / _REAL
-    if (_PACKAGE / "training").is_dir() or not (beside / "__init__.py").is_file():
-        return
-    sys.meta_path.insert(0, _SameModules())  # before the usual one, which would load a second copy from the folder
+    if not (_PACKAGE / "training").is_dir() and (_BESIDE / "__init__.py").is_file():
+        sys.meta_path.insert(0, _SameModules())  # before the usual one, which would load second copies from the folder

@@ -47,8 +47,10 @@ def make_parser() -> argparse.ArgumentParser:
 
     _add_about_models(command)
     _add_on_inputs(command)
-    # In a checkout the commands of training lie beside this package (see sg_hub.checkout), in the wheel within it.
-    import_module("sg_hub.training.cli.parser").add_commands(command)
+    try:  # in a checkout they lie beside this package (see sg_hub.checkout), in the wheel within it
+        import_module("sg_hub.training.cli.parser").add_commands(command)
+    except ModuleNotFoundError as error:
+        parser.epilog = f"The commands of training are not here ({error})."
     return parser
 
 

@@ -29,6 +29,7 @@ def add_commands(add: AddCommand) -> None:
     _add_with_targets(command)
     _add_with_folders(command)
     demo = command("demo", "demo.demo:run", "the main job from end to end on scans and X-rays that come with it")
+    demo.add_argument("overrides", **_OVERRIDES, help="of both recipes, such as pretrain.epochs=3")
     demo.add_argument("--out", metavar="FOLDER", default="demo", help="folder of all that it writes (%(default)s)")
 
 

@@ -17,8 +17,8 @@ from sg_hub.errors import SgHubError
 from sg_hub.io.files import given_path, unwritable
 
 SAMPLES = Path(__file__).parent / "samples"
-RECIPES = {"demo": SAMPLES / "openkbp" / "ct", "demo-2d": SAMPLES / "chestxray14" / "images"}
-"""Those of the demo, and what they are trained on."""
+RECIPES = ("demo", "demo-2d")
+"""They say where the samples are that they are trained on."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -29,8 +29,8 @@ def run(options: argparse.Namespace) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(out, error) from error
-    scan = RECIPES["demo"] / "pt_201.nii.gz"
-    image = min(RECIPES["demo-2d"].glob("*.png"))
+    scan = SAMPLES / "openkbp" / "ct" / "pt_201.nii.gz"
+    image = min((SAMPLES / "chestxray14" / "images").glob("*.png"))
     print("1. A real CT and a real X-ray, and what they are")
     print(sg_hub.load_scan(scan))
     print(sg_hub.load_image(image))
@@ -44,8 +44,8 @@ def run(options: argparse.Namespace) -> None:
     _run("restore", image, "--model", "semantic-genesis-2d-tiny", "--out", out / "restored-2d.png")
     print("\n6. The whole training, at a very small scale, on twelve CT and on twelve X-rays")
     cards = out / "model_cards"
-    for recipe, source in RECIPES.items():
-        _run("regenerate", recipe, f"source={source}", f"run={out / 'run' / recipe}", "--cards", cards)
+    for recipe in RECIPES:
+        _run("regenerate", recipe, f"run={out / 'run' / recipe}", *options.overrides, "--cards", cards)
     print("\n7. The published models, loaded like any other")
     for recipe in RECIPES:
         print(sg_hub.from_pretrained(cards / recipe, head="segmentation", num_classes=2).load_report)

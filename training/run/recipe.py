@@ -5,6 +5,7 @@ recipe = load_recipe("semantic-genesis-3d-tiny", ["pretrain.epochs=3", "source=/
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from .settings import Section, read_toml, settings_of
+from .settings import ROOT, Section, read_toml, settings_of
 
 RECIPES = "recipes"
 """Folder of the shipped ones."""
@@ -253,10 +254,16 @@ class Recipe(Section):
 def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe by file or shipped name and apply `section.key=value` overrides (values in TOML).
 
+    A relative `source` in a file is looked for beside the file, then in the current folder.
+
     Raises:
         InvalidInputError: no such recipe, broken TOML, an unknown key or a value of the wrong kind.
     """
-    return settings_of(Recipe, read_toml(RECIPES, recipe), recipe, overrides)
+    values = read_toml(RECIPES, recipe)
+    folder = Path(recipe).parent if Path(recipe).is_file() else ROOT / RECIPES
+    if isinstance(values.get("source"), str) and (beside := folder / values["source"]).is_dir():
+        values["source"] = os.path.normpath(beside)
+    return settings_of(Recipe, values, recipe, overrides)
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:

@@ -212,3 +212,20 @@ def test_a_recipe_does_not_change():
     recipe = load_recipe("demo")
     with pytest.raises(ValueError, match="frozen"):
         recipe.seed = 3
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-2d"])
+def test_the_demo_finds_its_samples_from_anywhere(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert any(Path(load_recipe(name).source).iterdir())
+    assert load_recipe(name, ["source=elsewhere"]).source == "elsewhere"
+
+
+def test_a_source_is_looked_for_beside_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "ct").mkdir(parents=True)
+    recipe = (ROOT / "recipes" / "demo.toml").read_text(encoding="utf-8").replace("../demo/samples/openkbp/ct", "ct")
+    (tmp_path / "mine" / "recipe.toml").write_text(recipe, encoding="utf-8")
+    assert load_recipe("mine/recipe.toml").source == str(Path("mine/ct"))
+    (tmp_path / "mine" / "ct").rmdir()
+    assert load_recipe("mine/recipe.toml").source == "ct", "in the current folder"

@@ -1,0 +1,118 @@
+"""What a user installs: the wheel, in an environment of its own, away from this repository."""
+
+import json
+import os
+import site
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import sg_hub
+from tests.folders import ROOT
+
+pytestmark = pytest.mark.slow
+ORGANS = "training/demo/samples/organs.toml"
+# One thing after the other of what the README says, on the samples that come with the package.
+USE = """
+import importlib.util, json, sys
+from pathlib import Path
+
+assert importlib.util.find_spec("training") is None, "the wheel brings a module called training"
+import sg_hub
+import sg_hub.training.methods.protocol
+import sg_hub.training.targets as targets
+
+package = Path(sg_hub.__file__).parent
+assert Path(targets.__file__).is_relative_to(package) and targets.__name__ == "sg_hub.training.targets"
+samples = package / "training" / "demo" / "samples"
+scan = sg_hub.load_scan(samples / "openkbp" / "ct" / "pt_218.nii.gz")
+model = sg_hub.from_pretrained("semantic-genesis-3d-tiny")
+print(json.dumps([list(sg_hub.predict(model, scan).shape), list(scan.array.shape), len(sg_hub.embed(model, scan))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    # Without isolation, so that nothing is downloaded: hatchling is one of the packages of the tests.
+    build = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder, ROOT)
+    subprocess.run([sys.executable, "-m", "pip", *build], check=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def run(wheel, tmp_path_factory):
+    """Runs a program of an environment that has the wheel, and the packages of this one but not this repository."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder / "venv", with_pip=False)
+    programs = folder / "venv" / "bin"
+    packages = next((folder / "venv" / "lib").glob("python*")) / "site-packages"
+    # Folders named so are searched, but their own .pth files, one of which leads to this repository, are not read.
+    (packages / "others.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")
+    install = ("install", "--quiet", "--no-deps", "--no-index", wheel)
+    subprocess.run([sys.executable, "-m", "pip", "--python", programs / "python", *install], check=True)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    work = folder / "elsewhere"
+    work.mkdir()
+
+    def run(program, *arguments):
+        command = [programs / program, *map(str, arguments)]
+        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run.packages, run.work = packages, work
+    return run
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.partition("/")[0] for name in names} == {"sg_hub", f"sg_hub-{sg_hub.__version__}.dist-info"}
+    parts = {part for name in names for part in name.split("/")}
+    assert not parts & {"tests", "measured", "benchmarks", "__pycache__", ".ruff_cache"}
+    assert not [name for name in names if name.endswith((".pyc", ".pth"))]
+    modules = {
+        f"{folder.name}/{path.relative_to(folder)}" for folder in (ROOT / "sg_hub",) for path in folder.rglob("*.py")
+    }
+    modules |= {f"sg_hub/{path.relative_to(ROOT)}" for path in (ROOT / "training").rglob("*.py")}
+    assert modules == {name for name in names if name.endswith(".py")}
+    for name in (
+        "py.typed",
+        "hub/registry.json",
+        "model_cards/semantic-genesis-3d-tiny/model.safetensors",
+        "training/recipes/demo.toml",
+        ORGANS,
+        "training/demo/samples/openkbp/LICENSE",
+    ):
+        assert f"sg_hub/{name}" in names
+
+
+def test_installed_it_loads_predicts_and_embeds(run):
+    restored, scan, features = json.loads(run("python", "-c", USE))
+    assert restored == scan
+    assert features == 128
+
+
+def test_installed_it_fine_tunes_and_segments(run):
+    assert run("sg-hub", "--version").strip() == sg_hub.__version__
+    assert "usage: sg-hub pretrain" in run("sg-hub", "pretrain", "--help")
+    samples = run.packages / "sg_hub" / "training" / "demo" / "samples"
+    few = ("settings.steps=2", "settings.validate_every=1", "settings.batch_size=1")
+    target = ("--target", samples / "organs.toml", "--out", "organs", "--quiet")
+    run("sg-hub", "finetune", "--init", "semantic-genesis-3d-tiny", *target, *few)
+    out = run("sg-hub", "segment", samples / "openkbp" / "ct" / "pt_229.nii.gz", "--model", "./organs", "--quiet")
+    assert "voxels" in out
+    assert (run.work / "labels.nii.gz").is_file()
+
+
+def test_installed_it_runs_the_demo(run):
+    short = ("autoencode.epochs=1", "method.classification_epochs=1", "pretrain.epochs=1")
+    out = run("sg-hub", "demo", *short)
+    assert "7. The published models" in out
+    for name in ("demo", "demo-2d"):
+        assert (run.work / "demo" / "model_cards" / name / "README.md").is_file()
