@@ -1,7 +1,12 @@
-"""What every transformation shares: the check of its input, and the small random draws."""
+"""What every transformation shares: the check of its input, and the small random draws.
+
+No step of training waits for its device here: values of a batch are looked at on the CPU alone, and draws that decide
+what is done (which cubes, where) are made on the CPU, whatever device the batch is on.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -15,6 +20,8 @@ SLACK = 0.05
 
 def check_batch(batch: Tensor, generator: torch.Generator) -> None:
     """Refuse whatever is not a batch of cubes or images in 0..1 with a generator on its device.
+
+    Values are looked at where the batch is on the CPU: a GPU would have to be waited for.
 
     Raises:
         InvalidInputError: saying what was given and what is expected.
@@ -37,6 +44,8 @@ def check_batch(batch: Tensor, generator: torch.Generator) -> None:
             f"the generator is on {generator.device} and the batch on {batch.device}; "
             f"make it with torch.Generator(device={str(batch.device)!r})"
         )
+    if batch.device.type != "cpu":
+        return
     low, high = (float(v) for v in torch.aminmax(batch.detach()))
     if not (low >= -SLACK and high <= 1 + SLACK):  # written so that NaN fails too
         raise InvalidInputError(
@@ -74,6 +83,26 @@ def parts(batch: Tensor, voxels: int = 1 << 17) -> list[slice]:
     return [slice(start, start + size) for start in range(0, len(batch), size)]
 
 
+def host(generator: torch.Generator) -> torch.Generator:
+    """The generator of the draws that are read: on the CPU, the generator itself if that is there.
+
+    Otherwise its seed is the other's state, which torch keeps in the memory of the CPU; and that one moves on, so that
+    the next call draws something else.
+    """
+    if generator.device.type == "cpu":
+        return generator
+    digest = hashlib.sha256(generator.get_state().numpy().tobytes()).digest()
+    torch.empty(1, device=generator.device).uniform_(generator=generator)
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on the batch's device, without waiting for either."""
+    if device.type == "cpu":
+        return tensor
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
 def uniform_noise(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:
     """Uniform noise in 0..1 in steps of 2^-16, of `like`'s dtype and device.
 
@@ -96,6 +125,6 @@ def random_integers(low: Tensor, high: Tensor, generator: torch.Generator) -> Te
     return low + torch.minimum((draw * span).long(), span - 1)  # the product may round up to span
 
 
-def happens(count: int, probability: float, generator: torch.Generator, device: torch.device) -> list[bool]:
+def happens(count: int, probability: float, draws: torch.Generator) -> list[bool]:
     """For each of `count` cubes, whether an event of this probability happens."""
-    return (torch.rand(count, generator=generator, device=device) < probability).tolist()
+    return (torch.rand(count, generator=draws) < probability).tolist()

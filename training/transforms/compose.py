@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
 
-from ._common import check_batch, check_count, happens
+from ._common import check_batch, check_count, happens, host, moved
 from .elastic import deform
 from .intensity import map_intensity
 from .painting import check_sides, paint_inside, paint_outside
@@ -63,7 +63,7 @@ def semantic_genesis(
         "out_paint": lambda cubes: paint_outside(cubes, generator),
     }
     corrupted = deform(batch, generator, float(alpha), float(sigma))
-    drawn = torch.randint(len(choices), (len(batch),), generator=generator, device=batch.device).tolist()
+    drawn = torch.randint(len(choices), (len(batch),), generator=host(generator)).tolist()
     for number, name in enumerate(choices):
         _apply(corrupted, [d == number for d in drawn], others[name])
     return corrupted, batch.clone()
@@ -91,14 +91,12 @@ def models_genesis(batch: Tensor, generator: torch.Generator) -> tuple[Tensor, T
     """
     check_batch(batch, generator)
     check_sides(batch, 7)
-    n, device = len(batch), batch.device
-    target = _flip(batch, generator, 0.4)
+    n, draws = len(batch), host(generator)
+    target = _flip(batch, draws, 0.4)
     corrupted = target.clone()
-    shuffled = happens(n, 0.5, generator, device)
-    _apply(corrupted, shuffled, lambda cubes: shuffle_windows(cubes, generator, 10_000))
-    _apply(corrupted, happens(n, 0.9, generator, device), lambda cubes: map_intensity(cubes, generator))
-    painted = happens(n, 0.9, generator, device)
-    outer = happens(n, 0.8, generator, device)
+    _apply(corrupted, happens(n, 0.5, draws), lambda cubes: shuffle_windows(cubes, generator, 10_000))
+    _apply(corrupted, happens(n, 0.9, draws), lambda cubes: map_intensity(cubes, generator))
+    painted, outer = happens(n, 0.9, draws), happens(n, 0.8, draws)
     _apply(
         corrupted,
         [p and o for p, o in zip(painted, outer, strict=True)],
@@ -114,19 +112,19 @@ def models_genesis(batch: Tensor, generator: torch.Generator) -> tuple[Tensor, T
 
 def _apply(batch: Tensor, chosen: list[bool], transform: Callable[[Tensor], Tensor]) -> None:
     """Transform the chosen cubes together, in place."""
-    index = torch.tensor([i for i, c in enumerate(chosen) if c], dtype=torch.int64, device=batch.device)
+    index = moved(torch.tensor([i for i, c in enumerate(chosen) if c], dtype=torch.int64), batch.device)
     if len(index):
         batch.index_copy_(0, index, transform(batch.index_select(0, index)))
 
 
-def _flip(batch: Tensor, generator: torch.Generator, probability: float) -> Tensor:
+def _flip(batch: Tensor, draws: torch.Generator, probability: float) -> Tensor:
     out = batch.clone()
     axes = batch.ndim - 2
     going = [True] * len(batch)
     for _ in range(axes):
-        again = happens(len(batch), probability, generator, batch.device)
+        again = happens(len(batch), probability, draws)
         going = [g and a for g, a in zip(going, again, strict=True)]
-        axis = torch.randint(axes, (len(batch),), generator=generator, device=batch.device).tolist()
+        axis = torch.randint(axes, (len(batch),), generator=draws).tolist()
         for number in range(axes):
             chosen = [g and a == number for g, a in zip(going, axis, strict=True)]
             _apply(out, chosen, lambda cubes, dim=number + 2: cubes.flip(dim))  # type: ignore[misc]

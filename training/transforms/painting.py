@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
 
-from ._common import check_batch, check_count, check_probability, random_integers, uniform_noise
+from ._common import check_batch, check_count, check_probability, host, moved, random_integers, uniform_noise
 
 MARGIN = 3
 """Voxels between a box and the border, where the side has room for them."""
@@ -68,17 +68,18 @@ def out_paint(batch: Tensor, generator: torch.Generator, *, boxes: int = 1, cont
 def paint_inside(batch: Tensor, generator: torch.Generator, boxes: int = 1, continuing: float = 1.0) -> Tensor:
     """`in_paint` on a batch that was checked."""
     out = batch.clone(memory_format=torch.contiguous_format)
-    shape, device = batch.shape[2:], batch.device
-    sides = torch.tensor(shape, device=device)
-    present = _present(len(batch), boxes, continuing, generator, device)
+    shape, device, draws = batch.shape[2:], batch.device, host(generator)
+    sides = torch.tensor(shape)
+    present = _present(len(batch), boxes, continuing, draws)
     # A frame of the largest box's size, moved so that it lies inside the cube, holds the box: the frames
     # of all cubes have one size and are read, filled and written back together.
     frame = sides // 3
     for drawn in present:
-        size, corner = _box(sides // 6, sides // 3, sides, len(batch), generator)
-        start = torch.minimum(corner, sides - frame)
+        size, corner = _box(sides // 6, sides // 3, sides, len(batch), draws)
+        parts = (torch.minimum(corner, sides - frame), corner, corner + size, drawn)
+        start, corner, end, drawn = (moved(part, device) for part in parts)
         places = [start[:, axis, None] + torch.arange(shape[axis] // 3, device=device) for axis in range(len(shape))]
-        inside = [(p >= corner[:, axis, None]) & (p < (corner + size)[:, axis, None]) for axis, p in enumerate(places)]
+        inside = [(p >= corner[:, axis, None]) & (p < end[:, axis, None]) for axis, p in enumerate(places)]
         chosen = _outer(inside) & drawn.view(-1, *[1] * len(shape))
         where = _frames(places, batch.shape)
         old = out.view(-1).index_select(0, where.view(-1)).view(where.shape)
@@ -90,16 +91,17 @@ def paint_inside(batch: Tensor, generator: torch.Generator, boxes: int = 1, cont
 
 def paint_outside(batch: Tensor, generator: torch.Generator, boxes: int = 1, continuing: float = 1.0) -> Tensor:
     """`out_paint` on a batch that was checked."""
-    shape, device = batch.shape[2:], batch.device
-    sides = torch.tensor(shape, device=device)
+    shape, device, draws = batch.shape[2:], batch.device, host(generator)
+    sides = torch.tensor(shape)
     smallest, largest = sides - 4 * sides // 7, sides - 3 * sides // 7
     kept = None
-    for drawn in _present(len(batch), boxes, continuing, generator, device, first=1.0):
-        size, corner = _box(smallest, largest, sides, len(batch), generator)
+    for drawn in _present(len(batch), boxes, continuing, draws, first=1.0):
+        size, corner = _box(smallest, largest, sides, len(batch), draws)
+        corner, end, drawn = (moved(part, device) for part in (corner, corner + size, drawn))
         inside = []
         for axis, side in enumerate(shape):
             place = torch.arange(side, device=device)
-            inside.append((place >= corner[:, axis, None]) & (place < (corner + size)[:, axis, None]))
+            inside.append((place >= corner[:, axis, None]) & (place < end[:, axis, None]))
         inside[0] &= drawn[:, None]
         box = _outer(inside)
         kept = box if kept is None else kept | box
@@ -129,24 +131,23 @@ def _present(
     n: int,
     boxes: int,
     continuing: float,
-    generator: torch.Generator,
-    device: torch.device,
+    draws: torch.Generator,
     first: float | None = None,
 ) -> list[Tensor]:
     """For each box whether each of n cubes has it, (n,) bool: a box needs the one before it."""
-    draw = torch.rand(boxes, n, generator=generator, device=device)
-    limit = torch.full((boxes, 1), continuing, device=device)
+    draw = torch.rand(boxes, n, generator=draws)
+    limit = torch.full((boxes, 1), continuing)
     if first is not None:
         limit[0] = first
     return list((draw < limit).cummin(0).values)
 
 
-def _box(smallest: Tensor, largest: Tensor, sides: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _box(smallest: Tensor, largest: Tensor, sides: Tensor, n: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
     """Size and corner in voxels, (n, axes) each, of a box for each of n cubes."""
-    size = random_integers(smallest.expand(n, -1), largest.expand(n, -1), generator)
+    size = random_integers(smallest.expand(n, -1), largest.expand(n, -1), draws)
     room = sides - size
     margin = (room // 2).clamp(max=MARGIN)
-    return size, random_integers(margin, room - margin, generator)
+    return size, random_integers(margin, room - margin, draws)
 
 
 def _outer(inside: list[Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ._common import check_batch, check_count, random_integers
+from ._common import check_batch, check_count, host, moved, random_integers
 
 VOXELS_AT_ONCE = 4_000_000
 """About how many window voxels are handled together: bounds the memory of thousands of windows."""
@@ -51,24 +51,30 @@ def shuffle_windows(batch: Tensor, generator: torch.Generator, windows: int = 5)
         destination, source = _moves(part, generator, windows)
         # One row per channel, over all voxels of these cubes.
         flat = part.transpose(0, 1).flatten(1) if part.shape[1] > 1 else part.view(1, -1)
-        moved = flat.index_select(1, source)
+        values = flat.index_select(1, source)
         if part.shape[1] > 1:
-            flat = flat.index_copy(1, destination, moved)
+            flat = flat.index_copy(1, destination, values)
             part.copy_(flat.view(part.transpose(0, 1).shape).transpose(0, 1))
         else:
-            flat.index_copy_(1, destination, moved)
+            flat.index_copy_(1, destination, values)
     return out
 
 
 def _moves(cubes: Tensor, generator: torch.Generator, windows: int) -> tuple[Tensor, Tensor]:
-    """Which voxel gets which: (destinations, sources) among all the cubes' voxels, each destination once."""
-    n, shape, device = len(cubes), cubes.shape[2:], cubes.device
-    sides = torch.tensor(shape, device=device).expand(n, windows, -1)
+    """Which voxel gets which: (destinations, sources) among all the cubes' voxels.
+
+    A destination that lies in several windows is there as often, each time with the same source.
+    """
+    n, shape, device, draws = len(cubes), cubes.shape[2:], cubes.device, host(generator)
+    sides = torch.tensor(shape).expand(n, windows, -1)
     ones = torch.ones_like(sides)
-    size = random_integers(ones, (sides // 10).clamp(min=1), generator)
-    corner = random_integers(ones - 1, sides - size, generator)
+    size = random_integers(ones, (sides // 10).clamp(min=1), draws)
+    corner = random_integers(ones - 1, sides - size, draws)
+    total = int(size.prod(-1).sum())
+    size, corner = moved(size, device), moved(corner, device)
     volume = size.prod(-1).view(-1)
-    window = torch.repeat_interleave(volume)  # the window of each voxel in a window, over all the cubes
+    # The window of each voxel in a window, over all the cubes.
+    window = torch.repeat_interleave(volume, output_size=total)
     start = (volume.cumsum(0) - volume).index_select(0, window)
     position = torch.arange(len(window), device=device).sub_(start)  # counts the window's voxels
     index = (window // windows) * math.prod(shape)  # the cube's first voxel
@@ -83,11 +89,10 @@ def _moves(cubes: Tensor, generator: torch.Generator, windows: int) -> tuple[Ten
     # Sorting by (window, random number) permutes the voxels of each window, and no others.
     key = torch.empty_like(window).random_(0, 1 << 32, generator=generator).add_(window << 32)
     source = index.index_select(0, torch.argsort(key, stable=True))
-    # Of the windows that write to a voxel the last one is kept, by its number: the order of
-    # writing is not defined on a GPU.
-    number = window.to(torch.int32)
+    # Of the windows that write to a voxel the last one counts, as the order of writing is not defined on a GPU: each
+    # takes what that one, whose place in the list is the highest, writes.
+    number = torch.arange(total, dtype=torch.int32, device=device)
     last = torch.empty(n * math.prod(shape), dtype=torch.int32, device=device)
     last.index_fill_(0, index, 0)  # only what is read: a few windows touch little of the batch
     last.scatter_reduce_(0, index, number, "amax")
-    seen = last.index_select(0, index) == number
-    return index[seen], source[seen]
+    return index, source.index_select(0, last.index_select(0, index))
