@@ -43,7 +43,7 @@ SMALL = (
     "discover.in_plane=[20, 30]",
     "discover.resolutions=2",
     "pretrain.batch_size=4",
-    "pretrain.classification_epochs=1",
+    "method.classification_epochs=1",
     "pretrain.epochs=2",
 )
 

@@ -23,8 +23,7 @@ _NO_METHODS = {"blueprint", "protocol", "registry", "with_semantics"}
 
 def methods() -> list[str]:
     """Names of all methods: those that come with the package, and those of other packages."""
-    shipped = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])} - _NO_METHODS
-    return sorted(shipped | _announced().keys())
+    return sorted(_shipped() | _announced().keys())
 
 
 def method_class(name: str) -> type[Method]:
@@ -37,11 +36,11 @@ def method_class(name: str) -> type[Method]:
         near = difflib.get_close_matches(name, methods(), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise InvalidInputError(f"method.name={name!r}: {hint}There are {', '.join(methods())}")
-    announced = _announced().get(name)
-    if announced is None:
+    if name in _shipped():
         module = import_module(f".{name}", __package__)
         found = [value for value in vars(module).values() if _is_method(value) and value.__module__ == module.__name__]
         return next(value for value in found if value.name == name)
+    announced = _announced()[name]
     try:
         method = announced.load()
     except Exception as error:  # whatever is wrong in another package
@@ -89,6 +88,10 @@ def resolve(recipe: Recipe) -> Recipe:
     """
     settings = method_of(recipe).settings.model_dump()
     return recipe.model_copy(update={"method": MethodSection(**settings)})
+
+
+def _shipped() -> set[str]:
+    return {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])} - _NO_METHODS
 
 
 def _announced() -> dict[str, EntryPoint]:
