@@ -17,7 +17,7 @@ from sg_hub.models import PretrainedModel
 
 from ..run import figures
 from .blueprint import Blueprint
-from .protocol import Batch, Method, MethodSettings, Network, Noise, Result, Stage, Views
+from .protocol import Batch, Method, MethodSettings, Network, Noise, Result, Views
 
 
 class AutoencoderSettings(MethodSettings):
@@ -51,10 +51,7 @@ class Autoencoder(Method):
         self.needs = "scans" if settings.whole else "patches"
 
     def network(self, blueprint: Blueprint) -> Network:
-        return AutoencoderNetwork(blueprint.model("classification", 1), blueprint)
-
-    def stages(self, epochs: int) -> list[Stage]:
-        return [Stage(self.name, epochs, ("model.encoder", "decoder", "output"))]
+        return AutoencoderNetwork(blueprint.model("features"), blueprint)
 
     def views(self, batch: Batch, generator: torch.Generator, corruption: str | None = None) -> Views:
         cubes = batch.cubes

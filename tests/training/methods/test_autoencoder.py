@@ -43,7 +43,7 @@ def test_half_of_the_cubes_are_mirrored_left_and_right(shape, axis):
 def test_as_a_method_of_pre_training_its_encoder_is_published(run):
     recipe = small_recipe(run, 'method={ name = "autoencoder" }', "pretrain.samples_per_epoch=8")
     model = from_pretrained(pretrain(recipe, progress=False), head="segmentation", num_classes=2)
-    assert all(key.startswith(("decoder.", "segmentation.")) for key in model.load_report.fresh)
+    assert all(key.startswith(("decoder.", "segmentation.")) for key in model.load_report.reset)
     assert (run / "pretraining" / "reconstructions.png").stat().st_size > 5000
     found = json.loads(evaluate(recipe, progress=False).read_text(encoding="utf-8"))
     assert 0 < found["mse"] < 1

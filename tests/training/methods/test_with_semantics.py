@@ -35,7 +35,7 @@ def test_the_first_stage_runs_no_decoder(run):
 
 
 def test_both_branches_are_those_of_the_model(run):
-    method, network, inputs = semantic_genesis(run)
+    _, network, inputs = semantic_genesis(run)
     assert inputs.patterns == network.model.num_classes == 3
     network.eval()
     x = cubes(2, 1, 16, 16, 8)
@@ -116,10 +116,9 @@ def test_each_view_has_the_pattern_of_its_cube(run):
 def test_what_the_card_says(run):
     method, network, inputs = semantic_genesis(run)
     batch = Batch(torch.stack([inputs.data["train"][i][0] for i in range(6)]), torch.tensor([0, 1, 2, 0, 1, 2]))
-    means = {
-        key: float(value.double().mean())
-        for key, value in method.evaluate(network.eval(), batch, lambda kind: seeded(len(kind))).items()
-    }
+    with torch.inference_mode():
+        values = method.evaluate(network.eval(), batch, lambda kind: seeded(len(kind)))
+    means = {key: float(value.double().mean()) for key, value in values.items()}
     report = method.report(means)
     kinds = report["by_transformation"]
     assert report["top1_corrupted"] == pytest.approx(sum(values["top1"] for values in kinds.values()) / 4)

@@ -12,10 +12,7 @@ from safetensors.torch import load_file
 from sg_hub import SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.conftest import SAMPLES, SMALL, small_recipe
-from training.data.store import Store
-from training.discovery.features import load_features
 from training.discovery.patterns import PatternTable
-from training.pretraining.autoencode import autoencode
 from training.pretraining.loop import pretrain
 from training.run.metrics import read_metrics
 
@@ -83,11 +80,6 @@ def test_reading_processes_change_nothing(run):
     (run / "pretraining").rename(run / "alone")
     pretrain(small_recipe(run, "pretrain.workers=2"), progress=False)
     assert all(torch.equal(value, expected[key]) for key, value in weights(run).items())
-
-
-def test_a_run_that_diverges_is_stopped(run):
-    with pytest.raises(InvalidInputError, match="diverged"):
-        pretrain(small_recipe(run, "pretrain.lr=1e30"), progress=False)
 
 
 def test_patients_that_changed_their_split_after_discovery_are_refused(run):
@@ -191,19 +183,6 @@ def test_a_table_without_validation_rows_is_refused(run):
     )
     with pytest.raises(InvalidInputError, match="validation"):
         pretrain(small_recipe(run), progress=False)
-
-
-def test_autoencoder_features_are_of_every_patient_and_are_not_made_twice(run):
-    recipe = small_recipe(run)
-    store = Store.open(run / "store.zarr")
-    features = load_features(recipe, store)
-    assert features.shape == (12, 32)
-    assert len({tuple(row) for row in features.round(6)}) == 12
-    before = stamp(run / "autoencoder" / "features.npz")
-    autoencode(recipe, progress=False)
-    assert stamp(run / "autoencoder" / "features.npz") == before
-    autoencode(small_recipe(run, "autoencode.epochs=2"), progress=False)
-    assert stamp(run / "autoencoder" / "features.npz") != before
 
 
 def test_discovery_table_is_the_one_of_the_recipe(run):
