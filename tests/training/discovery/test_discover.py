@@ -1,37 +1,15 @@
-"""Self-discovery on synthetic scans whose latent features are given, and the data set of the patterns table."""
+"""Self-discovery on synthetic scans whose latent features are given."""
 
-import math
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
-import torch
 
 import training.discovery.discover
-from sg_hub.errors import InvalidInputError, ReadError
-from training.data.prepare import prepare, store_path
-from training.data.store import Store
-from training.discovery.cubes import PatternDataset, to_network
+from sg_hub.errors import InvalidInputError
+from tests.training.discovery.conftest import CUBE, names, recipe_of
 from training.discovery.discover import discover, table_path
-from training.discovery.patterns import SPLITS, PatternTable, columns
-from training.discovery.search import Search
-from training.run.recipe import Recipe, load_recipe
-
-CUBE = np.array([12, 12, 8])
-SETTINGS = (
-    "prepare.workers=1",
-    "discover.patterns=4",
-    "discover.neighbours=5",
-    "discover.cube=[12, 12, 8]",
-    "discover.resolutions=3",
-    "discover.in_plane=[9, 16]",
-    "discover.jitter=[3, 3, 2]",
-    "discover.border=[0.1, 0.1, 0.1]",
-    "discover.min_distance=4.0",
-    "split_names={ train = 'train', validation = 'validation', test = 'test' }",
-)
+from training.discovery.patterns import SPLITS, PatternTable
 
 
 @pytest.fixture(autouse=True)
@@ -40,55 +18,8 @@ def _no_figure(monkeypatch):
     monkeypatch.setattr(training.discovery.discover, "discovered_patterns", lambda *_: None)
 
 
-def recipe_of(root: Path, *overrides: str) -> Recipe:
-    return load_recipe(
-        "demo", [f"source={root / 'ct'}", f"run={root / 'run'}", f"split={root / 'split.csv'}", *SETTINGS, *overrides]
-    )
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    """A run up to the features: 10 train, 3 validation and 2 test patients, each of its own size, in air."""
-    root = tmp_path_factory.mktemp("discover")
-    (root / "ct").mkdir()
-    draw = np.random.default_rng(3)
-    rows = []
-    for i in range(15):
-        x, y, z = (int(side) for side in draw.integers((40, 36, 24), (56, 48, 32)))
-        scan = np.full((z, y, x), -1000, dtype=np.int16)
-        scan[2:, 6:, 4:-4] = draw.integers(-100, 200, (z - 2, y - 6, x - 8))
-        image = sitk.GetImageFromArray(scan)
-        image.SetSpacing((4.0, 4.0, 3.0))  # the recipe's own: nothing is resampled
-        sitk.WriteImage(image, str(root / "ct" / f"p{i:02d}.nii.gz"))
-        rows.append(f"p{i:02d},{'train' if i < 10 else 'validation' if i < 13 else 'test'}")
-    (root / "split.csv").write_text("\n".join(["patient,split", *rows]) + "\n", encoding="utf-8")
-    recipe = recipe_of(root)
-    prepare(recipe, progress=False)
-    store = Store.open(store_path(recipe))
-    folder = recipe.run_dir / "autoencoder"
-    folder.mkdir()
-    values = {"features": draw.normal(size=(15, 6)), "determined_by": store.fingerprint}
-    np.savez(folder / "features.npz", patients=store.names(), **values)
-    return root
-
-
-@pytest.fixture
-def store(root) -> Store:
-    return Store.open(store_path(recipe_of(root)))
-
-
-@pytest.fixture
-def features(root) -> np.ndarray:
-    with np.load(root / "run" / "autoencoder" / "features.npz") as saved:
-        return saved["features"]
-
-
 def found(root: Path, *overrides: str) -> PatternTable:
     return PatternTable.load(discover(recipe_of(root, *overrides), progress=False))
-
-
-def names(table: PatternTable, column: np.ndarray) -> list[str]:
-    return [table.patients[i] for i in column]
 
 
 def references(table: PatternTable) -> dict[int, str]:
@@ -117,18 +48,6 @@ def test_the_nearest_patients_carry_the_pattern(root, store, features):
             assert names(table, table.patient[rows]) == [name for name in expected for _ in range(3)]
             assert table.resolution[rows].tolist() == [0, 1, 2] * count
     assert references(table)[0] == names(table, table.patient[table.rows("train")])[0], "itself first"
-
-
-def test_a_patient_that_lacks_the_place_is_passed_over(root, store, features):
-    """In the voxel frame, small scans end before the corner of a large one's pattern."""
-    search = Search(store, features, recipe_of(root, "discover.frame=voxel").discover)
-    largest = int(np.argmax(search.shapes[search.train, 0]))
-    corner = search.shapes[largest] - CUBE
-    rows = search.rows(0, largest, corner.astype(float), np.random.default_rng(0))
-    fit = {i for i in range(15) if np.all(corner + CUBE <= search.shapes[i])}
-    assert {row[1] for row in rows} <= fit
-    assert len(fit) < 5
-    assert rows[0][1] == largest
 
 
 @pytest.mark.parametrize("frame", ["relative", "voxel"])
@@ -181,19 +100,6 @@ def test_places_are_inside_apart_and_tissue(root, store):
         assert (store.crop(name, corner, CUBE) > -150).mean() > 0.9
 
 
-def test_the_distance_is_kept_where_it_is_hard(root, store, features):
-    search = Search(store, features, recipe_of(root, "discover.frame=voxel", "discover.min_distance=9").discover)
-    draw = np.random.default_rng(0)
-    for _ in range(5):
-        for reference in search.train:
-            search.corner(int(reference), draw)
-    places = np.array(search.found)
-    assert len(places) > 5
-    assert len(places) < 50, "some tries must have failed, or nothing is tested"
-    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
-    assert apart[~np.eye(len(places), dtype=bool)].min() >= 9
-
-
 def test_splits_are_kept_apart(root, store):
     table = found(root)
     for split in SPLITS:
@@ -242,23 +148,6 @@ def test_what_cannot_be_found(root):
         discover(recipe_of(root, "discover.min_distance=500"), progress=False)
 
 
-def test_features_that_are_missing_or_of_others(root, tmp_path):
-    recipe = recipe_of(root)
-    path = recipe.run_dir / "autoencoder" / "features.npz"
-    kept = path.read_bytes()
-    try:
-        path.unlink()
-        with pytest.raises(ReadError, match=r"run `sg-hub autoencode` first"):
-            discover(recipe, progress=False)
-        np.savez(path, patients=["x"], features=np.zeros((1, 6)), determined_by="")
-        with pytest.raises(ReadError, match="of another store"):
-            discover(recipe, progress=False)
-    finally:
-        path.write_bytes(kept)
-    with pytest.raises(ReadError, match="not a store"):
-        discover(recipe_of(root, f"run={tmp_path}"), progress=False)
-
-
 @pytest.mark.slow
 def test_everything_that_is_written(root, monkeypatch):
     monkeypatch.undo()
@@ -268,145 +157,3 @@ def test_everything_that_is_written(root, monkeypatch):
     assert path.with_name("patterns.png").read_bytes().startswith(b"\x89PNG")
     assert (recipe.run_dir / "discover.json").is_file()
     assert not [p for p in path.parent.iterdir() if p.name.startswith(".")], "nothing half-written stays"
-
-
-# The table
-
-
-def table_of(rows: int = 6) -> PatternTable:
-    lines = [(i % 3, 2 - i % 2, 2, i, 2 * i, 3, 12, 12, 8, i % 2, i % 3) for i in range(rows)]
-    return PatternTable.from_rows(["never used", "a, b", 'the "c"'], lines)
-
-
-@pytest.mark.parametrize("far", [7, 40000])
-def test_the_table_survives_its_file(tmp_path, far):
-    lines = [(0, 2, 2, 1, 2, far, 12, 12, 8, 0, 0), (1, 1, 2, 4, 5, 6, 12, 14, 8, 2, 2)]
-    table = PatternTable.from_rows(["never used", "a, b", 'the "c"'], lines)
-    table.save(tmp_path / "new" / "t.csv")
-    again = PatternTable.load(tmp_path / "new" / "t.csv")
-    assert names(again, again.patient) == ['the "c"', "a, b"]
-    assert names(again, again.reference) == ['the "c"'] * 2
-    for column in ("pattern", "corner", "size", "resolution", "split"):
-        np.testing.assert_array_equal(getattr(again, column), getattr(table, column))
-    assert again.corner[0].tolist() == [1, 2, far]
-    assert again.classes == 2
-    assert again.fingerprint == table.fingerprint
-    again.save(tmp_path / "again.csv")
-    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "new" / "t.csv").read_bytes()
-
-
-def test_the_tables_fingerprint_follows_its_rows():
-    row = [0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1]
-    seen = {PatternTable.from_rows(["p", "q", "r"], [tuple(row)]).fingerprint}
-    for column in (0, 1, 3, 4, 5, 6, 7, 8, 10):
-        changed = [*row]
-        changed[column] += 1
-        seen.add(PatternTable.from_rows(["p", "q", "r"], [tuple(changed)]).fingerprint)
-    seen.add(PatternTable.from_rows(["p", "other", "r"], [tuple(row)]).fingerprint)
-    assert len(seen) == 11
-
-
-def test_rows_of_a_split():
-    table = table_of()
-    assert [table.rows(split).tolist() for split in SPLITS] == [[0, 3], [1, 4], [2, 5]]
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("0,a,a,1,2,3,12,12", r"line 3 .*8 values instead of 11"),
-        ("0,a,a,1,2,3,12,12,8,0,train,more", r"line 3 .*12 values"),
-        ("0,a,a,1,2,3,12,12,0,train", "line 3"),
-        ("0,a,a,1,2,x,12,12,8,0,train", "line 3"),
-        ("0,a,a,1,2,3.5,12,12,8,0,train", "line 3"),
-        ("0,a,a,1,2,3,12,12,8,0,tra", "line 3"),
-        ("", "line 3"),
-    ],
-)
-def test_a_damaged_table_is_named(tmp_path, line, said):
-    path = tmp_path / "t.csv"
-    good = "0,a,a,1,2,3,12,12,8,0,train"
-    path.write_text("\n".join([",".join(columns(3)), good, line, good]) + "\n", encoding="utf-8")
-    with pytest.raises(ReadError, match=said):
-        PatternTable.load(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", "not a patterns table"),
-        (b"patient,split\na,train\n", "not a patterns table"),
-        (b"\xff\xfe\x00", "damaged"),
-        ((",".join(columns(3)) + "\n").encode(), "has no rows"),
-    ],
-)
-def test_files_that_are_no_table(tmp_path, content, said):
-    (tmp_path / "t.csv").write_bytes(content)
-    with pytest.raises(ReadError, match=said):
-        PatternTable.load(tmp_path / "t.csv")
-    with pytest.raises(ReadError, match=r"not there yet: run `sg-hub discover` first"):
-        PatternTable.load(tmp_path / "nothing.csv")
-
-
-# The data set
-
-
-def test_cubes_of_the_data_set(root, store):
-    table = found(root)
-    rows = table.rows("validation")
-    data = PatternDataset(table, store, rows, (12, 12, 8))
-    assert len(data) == len(rows)
-    for i, row in enumerate(rows):
-        cube, label = data[i]
-        assert label == table.pattern[row]
-        assert cube.shape == (1, 12, 12, 8)
-        assert cube.dtype == torch.float32
-        assert 0 <= cube.min() < cube.max() <= 1
-        if table.resolution[row] == 0:
-            x, y, z = (slice(c, c + s) for c, s in zip(table.corner[row], CUBE, strict=True))
-            hu = store.whole(table.patients[table.patient[row]])[:, x, y, z]
-            np.testing.assert_allclose(cube.numpy(), (hu.astype(float) + 1000) / 2000, atol=1e-6)
-    cube, _ = PatternDataset(table, store, rows, (24, 16, 8))[0]
-    assert cube.shape == (1, 24, 16, 8)
-
-
-def test_resizing_keeps_axes_and_values():
-    ramp = np.broadcast_to(np.linspace(-1000, 1000, 16)[:, None, None], (16, 8, 4)).astype(np.int16)[None]
-    cube = to_network(ramp, (-1000.0, 1000.0), (8, 8, 8))
-    assert cube.shape == (1, 8, 8, 8)
-    expected = torch.linspace(0, 1, 16).reshape(8, 2).mean(1)
-    for y, z in ((0, 0), (7, 7), (3, 5)):
-        torch.testing.assert_close(cube[0, :, y, z], expected, atol=1e-3, rtol=0)
-    outside = to_network(np.array([-3000, 3000], dtype=np.int16).reshape(1, 2, 1, 1), (-1000.0, 1000.0), (2, 1, 1))
-    assert outside.flatten().tolist() == [0, 1]
-
-
-def test_patients_that_the_store_lacks_are_named(store):
-    table = PatternTable.from_rows(["p00", "stranger"], [(0, 1, 0, 0, 0, 0, 12, 12, 8, 0, 0)])
-    with pytest.raises(InvalidInputError, match=r"1 patients that the store lacks \(stranger\): run discover again"):
-        PatternDataset(table, store, table.rows("train"), (12, 12, 8))
-
-
-def test_memory_does_not_grow_with_the_cubes(store, monkeypatch):
-    """The paper's C = 44, K = 200 and three resolutions; the cubes themselves would be 26400 x 256 KiB."""
-    patients = store.names()
-    lines = [
-        (c, k % 15, c % 15, 1, 2, 3, 64, 64, 32, resolution, 0)
-        for c in range(44)
-        for k in range(200)
-        for resolution in range(3)
-    ]
-    read = []
-    monkeypatch.setattr(Store, "_read", lambda self, name, where: read.append(name))
-    tracemalloc.start()
-    try:
-        table = PatternTable.from_rows(patients, lines)
-        data = PatternDataset(table, store, table.rows("train"), (64, 64, 32))
-        held, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert len(data) == math.prod((44, 200, 3))
-    assert held < 2e6
-    assert not read
-    columns = ("pattern", "patient", "reference", "corner", "size", "resolution", "split")
-    assert sum(getattr(table, column).nbytes for column in columns) == 24 * len(table)

@@ -1,0 +1,43 @@
+"""The features of the autoencoder, as a file between two steps."""
+
+import numpy as np
+import pytest
+
+from sg_hub.errors import InvalidInputError, ReadError
+from tests.training.discovery.conftest import recipe_of
+from training.discovery.discover import discover
+from training.discovery.features import save_features
+
+
+def test_features_that_are_missing_or_of_others(root, tmp_path):
+    recipe = recipe_of(root)
+    path = recipe.run_dir / "autoencoder" / "features.npz"
+    kept = path.read_bytes()
+    try:
+        path.unlink()
+        with pytest.raises(ReadError, match=r"run `sg-hub autoencode` first"):
+            discover(recipe, progress=False)
+        np.savez(path, patients=["x"], features=np.zeros((1, 6)), determined_by="")
+        with pytest.raises(ReadError, match="of another store"):
+            discover(recipe, progress=False)
+    finally:
+        path.write_bytes(kept)
+    with pytest.raises(ReadError, match="not a store"):
+        discover(recipe_of(root, f"run={tmp_path}"), progress=False)
+
+
+def test_features_that_are_no_numbers_are_neither_written_nor_read(root, store, features, tmp_path):
+    broken = features.copy()
+    broken[3, 2] = np.nan
+    with pytest.raises(InvalidInputError, match=r"features of 1 patients are no numbers \(p03\): it diverged"):
+        save_features(tmp_path / "features.npz", store, broken, store.fingerprint)
+    assert not list(tmp_path.iterdir())
+    recipe = recipe_of(root)
+    path = recipe.run_dir / "autoencoder" / "features.npz"
+    kept = path.read_bytes()
+    try:
+        np.savez(path, patients=store.names(), features=broken, determined_by=store.fingerprint)
+        with pytest.raises(InvalidInputError, match=r"p03.*run `sg-hub autoencode` again"):
+            discover(recipe, progress=False)
+    finally:
+        path.write_bytes(kept)

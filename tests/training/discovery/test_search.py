@@ -1,0 +1,31 @@
+"""Where a pattern may lie, and which patients have that place."""
+
+import numpy as np
+
+from tests.training.discovery.conftest import CUBE, recipe_of
+from training.discovery.search import Search
+
+
+def test_a_patient_that_lacks_the_place_is_passed_over(root, store, features):
+    """In the voxel frame, small scans end before the corner of a large one's pattern."""
+    search = Search(store, features, recipe_of(root, "discover.frame=voxel").discover)
+    largest = int(np.argmax(search.shapes[search.train, 0]))
+    corner = search.shapes[largest] - CUBE
+    rows = search.rows(0, largest, corner.astype(float), np.random.default_rng(0))
+    fit = {i for i in range(15) if np.all(corner + CUBE <= search.shapes[i])}
+    assert {row[1] for row in rows} <= fit
+    assert len(fit) < 5
+    assert rows[0][1] == largest
+
+
+def test_the_distance_is_kept_where_it_is_hard(root, store, features):
+    search = Search(store, features, recipe_of(root, "discover.frame=voxel", "discover.min_distance=9").discover)
+    draw = np.random.default_rng(0)
+    for _ in range(5):
+        for reference in search.train:
+            search.corner(int(reference), draw)
+    places = np.array(search.found)
+    assert len(places) > 5
+    assert len(places) < 50, "some tries must have failed, or nothing is tested"
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
+    assert apart[~np.eye(len(places), dtype=bool)].min() >= 9
