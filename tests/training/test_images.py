@@ -22,7 +22,7 @@ from training.discovery.discover import discover, table_path
 from training.discovery.patterns import PatternTable
 from training.pretraining.autoencode import autoencode
 from training.pretraining.evaluate import evaluate
-from training.pretraining.loop import pretrain
+from training.pretraining.pretrain import pretrain
 from training.pretraining.show_transforms import show_transforms
 from training.publishing.publish import publish
 from training.run.recipe import Recipe, load_recipe

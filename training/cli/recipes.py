@@ -53,7 +53,7 @@ def transforms(options: Options) -> None:
 
 
 def pretrain(options: Options) -> None:
-    from ..pretraining.loop import pretrain
+    from ..pretraining.pretrain import pretrain
 
     print(pretrain(_recipe(options), progress=options.progress, tensorboard=options.tensorboard))
 

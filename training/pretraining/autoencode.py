@@ -29,8 +29,9 @@ from ..run.process_group import Process, process
 from ..run.recipe import MethodSection, Recipe
 from ..run.record import record, recorded
 from .inputs import open_inputs
-from .loop import CHECKPOINT, Trainer
+from .loop import Trainer
 from .published import MODEL
+from .state import CHECKPOINT
 
 
 def autoencode(recipe: Recipe, *, progress: bool = True) -> Path:

@@ -32,7 +32,7 @@ from ..run.record import read_json
 from ..run.seeds import generator
 from . import published
 from .inputs import Reader, open_inputs
-from .loop import FOLDER
+from .published import FOLDER
 
 
 def evaluate(recipe: Recipe, *, progress: bool = True) -> Path:

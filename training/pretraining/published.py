@@ -15,6 +15,8 @@ from sg_hub.models import PretrainedModel
 from ..methods.blueprint import Blueprint
 from ..methods.protocol import Method, Network
 
+FOLDER = "pretraining"
+"""Of a run: what pre-training writes."""
 MODEL, AROUND = "model", "network.safetensors"
 
 

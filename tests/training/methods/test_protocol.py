@@ -12,7 +12,7 @@ from sg_hub import from_pretrained
 from tests.training.conftest import small_recipe
 from training.methods.registry import method_of, methods
 from training.pretraining.evaluate import evaluate
-from training.pretraining.loop import pretrain
+from training.pretraining.pretrain import pretrain
 from training.pretraining.show_transforms import show_transforms
 from training.run.metrics import read_metrics
 

@@ -7,7 +7,7 @@ from tests.training.conftest import small_recipe
 from training.methods.protocol import Batch
 from training.methods.registry import method_of
 from training.pretraining.evaluate import evaluate
-from training.pretraining.loop import pretrain
+from training.pretraining.pretrain import pretrain
 from training.pretraining.show_transforms import show_transforms
 from training.run.metrics import read_metrics
 

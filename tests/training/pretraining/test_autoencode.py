@@ -68,7 +68,7 @@ def test_ended_and_started_again_gives_the_same_features_bit_for_bit(run, monkey
     autoencode(recipe, progress=False)
     expected = everything(run / "autoencoder")
     (run / "autoencoder").rename(run / "never ended")
-    steps, step = [], Trainer._step
+    steps, step = [], Trainer.step
 
     def ended(self, *arguments):
         steps.append(1)
@@ -79,7 +79,7 @@ def test_ended_and_started_again_gives_the_same_features_bit_for_bit(run, monkey
         return step(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", ended)
+        patch.setattr(Trainer, "step", ended)
         with pytest.raises(Killed if how == "killed" else Terminated):
             autoencode(recipe, progress=False)
     assert not (run / "autoencoder" / "features.npz").exists()

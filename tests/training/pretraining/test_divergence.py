@@ -6,7 +6,7 @@ from tests.training.conftest import small_recipe
 from training.discovery.cubes import Cubes
 from training.methods.restoration import Restoration
 from training.pretraining.divergence import Watch
-from training.pretraining.loop import pretrain
+from training.pretraining.pretrain import pretrain
 from training.run.metrics import read_metrics
 
 

@@ -36,7 +36,7 @@ def gradients(run, precision, side, method):
     items = [data[index] for index in (0, 6, 12, 18)]
     batch = Batch(*(torch.utils.data.default_collate(list(part)) for part in zip(*items, strict=True)))
     for _ in range(2):
-        found._step(found.network, found.stages[-1], batch)
+        found.step(found.network, found.plan.stages[-1], batch)
     return torch.cat([p.grad.flatten() for p in found.network.parameters() if p.grad is not None])
 
 
@@ -61,18 +61,18 @@ def test_a_step_waits_for_no_device(run, monkeypatch, method):
     found = trainer(run, *METHODS[method])
     meta = torch.device("meta")
     found.network.to(meta)
-    found.optimizer = torch.optim.Adam(found.network.parameters())
+    found.state.optimizer = torch.optim.Adam(found.network.parameters())
     found.me = replace(found.me, device=meta)
     monkeypatch.setattr(loop, "generator", lambda _, *place: torch.Generator().manual_seed(len(place)))
     monkeypatch.setattr(loop, "autocast", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(_common, "_same_device", lambda *_: True)  # there are no generators of the meta device
     batch = Batch(torch.rand(8, 1, 16, 16, 8, device=meta), torch.zeros(8, dtype=torch.int64, device=meta))
-    for stage in found.stages:
-        losses = found._step(found.network, stage, batch)
-        found._add(losses)
+    for stage in found.plan.stages:
+        losses = found.step(found.network, stage, batch)
+        found.state.add(losses)
         assert losses["loss"].device == meta
     with pytest.raises(RuntimeError, match="meta"):
-        found._train_sums()
+        found.state.means(1)
 
 
 def test_values_of_a_batch_are_looked_at_on_the_cpu_alone():

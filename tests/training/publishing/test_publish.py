@@ -14,7 +14,7 @@ from tests.training.conftest import SAMPLES, SMALL, small_recipe
 from tests.training.publishing.test_upload import command
 from training.discovery.patterns import PatternTable
 from training.pretraining.evaluate import evaluate
-from training.pretraining.loop import pretrain
+from training.pretraining.pretrain import pretrain
 from training.publishing.pretrained_card import build_card, sha256_of, take_results
 from training.publishing.publish import publish
 

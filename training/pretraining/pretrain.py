@@ -1,0 +1,41 @@
+"""Pre-training: the method of a recipe in the training loop.
+
+    sg-hub pretrain RECIPE [key=value ...]
+    torchrun --nproc-per-node 8 -m sg_hub pretrain RECIPE
+
+Reads the store and what the method needs beside it; writes below `pretraining/` of the run what every training writes
+(see loop.py), and `pretrain.json`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..methods.registry import method_of, resolve
+from ..run.lock import run_lock
+from ..run.process_group import process
+from ..run.recipe import Recipe
+from ..run.record import record, recorded
+from .inputs import open_inputs
+from .loop import Trainer
+from .published import FOLDER, MODEL
+
+
+def pretrain(recipe: Recipe, *, progress: bool = True, tensorboard: bool = False) -> Path:
+    """Pre-train, from where the last run was stopped; returns the folder of the best weights.
+
+    Raises:
+        ReadError: an earlier step is missing, or a checkpoint of another recipe.
+        InvalidInputError: settings or data that cannot be trained on, or training that diverged.
+    """
+    recipe = resolve(recipe)
+    method = method_of(recipe)
+    folder = recipe.run_dir / FOLDER
+    with run_lock(recipe.run_dir), process() as me:
+        me.barrier()  # the first process may still be writing the table
+        inputs = open_inputs(recipe, method, me, progress)
+        trainer = Trainer(recipe, method, inputs, me, folder, progress=progress, tensorboard=tensorboard)
+        advanced = trainer.run()
+        if me.is_main and (advanced or recorded(recipe, "pretrain").get("epochs") != trainer.state.at.epoch):
+            record(recipe, "pretrain", **trainer.summary())
+    return folder / MODEL
