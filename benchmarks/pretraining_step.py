@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from sg_hub import SemanticGenesis3D
 from training.run.environment import machine
+from training.run.precision import autocast
 from training.transforms import semantic_genesis
 
 
@@ -32,7 +33,7 @@ def cubes_per_second(
 
     def step() -> None:
         corrupted, target = semantic_genesis(cubes, noise)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16):
+        with autocast(torch.device(device), "bfloat16" if bfloat16 else "float32", size, model.encoder.strides[-1]):
             restoration, logits = model(corrupted.contiguous(memory_format=layout))
         loss = F.mse_loss(restoration.float(), target) + 0.01 * F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)

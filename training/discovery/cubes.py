@@ -41,7 +41,7 @@ class Cubes(Dataset[tuple[Any, ...]]):
         """Which cube an item is, for messages."""
         raise NotImplementedError
 
-    def people(self) -> int:
+    def patient_count(self) -> int:
         """Patients whose cubes these are."""
         raise NotImplementedError
 
@@ -82,8 +82,8 @@ class PatternDataset(Cubes):
         patient, corner, _ = self._place(index)
         return f"pattern {self.table.pattern[self.row_numbers[index]]} of {patient} at {' '.join(map(str, corner))}"
 
-    def people(self) -> int:
-        return _people(self.store, {self.table.patients[p] for p in self.table.patient[self.row_numbers]})
+    def patient_count(self) -> int:
+        return _patient_count(self.store, {self.table.patients[p] for p in self.table.patient[self.row_numbers]})
 
     def _place(self, index: int) -> tuple[str, tuple[int, ...], tuple[int, ...]]:
         row, table = self.row_numbers[index], self.table
@@ -123,8 +123,8 @@ class RandomCubes(Cubes):
         patient, corner, _ = self._draw(index)
         return f"{patient} at {' '.join(map(str, corner))}"
 
-    def people(self) -> int:
-        return _people(self.store, set(self.patients))
+    def patient_count(self) -> int:
+        return _patient_count(self.store, set(self.patients))
 
     def _draw(self, index: int) -> tuple[str, tuple[int, ...], np.ndarray]:
         random = rng(self.seed, "random cube", self.split, int(index))
@@ -144,7 +144,7 @@ class RandomCubes(Cubes):
         return patient, *best
 
 
-def _people(store: Store, names: set[str]) -> int:
+def _patient_count(store: Store, names: set[str]) -> int:
     return len({item.patient for item in store.items if item.name in names})
 
 

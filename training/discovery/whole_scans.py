@@ -39,7 +39,7 @@ class WholeScans(Cubes):
     def describe(self, index: int) -> str:
         return self.names[index]
 
-    def people(self) -> int:
+    def patient_count(self) -> int:
         return len({self.store.items[i].patient for i in self.rows})
 
 

@@ -54,7 +54,7 @@ def evaluate(recipe: Recipe, *, progress: bool = True) -> Path:
     patterns = {"patterns": inputs.patterns, "chance": 1 / inputs.patterns} if inputs.patterns else {}
     result = {
         "split": split,
-        "patients": data.people(),
+        "patients": data.patient_count(),
         "cubes": len(data),
         **patterns,
         **method.report(means),

@@ -124,7 +124,7 @@ def test_each_epoch_has_cubes_of_its_own_and_the_same_ones_again(root, store):
 def test_how_many_random_cubes_an_epoch_has(root, store):
     assert len(random_cubes(root, store)) == 10 * PER_PATIENT
     assert len(random_cubes(root, store, split="validation")) == 3 * PER_PATIENT
-    assert random_cubes(root, store).people() == 10
+    assert random_cubes(root, store).patient_count() == 10
 
 
 def test_a_few_items_that_show_the_variety(root, store):

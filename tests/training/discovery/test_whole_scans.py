@@ -18,4 +18,4 @@ def test_every_scan_resized_and_of_each_split_its_own(store, tmp_path):
     validation = WholeScans(store, tmp_path / "new" / "whole.npy", "validation")
     assert [validation.describe(i) for i in range(len(validation))] == store.names("validation")
     assert torch.equal(validation[1][0], everyone[store.names().index(store.names("validation")[1])][0])
-    assert (everyone.people(), validation.people()) == (15, 3)
+    assert (everyone.patient_count(), validation.patient_count()) == (15, 3)

@@ -1,10 +1,12 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,6 +14,7 @@ from safetensors.torch import load_file
 from sg_hub import SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.conftest import SAMPLES, SMALL, small_recipe
+from training.discovery.features import read_features
 from training.discovery.patterns import PatternTable
 from training.pretraining.pretrain import pretrain
 from training.run.metrics import read_metrics
@@ -144,14 +147,26 @@ def stamp(path):
         return None
 
 
-@pytest.mark.slow
-def test_two_processes_under_torchrun(run):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "training", "pretrain"]
+def under_torchrun(run, step):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "training", step]
     arguments = ["demo", f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL, "--quiet"]
     done = subprocess.run(
         [*command, *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_autoencoder(run):
+    shutil.rmtree(run / "autoencoder")
+    under_torchrun(run, "autoencode")
+    assert np.isfinite(read_features(run / "autoencoder" / "features.npz")["features"]).all()
+    assert len(read_metrics(run / "autoencoder" / "metrics.jsonl")) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun(run):
+    under_torchrun(run, "pretrain")
     rows = read_metrics(run / "pretraining" / "metrics.jsonl")
     assert len(rows) == 3  # one process writes
     assert json.loads((run / "pretrain.json").read_text(encoding="utf-8"))["processes"] == 2

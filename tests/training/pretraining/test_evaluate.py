@@ -1,0 +1,71 @@
+"""What is measured on held-out patients, against the definitions."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sg_hub.errors import ReadError
+from tests.training.conftest import small_recipe
+from training import transforms
+from training.data.store import Store
+from training.discovery.cubes import PatternDataset
+from training.discovery.patterns import PatternTable
+from training.pretraining.evaluate import evaluate, published_model, read_evaluation
+from training.pretraining.pretrain import pretrain
+from training.run.seeds import generator
+
+
+@pytest.fixture
+def recipe(run):
+    recipe = small_recipe(run, "pretrain.epochs=1", "pretrain.batch_size=64")
+    pretrain(recipe, progress=False)
+    return recipe
+
+
+def test_the_figures_are_those_of_the_published_weights(run, recipe):
+    found = json.loads(evaluate(recipe, progress=False).read_text(encoding="utf-8"))
+    store, table = Store.open(run / "store.zarr"), PatternTable.load(run / "discovery" / "patterns.csv")
+    data = PatternDataset(table, store, table.rows("validation"), recipe.pretrain.size)
+    order = np.random.default_rng(recipe.seed).permutation(len(data)).tolist()
+    cubes = torch.stack([data[i][0] for i in order])
+    labels = torch.tensor([data[i][1] for i in order])
+    patients = len(set(table.patient[table.rows("validation")]))
+    model = published_model(recipe)
+    assert found["sha256"] == model.load_report.sha256
+    assert (found["split"], found["patients"], found["cubes"]) == ("validation", patients, len(data))
+    assert (found["patterns"], found["chance"]) == (3, 1 / 3)
+    with torch.inference_mode():
+        top1 = (model(cubes).pattern_logits.argmax(1) == labels).double().mean()
+        assert found["top1"] == pytest.approx(float(top1))
+        for kind in transforms.CHOICES:
+            noise = generator("cpu", recipe.seed, "evaluation", kind, 0)
+            corrupted, _ = transforms.semantic_genesis(
+                cubes, noise, choices=(kind,), alpha=65.0, sigma=4.0, windows=100
+            )
+            restored = model(corrupted).restoration
+            measured = found["by_transformation"][kind]
+            assert measured["mse"] == pytest.approx(float((restored - cubes).square().mean()), rel=1e-4)
+            assert measured["mse_corrupted"] == pytest.approx(float((corrupted - cubes).square().mean()), rel=1e-4)
+    kinds = found["by_transformation"].values()
+    for name in ("mse", "mse_corrupted"):
+        assert found[name] == pytest.approx(sum(kind[name] for kind in kinds) / 4)
+    assert found["top1_corrupted"] == pytest.approx(sum(kind["top1"] for kind in kinds) / 4)
+    assert read_evaluation(recipe) == found
+    assert (run / "restorations.png").stat().st_size > 5000
+
+
+def test_before_pre_training_the_step_is_named(run):
+    with pytest.raises(ReadError, match="run `sg-hub pretrain` first"):
+        evaluate(small_recipe(run), progress=False)
+    with pytest.raises(ReadError, match="evaluate"):
+        read_evaluation(small_recipe(run))
+
+
+def test_without_anyone_held_out_there_is_nothing_to_measure(run, recipe):
+    table = run / "discovery" / "patterns.csv"
+    lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if not line.endswith("validation\n")), encoding="utf-8")
+    with pytest.raises(ReadError, match="no patient is left"):
+        evaluate(recipe, progress=False)

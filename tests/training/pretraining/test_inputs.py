@@ -1,0 +1,52 @@
+import shutil
+
+import pytest
+import torch
+
+from sg_hub.errors import ReadError
+from tests.training.conftest import small_recipe
+from training.discovery.cubes import PatternDataset, RandomCubes
+from training.discovery.whole_scans import WholeScans
+from training.methods.registry import method_of
+from training.pretraining.inputs import Reader, open_inputs
+from training.run.process_group import Process
+
+ALONE = Process(0, 1, torch.device("cpu"))
+KINDS = {
+    PatternDataset: (),
+    RandomCubes: ('method={ name = "restoration" }', "pretrain.samples_per_epoch=8"),
+    WholeScans: ('method={ name = "autoencoder", whole = true }',),
+}
+
+
+def opened(run, *overrides):
+    recipe = small_recipe(run, *overrides)
+    return recipe, open_inputs(recipe, method_of(recipe), ALONE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_method_gets_what_it_needs(run, kind):
+    recipe, inputs = opened(run, *KINDS[kind])
+    assert all(isinstance(data, kind) for data in inputs.data.values())
+    assert (inputs.patterns is not None) == (kind is PatternDataset)
+    (batch,) = Reader(inputs.data["train"], recipe.pretrain, ALONE).read([[3, 1]])
+    assert batch.cubes.shape == (2, 1, *recipe.pretrain.size)
+    assert (batch.labels is not None) == (kind is PatternDataset)
+    assert torch.equal(batch.cubes[1], inputs.data["train"][1][0])
+    assert len(inputs.data["test"]) == 0
+
+
+def test_random_patches_need_no_discovery(run):
+    shutil.rmtree(run / "discovery")
+    opened(run, *KINDS[RandomCubes])
+    with pytest.raises(ReadError, match="sg-hub discover"):
+        opened(run)
+
+
+def test_what_the_items_depend_on_is_told(run):
+    told = [
+        opened(run, *overrides)[1].fingerprint
+        for overrides in ((), KINDS[RandomCubes], (*KINDS[RandomCubes], "discover.tissue=0.4"), KINDS[WholeScans])
+    ]
+    assert len(set(told)) == 4
+    assert opened(run, *KINDS[RandomCubes], "discover.patterns=2")[1].fingerprint == told[1], "there are no patterns"

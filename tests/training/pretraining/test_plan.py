@@ -1,0 +1,86 @@
+import pytest
+import torch
+from torch import nn
+
+from sg_hub.errors import InvalidInputError
+from tests.training.conftest import small_recipe
+from training.discovery.cubes import Cubes
+from training.methods.protocol import Stage
+from training.pretraining.inputs import Inputs
+from training.pretraining.plan import Plan, train_only
+from training.run.process_group import Process
+
+STAGES = [Stage("first", 2, ("encoder",)), Stage("none", 0), Stage("last", 3)]
+
+
+class Numbers(Cubes):
+    def __init__(self, length):
+        self.length = length
+
+    def __len__(self):
+        return self.length
+
+
+def plan(tmp_path, train, *overrides, validation=3, rank=0, world=1, stages=STAGES):
+    data = {"train": Numbers(train), "validation": Numbers(validation)}
+    inputs = Inputs(None, data, None, "")
+    me = Process(rank, world, torch.device("cpu"))
+    return Plan(stages, inputs, small_recipe(tmp_path, *overrides).pretrain, "pretrain", me)
+
+
+def test_stages_follow_one_another(tmp_path):
+    found = plan(tmp_path, 10)
+    assert (found.epochs, found.last_began) == (5, 2)
+    assert [found.stage(epoch).name for epoch in range(6)] == ["first", "first", "last", "last", "last", "last"]
+    assert [epoch for epoch in range(5) if found.begins(epoch)] == [0, 2]
+
+
+def test_stages_may_be_alike(tmp_path):
+    found = plan(tmp_path, 10, stages=[Stage("same", 1), Stage("same", 1)])
+    assert (found.epochs, found.last_began) == (2, 1)
+
+
+def test_processes_share_an_epoch_between_them(tmp_path):
+    shares = [plan(tmp_path, 26, "pretrain.batch_size=8", rank=rank, world=2) for rank in (0, 1)]
+    assert [(share.per_process, share.steps) for share in shares] == [(4, 3)] * 2
+    both = [share.batches(seed=1, epoch=4, step=0) for share in shares]
+    items = [item for batches in both for batch in batches for item in batch]
+    assert len(items) == len(set(items)) == 24
+    alone = plan(tmp_path, 26, "pretrain.batch_size=8").batches(seed=1, epoch=4, step=0)
+    assert [first + second for first, second in zip(*both, strict=True)] == alone
+    assert shares[1].batches(1, 4, step=2) == both[1][2:], "from where a run is resumed"
+    assert shares[0].batches(1, 5, 0) != both[0]
+
+
+@pytest.mark.parametrize(
+    ("train", "overrides", "expected"),
+    [
+        (26, ("pretrain.batch_size=8",), (8, 3)),
+        (26, ("pretrain.batch_size=8", "pretrain.samples_per_epoch=9"), (8, 1)),
+        (26, ("pretrain.batch_size=8", "pretrain.samples_per_epoch=1000"), (8, 3)),
+        (5, ("pretrain.batch_size=8",), (5, 1)),
+    ],
+)
+def test_how_many_steps_an_epoch_has(tmp_path, train, overrides, expected):
+    found = plan(tmp_path, train, *overrides)
+    assert (found.per_process, found.steps) == expected
+
+
+def test_what_cannot_be_trained_on_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="nothing of the train split"):
+        plan(tmp_path, 0)
+    with pytest.raises(InvalidInputError, match="nothing of the validation split"):
+        plan(tmp_path, 5, validation=0)
+    with pytest.raises(InvalidInputError, match=r"batch_size=4 and 26 items .* by 3 processes"):
+        plan(tmp_path, 26, world=3)
+    with pytest.raises(InvalidInputError, match=r"batch_size=4 and 1 items .* by 2 processes"):
+        plan(tmp_path, 1, world=2)
+
+
+def test_parts_that_train():
+    network = nn.ModuleDict({"encoder": nn.Linear(1, 1), "decoder": nn.Linear(1, 1)})
+    for parts, expected in ((("encoder",), {"encoder"}), ((), {"encoder", "decoder"}), (("decoder",), {"decoder"})):
+        train_only(network, parts)
+        assert {name.split(".")[0] for name, p in network.named_parameters() if p.requires_grad} == expected
+    with pytest.raises(AttributeError):
+        train_only(network, ("nothing",))
