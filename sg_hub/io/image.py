@@ -14,12 +14,9 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.dicom.files import SUFFIXES as DICOM_SUFFIXES
 from sg_hub.io.dicom.files import starts_as_dicom
 from sg_hub.io.files import LABEL_IMAGES, check_output, given_path, writing
+from sg_hub.io.picture_files import BITS, FORMATS, opened, white_is_zero
 
-FORMATS = "DICOM, PNG, JPEG or TIFF"
 _log = logging.getLogger(__name__)
-_BITS, _PHOTOMETRIC = 258, 262
-"""TIFF's tags of the bits of a value and of the photometric interpretation; of the latter 0 says that white is zero,
-which pillow inverts for up to 8 bits only."""
 _FULL = {8: 255.0, 16: 65535.0}
 
 
@@ -111,11 +108,10 @@ class Image:
 def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Image:
     """Read an X-ray or another 2D image as grey levels in 0..1.
 
-    DICOM: the modality's rescaling and the (first) window of the file are applied; without a window, the range that
-    its bits can hold. MONOCHROME1 (white is 0) is inverted, so that bone is bright in either. Lookup tables are not
-    applied: one of the modality is refused and one for display (VOI) is warned of, but neither is seen in rare files
-    that are big-endian or compressed as a whole. PNG, JPEG, TIFF: divided by the largest value of the bit depth (a
-    TIFF may name 12). Images whose red, green and blue are the same are grey.
+    DICOM: the modality's rescaling (or its table) and the first window of the file (or its table for display, VOI LUT)
+    are applied; without either, the range that its bits can hold. MONOCHROME1 (white is 0) is inverted, so that bone is
+    bright in either. PNG, JPEG, TIFF: divided by the largest value of the bit depth (a TIFF may name 12). Images whose
+    red, green and blue are the same are grey.
 
     Args:
         path: DICOM, PNG, JPEG or TIFF, of one image.
@@ -127,7 +123,8 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
     Raises:
         ReadError: missing, empty, truncated or damaged, or no image.
         InvalidInputError: several images in one file, a scan, an impossible bit depth, values in a layout that is not
-            supported, a lookup table of the modality, or the same value everywhere.
+            supported, the same value everywhere, or more pixels than are read (SG_HUB_MAX_BYTES in the environment
+            allows more).
     """
     if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 32):
         raise InvalidInputError(f"bits={bits!r}: expected the number of bits of a value, such as 8, 12 or 16")
@@ -147,11 +144,13 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
     if not start:
         raise ReadError(f"{path} is empty: copy, download or export it again; expected {FORMATS}")
     if starts_as_dicom(start) or path.name.lower().endswith(DICOM_SUFFIXES):
-        from sg_hub.io.dicom_image import read_dicom_image
+        from sg_hub.io.dicom.image import read_dicom_image
 
         array, spacing = read_dicom_image(path, bits)
     else:
         array, spacing = _read_picture(path, bits), None
+    if not np.isfinite(array).all():
+        raise InvalidInputError(f"{path}: pixels that are no numbers; expected grey levels. Check the export")
     if float(array.min()) == float(array.max()):
         raise InvalidInputError(
             f"{path}: every pixel is {float(array.min()):g} (of 0..1), so there is nothing to see; check the export"
@@ -161,58 +160,24 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
 
 def _read_picture(path: Path, bits: int | None) -> np.ndarray:
     """(C, H, W) float32 in 0..1 of a PNG, JPEG or TIFF file."""
-    from PIL import Image as PillowImage
-    from PIL import ImageOps, UnidentifiedImageError
+    from PIL import ImageOps
 
-    try:
-        opened: Any
-        with PillowImage.open(path) as opened:
-            if opened.format not in ("PNG", "JPEG", "TIFF", "MPO"):
-                raise InvalidInputError(f"{path} is a {opened.format} file: expected {FORMATS}")
-            if opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1:
-                raise InvalidInputError(f"{path} holds {opened.n_frames} images: save the one that you need alone")
-            tags = getattr(opened, "tag_v2", {})
-            white_is_zero = tags.get(_PHOTOMETRIC) == 0 and opened.mode.startswith(("I", "F"))
-            mode = opened.mode
-            stored = max(tags.get(_BITS, (0,)))
-            if mode.startswith("I") and 8 < stored < 16:  # pillow makes 16 bits of 12, with the same values
-                bits = bits or stored
-            image = ImageOps.exif_transpose(opened)
-            if mode in ("1", "P", "PA", "LA", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa", "La"):
-                image = image.convert({"1": "L", "LA": "L", "La": "L"}.get(mode, "RGB"))
-            pixels = np.asarray(image)
-    except UnidentifiedImageError:
-        raise _unknown(path) from None
-    except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        raise ReadError(f"{path} is truncated or damaged ({error}): copy, download or export it again") from error
+    with opened(path, ("PNG", "JPEG", "TIFF", "MPO"), FORMATS) as picture:
+        mode = picture.mode
+        inverted = white_is_zero(picture) and mode.startswith(("I", "F"))
+        stored = max(getattr(picture, "tag_v2", {}).get(BITS, (0,)))
+        if mode.startswith("I") and 8 < stored < 16:  # pillow makes 16 bits of 12, with the same values
+            bits = bits or stored
+        picture = ImageOps.exif_transpose(picture)
+        if mode in ("1", "P", "PA", "LA", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa", "La"):
+            picture = picture.convert({"1": "L", "LA": "L", "La": "L"}.get(mode, "RGB"))
+        pixels = np.asarray(picture)
+    if pixels.ndim == 3 and (pixels[..., :1] == pixels).all():
+        pixels = pixels[..., 0]
     array = _to_unit(pixels, path, bits)
-    if white_is_zero:
+    if inverted:
         array = 1 - array
-    if array.ndim == 3:
-        grey = (array[..., :1] == array).all()
-        array = array[..., 0] if grey else np.moveaxis(array, -1, 0)
-    return np.ascontiguousarray(array if array.ndim == 3 else array[None], dtype=np.float32)
-
-
-def _unknown(path: Path) -> ReadError | InvalidInputError:
-    """Why pillow knows no format of a file: a TIFF whose values it cannot unpack, or something else."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-    try:
-        with open(path, "rb") as file:
-            directory = ImageFileDirectory_v2(file.read(8))
-            file.seek(directory.next)
-            directory.load(file)
-        bits, photometric = max(directory[_BITS]), directory[_PHOTOMETRIC]
-    except Exception:  # pillow raises nearly anything for what is no TIFF, or a damaged one
-        return ReadError(f"{path} is in no format that can be read: expected {FORMATS}")
-    white = ", white is zero" if photometric == 0 else ""
-    return InvalidInputError(
-        f"{path} is a TIFF of {bits} bits a value{white} (photometric interpretation {photometric}), which cannot be "
-        "read: save it with 8 or 16 bits, unsigned, and black as zero"
-    )
+    return np.ascontiguousarray(np.moveaxis(array, -1, 0) if array.ndim == 3 else array[None])
 
 
 def _to_unit(pixels: np.ndarray, path: Path, bits: int | None) -> np.ndarray:
@@ -236,4 +201,6 @@ def _to_unit(pixels: np.ndarray, path: Path, bits: int | None) -> np.ndarray:
             path,
             high,
         )
-    return pixels.astype(np.float32) / np.float32(full)
+    unit = pixels.astype(np.float32)
+    unit /= np.float32(full)
+    return unit

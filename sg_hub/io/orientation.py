@@ -1,21 +1,45 @@
-"""Images of SimpleITK: what is accepted as a scan, its grid, and its voxels in LPS order."""
+"""Scans as their files have them, the grids of voxels, and how they are turned into LPS order."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sg_hub.errors import InvalidInputError
-from sg_hub.io.headers import check_spacing
+from sg_hub.errors import InvalidInputError, ReadError
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
 Triple = tuple[float, float, float]
+IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 _ORTHOGONAL_TOLERANCE = 1e-3
 """Largest deviation of the direction matrix times its transpose from the identity."""
+_AGREEMENT = 0.01
+"""Share by which a spacing that is given may differ from one that positions of slices give."""
+_EXACT = 1 << 24
+"""Up to here float32 holds every whole number."""
+_SLAB = 16
+"""Planes that are turned together: memory is then read and written in long enough pieces (three times faster)."""
+
+
+@dataclass(frozen=True)
+class NiftiTransforms:
+    """What a NIfTI file says of its place, twice over; results get the same, so that they overlay it in any viewer."""
+
+    codes: tuple[int, int]
+    """Of qform and sform; 0: not there."""
+    pixdim: tuple[float, ...]
+    """The first four: the sign of the quaternion's third axis, and the spacing in the file's unit."""
+    quaternion: tuple[float, ...]
+    """b, c, d and the offset of x, y, z."""
+    rows: tuple[float, ...]
+    """Of the sform, 3 x 4."""
+    units: int
 
 
 @dataclass(frozen=True)
@@ -29,6 +53,7 @@ class FileGrid:
     """3x3, row-major: column i is the direction of the file's axis i in LPS."""
     orientation: str
     """Where the file's axes point, for instance RAS."""
+    nifti: NiftiTransforms | None = None
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -42,61 +67,122 @@ class FileGrid:
         """For x, y, z: whether the file runs the other way."""
         return tuple(self.orientation[axis] in "RAI" for axis in self.axes)
 
+    def file_view(self, array: np.ndarray) -> np.ndarray:
+        """A view in the order of the file's axes, of an array (..., X, Y, Z) in LPS order."""
+        lead = array.ndim - 3
+        flipped = np.flip(array, tuple(lead + axis for axis, turned in enumerate(self.flipped) if turned))
+        return flipped.transpose(*range(lead), *(lead + self.axes.index(axis) for axis in range(3)))
 
-def check_kind(source: str, dimension: int, size: tuple[int, ...], components: int, image: Any) -> None:
-    """Refuse what is not a 3D scan of grey values; `image` has GetPixelID (a reader of the header, too)."""
+
+@dataclass(frozen=True)
+class Stored:
+    """A scan as a reader hands it over, its planes one after the other; nothing is turned yet."""
+
+    source: str
+    size: tuple[int, int, int]
+    """Along the file's axes, the fastest first."""
+    channels: int
+    planes: Iterable[np.ndarray]
+    """Along the file's third axis: (channels, second, first) each, in the file's own units."""
+    spacing: Sequence[float | None]
+    """Along the file's axes in mm; None where the file does not say it."""
+    spacing_field: str
+    """What the file calls it."""
+    origin: Triple = (0.0, 0.0, 0.0)
+    direction: tuple[float, ...] = IDENTITY
+    measured: bool = False
+    """Whether the third spacing is the distance of positions, which a given spacing does not replace."""
+    nifti: NiftiTransforms | None = None
+
+
+def check_spacing(source: Path | str, spacing: Sequence[float | None], field: str) -> None:
+    """Raise InvalidInputError unless every spacing (mm) is positive and finite; `field` is its name."""
+    if any(value is None for value in spacing):
+        raise InvalidInputError(
+            f"{source} does not say its spacing ({field}), and none is made up: give it in mm, along x (left), y "
+            "(posterior) and z (superior): load_scan(path, spacing=(x, y, z)) (command: --spacing X Y Z)"
+        )
+    if not all(math.isfinite(value) and value > 0 for value in spacing if value is not None):
+        raise InvalidInputError(
+            f"{source}: spacing ({', '.join(f'{value:g}' for value in spacing)}) in its header ({field}); "
+            "expected positive numbers in mm. Convert the scan again from its source, correct the header "
+            "(SimpleITK: image.SetSpacing(...), then WriteImage), or give the spacing: "
+            "load_scan(path, spacing=(x, y, z)) (command: --spacing X Y Z)"
+        )
+
+
+def grid_of(stored: Stored, spacing: Sequence[float] | None = None) -> FileGrid:
+    """The grid of a scan.
+
+    Args:
+        spacing: along x, y, z in mm, instead of what the file says.
+
+    Raises:
+        InvalidInputError: no spacing or an impossible one, a direction matrix that is not one, or a spacing that
+            contradicts the positions of the slices.
+    """
+    if spacing is None:
+        check_spacing(stored.source, stored.spacing, stored.spacing_field)
+    orientation = _orientation(stored.source, stored.direction)
+    grid = FileGrid(stored.size, (1.0, 1.0, 1.0), triple(stored.origin), stored.direction, orientation)
+    if not all(math.isfinite(value) for value in grid.origin):
+        raise InvalidInputError(f"{stored.source}: its origin {grid.origin} is not three numbers; correct the header")
+    own, nifti = list(stored.spacing), stored.nifti
+    if spacing is not None:
+        given = [0.0] * 3
+        for axis, value in zip(grid.axes, spacing, strict=True):
+            given[axis] = value
+        found = own[2]
+        if stored.measured and found is not None and abs(given[2] - found) > _AGREEMENT * found:
+            raise InvalidInputError(
+                f"{stored.source}: spacing {tuple(spacing)} was given, with {given[2]:g} mm between slices, but they "
+                f"are {found:.4g} mm apart by their positions; expected {found:.4g} there"
+            )
+        own[:], nifti = given, nifti if own == given else None
+    return FileGrid(stored.size, triple(own), grid.origin, grid.direction, orientation, nifti)
+
+
+def lps_array(stored: Stored, grid: FileGrid) -> np.ndarray:
+    """(C, X, Y, Z) float32 in LPS order."""
+    first, second, third = stored.size
+    sides = [stored.size[axis] for axis in grid.axes]
+    array = np.empty((stored.channels, *sides), dtype=np.float32)
+    target = grid.file_view(array).transpose(0, 3, 2, 1)
+    slab = np.empty((stored.channels, min(_SLAB, third), second, first), dtype=np.float32)
+    start = count = 0
+    for plane in stored.planes:
+        with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is infinite, and refused as such
+            slab[:, count] = plane
+        count += 1
+        if count == slab.shape[1] or start + count == third:
+            target[:, start : start + count] = slab[:, :count]
+            start, count = start + count, 0
+    if start != third:
+        raise ReadError(
+            f"{stored.source}: {start + count} of its {third} planes could be read: copy or export it again"
+        )
+    return array
+
+
+def from_sitk(image: sitk.Image, source: str) -> Stored:
+    """An image of SimpleITK that `kinds.check_image` has accepted."""
     import SimpleITK as sitk
 
-    pixel = image.GetPixelID() if isinstance(image, sitk.Image) else image.GetPixelIDValue()
-    kind = sitk.GetPixelIDValueAsString(pixel)
-    if "complex" in kind:
-        raise InvalidInputError(f"{source} holds {kind} values; expected real ones: save the magnitude")
-    if components in (3, 4) and "unsigned" in kind:
-        raise InvalidInputError(
-            f"{source} is a colour image ({'RGB' if components == 3 else 'RGBA'}, {kind}); expected a scan "
-            "of grey values, such as HU: convert the original scan, not a picture of it"
-        )
-    if dimension == 2 or (dimension == 3 and 1 in size):
-        raise InvalidInputError(
-            f"{source} is a 2D image (size {' x '.join(map(str, size))}); expected a 3D scan: give the "
-            "folder with all its slices, or the whole volume"
-        )
-    if dimension == 4 and size[3] > 1:
-        raise InvalidInputError(
-            f"{source} is 4D: {size[3]} volumes of {' x '.join(map(str, size[:3]))}; expected one 3D "
-            "volume. Save the one you need: SimpleITK.WriteImage(SimpleITK.ReadImage(path)[:, :, :, 0], "
-            "'volume.nii.gz')"
-        )
-    if dimension > 4:
-        raise InvalidInputError(f"{source} has {dimension} dimensions (size {size}); expected one 3D volume")
-
-
-def grid_of(image: sitk.Image, source: str) -> FileGrid:
-    import SimpleITK as sitk
-
-    spacing, direction = image.GetSpacing(), image.GetDirection()
-    check_spacing(source, spacing, "spacing")
-    matrix = np.array(direction).reshape(3, 3)
-    deviation = float(np.abs(matrix.T @ matrix - np.eye(3)).max())
-    if not deviation <= _ORTHOGONAL_TOLERANCE:
-        singular = abs(np.linalg.det(matrix)) < 1e-6
-        raise InvalidInputError(
-            f"{source}: its direction matrix {tuple(round(value, 4) for value in direction)} is "
-            f"{'singular' if singular else 'sheared (its axes are not at right angles)'}; "
-            "expected a rectangular grid: correct the header, or resample the scan onto one"
-        )
-    orientation = sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(direction)
-    return FileGrid(_sizes(image.GetSize()), triple(spacing), triple(image.GetOrigin()), tuple(direction), orientation)
-
-
-def lps_array(image: sitk.Image, grid: FileGrid) -> np.ndarray:
-    import SimpleITK as sitk
-
+    if image.GetDimension() == 4:
+        image = image[:, :, :, 0]
     view = sitk.GetArrayViewFromImage(image)  # (z, y, x[, channels]) of the file
-    view = view[None] if view.ndim == 3 else np.moveaxis(view, -1, 0)
-    view = view.transpose(0, *(3 - axis for axis in grid.axes))
-    view = np.flip(view, tuple(1 + axis for axis, flipped in enumerate(grid.flipped) if flipped))
-    return np.array(view, dtype=np.float32, order="C")
+    view = view[:, None] if view.ndim == 3 else np.moveaxis(view, -1, 1)
+    spacing = triple(image.GetSpacing())
+    size = (view.shape[3], view.shape[2], view.shape[0])
+    return Stored(
+        source, size, view.shape[1], view, spacing, "spacing", triple(image.GetOrigin()), image.GetDirection()
+    )
+
+
+def planes_of(voxels: np.ndarray, slope: float = 1.0, inter: float = 0.0) -> Iterator[np.ndarray]:
+    """The planes of (third, C, second, first) stored values, scaled in double precision."""
+    for plane in voxels:
+        yield plane if (slope, inter) == (1.0, 0.0) else plane.astype(np.float64) * slope + inter
 
 
 def check_values(array: np.ndarray, source: str, nan: float | None, labels: bool) -> None:
@@ -114,6 +200,11 @@ def check_values(array: np.ndarray, source: str, nan: float | None, labels: bool
     if labels:
         if not np.array_equal(array, np.rint(array)):
             raise InvalidInputError(f"{source} is no label map: it holds fractions; expected whole numbers")
+        if max(-low, high) > _EXACT:
+            raise InvalidInputError(
+                f"{source} is no label map that can be read: its values reach {max(-low, high, key=abs):.0f}; beyond "
+                f"{_EXACT} neighbouring ones are no longer told apart. Number the labels from 1 on"
+            )
     elif low == high:
         raise InvalidInputError(
             f"{source}: every voxel is {low:g}, so there is nothing to see; expected a scan. Check the "
@@ -126,6 +217,16 @@ def triple(values: Any) -> Triple:
     return x, y, z
 
 
-def _sizes(values: Any) -> tuple[int, int, int]:
-    x, y, z = (int(value) for value in values)
-    return x, y, z
+def _orientation(source: str, direction: Sequence[float]) -> str:
+    """Where the axes point, as three letters."""
+    import SimpleITK as sitk
+
+    matrix = np.array(direction, dtype=float).reshape(3, 3)
+    with np.errstate(all="ignore"):
+        deviation = float(np.abs(matrix.T @ matrix - np.eye(3)).max())
+    if not deviation <= _ORTHOGONAL_TOLERANCE:
+        raise InvalidInputError(
+            f"{source}: its direction matrix {tuple(float(round(value, 4)) for value in direction)} is "
+            "singular or sheared; expected a rectangular grid: correct the header, or resample the scan onto one"
+        )
+    return str(sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(tuple(direction)))

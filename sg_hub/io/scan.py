@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
+import math
 import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +13,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.io.headers import check_header, check_spacing, truncated
-from sg_hub.io.orientation import FileGrid, Triple, check_kind, check_values, grid_of, lps_array, triple
+from sg_hub.io.byte_stream import GZIP
+from sg_hub.io.dicom.files import SUFFIXES as DICOM_SUFFIXES
+from sg_hub.io.dicom.files import starts_as_dicom
+from sg_hub.io.files import LABEL_MAPS, check_output, given_path
+from sg_hub.io.kinds import check_image, picture_format
+from sg_hub.io.meta_image import SUFFIXES as META_SUFFIXES
+from sg_hub.io.meta_image import is_meta_image, read_meta_image
+from sg_hub.io.nifti import SUFFIXES as NIFTI_SUFFIXES
+from sg_hub.io.nifti import is_nifti, read_nifti, write_nifti
+from sg_hub.io.nrrd import SUFFIXES as NRRD_SUFFIXES
+from sg_hub.io.nrrd import is_nrrd, read_nrrd
+from sg_hub.io.orientation import (
+    IDENTITY,
+    FileGrid,
+    Stored,
+    Triple,
+    check_spacing,
+    check_values,
+    from_sitk,
+    grid_of,
+    lps_array,
+    triple,
+)
+from sg_hub.io.results import smallest_type, write_with_itk
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 _FORMATS = "a DICOM folder, NIfTI (.nii, .nii.gz), MHA/MHD or NRRD"
-_SCAN_IOS = ("NiftiImageIO", "MetaImageIO", "NrrdImageIO")
-_WRITTEN = (".nii.gz", ".nii", ".nrrd", ".mha")
+_SUFFIXES = (*NIFTI_SUFFIXES, *META_SUFFIXES, *NRRD_SUFFIXES)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,7 +63,7 @@ class Scan:
     array: np.ndarray
     spacing: Triple = (1.0, 1.0, 1.0)
     origin: Triple = (0.0, 0.0, 0.0)
-    direction: tuple[float, ...] = _IDENTITY
+    direction: tuple[float, ...] = IDENTITY
     source: str = "array"
     file_grid: FileGrid | None = None
 
@@ -91,6 +110,19 @@ class Scan:
         """
         import SimpleITK as sitk
 
+        array, grid = self._result(array), self._grid()
+        # SimpleITK takes (z, y, x) of the file, and the channels last.
+        view = grid.file_view(array).transpose(*range(array.ndim - 1, array.ndim - 4, -1), *range(array.ndim - 3))
+        image = sitk.GetImageFromArray(np.ascontiguousarray(view), isVector=array.ndim == 4)
+        image.SetSpacing(grid.spacing)
+        image.SetOrigin(grid.origin)
+        image.SetDirection(grid.direction)
+        return image
+
+    def _grid(self) -> FileGrid:
+        return self.file_grid or FileGrid(self.size, self.spacing, self.origin, self.direction, "LPS")
+
+    def _result(self, array: Any) -> np.ndarray:
         array = _plain(array)
         if array.ndim not in (3, 4) or array.shape[-3:] != self.size:
             raise InvalidInputError(
@@ -98,49 +130,28 @@ class Scan:
                 f"{', '.join(map(str, self.size))}), "
                 "the size of the scan that it belongs to"
             )
-        if array.ndim == 4 and array.shape[0] == 1:
-            array = array[0]
-        grid = self.file_grid or FileGrid(self.size, self.spacing, self.origin, self.direction, "LPS")
-        spatial = array.ndim - 3
-        flips = tuple(spatial + axis for axis, flipped in enumerate(grid.flipped) if flipped)
-        array = np.flip(array, flips)
-        # SimpleITK takes (z, y, x) of the file, and the channels last.
-        order = [spatial + grid.axes.index(axis) for axis in (2, 1, 0)]
-        array = np.ascontiguousarray(array.transpose(*order, *range(spatial)))
-        image = sitk.GetImageFromArray(array, isVector=spatial == 1)
-        image.SetSpacing(grid.spacing)
-        image.SetOrigin(grid.origin)
-        image.SetDirection(grid.direction)
-        return image
+        return array[0] if array.ndim == 4 and array.shape[0] == 1 else array
 
     def save(self, array: Any, path: str | os.PathLike[str]) -> Path:
-        """Write `to_image(array)`; an older file of that name stays until the new one is complete.
+        """Write a result in the file's own geometry; an older file of that name stays until the new one is complete.
+
+        A result of a scan that came from NIfTI gets that file's sform and qform, both as they were.
 
         Args:
+            array: as for `to_image`. Whole numbers of 64 bits, as argmax gives them, are written as the smallest type
+                that holds them, for many programs read no others.
             path: .nii.gz, .nii, .nrrd or .mha.
 
         Raises:
-            InvalidInputError: another size or suffix.
-            ReadError: the folder is missing, or the file cannot be written.
+            InvalidInputError: another size or suffix, or numbers that no type of 32 bits holds.
+            ReadError: the folder is missing, or the file cannot be written, or was not written as it should be.
         """
-        import SimpleITK as sitk
-
-        path = Path(path).expanduser()
-        suffix = next((suffix for suffix in _WRITTEN if path.name.lower().endswith(suffix)), None)
-        if suffix is None:
-            raise InvalidInputError(f"{path}: results are written as {', '.join(_WRITTEN)}; name the file so")
-        if not path.parent.is_dir():
-            raise ReadError(f"{path}: the folder {path.parent} does not exist; make it first")
-        image = self.to_image(array)
-        try:
-            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder, _quiet():
-                temporary = os.path.join(folder, "result" + suffix)
-                sitk.WriteImage(image, temporary, True)
-                os.replace(temporary, path)
-        except (RuntimeError, OSError) as error:
-            raise ReadError(
-                f"{path} cannot be written ({_reason(error)}): is there space, and may you write there?"
-            ) from error
+        path = check_output(path, LABEL_MAPS)
+        result = smallest_type(self._result(array))
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            write_nifti(path, self._grid().file_view(result), self._grid())
+        else:
+            write_with_itk(path, self.to_image(result))
         return path
 
     @classmethod
@@ -148,12 +159,14 @@ class Scan:
         cls, image: sitk.Image, source: str = "image", *, nan: float | None = None, labels: bool = False
     ) -> Scan:
         """A scan from a SimpleITK image; arguments, result and errors as for `load_scan`."""
-        check_kind(source, image.GetDimension(), image.GetSize(), image.GetNumberOfComponentsPerPixel(), image)
-        if image.GetDimension() == 4:
-            image = image[:, :, :, 0]
-        grid = grid_of(image, source)
-        array = lps_array(image, grid)
-        check_values(array, source, nan, labels)
+        check_image(image, source)
+        return cls._of(from_sitk(image, source), nan=nan, labels=labels)
+
+    @classmethod
+    def _of(cls, stored: Stored, *, nan: float | None, labels: bool, spacing: Sequence[float] | None = None) -> Scan:
+        grid = grid_of(stored, spacing)
+        array = lps_array(stored, grid)
+        check_values(array, stored.source, nan, labels)
         matrix = np.array(grid.direction).reshape(3, 3)
         signs = np.where(grid.flipped, -1.0, 1.0)
         corner = [grid.size[axis] - 1 if flipped else 0 for axis, flipped in zip(grid.axes, grid.flipped, strict=True)]
@@ -164,13 +177,19 @@ class Scan:
             spacing=triple(grid.spacing[axis] for axis in grid.axes),
             origin=triple(origin),
             direction=tuple(float(value) + 0.0 for value in (matrix[:, grid.axes] * signs).ravel()),
-            source=source,
+            source=stored.source,
             file_grid=grid,
         )
 
 
 def load_scan(
-    path: str | os.PathLike[str], *, series: str | None = None, nan: float | None = None, labels: bool = False
+    path: str | os.PathLike[str],
+    *,
+    series: str | None = None,
+    nan: float | None = None,
+    labels: bool = False,
+    spacing: Sequence[float] | None = None,
+    outside: bool = False,
 ) -> Scan:
     """Read a scan into LPS order, whatever its file says.
 
@@ -179,98 +198,73 @@ def load_scan(
         series: SeriesInstanceUID, where a DICOM folder holds several.
         nan: value that replaces NaN and infinite voxels.
         labels: a label map: whole numbers only, and one value everywhere is allowed.
+        spacing: distance of voxels along x (left), y (posterior) and z (superior) in mm, where the file does not say it
+            or says it wrongly. The distance of DICOM slices follows from their positions, which it has to agree with.
+        outside: whether an .mhd or .nhdr file may name a file of voxels outside its own folder.
 
     Returns:
         a `Scan`: array (C, X, Y, Z) float32 in the file's own units. C is 1 but for multi-channel files.
 
     Raises:
         ReadError: missing, empty, truncated or damaged, or no scan.
-        InvalidInputError: not a 3D scan of grey values (2D, 4D, colour), an impossible geometry, missing
-            slices, several series, NaN voxels, or the same value everywhere.
+        InvalidInputError: not a 3D scan of grey values (2D, 4D, colour), an impossible or contradictory geometry, no
+            spacing, missing slices, several series, NaN voxels, the same value everywhere, or more voxels than are
+            read (SG_HUB_MAX_BYTES in the environment allows more).
     """
     if not isinstance(path, (str, os.PathLike)):
         raise InvalidInputError(f"load_scan takes a path, not a {type(path).__name__}: {_FORMATS}")
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise ReadError(_missing(path))
-    with _quiet():
-        image, source = _read(path, series)
-        return Scan.from_image(image, source, nan=nan, labels=labels)
-
-
-def _read(path: Path, series: str | None) -> tuple[sitk.Image, str]:
-    import SimpleITK as sitk
-
-    from sg_hub.io import dicom_series as dicom
-
+    path = given_path(path, _FORMATS)
+    if spacing is not None:
+        spacing = _given_spacing(spacing)
     try:
-        if path.is_dir():
-            return dicom.read_folder(path, series)
-        if path.stat().st_size == 0:
-            raise ReadError(f"{path} is empty: copy, download or export it again; expected {_FORMATS}")
-        kind = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
-        if kind == "GDCMImageIO":
-            return dicom.read_beside(path, series)
-        bad = check_header(path)
-        if kind not in _SCAN_IOS:
-            raise ReadError(_no_scan(path, kind))
-        if series is not None:
-            raise InvalidInputError(f"{path}: series={series!r} chooses among DICOM series; leave it out for a file")
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        check_kind(str(path), reader.GetDimension(), reader.GetSize(), reader.GetNumberOfComponents(), reader)
-        image = reader.Execute()
-        return (image if bad is None else _with_nan(image, bad)), str(path)
-    except PermissionError as error:
-        raise ReadError(f"{path} cannot be read ({error.strerror}): ask for the right to read it") from error
-    except RuntimeError as error:
-        raise _explain(path, error) from error
+        if not path.exists():
+            raise ReadError(_missing(path))
+        return Scan._of(_read(path, series, outside), nan=nan, labels=labels, spacing=spacing)
+    except OSError as error:
+        if isinstance(error, ReadError):
+            raise
+        what = "ask for the right to read it" if isinstance(error, PermissionError) else "check the path and the disk"
+        raise ReadError(f"{error.filename or path} cannot be read ({error.strerror or error}): {what}") from error
+    except MemoryError as error:
+        raise ReadError(f"{path} does not fit into the memory of this machine: read it on a larger one") from error
 
 
-def _with_nan(image: sitk.Image, bad: np.ndarray) -> sitk.Image:
-    """The image with NaN in the voxels `bad` of the file, whose channels come one after the other."""
-    import SimpleITK as sitk
+def _read(path: Path, series: str | None, outside: bool) -> Stored:
+    from sg_hub.io.dicom.series import read_beside, read_folder
 
-    channels = image.GetNumberOfComponentsPerPixel()
-    array = sitk.GetArrayFromImage(image)
-    array[bad.reshape(channels, -1).T.reshape(array.shape)] = np.nan
-    repaired = sitk.GetImageFromArray(array, isVector=channels > 1)
-    repaired.CopyInformation(image)
-    return repaired
-
-
-def _explain(path: Path, error: RuntimeError) -> Exception:
-    text = str(error)
-    if "orthonormal" in text or "determinant" in text:
-        return InvalidInputError(
-            f"{path}: its direction matrix is singular or sheared; expected a rectangular grid: correct the "
-            "header, or "
-            "convert the scan again from its source"
-        )
-    if "spacing is not supported" in text or "parsing space" in text:
-        return InvalidInputError(
-            f"{path}: a spacing in its header is zero or not a number; expected positive numbers in mm. "
-            "Convert the scan "
-            "again from its source, or correct the header"
-        )
-    return truncated(path, _reason(error))
-
-
-def _reason(error: Exception) -> str:
-    """The last line of what ITK says, which is the innermost."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__
-
-
-def _no_scan(path: Path, kind: str) -> str:
+    if path.is_dir():
+        return read_folder(path, series)
+    if not path.is_file():
+        raise ReadError(f"{path} is neither a file nor a folder: expected {_FORMATS}")
+    with open(path, "rb") as file:
+        start = file.read(1024)
+    if not start:
+        raise ReadError(f"{path} is empty: copy, download or export it again; expected {_FORMATS}")
+    name = path.name.lower()
+    if not (is_nrrd(start) or name.endswith(_SUFFIXES)) and (starts_as_dicom(start) or name.endswith(DICOM_SUFFIXES)):
+        return read_beside(path, series)
+    if series is not None:
+        raise InvalidInputError(f"{path}: series={series!r} chooses among DICOM series; leave it out for a file")
+    if is_nrrd(start) or name.endswith(NRRD_SUFFIXES):
+        return read_nrrd(path, outside)
+    if start.startswith(GZIP) or is_nifti(start) or name.endswith(NIFTI_SUFFIXES):
+        return read_nifti(path)
+    if is_meta_image(start) or name.endswith(META_SUFFIXES):
+        return read_meta_image(path, outside)
+    kind = picture_format(start)
     if kind:
-        return (
-            f"{path} is a 2D picture or the like ({kind.removesuffix('ImageIO')}), not a 3D scan: expected {_FORMATS}"
-        )
-    if path.name.lower().endswith((".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr", ".dcm")):
-        return f"{path} is truncated or damaged (its header cannot be read): copy, download or export it again"
-    return f"{path} is in no format that can be read: expected {_FORMATS}"
+        raise ReadError(f"{path} is a 2D picture or the like ({kind}), not a 3D scan: expected {_FORMATS}")
+    raise ReadError(f"{path} is in no format that can be read: expected {_FORMATS}")
+
+
+def _given_spacing(spacing: Sequence[float]) -> tuple[float, ...]:
+    try:
+        values = tuple(float(value) for value in spacing)
+    except (TypeError, ValueError):
+        values = ()
+    if len(values) != 3 or not all(math.isfinite(value) and value > 0 for value in values):
+        raise InvalidInputError(f"spacing={spacing!r}: expected three positive numbers (x, y, z) in mm")
+    return values
 
 
 def _missing(path: Path) -> str:
@@ -290,17 +284,6 @@ def _plain(array: Any) -> np.ndarray:
     array = np.asarray(array)
     if array.dtype == bool:
         return array.astype(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise InvalidInputError(f"result of type {array.dtype}: expected numbers")
     return array if np.issubdtype(array.dtype, np.integer) else array.astype(np.float32, copy=False)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """ITK's warnings off: what matters is checked here and is an error."""
-    import SimpleITK as sitk
-
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from sg_hub import Image, ImagePreprocessing, InvalidInputError, ReadError, load_image
 from tests.folders import DEMO_SAMPLES
@@ -165,20 +165,12 @@ def test_signed_values(tmp_path):
     np.testing.assert_allclose(load_image(path).array[0], (pixels + 2048) / 4095, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("allocated", "stored", "signed", "words"),
-    [
-        (16, 12, 1, "signed values of 12 in 16 bits"),
-        (32, 32, 0, "unsigned values of 32 in 32 bits"),
-        (32, 32, 1, "signed values of 32 in 32 bits"),
-    ],
-)
-def test_layouts_that_would_be_inverted_wrongly_are_refused(tmp_path, allocated, stored, signed, words):
+@pytest.mark.parametrize(("allocated", "stored", "signed"), [(16, 12, 1), (16, 12, 0), (32, 32, 0), (32, 32, 1)])
+def test_white_is_zero_in_every_layout(tmp_path, allocated, stored, signed):
     pixels = ramp(4095).astype(np.int64) * 2 ** (stored - 12) - signed * 2 ** (stored - 1)
     layout = {"BitsAllocated": allocated, "BitsStored": stored, "PixelRepresentation": signed}
     path = write_xray(tmp_path / "x.dcm", pixels, PhotometricInterpretation="MONOCHROME1", **layout)
-    with pytest.raises(InvalidInputError, match=f": {words} with white as zero"):
-        load_image(path)
+    np.testing.assert_allclose(load_image(path).array[0], 1 - ramp(4095) / 4096, atol=3e-4)
     path = write_xray(tmp_path / "x.dcm", pixels, **layout)
     np.testing.assert_allclose(load_image(path).array[0], ramp(4095) / 4096, atol=3e-4)
 
@@ -190,26 +182,35 @@ def test_signed_values_that_fill_their_bits_are_inverted(tmp_path):
     np.testing.assert_allclose(load_image(path).array[0], 1 - ramp(65535) / 65535, atol=1e-6)
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-def test_lookup_tables_are_not_ignored_without_a_word(tmp_path, caplog, syntax):
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+def test_lookup_tables_are_applied(tmp_path, syntax, kind):
     table = Dataset()
     table.add_new("LUTDescriptor", "US", [4096, 0, 12])
-    table.add_new("LUTData", "OW", ramp(4095, (1, 4096))[:, ::-1].tobytes())
+    table.add_new("LUTData", "OW", (ramp(4095, (1, 4096)) // 2)[:, ::-1].tobytes())
 
     def with_table(keyword, entries):
-        path = write_xray(tmp_path / "x.dcm", ramp(4095), **{keyword: entries})
+        path = write_xray(tmp_path / "x.dcm", ramp(4095), PhotometricInterpretation=kind, **{keyword: entries})
         data = pydicom.dcmread(path)
         data.file_meta.TransferSyntaxUID = syntax
         data.save_as(path, implicit_vr=syntax.is_implicit_VR, little_endian=True)
-        return path
+        array = load_image(path).array[0]
+        return 1 - array if kind == "MONOCHROME1" else array
 
-    load_image(with_table("VOILUTSequence", []))
-    load_image(with_table("ModalityLUTSequence", []))
-    assert not caplog.records
-    np.testing.assert_allclose(load_image(with_table("VOILUTSequence", [table])).array[0], ramp(4095) / 4095, atol=1e-6)
-    assert "VOI LUT Sequence, 0028,3010) is not applied" in caplog.text
-    with pytest.raises(InvalidInputError, match="Modality LUT Sequence"):
-        load_image(with_table("ModalityLUTSequence", [table]))
+    for keyword in ("VOILUTSequence", "ModalityLUTSequence"):
+        np.testing.assert_allclose(with_table(keyword, []), ramp(4095) / 4095, atol=1e-6)
+        wanted = (4095 - ramp(4095)) // 2
+        np.testing.assert_allclose(with_table(keyword, [table]), wanted / 4095, atol=1e-6)
+
+
+def test_a_table_for_display_of_few_entries(tmp_path):
+    """Its places reach beyond what its entries of 8 bits can hold."""
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [256, 1000, 8])
+    table.add_new("LUTData", "US", list(range(256)))
+    path = write_xray(tmp_path / "x.dcm", ramp(4095), VOILUTSequence=[table])
+    wanted = (ramp(4095).astype(int) - 1000).clip(0, 255) / 255
+    np.testing.assert_allclose(load_image(path).array[0], wanted, atol=1e-6)
 
 
 def test_pixel_spacing_is_of_rows_and_columns(tmp_path):

@@ -4,6 +4,7 @@ import gzip
 import itertools
 import os
 import re
+import resource
 import struct
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import SimpleITK as sitk
 import torch
 
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
+from sg_hub.io.files import LABEL_MAPS
 from sg_hub.io.scan import Scan, load_scan
 
 SIZE = (5, 6, 7)
@@ -152,21 +154,52 @@ def test_a_result_of_another_size_is_refused(nifti):
             scan.to_image(np.zeros(shape, dtype=np.uint8))
 
 
-def test_save_leaves_the_older_file_when_it_fails(nifti, tmp_path, monkeypatch):
+@pytest.fixture
+def full_disk():
+    """No file can grow beyond 2 kB, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("suffix", LABEL_MAPS)
+def test_save_leaves_the_older_file_when_the_disk_is_full(nifti, tmp_path, suffix, full_disk):
     scan = load_scan(nifti)
-    target = tmp_path / "labels.nii.gz"
-    scan.save(np.ones(SIZE, dtype=np.uint8), target)
+    target = scan.save(np.ones(SIZE, dtype=np.uint8), tmp_path / f"labels{suffix}")
     before = target.read_bytes()
+    noise = Scan(np.random.default_rng(0).normal(size=(1, 20, 20, 20)).astype(np.float32))
+    with pytest.raises(ReadError, match=r"labels.* cannot be written .*is there space"):
+        noise.save(noise.array, target)
+    assert target.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [target.name, "scan.nii.gz"]
 
-    def fail(image, path, *_):
-        Path(path).write_bytes(b"half")
-        raise RuntimeError("ITK ERROR: no space left on device")
 
-    monkeypatch.setattr(sitk, "WriteImage", fail)
-    with pytest.raises(ReadError, match=r"no space left on device.*is there space"):
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_what_itk_has_written_is_read_again(nifti, tmp_path, monkeypatch, suffix):
+    scan = load_scan(nifti)
+    target = scan.save(np.ones(SIZE, dtype=np.uint8), tmp_path / f"labels{suffix}")
+    before = target.read_bytes()
+    monkeypatch.setattr(sitk, "WriteImage", lambda image, path, *_: Path(path).write_bytes(before))
+    with pytest.raises(ReadError, match="what is there is not what was written"):
         scan.save(np.zeros(SIZE, dtype=np.uint8), target)
     assert target.read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.nii.gz", "scan.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [((0, 2), "uint8"), ((-1, 5), "int16"), ((0, 300), "int16"), ((0, 40000), "uint16"), ((-5, 70000), "int32")],
+)
+@pytest.mark.parametrize("suffix", LABEL_MAPS)
+def test_labels_of_64_bits_are_written_in_the_smallest_type(tmp_path, values, kind, suffix):
+    scan = Scan(np.zeros((1, *SIZE), dtype=np.float32))
+    labels = np.resize(np.array(values, dtype=np.int64), SIZE)
+    saved = sitk.GetArrayFromImage(sitk.ReadImage(str(scan.save(labels, tmp_path / f"labels{suffix}"))))
+    assert saved.dtype == kind
+    assert np.array_equal(saved.T, labels)
+    assert scan.save(torch.from_numpy(labels), tmp_path / f"torch{suffix}").stat().st_size
+    with pytest.raises(InvalidInputError, match="number the labels anew"):
+        scan.save(labels + 2**40, tmp_path / f"large{suffix}")
 
 
 def test_save_says_which_names_it_takes(nifti, tmp_path):
@@ -347,8 +380,8 @@ def test_a_constant_scan_is_refused_but_not_a_constant_label_map(tmp_path):
 
 
 def test_itk_keeps_its_setting_and_says_nothing(tmp_path, nifti, capfd):
-    skewed = edit(nifti, tmp_path / "other.nii.gz", 80, "<f", 0.7)  # not what the affine matrix says
-    load_scan(skewed)
+    skewed = edit(nifti, tmp_path / "other.nii.gz", 252, "<2h", 0, 1)  # the sform alone, which pixdim contradicts
+    load_scan(edit(skewed, skewed, 80, "<f", 0.7))
     assert capfd.readouterr() == ("", "")
     with pytest.raises(SgHubError):
         load_scan(edit(nifti, tmp_path / "bad.nii.gz", 80, "<f", -2.0))

@@ -18,7 +18,7 @@ from pydantic import Field
 import sg_hub
 from sg_hub import Scan
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
-from sg_hub.io.dicom_series import find_series
+from sg_hub.io.dicom.series import find_series
 
 from ..items import Found, Item, LoadedItem
 from ..on_grid import AIR, box, cube_on_grid

@@ -1,0 +1,85 @@
+"""Label maps: whole numbers of classes on the grid of a scan or an image. What would change them is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.files import given_path
+from sg_hub.io.picture_files import COMPRESSION, opened, white_is_zero
+from sg_hub.io.scan import Scan, load_scan
+
+_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")
+_LOSSY_TIFF = (6, 7, 33003, 33005, 34712, 50001)
+"""Compressions of TIFF that change values: JPEG, JPEG 2000, WebP."""
+_EXPECTED = "a picture of labels (PNG or TIFF, one number a pixel)"
+
+
+def load_labels(path: str | os.PathLike[str], *, series: str | None = None, outside: bool = False) -> Scan:
+    """Read the label map of a scan: one layer of whole numbers.
+
+    Args:
+        path, series, outside: as for `load_scan`.
+
+    Returns:
+        a `Scan`: array (1, X, Y, Z) float32 of whole numbers.
+
+    Raises:
+        ReadError, InvalidInputError: as for `load_scan`; fractions; or several layers, of which only one could be used.
+    """
+    scan = load_scan(path, series=series, labels=True, outside=outside)
+    layers = scan.array.shape[0]
+    if layers > 1:
+        raise InvalidInputError(
+            f"{scan.source} is a label map of {layers} layers, as 3D Slicer saves segments that overlap; expected one "
+            "layer with a number for each class. Save it so (in 3D Slicer: Segmentations, export to a labelmap), and "
+            "decide there which class a voxel of two segments has"
+        )
+    return scan
+
+
+def read_label_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """(H, W) whole numbers of a picture of labels: PNG, TIFF or BMP of one channel, or the places in a palette.
+
+    Raises:
+        ReadError: missing or damaged, or in colour.
+        InvalidInputError: saved with loss (JPEG), of several pictures, with white as zero, or fractions.
+    """
+    path = given_path(path, _EXPECTED)
+    try:
+        with opened(path, ("PNG", "TIFF", "BMP", *_LOSSY), _EXPECTED) as picture:
+            _refuse_lossy(path, picture)
+            if white_is_zero(picture):
+                raise InvalidInputError(
+                    f"{path} is a TIFF with white as zero, whose numbers programs read differently; expected "
+                    f"{_EXPECTED}: save it again with black as zero"
+                )
+            from PIL import ImageOps
+
+            array = np.asarray(ImageOps.exif_transpose(picture))
+    except OSError as error:
+        if isinstance(error, ReadError):
+            raise
+        raise ReadError(f"{path} cannot be read as a picture of labels ({error.strerror or error})") from error
+    if array.ndim != 2:
+        raise ReadError(f"{path} is in colour: expected a picture of labels, one number per pixel")
+    if array.dtype == bool:
+        return array.astype(np.uint8)
+    if array.dtype.kind == "f":
+        if not np.array_equal(array, np.rint(array)):
+            raise InvalidInputError(f"{path} is no label map: it holds fractions; expected whole numbers")
+        return array.astype(np.int64)
+    return array
+
+
+def _refuse_lossy(path: Path, picture: object) -> None:
+    tags = getattr(picture, "tag_v2", {})
+    kind = getattr(picture, "format", "")
+    if kind in _LOSSY or tags.get(COMPRESSION) in _LOSSY_TIFF:
+        raise InvalidInputError(
+            f"{path} is a label map saved with loss ({'JPEG in a TIFF' if kind == 'TIFF' else kind}): its numbers are "
+            f"no longer those that were drawn. Expected {_EXPECTED}: export the labels again, as PNG"
+        )

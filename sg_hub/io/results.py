@@ -1,0 +1,54 @@
+"""Results that are written by ITK: of a type that common tools read, and read again before they take their place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sg_hub.errors import InvalidInputError, ReadError, shortened
+from sg_hub.io.files import writing_path
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+_SMALL = (np.uint8, np.int16, np.uint16, np.int32, np.uint32)
+
+
+def smallest_type(array: np.ndarray) -> np.ndarray:
+    """Whole numbers of 64 bits in the smallest type that holds them; others as they are.
+
+    Raises:
+        InvalidInputError: numbers that need 64 bits.
+    """
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 8:
+        return array
+    low, high = int(array.min()), int(array.max())
+    for kind in _SMALL:
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return array.astype(kind)
+    raise InvalidInputError(
+        f"result of type {array.dtype} with values {low} to {high}: common tools read whole numbers of at most 32 "
+        "bits; number the labels anew, or give floating-point numbers"
+    )
+
+
+def write_with_itk(path: Path, image: sitk.Image) -> None:
+    """Write .mha or .nrrd; what was written is read again before it takes the place of an older file.
+
+    Raises:
+        ReadError: it cannot be written.
+    """
+    import SimpleITK as sitk
+
+    with writing_path(path, path.suffix.lower()) as temporary:
+        try:
+            sitk.WriteImage(image, str(temporary), True)
+            written = sitk.ReadImage(str(temporary))
+            one, other = (sitk.GetArrayViewFromImage(entry) for entry in (image, written))
+            reason = "" if one.tobytes() == other.tobytes() else "what is there is not what was written"
+        except RuntimeError as error:
+            reason = shortened(str(error).strip().splitlines()[-1])
+        if reason:
+            raise ReadError(f"{path} cannot be written ({reason}): is there space, and may you write there?")
