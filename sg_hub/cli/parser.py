@@ -144,6 +144,19 @@ def _add_scans(parser: argparse.ArgumentParser, several: bool = True) -> None:
     parser.add_argument("--series", metavar="UID", help="SeriesInstanceUID, where a DICOM folder holds several")
     parser.add_argument("--nan", metavar="VALUE", type=_number, help="replaces NaN and infinite voxels")
     parser.add_argument(
+        "--spacing",
+        metavar=("X", "Y", "Z"),
+        type=_length,
+        nargs=3,
+        help="mm between voxels along left, posterior, superior, where the file does not say it",
+    )
+    parser.add_argument(
+        "--outside",
+        action="store_const",
+        const=True,
+        help="an .mhd or .nhdr may name a file of voxels outside its own folder",
+    )
+    parser.add_argument(
         "--bits", metavar="N", type=_whole(1, 32), help="bit depth of an image, where its file has room for more"
     )
     parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bar")
@@ -181,6 +194,16 @@ def _number(text: str) -> float:
         value = math.nan
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number, such as -1000")
+    return value
+
+
+def _length(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a positive number of mm, such as 0.8")
     return value
 
 

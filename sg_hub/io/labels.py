@@ -34,8 +34,8 @@ def load_labels(path: str | os.PathLike[str], *, series: str | None = None, outs
     layers = scan.array.shape[0]
     if layers > 1:
         raise InvalidInputError(
-            f"{scan.source} is a label map of {layers} layers, as 3D Slicer saves segments that overlap; expected one "
-            "layer with a number for each class. Save it so (in 3D Slicer: Segmentations, export to a labelmap), and "
+            f"{scan.source} has {layers} layers, as 3D Slicer saves segments that overlap; expected a label map of one "
+            "layer, with a number for each class. Save it so (in 3D Slicer: Segmentations, export to a labelmap), and "
             "decide there which class a voxel of two segments has"
         )
     return scan
@@ -45,8 +45,8 @@ def read_label_image(path: str | os.PathLike[str]) -> np.ndarray:
     """(H, W) whole numbers of a picture of labels: PNG, TIFF or BMP of one channel, or the places in a palette.
 
     Raises:
-        ReadError: missing or damaged, or in colour.
-        InvalidInputError: saved with loss (JPEG), of several pictures, with white as zero, or fractions.
+        ReadError: missing or damaged, in colour, or saved with loss (JPEG).
+        InvalidInputError: several pictures, white as zero, or fractions.
     """
     path = given_path(path, _EXPECTED)
     try:
@@ -79,7 +79,7 @@ def _refuse_lossy(path: Path, picture: object) -> None:
     tags = getattr(picture, "tag_v2", {})
     kind = getattr(picture, "format", "")
     if kind in _LOSSY or tags.get(COMPRESSION) in _LOSSY_TIFF:
-        raise InvalidInputError(
+        raise ReadError(
             f"{path} is a label map saved with loss ({'JPEG in a TIFF' if kind == 'TIFF' else kind}): its numbers are "
             f"no longer those that were drawn. Expected {_EXPECTED}: export the labels again, as PNG"
         )

@@ -6,19 +6,16 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from PIL import Image
 from pydantic import Field, model_validator
 
 import sg_hub
 from sg_hub import Scan
-from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.errors import InvalidInputError
+from sg_hub.io.labels import load_labels
 
 from .items import Item, LoadedItem
 from .on_grid import scan_on_grid
 from .protocol import Target
-
-LOSSY = (".jpg", ".jpeg")
-LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 
 
 class UnknownLabelError(InvalidInputError):
@@ -99,13 +96,7 @@ class LabelMapTarget(Target):
         Raises:
             ReadError, InvalidInputError: a file that cannot be read, two of different grids, or a number of no class.
         """
-        scan, labels = sg_hub.load_scan(image), sg_hub.load_scan(label, labels=True)
-        layers = labels.array.shape[0]
-        if layers > 1:
-            raise InvalidInputError(
-                f"{label} has {layers} layers (components), where classes may lie upon each other: save it as one "
-                "label map with a number per class"
-            )
+        scan, labels = sg_hub.load_scan(image), load_labels(label)
         if same_voxels:
             labels = _as_placed(labels, scan)
         if labels.size != scan.size:
@@ -137,29 +128,3 @@ def _as_placed(labels: Scan, scan: Scan) -> Scan:
         image.SetSpacing(grid.spacing)
         image.SetDirection(grid.direction)
     return Scan.from_image(image, labels.source, labels=True)
-
-
-def read_label_picture(path: Path) -> np.ndarray:
-    """(H, W) whole numbers of a picture of labels (PNG or TIFF, one channel or a palette).
-
-    Raises:
-        ReadError: missing, damaged, in colour, of several pages, or JPEG, which changes the numbers.
-    """
-    if path.suffix.lower() in LOSSY:
-        raise ReadError(
-            f"{path} is JPEG, which changes the numbers of a label map: save it as PNG, from what it was made of"
-        )
-    try:
-        with Image.open(path) as image:
-            if image.format == "JPEG" or image.info.get("compression") in LOSSY_TIFF:
-                raise ReadError(f"{path} is JPEG inside, which changes the numbers of a label map: save it as PNG")
-            if getattr(image, "n_frames", 1) > 1:
-                raise ReadError(f"{path} has several pages (layers): save one picture with a number per class")
-            array = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, ReadError):
-            raise
-        raise ReadError(f"{path} cannot be read as a picture of labels ({error})") from error
-    if array.ndim != 2:
-        raise ReadError(f"{path} is in colour: expected a picture of labels, one number per pixel")
-    return array

@@ -74,6 +74,20 @@ def test_series_is_for_one_scan(run, models):
     assert_mistake(run("embed", CT, OTHER_CT, "--series", "1.2", "--model", models / "pretext"), "one scan")
 
 
+def test_a_spacing_can_be_given_and_a_header_may_lead_elsewhere(run, models, tmp_path):
+    image(tmp_path / "scan.mhd", noise(4, 4, 4))
+    header = (tmp_path / "scan.mhd").read_text(encoding="utf-8")
+    lines = [line for line in header.splitlines() if not line.startswith(("ElementSpacing", "ElementDataFile"))]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "scan.mhd").write_text(
+        "\n".join([*lines, "ElementDataFile = ../scan.raw"]), encoding="utf-8"
+    )
+    command = ("embed", "elsewhere/scan.mhd", "--model", models / "pretext", "--out", "f.npy")
+    assert_mistake(run(*command), "outside its own folder", "--outside")
+    assert_mistake(run(*command, "--outside"), "ElementSpacing", "--spacing X Y Z")
+    assert run(*command, "--outside", "--spacing", "1", "1", "2")[0] == 0
+
+
 def test_nan_voxels_can_be_replaced(run, models, tmp_path):
     values = noise(4, 4, 4)
     values[1, 2, 3] = np.nan

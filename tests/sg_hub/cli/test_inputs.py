@@ -120,6 +120,7 @@ def test_options_of_scans_and_of_images_are_told_apart(run, models):
     image = ("embed", XRAYS[0], "--model", models / "pretext-2d")
     assert_mistake(run(*image, "--nan", "-1000"), "--nan is for scans")
     assert_mistake(run(*image, "--nan", "0", "--series", "1.2"), "--series and --nan are for scans")
+    assert_mistake(run(*image, "--spacing", "1", "1", "2", "--outside"), "--spacing and --outside are for scans")
     assert_mistake(run("segment", XRAYS[0], "--model", models / "segmentation-2d", "--overlap", "0.3"), "for scans")
     assert_mistake(run("embed", CT, "--model", models / "pretext", "--bits", "12"), "--bits is for images")
     assert_mistake(run(*image, "--bits", "4"), "4 bits")

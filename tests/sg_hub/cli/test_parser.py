@@ -38,6 +38,8 @@ def test_every_command_takes_a_device(command):
         (["restore", "x.nii", "--seed", "-1"], "from 0"),
         (["segment", "x.nii", "--overlap", "1"], "below 1"),
         (["embed", "x.nii", "--nan", "nan"], "expected a number"),
+        (["embed", "x.nii", "--spacing", "1", "0", "2"], "expected a positive number of mm"),
+        (["embed", "x.nii", "--spacing", "1", "2"], "--spacing"),
         (["embed", "x.nii", "--device", "tpu"], "cuda"),
         (["embed", "x.nii", "--colour"], "--colour"),
         (["embed", "x.nii", "pretrain.epochs=3", "--colour"], "--colour"),

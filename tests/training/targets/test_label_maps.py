@@ -8,7 +8,6 @@ from PIL import Image
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.targets.target_folders import write_scan
 from training.targets import load_target
-from training.targets.label_maps import read_label_picture
 
 TOML = """
 reader = "folder"
@@ -104,10 +103,3 @@ def test_jpeg_masks_are_refused(tmp_path, suffix, options):
     target, _ = pictures(tmp_path, suffix, **options)
     with pytest.raises(ReadError, match="JPEG"):
         load(target)
-
-
-def test_masks_of_several_pages_are_refused(tmp_path):
-    pages = [Image.fromarray(np.full((8, 8), value, dtype=np.uint8)) for value in (0, 1)]
-    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
-    with pytest.raises(ReadError, match="several pages"):
-        read_label_picture(tmp_path / "a.tif")

@@ -18,10 +18,11 @@ from pydantic import model_validator
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES, find_images, find_scans, plain_name
+from sg_hub.io.labels import read_label_image
 
 from ...run.recipe import Split
 from ..items import Found, Item, LoadedItem
-from ..label_maps import LabelMapTarget, read_label_picture
+from ..label_maps import LabelMapTarget
 from ..on_grid import picture_on_grid, scan_on_grid
 from ..splits import PARTS, read_table
 
@@ -118,7 +119,7 @@ class Folder(LabelMapTarget):
         """Class numbers of a picture of labels, whose grey values are the classes; or the classes of the picture."""
         if self.head == "classification":
             return np.array(item.label)
-        labels = read_label_picture(Path(str(item.label)))
+        labels = read_label_image(str(item.label))
         if labels.shape != picture.size:
             raise InvalidInputError(
                 f"{item.label} has size {labels.shape}, its image {item.image} {picture.size}: they must be the same"
