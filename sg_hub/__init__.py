@@ -20,12 +20,13 @@ from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 if TYPE_CHECKING:
     from sg_hub.conversion.convert import convert
     from sg_hub.hub.registry import PretrainedWeights, get_weights, list_models
-    from sg_hub.inference.predict import embed, predict
+    from sg_hub.inference.classify import classify
+    from sg_hub.inference.embed import embed
+    from sg_hub.inference.predict import predict
     from sg_hub.io.image import Image, load_image
     from sg_hub.io.scan import Scan, load_scan
     from sg_hub.models import LoadReport, PretextOutput, SemanticGenesis2D, SemanticGenesis3D, from_pretrained
-    from sg_hub.preprocessing.image_preprocessing import ImagePreprocessing
-    from sg_hub.preprocessing.scan_preprocessing import Preprocessing
+    from sg_hub.preprocessing.preprocessing import ImagePreprocessing, Preprocessing
 
 __version__ = "0.1.0"
 
@@ -34,12 +35,13 @@ alias_training()
 _PLACES = {
     "conversion.convert": ("convert",),
     "hub.registry": ("PretrainedWeights", "get_weights", "list_models"),
-    "inference.predict": ("embed", "predict"),
+    "inference.classify": ("classify",),
+    "inference.embed": ("embed",),
+    "inference.predict": ("predict",),
     "io.image": ("Image", "load_image"),
     "io.scan": ("Scan", "load_scan"),
     "models": ("LoadReport", "PretextOutput", "SemanticGenesis2D", "SemanticGenesis3D", "from_pretrained"),
-    "preprocessing.image_preprocessing": ("ImagePreprocessing",),
-    "preprocessing.scan_preprocessing": ("Preprocessing",),
+    "preprocessing.preprocessing": ("ImagePreprocessing", "Preprocessing"),
 }
 """Modules, and the public names in each."""
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
@@ -57,6 +59,7 @@ __all__ = [
     "SemanticGenesis2D",
     "SemanticGenesis3D",
     "SgHubError",
+    "classify",
     "convert",
     "embed",
     "from_pretrained",

@@ -8,7 +8,7 @@ import numpy as np
 
 from sg_hub.cli.inputs import Each, load_model, read
 from sg_hub.cli.table import Table
-from sg_hub.inference.predict import embed
+from sg_hub.inference.embed import embed
 from sg_hub.io.files import check_output, writing
 
 

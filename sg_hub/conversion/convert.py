@@ -24,7 +24,7 @@ from sg_hub.hub.config_file import CONFIG
 from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import given_path
 from sg_hub.models.semantic_genesis import SemanticGenesis3D
-from sg_hub.preprocessing.scan_preprocessing import Preprocessing
+from sg_hub.preprocessing.preprocessing import Preprocessing
 
 logger = logging.getLogger("sg_hub")
 

@@ -1,70 +1,90 @@
-"""Windows over a scan: where they lie, what they weigh, and their blended output plane by plane."""
+"""Windows over a scan or image: where they lie, what they weigh, and the network's blended output plane by plane.
+
+An image is a scan of two axes that goes through in one window.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.preprocessing.scan_preprocessing import Preprocessing
+from sg_hub.io.image import Image
+from sg_hub.io.scan import Scan
+from sg_hub.models.heads import HEADS, Head
+from sg_hub.models.input_checks import nearest_size, per_axis
+from sg_hub.models.loading import moved
+from sg_hub.preprocessing.preprocessing import BasePreprocessing
+from sg_hub.preprocessing.settings import check_size
+from sg_hub.preprocessing.steps import pad_to
 
 _SIGMA = 0.125
 """Width of the Gaussian that weighs a window, as a share of its side."""
 _LEAST_WEIGHT = 1e-3
 
-Size = tuple[int, int, int]
+Size = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Where the windows lie on a grid, and what each weighs there."""
+    """Where the windows lie on a grid that is padded until one fits, and where the content lies in it."""
 
     size: Size
-    """Of the grid, before padding."""
+    """Of the content, without margins and padding."""
     patch: Size
     before: Size
-    """Padding in front of each axis."""
-    after: Size
+    """Margins and padding in front of the content, along each axis."""
     starts: tuple[tuple[int, ...], ...]
-    """Of the windows along x, y, z, in the padded grid."""
+    """Of the windows along each axis, in the padded grid."""
 
     @classmethod
-    def of(cls, model: nn.Module, x: Tensor, patch_size: Sequence[int] | None, overlap: float) -> Windows:
-        if x.ndim != 5 or x.shape[0] != 1:
-            raise InvalidInputError(f"input of shape {tuple(x.shape)}: expected one scan (1, C, X, Y, Z)")
+    def of(
+        cls, grid: Sequence[int], patch: Size, overlap: float, margins: Sequence[tuple[int, int]] | None = None
+    ) -> Windows:
+        """Windows over a grid.
+
+        Args:
+            margins: of the grid that are not content, before and behind along each axis.
+        """
         if isinstance(overlap, bool) or not isinstance(overlap, (int, float)) or not 0 <= overlap < 1:
             raise InvalidInputError(f"overlap={overlap!r}: expected a share from 0 to below 1, such as 0.5")
-        patch = _check_patch(model, patch_size)
-        size = x.shape[2:]
-        missing = [max(0, side - have) for side, have in zip(patch, size, strict=True)]
-        before = [short // 2 for short in missing]
-        starts = (_starts(have + short, side, overlap) for have, short, side in zip(size, missing, patch, strict=True))
-        after = [short - front for short, front in zip(missing, before, strict=True)]
-        return cls(_size(size), patch, _size(before), _size(after), tuple(starts))
+        margins = margins or [(0, 0)] * len(grid)
+        missing = [max(0, side - have) for side, have in zip(patch, grid, strict=True)]
+        starts = (_starts(have + short, side, overlap) for have, short, side in zip(grid, missing, patch, strict=True))
+        return cls(
+            tuple(have - sum(ends) for have, ends in zip(grid, margins, strict=True)),
+            patch,
+            tuple(ends[0] + short // 2 for ends, short in zip(margins, missing, strict=True)),
+            tuple(starts),
+        )
 
     def __len__(self) -> int:
         return math.prod(len(starts) for starts in self.starts)
 
-    def pad(self, x: Tensor) -> Tensor:
-        padding = [value for pair in zip(self.before[::-1], self.after[::-1], strict=True) for value in pair]
-        return F.pad(x, padding, mode="replicate") if any(padding) else x
+    def corners(self) -> Iterator[Size]:
+        return itertools.product(*self.starts)
 
-    def cut(self, x: Tensor, corners: Sequence[Sequence[int]]) -> Tensor:
-        """(N, C, *patch): the windows at those corners of the padded (1, C, X, Y, Z)."""
-        a, b, c = self.patch
-        return torch.stack([x[0, :, i : i + a, j : j + b, k : k + c] for i, j, k in corners])
+    def pad(self, x: Tensor) -> Tensor:
+        """(1, C, grid...), padded by its border until a window fits."""
+        return pad_to(x, self.patch, mode="replicate")
+
+    def cut(self, x: Tensor, corners: Sequence[Size]) -> Tensor:
+        """(N, C, *patch): the windows at those corners of the padded (1, C, spatial...)."""
+        return torch.stack([x[0][(slice(None), *self.place(corner))] for corner in corners])
+
+    def place(self, corner: Sequence[int]) -> tuple[slice, ...]:
+        return tuple(slice(start, start + side) for start, side in zip(corner, self.patch, strict=True))
 
     def weights(self) -> list[dict[int, Tensor]]:
-        """For x, y, z: what a window at a start weighs along that axis. At every voxel they add up to 1.
+        """For each axis: what a window at a start weighs along it. At every voxel they add up to 1.
 
         Windows lie on a lattice, so that the weight of a window is the product of one factor per axis, and
         so is the sum that it is divided by.
@@ -80,56 +100,197 @@ class Windows:
         return factors
 
 
-def slabs_of(
-    model: nn.Module, x: Tensor, windows: Windows, batch_size: int, device: torch.device, progress: bool
-) -> Iterator[Tensor]:
-    """The blended output, plane by plane along x: (C', some planes, Y, Z) float32, as soon as no window adds
-    to them.
+def sliding_window(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    patch_size: Sequence[int],
+    overlap: float = 0.5,
+    batch_size: int = 4,
+    device: str | torch.device | None = None,
+    progress: bool = False,
+) -> Tensor:
+    """Blended output of a network over one preprocessed scan or image, on the network's grid.
+
+    Args:
+        model: gives (N, C', spatial...) for (N, C, spatial...); heads as in `predict`, anything else is taken as
+            it is.
+        x: (1, C, spatial...), as `model.preprocess` gives it.
+        patch_size, overlap, batch_size, device, progress: as in `predict`.
+
+    Returns:
+        (1, C', spatial...) float32 on the CPU: probabilities, a restoration, or what the model gives.
+    """
+    if x.ndim not in (4, 5) or x.shape[0] != 1:
+        raise InvalidInputError(f"input of shape {tuple(x.shape)}: expected one scan (1, C, X, Y, Z) or image")
+    model = unwrapped(model)
+    windows = Windows.of(x.shape[2:], patch_of(model, patch_size, x.ndim - 2), overlap)
+    result: Tensor | None = None
+    done = 0
+    with evaluation(model, device):
+        for slab in slabs_of(model, x, windows, batch_size, progress):
+            if result is None:
+                result = torch.empty(1, slab.shape[0], *windows.size)
+            result[0, :, done : done + slab.shape[1]] = slab
+            done += slab.shape[1]
+    assert result is not None
+    return result
+
+
+def slabs_of(model: nn.Module, x: Tensor, windows: Windows, batch_size: int, progress: bool) -> Iterator[Tensor]:
+    """The blended output of the content, plane by plane along its first axis, as soon as no window adds to them:
+    (C', some planes, ...) float32.
 
     Only the planes that the current windows cover are held.
     """
     x = windows.pad(x)
-    along_x, along_y, along_z = windows.weights()
-    rows = list(itertools.product(*windows.starts[1:]))
+    first_factors, *other_factors = windows.weights()
     side, first = windows.patch[0], windows.before[0]
     last = first + windows.size[0]
     inner = tuple(slice(start, start + size) for start, size in zip(windows.before[1:], windows.size[1:], strict=True))
     slab: Tensor | None = None
     with tqdm(total=len(windows), unit="window", disable=not progress) as bar:
-        for start, following in zip(windows.starts[0], (*windows.starts[0][1:], last), strict=True):
-            for batch in batches(rows, batch_size):
-                found = _run(model, windows.cut(x, [(start, *row) for row in batch]).to(device)).cpu()
+        for start, following in itertools.pairwise((*windows.starts[0], last)):
+            for batch in batches(itertools.product(*windows.starts[1:]), batch_size):
+                found = _run(model, windows.cut(x, [(start, *row) for row in batch])).cpu()
                 if slab is None:
                     slab = torch.zeros(found.shape[1], side, *x.shape[3:])
-                for (y, z), values in zip(batch, found, strict=True):
-                    weight = along_x[start][:, None, None] * along_y[y][:, None] * along_z[z]
-                    slab[:, :, y : y + windows.patch[1], z : z + windows.patch[2]] += values * weight
+                for row, values in zip(batch, found, strict=True):
+                    weight = first_factors[start]
+                    for factors, place in zip(other_factors, row, strict=True):
+                        weight = weight[..., None] * factors[place]
+                    slab[(slice(None), slice(None), *windows.place((start, *row))[1:])] += values * weight
                 bar.update(len(batch))
             assert slab is not None
-            # The scan's planes in [start, following); what lies before `first` is padding.
-            yield slab[:, max(0, first - start) : following - start][:, :, inner[0], inner[1]]
+            # The content's planes in [start, following); what lies before `first` is padding.
+            yield slab[(slice(None), slice(max(0, first - start), following - start), *inner)]
             for channel in slab:
                 channel[: max(0, start + side - following)] = channel[following - start :].clone()
                 channel[max(0, start + side - following) :] = 0
 
 
+def batches(corners: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
+    """Lists of at most that many corners."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise InvalidInputError(f"batch_size={batch_size!r}: expected a whole number of at least 1")
+    corners = iter(corners)
+    while batch := list(itertools.islice(corners, batch_size)):
+        yield batch
+
+
+def unwrapped(model: nn.Module) -> Any:
+    """The network itself, where several devices share it."""
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return model.module
+    return model
+
+
+def head_of_model(model: nn.Module) -> Head | None:
+    """The head that a model says it has; None: it says none."""
+    return HEADS.get(getattr(model, "head_name", ""))
+
+
+def preprocessing_of(model: nn.Module, scan: object) -> BasePreprocessing:
+    """What the model expects of what it is given.
+
+    Raises:
+        InvalidInputError: neither a scan nor an image, one that the model does not take, or no model of sg_hub.
+    """
+    if not isinstance(scan, (Scan, Image)):
+        raise InvalidInputError(
+            f"expected a Scan or an Image, not a {type(scan).__name__}: sg_hub.load_scan(path) gives the one, "
+            "sg_hub.load_image(path) the other"
+        )
+    found = getattr(model, "preprocessing", None)
+    if not isinstance(found, BasePreprocessing):
+        raise InvalidInputError(
+            f"{type(model).__name__} has no preprocessing: give a model of sg_hub.from_pretrained, or set "
+            "model.preprocessing = sg_hub.Preprocessing(...)"
+        )
+    if isinstance(scan, Scan) and found.NDIM == 2:
+        raise InvalidInputError(
+            f"a scan given to a {type(model).__name__}, which takes images: sg_hub.load_image(path) reads them; for "
+            "scans load 3D weights"
+        )
+    if isinstance(scan, Image) and found.NDIM == 3:
+        raise InvalidInputError(
+            f"an Image given to a {type(model).__name__}, which takes scans: sg_hub.load_scan(path) reads them; for "
+            "images load 2D weights"
+        )
+    return found
+
+
+def prepare(
+    model: nn.Module, scan: Scan | Image, patch_size: Sequence[int] | None, overlap: float
+) -> tuple[Tensor, Windows]:
+    """What the network takes of a scan or image, (1, C, spatial...), and the windows over it.
+
+    Raises:
+        InvalidInputError: what the model does not take, or a patch or overlap that cannot be.
+    """
+    preprocessing: Any = preprocessing_of(model, scan)
+    if isinstance(scan, Image) and patch_size is not None:
+        raise InvalidInputError(
+            f"patch_size={patch_size!r}: an image goes through the network as a whole; leave it out"
+        )
+    x = preprocessing.apply(scan, getattr(model, "in_chans", None))
+    if patch_size is None:
+        strides = per_axis(_stride(model), preprocessing.NDIM)
+        patch: Size = tuple(
+            -(-side // step) * step for side, step in zip(preprocessing.input_size, strides, strict=True)
+        )
+    else:
+        patch = patch_of(model, patch_size, preprocessing.NDIM)
+    return x, Windows.of(x.shape[2:], patch, overlap, preprocessing.margins(scan))
+
+
+def patch_of(model: nn.Module, patch_size: Sequence[int], ndim: int) -> Size:
+    """A patch that the model takes.
+
+    Raises:
+        InvalidInputError: other numbers, or a side that the encoder's largest stride does not divide.
+    """
+    patch, stride = check_size("patch_size", patch_size, ndim), _stride(model)
+    if any(side % step for side, step in zip(patch, per_axis(stride, ndim), strict=True)):
+        raise InvalidInputError(
+            f"patch_size={patch}: every side must be a multiple of {stride}, for instance {nearest_size(patch, stride)}"
+        )
+    return patch
+
+
+@contextlib.contextmanager
+def evaluation(model: nn.Module, device: str | torch.device | None) -> Iterator[None]:
+    """The model on its device and in evaluation mode; every module's mode is put back afterwards."""
+    before = {module: module.training for module in model.modules()}
+    moved(model, device)
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in before.items():
+            module.training = training
+
+
+def at_home(model: nn.Module, x: Tensor) -> Tensor:
+    """A batch where the model is, in the precision that it has."""
+    found = next((p for p in itertools.chain(model.parameters(), model.buffers()) if p.is_floating_point()), None)
+    return x if found is None else x.to(found.device, found.dtype)
+
+
 def _run(model: nn.Module, batch: Tensor) -> Tensor:
     """Output of the network for one batch, float32: probabilities, restoration, or what it gives."""
     with torch.inference_mode():
-        found = model(batch)
-        head = getattr(model, "head_name", None)
-        if head == "pretext":
-            found = found.restoration
+        found = model(at_home(model, batch))
+        head = head_of_model(model)
+        if head is not None and head.has_map:
+            found = head.map_of(found)
         if not isinstance(found, Tensor) or found.shape[2:] != batch.shape[2:]:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise InvalidInputError(
-                f"the model gives {shape} for a patch of {tuple(batch.shape)}: expected (N, classes, X, Y, "
-                "Z) of the same size"
+                f"the model gives {shape} for a patch of {tuple(batch.shape)}: expected (N, classes, spatial...) of "
+                "the same size"
             )
-        found = found.float()
-        if head == "segmentation":
-            found = found.softmax(1) if found.shape[1] > 1 else found.sigmoid()
-        return found
+        return found.float()
 
 
 def _starts(size: int, side: int, overlap: float) -> tuple[int, ...]:
@@ -139,42 +300,5 @@ def _starts(size: int, side: int, overlap: float) -> tuple[int, ...]:
     return tuple(i * (size - side) // max(1, count - 1) for i in range(count))
 
 
-def batches(corners: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InvalidInputError(f"batch_size={batch_size!r}: expected a whole number of at least 1")
-    corners = iter(corners)
-    while batch := list(itertools.islice(corners, batch_size)):
-        yield batch
-
-
-def _check_patch(model: nn.Module, patch_size: Sequence[int] | None) -> Size:
-    patch = tuple(patch_size) if patch_size is not None else preprocessing_of(model).input_size
-    if len(patch) != 3 or any(not isinstance(side, (int, np.integer)) or side < 1 for side in patch):
-        raise InvalidInputError(f"patch_size={patch_size!r}: expected three whole numbers of voxels (x, y, z)")
-    strides = getattr(getattr(model, "encoder", None), "strides", (1,))
-    if any(side % strides[-1] for side in patch):
-        nearest = tuple(max(1, round(side / strides[-1])) * strides[-1] for side in patch)
-        raise InvalidInputError(
-            f"patch_size={patch}: every side must be a multiple of {strides[-1]}, for instance {nearest}"
-        )
-    return _size(patch)
-
-
-def _size(values: Iterable[int]) -> Size:
-    x, y, z = (int(value) for value in values)
-    return x, y, z
-
-
-def preprocessing_of(model: nn.Module) -> Preprocessing:
-    found = getattr(model, "preprocessing", None)
-    if getattr(model, "NDIM", 3) != 3:
-        raise InvalidInputError(
-            f"a scan given to a {type(model).__name__}, which takes images: sg_hub.load_image(path) reads them; for "
-            "scans load 3D weights"
-        )
-    if not isinstance(found, Preprocessing):
-        raise InvalidInputError(
-            f"{type(model).__name__} has no preprocessing: give a model of sg_hub.from_pretrained, or set "
-            "model.preprocessing = sg_hub.Preprocessing(...)"
-        )
-    return found
+def _stride(model: nn.Module) -> Any:
+    return getattr(getattr(model, "encoder", None), "strides", (1,))[-1]

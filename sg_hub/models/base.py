@@ -16,8 +16,7 @@ from sg_hub.models.heads import Classifier, Head, add_parts, checked_class_names
 from sg_hub.models.input_checks import check_shape, check_tensor, check_values, pad_to_multiple
 from sg_hub.models.saving import Saved
 from sg_hub.models.unet import UNetDecoder
-from sg_hub.preprocessing.image_preprocessing import ImagePreprocessing
-from sg_hub.preprocessing.scan_preprocessing import Preprocessing
+from sg_hub.preprocessing.preprocessing import ImagePreprocessing, Preprocessing
 
 _PREPROCESSING: dict[int, type[Any]] = {2: ImagePreprocessing, 3: Preprocessing}
 _MOST = 1 << 30
@@ -247,7 +246,7 @@ class PretrainedModel(Saved):
         check_shape(x, self.in_chans, self.encoder.strides[-1], self.NDIM)
         # On a GPU a look at the values waits for all work before it, which every step of a training would pay for.
         if not (self.training and x.is_cuda and self._looked_at):
-            check_values(x)
+            check_values(x, *self.preprocessing.values)
             self._looked_at = True
 
     def _checked_preprocessing(self, given: Any) -> Any:

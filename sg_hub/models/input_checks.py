@@ -19,8 +19,8 @@ _OTHERS = {
     3: {4: "a 2D batch (N, C, H, W) needs a 2D model"},
 }
 _METHOD = {2: "model.preprocess(image)", 3: "model.preprocess(scan)"}
-# Noise and interpolation may leave 0..1 by a little; HU and other raw values leave it by far more.
-_LOWEST, _HIGHEST = -0.5, 1.5
+_BEYOND = 0.5
+"""Of the range of values: noise and interpolation may leave it by a little; HU and other raw values do by far more."""
 
 
 def per_axis(stride: Stride, ndim: int) -> tuple[int, ...]:
@@ -71,22 +71,31 @@ def check_shape(x: Tensor, in_chans: int, stride: Stride, ndim: int) -> None:
         )
 
 
-def check_values(x: Tensor) -> None:
-    """Refuse a batch that is not in 0..1.
+def check_values(x: Tensor, lowest: float = 0.0, highest: float = 1.0) -> None:
+    """Refuse a batch whose values cannot be those that a preprocessing gives.
+
+    Args:
+        lowest, highest: between which its values lie.
 
     Raises:
-        InvalidInputError: whole numbers, no values at all, NaN, or values that are no 0..1 (HU, for instance).
+        InvalidInputError: whole numbers, no values at all, NaN, or values of another range (HU, for instance).
     """
+    expected = f"{lowest:g}..{highest:g}"
     if not x.is_floating_point():
-        raise InvalidInputError(f"input of type {x.dtype}: expected floating point in 0..1; use model.preprocess(scan)")
+        raise InvalidInputError(
+            f"input of type {x.dtype}: expected floating point in {expected}; use model.preprocess(scan)"
+        )
     if x.numel() == 0:
         raise InvalidInputError(f"input of shape {tuple(x.shape)} is empty: expected at least one {AXES[x.ndim - 2]}")
     low, high = (float(value) for value in torch.aminmax(x.detach()))
     if math.isnan(low) or math.isnan(high):
-        raise InvalidInputError("input with NaN: expected values in 0..1; load_scan(path, nan=-1000) replaces them")
-    if low < _LOWEST or high > _HIGHEST:
         raise InvalidInputError(
-            f"input with values {low:g} to {high:g} (in HU?) given to a model that expects 0..1: use "
+            f"input with NaN: expected values in {expected}; load_scan(path, nan=-1000) replaces them"
+        )
+    beyond = _BEYOND * (highest - lowest)
+    if low < lowest - beyond or high > highest + beyond:
+        raise InvalidInputError(
+            f"input with values {low:g} to {high:g} (in HU?) given to a model that expects {expected}: use "
             "model.preprocess(scan), which applies the window that the weights were trained with"
         )
 

@@ -1,18 +1,52 @@
-"""The steps of preprocessing, each once, on tensors (N, C, spatial...) in 2D and 3D; everything else combines them."""
+"""The steps of preprocessing, each once, in 2D and 3D; everything else combines them.
+
+Limits of intensities are found in arrays (C, spatial...); what changes values and grids works on tensors
+(N, C, spatial...).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+_SAMPLES = 1 << 22
+"""Voxels that percentiles are of, at most."""
 _LINEAR = {4: "bilinear", 5: "trilinear"}
 
 
 def window(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
     """`low` to 0 and `high` to 1, and what lies outside clipped: float32, a new tensor."""
     return (x.float() - low).div_(high - low).clamp_(0, 1)
+
+
+def percentiles(array: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two percentiles of each channel of (C, spatial...), (C,) each; of a sample where there are many voxels."""
+    flat = array.reshape(array.shape[0], -1)
+    # An odd step does not keep to a few columns of a grid with even sides.
+    step = 1 + 2 * math.ceil((flat.shape[1] / _SAMPLES - 1) / 2)
+    first, second = np.percentile(flat[:, ::step], [low, high], axis=1)
+    return first, second
+
+
+def mean_and_deviation(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each channel of (C, spatial...), (C,) each, over the voxels above its smallest value.
+
+    The smallest value is the background of what was cut out, or of what lies outside of the scanner's field.
+    """
+    means, deviations = np.zeros(len(array)), np.zeros(len(array))
+    for index, channel in enumerate(array):
+        lowest, count, total, squares = channel.min(), 0, 0.0, 0.0
+        for part in channel:  # a whole scan in double precision would be a lot
+            values = part[part > lowest].astype(np.float64) - lowest
+            count, total, squares = count + len(values), total + values.sum(), squares + (values**2).sum()
+        if count:
+            mean = total / count
+            means[index], deviations[index] = lowest + mean, math.sqrt(max(0.0, squares / count - mean**2))
+    return means, deviations
 
 
 def resampled_size(size: Sequence[int], spacing: Sequence[float], new_spacing: Sequence[float]) -> tuple[int, ...]:
@@ -38,8 +72,14 @@ def resize_labels(labels: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(labels.float(), tuple(size), mode="nearest-exact")
 
 
-def pad_to(x: Tensor, size: Sequence[int], *, mode: str = "constant") -> Tensor:
-    """(N, C, spatial...) with each axis at least `size` long: half of what is missing in front, the rest behind."""
+def pad_to(x: Tensor, size: Sequence[int], *, mode: str = "constant", value: float = 0.0) -> Tensor:
+    """(N, C, spatial...) with each axis at least `size` long: half of what is missing in front, the rest behind.
+
+    Args:
+        mode: `constant` pads with `value`, `replicate` with the border.
+    """
     missing = [max(0, side - have) for side, have in zip(size, x.shape[2:], strict=True)]
     padding = [value for short in reversed(missing) for value in (short // 2, short - short // 2)]
-    return F.pad(x, padding, mode=mode) if any(padding) else x
+    if not any(padding):
+        return x
+    return F.pad(x, padding, mode=mode, value=value if mode == "constant" else None)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-import sg_hub.inference.predict
+import sg_hub.inference
 from sg_hub.errors import InvalidInputError
 
 from ..data.leakage import check_disjoint, check_unseen
@@ -288,5 +288,5 @@ def _segment(model: Any, target: Target, image: Tensor, device: torch.device) ->
         return from_axial_slices(torch.cat(parts)).to(torch.uint8).numpy()
     if target.ndim == 2:
         return model(_in_layout(image[None].to(device)), pad=True)[0].argmax(0).cpu().to(torch.uint8).numpy()
-    found = sg_hub.inference.predict.sliding_window(model, image[None], patch_size=target.patch, overlap=0.25)
+    found = sg_hub.inference.sliding_window(model, image[None], patch_size=target.patch, overlap=0.25)
     return found[0].argmax(0).to(torch.uint8).numpy()

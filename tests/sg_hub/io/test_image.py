@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from sg_hub import Image, ImagePreprocessing, InvalidInputError, ReadError, load_image
+from sg_hub import Image, InvalidInputError, ReadError, load_image
 from tests.folders import DEMO_SAMPLES
 from tests.sg_hub.io.xray_files import shown, write_xray
 
@@ -323,45 +323,3 @@ def test_results_that_cannot_be_written(tmp_path, array, name, word):
     with pytest.raises(InvalidInputError) as error:
         load_image(SAMPLES[0]).save(array, tmp_path / name)
     assert word in str(error.value)
-
-
-@pytest.mark.parametrize("size", [(300, 200), (200, 300), (64, 64), (64, 17), (1000, 3)])
-def test_the_image_is_fitted_with_its_proportions_and_back(size):
-    rows, columns = np.meshgrid(np.linspace(0.2, 0.8, size[0]), np.linspace(0.1, 0.2, size[1]), indexing="ij")
-    image = Image((rows + columns)[None].astype(np.float32))
-    settings = ImagePreprocessing(input_size=(64, 64))
-    x = settings.apply(image)
-    fitted = settings.fitted_size(image)
-    assert x.shape == (1, 1, 64, 64)
-    assert max(fitted) == 64
-    if min(fitted) > 1:  # a thin strip is kept one pixel wide
-        assert fitted[0] / fitted[1] == pytest.approx(size[0] / size[1], rel=0.06)
-    assert int((x > 0).sum()) == fitted[0] * fitted[1]
-    back = settings.restore_grid(x, image)
-    assert back.shape == (1, 1, *size)
-    if min(fitted) > 1:
-        np.testing.assert_allclose(back[0].numpy(), image.array, atol=0.02)
-
-
-def test_percentiles_do_not_depend_on_the_bit_depth():
-    image = load_image(SAMPLES[0])
-    darker = Image(image.array / 16)
-    settings = ImagePreprocessing(intensity="percentile", low=1, high=99)
-    torch.testing.assert_close(settings.apply(image), settings.apply(darker), atol=1e-4, rtol=0)
-    assert ImagePreprocessing.from_dict(settings.to_dict()) == settings
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"input_size": (64,)}, {"input_size": (0, 4)}, {"input_size": 3}, {"low": 1.0}, {"intensity": "histogram"}],
-)
-def test_impossible_settings(wrong):
-    with pytest.raises(InvalidInputError):
-        ImagePreprocessing(**wrong)
-
-
-def test_what_is_no_image_is_refused():
-    with pytest.raises(InvalidInputError, match="takes an Image"):
-        ImagePreprocessing().apply(torch.zeros(1, 8, 8))
-    with pytest.raises(InvalidInputError, match="on one side"):
-        ImagePreprocessing(low=0.9, high=1.0).apply(Image(np.linspace(0, 0.5, 64, dtype=np.float32).reshape(1, 8, 8)))

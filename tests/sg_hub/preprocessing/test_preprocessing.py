@@ -9,8 +9,13 @@ import pytest
 import torch
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.io.image import Image, load_image
 from sg_hub.io.scan import Scan
-from sg_hub.preprocessing.scan_preprocessing import Preprocessing, resampled_size, restore_grid
+from sg_hub.preprocessing.preprocessing import ImagePreprocessing, Preprocessing
+from sg_hub.preprocessing.steps import resampled_size
+from tests.folders import DEMO_SAMPLES
+
+XRAY = sorted((DEMO_SAMPLES / "chestxray14" / "images").glob("*.png"))[0]
 
 
 def make_scan(size=(6, 8, 10), spacing=(1.0, 1.0, 2.0), low=-1500.0, high=1500.0) -> Scan:
@@ -49,15 +54,17 @@ def test_unknown_and_missing_keys_are_named():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"intensity": "zscore"}, "expected one of window, percentile"),
+        ({"intensity": "histogram"}, "expected one of window, percentile, zscore"),
+        ({"intensity": "zscore"}, "deviations from the mean, such as -5 and 5"),
+        ({"intensity": "zscore", "low": 1.0, "high": 5.0}, "deviations from the mean"),
         ({"low": 5.0, "high": 5.0}, "expected low below high"),
         ({"low": float("nan")}, "low: nan is not a finite number"),
         ({"intensity": "percentile", "low": -1000.0, "high": 99.0}, "expected numbers from 0 to 100"),
         ({"orientation": "RAS"}, "expected 'LPS'"),
         ({"spacing": (1.0, -1.0, 1.0)}, "three positive numbers"),
-        ({"spacing": (1.0, 1.0)}, r"expected three numbers \(x, y, z\)"),
+        ({"spacing": (1.0, 1.0)}, r"expected three positive numbers \(x, y, z\) in mm"),
         ({"input_size": (64, 64, 0)}, "three whole numbers of voxels"),
-        ({"input_size": 64}, r"expected three numbers \(x, y, z\)"),
+        ({"input_size": 64}, r"expected three whole numbers of voxels \(x, y, z\)"),
     ],
 )
 def test_impossible_settings(change, message):
@@ -88,10 +95,42 @@ def test_percentiles_are_of_each_channel():
 
 
 def test_percentiles_of_a_big_scan_are_of_a_sample(monkeypatch):
-    monkeypatch.setattr("sg_hub.preprocessing.scan_preprocessing._PERCENTILE_SAMPLES", 1000)
+    monkeypatch.setattr("sg_hub.preprocessing.steps._SAMPLES", 1000)
     settings = Preprocessing("MR", "percentile", 10, 90)
     low, high = settings.limits(make_scan(size=(20, 20, 20), low=0, high=8000))
     assert (float(low), float(high)) == pytest.approx((800, 7200), rel=0.02)
+
+
+def test_a_zscore_has_mean_0_and_deviation_1_and_is_clipped_where_asked():
+    values = np.random.default_rng(0).normal(300, 50, (2, 12, 10, 8)).astype(np.float32)
+    values[1] = 7 * values[1] - 20
+    values[:, :6] = 0  # what lies outside of the head
+    settings = Preprocessing("MR", "zscore", -4, 6)
+    x = settings.apply(Scan(values, spacing=(1.0, 1.0, 1.0)))
+    inside = x[0, :, 6:].double().flatten(1)
+    assert torch.allclose(inside.mean(1), torch.zeros(2, dtype=torch.double), atol=1e-3)
+    assert torch.allclose(inside.std(1, correction=0), torch.ones(2, dtype=torch.double), atol=1e-3)
+    expected = (values[0, 6:] - values[0, 6:].mean()) / values[0, 6:].std()
+    assert np.allclose(x[0, 0, 6:].numpy(), expected, atol=1e-3)
+    assert torch.equal(x[0, :, :6], torch.full((2, 6, 10, 8), -4.0))
+    assert settings.values == (-4, 6)
+    assert Preprocessing.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    two = np.zeros((1, 4, 4, 4), np.float32)
+    two[0, 0] = 1
+    with pytest.raises(InvalidInputError, match=r"voxels above its background are the same value \(1\)"):
+        settings.apply(Scan(two, spacing=(1.0, 1.0, 1.0)))
+
+
+def test_a_zscore_of_an_image_has_margins_of_its_darkest_value():
+    image = Image(np.random.default_rng(0).random((1, 40, 20), dtype=np.float32))
+    x = ImagePreprocessing(intensity="zscore", low=-3, high=3, input_size=(40, 40)).apply(image)
+    assert torch.equal(x[..., :10], torch.full((1, 1, 40, 10), float(x.amin())))
+    assert float(x[..., 10:30].mean()) == pytest.approx(0, abs=0.01)
+
+
+def test_a_scan_of_other_channels_is_refused_before_the_network_is():
+    with pytest.raises(InvalidInputError, match=r"scan.nii.gz has 1 channels, the model in_chans=2: load it with"):
+        Preprocessing().apply(make_scan(), in_chans=2)
 
 
 def test_a_scan_outside_of_the_window_is_refused():
@@ -136,16 +175,68 @@ def test_the_resampled_grid_covers_the_scan_edge_to_edge():
 def test_restoring_the_grid_is_the_inverse():
     scan = ramp((24, 18, 30), (1.0, 2.0, 1.5))
     settings = Preprocessing(spacing=(1.7, 1.1, 3.9))
-    back = restore_grid(settings.apply(scan), scan)
+    back = settings.restore_grid(settings.apply(scan), scan)
     assert back.shape == (1, 1, 24, 18, 30)
     inside = (slice(4, -4),) * 3
     assert np.allclose(back[0, 0].numpy()[inside] * 2000 - 1000, scan.array[0][inside], atol=1e-2)
-    with pytest.raises(InvalidInputError, match=r"expected \(N, C, X, Y, Z\)"):
-        restore_grid(back[0], scan)
+    with pytest.raises(InvalidInputError, match=r"expected \(N, C, 14, 33, 12\)"):
+        settings.restore_grid(back[0], scan)
 
 
 def test_the_scans_own_spacing_changes_nothing():
     scan = make_scan()
     x = Preprocessing().apply(scan)
     assert torch.equal(x, Preprocessing(spacing=scan.spacing).apply(scan))
-    assert torch.equal(restore_grid(x, scan), x)
+    assert torch.equal(Preprocessing().restore_grid(x, scan), x)
+
+
+# Images
+
+
+@pytest.mark.parametrize("size", [(300, 200), (200, 300), (64, 64), (64, 17), (1000, 3)])
+def test_the_image_is_fitted_with_its_proportions_and_back(size):
+    rows, columns = np.meshgrid(np.linspace(0.2, 0.8, size[0]), np.linspace(0.1, 0.2, size[1]), indexing="ij")
+    image = Image((rows + columns)[None].astype(np.float32))
+    settings = ImagePreprocessing(input_size=(64, 64))
+    x = settings.apply(image)
+    fitted = settings.fitted_size(image)
+    assert x.shape == (1, 1, 64, 64)
+    assert max(fitted) == 64
+    if min(fitted) > 1:  # a thin strip is kept one pixel wide
+        assert fitted[0] / fitted[1] == pytest.approx(size[0] / size[1], rel=0.06)
+    assert int((x > 0).sum()) == fitted[0] * fitted[1]
+    back = settings.restore_grid(x, image)
+    assert back.shape == (1, 1, *size)
+    if min(fitted) > 1:
+        np.testing.assert_allclose(back[0].numpy(), image.array, atol=0.02)
+
+
+def test_percentiles_do_not_depend_on_the_bit_depth():
+    image = load_image(XRAY)
+    darker = Image(image.array / 16)
+    settings = ImagePreprocessing(intensity="percentile", low=1, high=99)
+    torch.testing.assert_close(settings.apply(image), settings.apply(darker), atol=1e-4, rtol=0)
+    assert ImagePreprocessing.from_dict(settings.to_dict()) == settings
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"input_size": (64,)},
+        {"input_size": (0, 4)},
+        {"input_size": 3},
+        {"low": 1.0},
+        {"intensity": "histogram"},
+        {"intensity": "zscore"},
+    ],
+)
+def test_impossible_settings_of_images(wrong):
+    with pytest.raises(InvalidInputError):
+        ImagePreprocessing(**wrong)
+
+
+def test_what_is_no_image_is_refused():
+    with pytest.raises(InvalidInputError, match="takes an Image"):
+        ImagePreprocessing().apply(torch.zeros(1, 8, 8))
+    with pytest.raises(InvalidInputError, match="on one side"):
+        ImagePreprocessing(low=0.9, high=1.0).apply(Image(np.linspace(0, 0.5, 64, dtype=np.float32).reshape(1, 8, 8)))

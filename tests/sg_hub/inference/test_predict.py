@@ -1,115 +1,28 @@
-"""Sliding windows: blending, grids, memory, and what is refused."""
+"""Maps of whole scans and images: grids, memory, precisions, and what is refused."""
 
+import copy
+import dataclasses
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sg_hub import ImagePreprocessing, classify, embed, predict
 from sg_hub.errors import InvalidInputError
-from sg_hub.inference.predict import embed, predict, sliding_window
 from sg_hub.io.scan import Scan
-from sg_hub.models import SemanticGenesis3D
-from sg_hub.preprocessing.scan_preprocessing import Preprocessing, restore_grid
-
-PATCH = (8, 8, 8)
-
-
-class Output(NamedTuple):
-    restoration: Tensor
-    pattern_logits: Tensor
-
-
-class Identity(nn.Module):
-    """Gives back what it gets, as a pretext head would."""
-
-    head_name = "pretext"
-
-    def __init__(self, **settings) -> None:
-        super().__init__()
-        self.preprocessing = Preprocessing(input_size=PATCH, **settings)
-        self.seen = 0
-
-    def forward(self, x: Tensor) -> Output:
-        assert not self.training
-        assert torch.is_inference_mode_enabled()
-        self.seen += len(x)
-        return Output(x, x.new_zeros(len(x), 1))
-
-
-class Bands(nn.Module):
-    """Logits that are a function of each voxel alone: class k where the value is about k / (classes - 1)."""
-
-    head_name = "segmentation"
-
-    def __init__(self, classes: int, **settings) -> None:
-        super().__init__()
-        self.classes = classes
-        self.preprocessing = Preprocessing(input_size=PATCH, **settings)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.classes == 1:
-            return 20 * (x - 0.5)
-        centres = torch.linspace(0, 1, self.classes).view(1, -1, 1, 1, 1)
-        return -((x - centres) ** 2) * 4 * self.classes**2
-
-
-def make_scan(size=(19, 14, 23), spacing=(1.0, 1.0, 1.0), seed=0, smooth=False) -> Scan:
-    generator = torch.Generator().manual_seed(seed)
-    if smooth:
-        values = torch.rand(1, 1, 4, 4, 4, generator=generator)
-        values = F.interpolate(values, size, mode="trilinear", align_corners=True)[0]
-    else:
-        values = torch.rand(1, *size, generator=generator)
-    return Scan((values * 2000 - 1000).numpy(), spacing=spacing)
+from tests.sg_hub.inference.networks import Bands, Identity, make_2d, make_image, make_model, make_scan
 
 
 def probabilities(model: Bands, scan: Scan) -> Tensor:
     """What `predict` must give: the network at once over the whole scan, interpolated by torch."""
     logits = model(model.preprocessing.apply(scan))
     found = logits.softmax(1) if model.classes > 1 else logits.sigmoid()
-    return restore_grid(found, scan)[0]
+    return model.preprocessing.restore_grid(found, scan)[0]
 
 
-# Blending
-
-
-@pytest.mark.parametrize("overlap", [0, 0.25, 0.5, 0.75])
-@pytest.mark.parametrize(
-    ("size", "patch"),
-    [((19, 14, 23), (8, 8, 8)), ((8, 16, 9), (8, 8, 8)), ((3, 30, 5), (8, 16, 7)), ((1, 2, 3), (8, 8, 8))],
-)
-def test_an_identity_network_gives_the_input(size, patch, overlap):
-    x = torch.rand(1, 2, *size)
-    found = sliding_window(nn.Identity(), x, patch_size=patch, overlap=overlap, batch_size=3)
-    assert found.dtype == torch.float32
-    assert torch.allclose(found, x, atol=1e-5)
-
-
-def test_windows_count_most_in_their_middle():
-    class Corner(nn.Module):
-        """0 but for the border of its window."""
-
-        def forward(self, x: Tensor) -> Tensor:
-            border = torch.ones_like(x)
-            border[..., 1:-1, 1:-1, 1:-1] = 0
-            return border
-
-    found = sliding_window(Corner(), torch.zeros(1, 1, 24, 24, 24), patch_size=(8, 8, 8), overlap=0.5)
-    assert float(found[..., 8:16, 8:16, 8:16].max()) < 0.05
-    assert float(found[..., 0, :, :].min()) == pytest.approx(1)
-
-
-def test_a_small_scan_is_padded_by_its_border():
-    class Lowest(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x.amin().expand_as(x)
-
-    found = sliding_window(Lowest(), torch.full((1, 1, 3, 20, 5), 0.7), patch_size=PATCH)
-    assert torch.allclose(found, torch.full((1, 1, 3, 20, 5), 0.7))
+# Windows
 
 
 def test_the_order_of_batches_does_not_matter():
@@ -202,26 +115,7 @@ def test_labels_take_little_memory_whatever_the_number_of_classes(spacing):
     assert peak_growth(lambda: predict(model, scan, output="probabilities", **settings)) > 200
 
 
-# Embedding
-
-
-def make_model(**settings) -> SemanticGenesis3D:
-    torch.manual_seed(0)
-    settings = {"width": 2, "num_classes": 3, "norm": "batch"} | settings
-    return SemanticGenesis3D(**settings, preprocessing=Preprocessing(input_size=(16, 16, 16)))
-
-
-@pytest.mark.parametrize("head", ["pretext", "segmentation", "classification"])
-def test_the_embedding_is_the_mean_of_the_deepest_features(head):
-    model = make_model(head=head).eval()
-    scan = make_scan((32, 16, 32))
-    found = embed(model, scan, progress=False)
-    x = model.preprocess(scan)
-    with torch.no_grad():
-        parts = [model.encoder(x[:, :, i : i + 16, :, k : k + 16])[-1] for i in (0, 16) for k in (0, 16)]
-    assert found.dtype == np.float32
-    assert found.shape == (model.encoder.channels[-1],)
-    assert np.allclose(found, torch.cat(parts).mean((0, 2, 3, 4)).numpy(), atol=1e-5)
+# Networks of the package
 
 
 def test_networks_of_the_package_run_over_a_small_scan(capsys):
@@ -275,19 +169,49 @@ def test_impossible_settings(settings, message):
 
 def test_models_and_scans_that_cannot_be_used():
     scan = make_scan((16, 16, 16))
-    with pytest.raises(InvalidInputError, match=r"classification head has not: call model.*sg_hub\.embed"):
+    with pytest.raises(InvalidInputError, match=r"classification head has not: call sg_hub\.classify.*sg_hub\.embed"):
         predict(make_model(head="classification"), scan)
     with pytest.raises(InvalidInputError, match=r"pretext head .* knows no labels.*head='segmentation'"):
         predict(make_model(head="pretext"), scan, output="labels")
     with pytest.raises(InvalidInputError, match=r"expected a Scan or an Image, not a ndarray: sg_hub\.load_scan"):
         predict(make_model(head="segmentation"), scan.array)  # type: ignore[arg-type]
-    with pytest.raises(InvalidInputError, match=r"Identity has no encoder: give a model of"):
-        embed(Identity(), scan)
     bare = Bands(2)
     del bare.preprocessing
     with pytest.raises(InvalidInputError, match=r"Bands has no preprocessing: .*sg_hub\.Preprocessing"):
         predict(bare, scan)
-    with pytest.raises(InvalidInputError, match=r"expected one scan \(1, C, X, Y, Z\)"):
-        sliding_window(bare, torch.zeros(2, 1, 8, 8, 8), patch_size=PATCH)
-    with pytest.raises(InvalidInputError, match=r"gives \(1, 1, 4, 4, 4\) for a patch of .* of the same size"):
-        sliding_window(nn.MaxPool3d(2), torch.zeros(1, 1, 8, 8, 8), patch_size=PATCH)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("head", ["segmentation", "pretext", "classification"])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_models_in_other_precisions(dtype, head, ndim):
+    model, scan = (make_model(head=head), make_scan((32, 16, 16))) if ndim == 3 else (make_2d(head=head), make_image())
+    results = []
+    for each in (model, copy.deepcopy(model).to(dtype)):
+        work = classify if head == "classification" else predict
+        found = work(each, scan, progress=False)
+        results.append([np.array(list(found.values())) if isinstance(found, dict) else found])
+        results[-1].append(embed(each, scan, progress=False))
+    assert results[1][1].dtype == np.float32
+    for exact, rounded in zip(*results, strict=True):
+        assert np.isfinite(rounded).all()
+        assert np.abs(exact - rounded).max() < 0.1 * max(1.0, float(np.abs(exact).max()))
+    assert next(model.parameters()).dtype == torch.float32
+
+
+def test_a_model_that_several_devices_share():
+    model, scan = make_model(head="segmentation"), make_scan((16, 16, 16))
+    wrapped = nn.DataParallel(model)
+    assert np.array_equal(predict(wrapped, scan, progress=False), predict(model, scan, progress=False))
+    assert np.array_equal(embed(wrapped, scan, progress=False), embed(model, scan, progress=False))
+    assert wrapped.training
+
+
+def test_a_recommended_patch_that_the_network_does_not_take_is_made_larger():
+    model, scan = make_model(head="segmentation"), make_scan((21, 13, 17))
+    model.preprocessing = dataclasses.replace(model.preprocessing, input_size=(12, 13, 8))
+    wanted = predict(model, scan, patch_size=(16, 16, 8), progress=False)
+    assert np.array_equal(predict(model, scan, progress=False), wanted)
+    flat = make_2d(head="segmentation")
+    flat.preprocessing = ImagePreprocessing(input_size=(50, 70))
+    assert predict(flat, make_image()).shape == (3, 48, 100)
