@@ -1,0 +1,46 @@
+"""The non-linear intensities against their definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.transforms.random_cubes import cubes, seeded
+from training import transforms as T
+from training.transforms import reference
+from training.transforms.intensity import KNOTS, curve_table
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_nonlinear_table_follows_the_curve(is_reversed: bool) -> None:
+    control = cubes(24, 2, 2)
+    table = curve_table(control, torch.full((24, 1), is_reversed), KNOTS).numpy()
+    errors = []
+    for inner, values in zip(control.double().numpy(), table, strict=True):
+        knots = np.linspace(0, 1, KNOTS + 1)
+        low, high = reference.bezier_bounds(knots, inner, is_reversed, slack=1 / KNOTS)
+        assert (values >= low - 1e-5).all()
+        assert (values <= high + 1e-5).all()
+        errors.append(np.abs(values - np.interp(knots, *reference.bezier(inner, is_reversed))))
+    assert np.mean(errors) < 1e-5
+
+
+def test_nonlinear_maps_by_one_monotone_curve_per_cube() -> None:
+    ramp = torch.linspace(0, 1, 32 * 32 * 16).view(1, 1, 32, 32, 16).expand(400, -1, -1, -1, -1)
+    mapped = T.nonlinear(ramp, seeded()).view(400, -1)
+    step = mapped.diff(dim=1)
+    rising, falling = (step >= -1e-6).all(1), (step <= 1e-6).all(1)
+    assert (rising ^ falling).all()
+    assert 150 < int(falling.sum()) < 250  # half of them, four standard deviations
+    assert torch.allclose(mapped[rising][:, [0, -1]], torch.tensor([0.0, 1.0]), atol=1e-6)
+    assert torch.allclose(mapped[falling][:, [0, -1]], torch.tensor([1.0, 0.0]), atol=1e-6)
+    always = T.nonlinear(ramp[:20], seeded(), reverse=0.0)
+    assert (always.view(20, -1).diff(dim=1) >= -1e-6).all()
+
+
+def test_nonlinear_lookup_is_linear_between_knots() -> None:
+    batch = cubes(5, 1, 16, 16, 8)
+    coarse, fine = (T.nonlinear(batch, seeded(2), knots=k) for k in (1024, 16384))
+    assert (coarse - fine).abs().mean() < 1e-4
+    assert (coarse - fine).abs().quantile(0.99) < 1e-3

@@ -1,0 +1,56 @@
+"""The local shuffling against its definition."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tests.training.transforms.random_cubes import seeded
+from training import transforms as T
+
+
+@pytest.mark.parametrize("shape", [(40, 30, 20), (60, 80)], ids=str)
+def test_one_window_is_permuted_and_nothing_else(shape: tuple[int, ...]) -> None:
+    n = 200
+    batch = torch.stack([torch.randperm(math.prod(shape), generator=seeded(i)) for i in range(n)])
+    batch = (batch / math.prod(shape)).view(n, 1, *shape)
+    result = T.local_shuffle(batch, seeded(), windows=1)
+    assert torch.equal(result.view(n, -1).sort(1).values, batch.view(n, -1).sort(1).values)
+    extents = []
+    for old, new in zip(batch[:, 0], result[:, 0], strict=True):
+        changed = (old != new).nonzero()
+        if len(changed):
+            extents.append(changed.max(0).values - changed.min(0).values + 1)
+    extent = torch.stack(extents)
+    limit = torch.tensor(shape) // 10
+    assert (extent <= limit).all()
+    assert (extent.max(0).values == limit).all()
+
+
+def test_shuffling_is_a_uniform_permutation() -> None:
+    """A side of 20 to 29 gives windows of 1 or 2 voxels: a window of 2 x 2 moves each voxel equally often."""
+    pixels = torch.arange(400).view(1, 1, 20, 20) / 400
+    result = T.local_shuffle(pixels.expand(60000, -1, -1, -1), seeded(), windows=1)
+    changed = (result != pixels).view(60000, -1)
+    count = changed.sum(1)
+    # Windows of 1, 2, 2 and 4 voxels, equally likely. Derangements: of two 1/2; of four 9/24.
+    share = [(count == k).float().mean().item() for k in range(5)]
+    expected = [1 / 4 + 2 / 4 / 2 + 1 / 4 / 24, 0, 2 / 4 / 2 + 6 / 24 / 4, 8 / 24 / 4, 9 / 24 / 4]
+    assert share == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 16), (48, 48)], ids=str)
+def test_many_windows(shape: tuple[int, ...]) -> None:
+    batch = torch.arange(math.prod(shape)).view(1, 1, *shape) / math.prod(shape)
+    batch = torch.cat([batch, batch, 1 - batch]).repeat(1, 2, *[1] * len(shape))
+    result = T.local_shuffle(batch, seeded(), windows=8000)
+    assert torch.equal(result[:, 0], result[:, 1])  # the channels move together
+    source = (result[0, 0] * math.prod(shape)).round().long()  # read from the original, a window away at most
+    was = torch.stack(torch.unravel_index(source.view(-1), shape))
+    now = torch.stack(torch.unravel_index(torch.arange(math.prod(shape)), shape))
+    away = (was - now).abs().amax(1)
+    assert (away <= torch.tensor([s // 10 - 1 for s in shape])).all()
+    assert (source.view(-1) != torch.arange(math.prod(shape))).float().mean() > 0.4
+    assert torch.equal(T.local_shuffle(batch, seeded(), windows=0), batch)
