@@ -250,7 +250,9 @@ def checked_class_names(names: object, head: Head, num_classes: int) -> tuple[st
         raise InvalidInputError(
             f"class_names={names!r}: expected one name for each class, such as ['background', 'liver']"
         )
-    if any(not isinstance(name, str) or not name.strip() for name in names) or len(set(names)) != len(names):
+    if any(not isinstance(name, str) or not name.strip() or not name.isprintable() for name in names) or len(
+        set(names)
+    ) != len(names):
         raise InvalidInputError(f"class_names={list(names)}: expected names that are words, each another one")
     if names and not head.has_classes:
         raise InvalidInputError(f"class_names={list(names)}: head={head.name!r} has no classes; leave them out")

@@ -215,7 +215,7 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except InvalidInputError as error:
-        raise ReadError(f"{path}: {error}") from error
+        raise ReadError(f"{path}: {shortened(error, 600)}") from error
 
 
 def _misfit(key: str, found: Tensor | None, wanted: Tensor) -> str | None:

@@ -18,7 +18,6 @@ _MISSING = (
 )
 
 
-@cache
 def import_timm() -> ModuleType:
     """The timm package, also where torchvision was built for another torch."""
     _declare_operators()
@@ -29,7 +28,10 @@ def import_timm() -> ModuleType:
 
 @cache
 def _declare_operators() -> torch.library.Library | None:
-    """Declare torchvision's operators when its compiled part cannot be loaded; what is returned keeps them alive."""
+    """Declare torchvision's operators when its compiled part cannot be loaded.
+
+    Once in a process, for they cannot be declared twice; what is returned, and kept by the cache, keeps them alive.
+    """
     found = importlib.util.find_spec("torchvision")
     if found is None or not found.submodule_search_locations:
         return None

@@ -9,10 +9,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sg_hub import ImagePreprocessing, classify, embed, predict
+from sg_hub import (
+    Image,
+    ImagePreprocessing,
+    SemanticGenesis2D,
+    SemanticGenesis3D,
+    classify,
+    embed,
+    load_image,
+    load_scan,
+    predict,
+)
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.scan import Scan
+from tests.folders import DEMO_SAMPLES
 from tests.sg_hub.inference.networks import Bands, Identity, make_2d, make_image, make_model, make_scan
+
+XRAYS = sorted((DEMO_SAMPLES / "chestxray14" / "images").glob("*.png"))
+CT = DEMO_SAMPLES / "openkbp" / "ct" / "pt_201.nii.gz"
 
 
 def probabilities(model: Bands, scan: Scan) -> Tensor:
@@ -215,3 +229,66 @@ def test_a_recommended_patch_that_the_network_does_not_take_is_made_larger():
     flat = make_2d(head="segmentation")
     flat.preprocessing = ImagePreprocessing(input_size=(50, 70))
     assert predict(flat, make_image()).shape == (3, 48, 100)
+
+
+# Images
+
+
+def xray_model(**options):
+    torch.manual_seed(0)
+    settings = {"encoder": "lcnet_035", "decoder_width": 2, "num_classes": 5}
+    settings["preprocessing"] = ImagePreprocessing(input_size=(64, 64))
+    return SemanticGenesis2D(**(settings | options)).eval()
+
+
+def test_predict_and_embed_on_the_image_s_own_grid():
+    image = load_image(XRAYS[0])
+    assert predict(xray_model(), image).shape == (1, *image.size)
+    assert predict(xray_model(head="segmentation"), image).shape == (5, *image.size)
+    labels = predict(xray_model(head="segmentation"), image, output="labels")
+    assert labels.shape == image.size
+    assert labels.dtype == np.uint8
+    assert predict(xray_model(head="segmentation", num_classes=1), image, output="labels").max() <= 1
+    features = embed(xray_model(), image)
+    assert features.shape == (xray_model().encoder.channels[-1],)
+    repeated = embed(xray_model(in_chans=3), image)  # a grey image is repeated
+    assert repeated.shape == features.shape
+
+
+def test_the_place_of_a_label_survives_the_way_there_and_back():
+    class Bright(torch.nn.Module):
+        head_name, NDIM, in_chans = "segmentation", 2, 1
+        preprocessing = ImagePreprocessing(input_size=(64, 64))
+
+        def forward(self, x, pad=False):
+            return torch.cat([0.5 - x, x - 0.5], 1) * 100
+
+    array = np.zeros((1, 200, 120), np.float32)
+    array[0, 20:60, 30:100] = 1
+    labels = predict(Bright(), Image(array), output="labels")
+    overlap = (labels == array[0]).mean()
+    assert overlap > 0.99
+
+
+def test_a_scan_for_a_2d_model_and_an_image_for_a_3d_model():
+    image, scan = load_image(XRAYS[0]), load_scan(CT)
+    solid = SemanticGenesis3D(width=2, norm="batch").eval()
+    for work in (predict, embed):
+        with pytest.raises(InvalidInputError, match="takes images"):
+            work(xray_model(), scan)
+        with pytest.raises(InvalidInputError, match="takes scans"):
+            work(solid, image)
+    with pytest.raises(InvalidInputError, match="takes an Image"):
+        xray_model().preprocess(scan)
+    with pytest.raises(InvalidInputError, match="takes a Scan"):
+        solid.preprocess(image)
+
+
+def test_patches_are_for_scans():
+    with pytest.raises(InvalidInputError, match="patch_size"):
+        predict(xray_model(), load_image(XRAYS[0]), patch_size=(32, 32))
+
+
+def test_a_colour_image_for_a_grey_model():
+    with pytest.raises(InvalidInputError, match=r"3 channels.*in_chans=3"):
+        predict(xray_model(), Image(np.random.default_rng(0).random((3, 64, 64), dtype=np.float32)))

@@ -303,6 +303,8 @@ def test_a_config_of_version_1_means_what_it_meant(tmp_path, old, new, version):
         {"head": None},
         {"norm": "layer"},
         {"norm": ["batch"]},
+        {"norm": "x" * 100_000},
+        {"class_names": ["a", "b", "c", "d", "\ud800"]},
         {"class_names": "abcde"},
         {"class_names": ["a"]},
         {"class_names": [1, 2, 3, 4, 5]},

@@ -2,14 +2,12 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import sg_hub
 from sg_hub import (
-    Image,
     ImagePreprocessing,
     InvalidInputError,
     Preprocessing,
@@ -17,10 +15,7 @@ from sg_hub import (
     ReadError,
     SemanticGenesis2D,
     SemanticGenesis3D,
-    embed,
     load_image,
-    load_scan,
-    predict,
 )
 from sg_hub.models.timm_import import import_timm
 from tests.folders import DEMO_SAMPLES
@@ -284,59 +279,3 @@ def test_weights_of_another_encoder_are_refused(folder):
     change_config(folder.parent / "other", encoder=SMALL)
     with pytest.raises(InvalidInputError, match="do not fit SemanticGenesis2D"):
         SemanticGenesis2D.from_pretrained(folder.parent / "other")
-
-
-# -- images through the network ---------------------------------------------------------------------------------
-
-
-def test_predict_and_embed_on_the_image_s_own_grid():
-    image = load_image(XRAYS[0])
-    assert predict(small(), image).shape == (1, *image.size)
-    assert predict(small(head="segmentation"), image).shape == (5, *image.size)
-    labels = predict(small(head="segmentation"), image, output="labels")
-    assert labels.shape == image.size
-    assert labels.dtype == np.uint8
-    assert predict(small(head="segmentation", num_classes=1), image, output="labels").max() <= 1
-    features = embed(small(), image)
-    assert features.shape == (small().encoder.channels[-1],)
-    repeated = embed(small(in_chans=3), image)  # a grey image is repeated
-    assert repeated.shape == features.shape
-
-
-def test_the_place_of_a_label_survives_the_way_there_and_back():
-    class Bright(torch.nn.Module):
-        head_name, NDIM, in_chans = "segmentation", 2, 1
-        preprocessing = ImagePreprocessing(input_size=(64, 64))
-
-        def forward(self, x, pad=False):
-            return torch.cat([0.5 - x, x - 0.5], 1) * 100
-
-    array = np.zeros((1, 200, 120), np.float32)
-    array[0, 20:60, 30:100] = 1
-    labels = predict(Bright(), Image(array), output="labels")
-    overlap = (labels == array[0]).mean()
-    assert overlap > 0.99
-
-
-def test_a_scan_for_a_2d_model_and_an_image_for_a_3d_model():
-    image, scan = load_image(XRAYS[0]), load_scan(CT)
-    solid = SemanticGenesis3D(width=2, norm="batch").eval()
-    for work in (predict, embed):
-        with pytest.raises(InvalidInputError, match="takes images"):
-            work(small(), scan)
-        with pytest.raises(InvalidInputError, match="takes scans"):
-            work(solid, image)
-    with pytest.raises(InvalidInputError, match="takes an Image"):
-        small().preprocess(scan)
-    with pytest.raises(InvalidInputError, match="takes a Scan"):
-        solid.preprocess(image)
-
-
-def test_patches_are_for_scans():
-    with pytest.raises(InvalidInputError, match="patch_size"):
-        predict(small(), load_image(XRAYS[0]), patch_size=(32, 32))
-
-
-def test_a_colour_image_for_a_grey_model():
-    with pytest.raises(InvalidInputError, match=r"3 channels.*in_chans=3"):
-        predict(small(), Image(np.random.default_rng(0).random((3, 64, 64), dtype=np.float32)))
