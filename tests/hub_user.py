@@ -29,7 +29,7 @@ class User:
             self(os.getpid)  # the process starts now, with the environment as it is here
 
     def __call__(self, function, *values, **options):
-        return self.pool.submit(function, *values, **options).result(timeout=100)
+        return self.pool.submit(function, *values, **options).result()
 
 
 @pytest.fixture(scope="session")

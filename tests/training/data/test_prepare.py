@@ -240,18 +240,20 @@ def test_while_a_scan_is_rewritten_the_store_is_not_finished(recipe, source, mon
 
 KILLED = """
 import sys, time
+from pathlib import Path
 from training.data import convert as module
 from training.data.prepare import prepare
 from training.run.recipe import load_recipe
 
-load = module.load_scan
-def slow(path):
-    time.sleep(0.1)
+scans, load = Path(sys.argv[1]), module.load_scan
+def load_a_few(path):
+    while scans.is_dir() and len(list(scans.iterdir())) > 3:
+        time.sleep(0.01)  # until this process is ended
     return load(path)
-module.load_scan = slow
+module.load_scan = load_a_few
 
 if __name__ == "__main__":
-    prepare(load_recipe("demo", sys.argv[1:]), progress=False)
+    prepare(load_recipe("demo", sys.argv[2:]), progress=False)
 """
 
 
@@ -261,22 +263,17 @@ def test_killed_and_started_again(recipe, tmp_path, source):
     run = tmp_path / "killed"
     (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
     settings = [f"source={source}", f"run={run}", "prepare.workers=2", "prepare.spacing=[2.0, 2.0, 3.0]"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, str(tmp_path / "killed.py"), *settings], env=environment)
     scans = run / "store.zarr" / "scans"
-    until = time.monotonic() + 60
-    while not (scans.is_dir() and len(list(scans.iterdir())) > 3):
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    command = [sys.executable, str(tmp_path / "killed.py"), str(scans), *settings]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE) as process:
+        while not (scans.is_dir() and len(list(scans.iterdir())) > 3):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process.stdout.read()  # it ends when the workers, which have it too, have ended with their parent
     with pytest.raises(ReadError, match="not finished"):
         Store.open(run / "store.zarr")
-    time.sleep(0.5)
-    left = len(list(scans.iterdir()))
-    time.sleep(0.5)
-    assert len(list(scans.iterdir())) == left, "the workers ended with their parent"
     there = prepare(recipe(f"run={run}"), progress=False).already_there
     assert 0 < there < 26
     prepare(recipe(), progress=False)
