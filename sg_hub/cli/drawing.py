@@ -65,9 +65,9 @@ def views(given: Input, grid: tuple[int, ...] | None = None) -> list[View]:
     ]
 
 
-def draw_input(given: Input, x: Tensor, path: Path) -> None:
+def draw_input(model: PretrainedModel, given: Input, x: Tensor, path: Path) -> None:
     """What the network gets to see, (1, C, spatial...)."""
-    array = x[0, 0].numpy()
+    array = _in_0_to_1(x[0, 0].numpy(), model.preprocessing.values)
     rows = []
     for view in views(given, tuple(array.shape)):
         label = f"{view.name}, {view.direction} ({ORIENTATION[view.name]})" if view.name else given.source
@@ -79,10 +79,8 @@ def draw_labels(
     model: PretrainedModel, given: Input, labels: np.ndarray, legend: Mapping[str, int], path: Path
 ) -> None:
     """Labels over what they are of."""
-    shown = given.array[0]
-    if not isinstance(given, Image):  # through the window of the network; an image is in 0..1
-        low, high = (float(limit.flatten()[0]) for limit in model.preprocessing.limits(given))
-        shown = (shown - low) / max(high - low, 1e-6)
+    low, high = (float(limit.flatten()[0]) for limit in model.preprocessing.limits(given))
+    shown = _in_0_to_1(given.array[0], (low, high))  # as the network sees it
     rows = []
     for view in views(given):
         place = view.fullest(labels)
@@ -94,11 +92,18 @@ def draw_labels(
     save_png(montage(rows, cell=384, legend=legend), path)
 
 
-def draw_patches(given: Input, grid: tuple[int, ...], batches: Mapping[str, Tensor], path: Path) -> None:
+def draw_patches(
+    model: PretrainedModel, given: Input, grid: tuple[int, ...], batches: Mapping[str, Tensor], path: Path
+) -> None:
     """Batches of patches (N, C, spatial...), a row each: of a cube its middle axial slice."""
     view = views(given, grid)[0]
     rows = []
     for label, batch in batches.items():
-        arrays = [patch[0].numpy() for patch in batch]
+        arrays = [_in_0_to_1(patch[0].numpy(), model.preprocessing.values) for patch in batch]
         rows.append(Row(label, [grey(view.cut(array, array.shape[-1] // 2)) for array in arrays], view.pixel))
     save_png(montage(rows), path)
+
+
+def _in_0_to_1(array: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    low, high = limits
+    return (array - low) / max(high - low, 1e-6)

@@ -126,6 +126,12 @@ def _add_on_inputs(command: AddCommand) -> None:
     )
     segment.add_argument("--picture", metavar="PNG", help="the slices with the most labels; of several a folder")
 
+    classify = command(
+        "classify", "sg_hub.cli.classify:run", "say the probability of every class of a scan, with fine-tuned weights"
+    )
+    _add_scans(classify)
+    classify.add_argument("--out", metavar="CSV", help="a row per scan; absent: to standard output")
+
     preprocess = command("preprocess", "sg_hub.cli.preprocess:run", "show what the network gets to see of a scan")
     _add_scans(preprocess, several=False)
     preprocess.add_argument("--out", metavar="NPY", help="the array (1, C, X, Y, Z) or (1, C, H, W)")

@@ -25,5 +25,5 @@ def run(options: argparse.Namespace) -> None:
     if picture:
         from sg_hub.cli.drawing import draw_input
 
-        draw_input(given, x, picture)
+        draw_input(model, given, x, picture)
         print(picture)

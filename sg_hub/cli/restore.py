@@ -14,7 +14,6 @@ from torch import Tensor
 from sg_hub.cli.inputs import load_model, read
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import check_output
-from sg_hub.models import PretextOutput
 
 
 def run(options: argparse.Namespace) -> None:
@@ -29,10 +28,10 @@ def run(options: argparse.Namespace) -> None:
     grid = tuple(x.shape[2:])
     size = patch_size(model.preprocessing.input_size, grid, model.encoder.strides[-1])
     patches = draw_patches_of(x, size, options.cubes, options.seed)
-    corrupted = hide_boxes(patches, options.seed)
+    corrupted = hide_boxes(patches, options.seed, model.preprocessing.values)
     with torch.inference_mode():
         output = model(corrupted.to(next(model.parameters()).device))
-    restored = (output.restoration if isinstance(output, PretextOutput) else output).cpu()
+    restored = model.head.map_of(output).cpu()
     before, after = (float(((batch - patches) ** 2).mean()) for batch in (corrupted, restored))
     from sg_hub.cli.drawing import draw_patches
 
@@ -41,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
         f"corrupted: a box of noise, mean squared error {before:.4f}": corrupted,
         f"restored by {Path(options.model).name}, mean squared error {after:.4f}": restored,
     }
-    draw_patches(given, grid, rows, out)
+    draw_patches(model, given, grid, rows, out)
     print(f"mean squared error: {before:.5f} corrupted, {after:.5f} restored")
     print(out)
 
@@ -54,11 +53,11 @@ def patch_size(recommended: Sequence[int], grid: Sequence[int], stride: int) -> 
     )
 
 
-def hide_boxes(patches: Tensor, seed: int) -> Tensor:
-    """Copies of (N, C, spatial...) with uniform noise in a box of a third of each side, in the middle."""
+def hide_boxes(patches: Tensor, seed: int, values: tuple[float, float]) -> Tensor:
+    """Copies of (N, C, spatial...) with uniform noise of a range in a box of a third of each side, in the middle."""
     hidden = patches.clone()
     box: Any = (..., *(slice(side // 3, side - side // 3) for side in patches.shape[2:]))
-    noise = torch.rand(patches.shape, generator=torch.Generator().manual_seed(seed))
+    noise = torch.empty(patches.shape).uniform_(*values, generator=torch.Generator().manual_seed(seed))
     hidden[box] = noise[box]
     return hidden
 

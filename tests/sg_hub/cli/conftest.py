@@ -6,13 +6,18 @@ from tests.sg_hub.cli.commands import PREPROCESSING
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """Folder of small models of scans, `pretext` and `segmentation`, and of images, `pretext-2d` and so on."""
+    """Folder of small models of scans, `pretext`, `segmentation`, `classification` (of classes with names), and of
+    images, `pretext-2d` and so on.
+    """
     folder = tmp_path_factory.mktemp("models")
     images = {"encoder": "lcnet_035", "decoder_width": 2, "preprocessing": ImagePreprocessing(input_size=(64, 64))}
-    for head in ("pretext", "segmentation"):
-        model = SemanticGenesis3D(width=2, num_classes=5, head=head, norm="batch", preprocessing=PREPROCESSING)
+    for head in ("pretext", "segmentation", "classification"):
+        three, five = {"num_classes": 3, "head": head}, {"num_classes": 5, "head": head}
+        if head == "classification":
+            three["class_names"], five["class_names"] = ("healthy", "nodule", "mass"), tuple("abcde")
+        model = SemanticGenesis3D(width=2, norm="batch", preprocessing=PREPROCESSING, **five)
         model.eval().save_pretrained(folder / head)
-        SemanticGenesis2D(num_classes=3, head=head, **images).eval().save_pretrained(folder / f"{head}-2d")
+        SemanticGenesis2D(**three, **images).eval().save_pretrained(folder / f"{head}-2d")
     return folder
 
 

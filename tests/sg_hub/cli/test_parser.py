@@ -11,7 +11,7 @@ from tests.folders import ROOT
 from tests.sg_hub.cli.commands import assert_mistake
 
 COMMANDS = make_parser()._subparsers._group_actions[0].choices
-OWN = {"models", "info", "convert", "export", "embed", "restore", "segment", "preprocess"}
+OWN = {"models", "info", "convert", "export", "embed", "restore", "segment", "classify", "preprocess"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -36,9 +36,10 @@ def test_same_seed_draws_the_same_picture(run, models):
 def test_boxes_hide_a_third_of_each_side(models):
     cubes = draw_patches_of(PREPROCESSING.apply(load_scan(CT)), (32, 32, 16), 2, seed=0)
     assert cubes.shape == (2, 1, 32, 32, 16)
-    changed = hide_boxes(cubes, seed=0) != cubes
+    changed = hide_boxes(cubes, seed=0, values=(-1, 1)) != cubes
     assert changed[:, :, 10:22, 10:22, 5:11].float().mean() > 0.99
     assert changed.sum() <= 2 * 12 * 12 * 6
+    assert -1 <= hide_boxes(cubes, 0, (-1, 1)).min() < -0.9, "noise of the whole range that the network sees"
 
 
 def test_patches_are_of_the_recommended_size_or_half_of_what_there_is():

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
+from sg_hub import SemanticGenesis2D
 from tests.sg_hub.cli.commands import CT, OTHER_CT, XRAYS, assert_mistake
 
 
@@ -41,6 +42,20 @@ def test_segment_of_an_image(run, models):
         assert np.asarray(labels).max() <= 2
     with Image.open("picture.png") as opened:
         assert len(np.unique(np.asarray(opened))) > 50
+
+
+def test_classes_are_called_by_their_names(run):
+    names = ("background", "left lung", "Herz")
+    SemanticGenesis2D(
+        encoder="lcnet_035", decoder_width=2, num_classes=3, head="segmentation", class_names=names
+    ).eval().save_pretrained("named")
+    SemanticGenesis2D(
+        encoder="lcnet_035", decoder_width=2, num_classes=1, head="segmentation", class_names=("nodule",)
+    ).eval().save_pretrained("one")
+    said = run("segment", XRAYS[0], "--model", "./named", "--picture", "p.png")[1].splitlines()
+    assert [line.partition(":")[0] for line in said] == ["left lung", "Herz", "labels.png", "p.png"]
+    assert run("segment", XRAYS[0], "--model", "./one")[1].startswith("nodule: ")
+    assert '"left lung"' in run("info", "./named")[1]
 
 
 @pytest.mark.parametrize(("scans", "model", "suffix"), [((CT, OTHER_CT), "", ".nii.gz"), (XRAYS[:2], "-2d", ".png")])

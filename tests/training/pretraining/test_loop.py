@@ -119,16 +119,16 @@ def test_from_the_checkpoint_before_a_damaged_one_the_weights_are_the_same(run, 
 KILLED = """
 import os, signal, sys
 from sg_hub.cli import main
-from training.pretraining import loop
+from training.pretraining import state
 
-save, saves = loop.save_checkpoint, int(sys.argv[1])
-def save_and_be_killed(path, state):
+save, saves = state.save_checkpoint, int(sys.argv[1])
+def save_and_be_killed(path, values):
     global saves
-    save(path, state)
+    save(path, values)
     saves -= 1
     if saves == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-loop.save_checkpoint = save_and_be_killed
+state.save_checkpoint = save_and_be_killed
 sys.exit(main(["pretrain", "demo", *sys.argv[2:]]))
 """
 
