@@ -250,9 +250,8 @@ def checked_class_names(names: object, head: Head, num_classes: int) -> tuple[st
         raise InvalidInputError(
             f"class_names={names!r}: expected one name for each class, such as ['background', 'liver']"
         )
-    if any(not isinstance(name, str) or not name.strip() or not name.isprintable() for name in names) or len(
-        set(names)
-    ) != len(names):
+    words = all(isinstance(name, str) and name.strip() and name.isprintable() for name in names)
+    if not words or len(set(names)) != len(names):
         raise InvalidInputError(f"class_names={list(names)}: expected names that are words, each another one")
     if names and not head.has_classes:
         raise InvalidInputError(f"class_names={list(names)}: head={head.name!r} has no classes; leave them out")
