@@ -45,7 +45,10 @@ class TimmEncoder(nn.Module):
         if len(self.strides) < 2 or any(deep <= fine or deep % fine for fine, deep in pairs):
             raise InvalidInputError(f"encoder={name!r} gives feature maps of strides {self.strides}. {_SCALES}")
         self.input_key = "body." + _first_convolution(self.body, in_chans)
-        self._channels_last = self._gives_channels_last(name)
+        if self.get_parameter(self.input_key).is_meta:  # running it would be slow, and tell no more than timm does
+            self._channels_last = "NHWC" in str(getattr(self.body, "output_fmt", ""))
+        else:
+            self._channels_last = self._gives_channels_last(name)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Feature maps of (N, in_chans, H, W), finest first: (N, channels[i], H / strides[i], W / strides[i]).

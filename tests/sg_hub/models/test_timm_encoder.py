@@ -73,6 +73,18 @@ def test_any_encoder_of_timm(encoder, channels, strides):
     assert first.shape[1] == 2
 
 
+@pytest.mark.parametrize(
+    "encoder", ["lcnet_050", "mambaout_femto"]
+)  # maps of the one are (N, C, H, W), of the other (N, H, W, C)
+def test_a_network_that_is_built_without_memory_works_with_weights(encoder):
+    model, x = small(encoder=encoder), images()
+    with torch.device("meta"):
+        empty = SemanticGenesis2D(encoder=encoder, decoder_width=2, num_classes=5)
+    empty.load_state_dict(model.state_dict(), assign=True)
+    with torch.inference_mode():
+        torch.testing.assert_close(empty.eval()(x).restoration, model(x).restoration)
+
+
 def test_the_default_is_that_of_the_paper():
     with torch.device("meta"):
         model = SemanticGenesis2D()
