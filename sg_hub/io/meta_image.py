@@ -160,7 +160,7 @@ def _voxels(
 
 def _names(where: str, path: Path, rest: bytes, sides: list[int]) -> list[str]:
     """The files that ElementDataFile names: one, a list below it, or a pattern."""
-    kind, *more = where.split()
+    kind, *more = where.split() or [""]
     if kind == "LIST":
         dimensions = whole_number(more[0], path, "ElementDataFile") if more else len(sides) - 1
         names = [line.strip() for line in rest.decode("utf-8", "surrogateescape").splitlines() if line.strip()]

@@ -80,7 +80,7 @@ def _stored(header: Nifti1Header, path: Path, voxels: np.ndarray) -> Stored:
     scale = _unit(header, path)
     try:
         slope, inter = header.get_slope_inter()
-    except ValueError as error:
+    except Exception as error:  # nibabel's own kinds of error
         raise InvalidInputError(f"{path}: {shortened(error)} (scl_slope, scl_inter): correct the header") from error
     spacing, origin, direction = _place(header, path, [value * scale for value in pixdim[1:]], scale)
     transforms = NiftiTransforms(
@@ -214,7 +214,8 @@ def _place(
             _compare(header, path, sform, qform)
     with np.errstate(all="ignore"):
         direction = _LPS @ affine[:3, :3] / lengths
-    return [*spacing], triple(_LPS @ affine[:3, 3]), tuple(direction.ravel().tolist())
+        origin = triple(_LPS @ affine[:3, 3])
+    return [*spacing], origin, tuple(direction.ravel().tolist())
 
 
 def _affine(header: Nifti1Header, name: str, scale: float) -> np.ndarray | None:
@@ -325,14 +326,17 @@ def write_nifti(path: Path, voxels: np.ndarray, grid: FileGrid) -> None:
     affine = np.eye(4)
     affine[:3, :3] = _LPS @ np.array(grid.direction).reshape(3, 3) * np.array(grid.spacing)
     affine[:3, 3] = _LPS @ np.array(grid.origin)
-    image = kind(voxels, affine, dtype=voxels.dtype)
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
-    image.header.set_xyzt_units("mm")
+    header = kind.header_class()
+    header.set_data_dtype(voxels.dtype)
+    header.set_data_shape(voxels.shape)
+    header.set_sform(affine, code=1)
+    header.set_qform(affine, code=1)
+    header.set_xyzt_units("mm")
     if voxels.ndim == 5:
-        image.header.set_intent("vector")
+        header.set_intent("vector")
     if grid.nifti is not None:
-        _as_it_was(image.header, grid.nifti)
+        _as_it_was(header, grid.nifti)
+    image = kind(voxels, header.get_best_affine(), header)  # another affine would replace both transforms
     with writing(path) as file:
         if path.name.lower().endswith(".gz"):
             with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=_GZIP_LEVEL, mtime=0) as packed:

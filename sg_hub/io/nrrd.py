@@ -191,7 +191,8 @@ def _place(
         (given,) = _vectors(fields, "space origin", path, 1) or [None]
         if given is None:
             raise truncated(path, "space origin is none; expected (x,y,z)")
-        origin = turn @ (np.array(given) * units)
+        with np.errstate(invalid="ignore"):
+            origin = turn @ (np.array(given) * units)
     if directions is not None:
         vectors = np.array([directions[axis] for axis in axes.space], dtype=float) * units
         with np.errstate(all="ignore"):
@@ -283,7 +284,7 @@ def _voxels(
 
 def _names(text: str, path: Path) -> list[str]:
     """The files that the field names: one, or a pattern with its numbers."""
-    name, *more = text.split()
+    name, *more = text.split() or [""]
     if "%" not in text or len(more) not in (3, 4):
         return [text]
     first, last, step = (whole_number(part, path, "data file") for part in more[:3])

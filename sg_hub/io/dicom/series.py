@@ -15,7 +15,7 @@ import numpy as np
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.dicom.files import SUFFIXES, is_dicom, without_pixels
 from sg_hub.io.dicom.frames import Frame, frame_count, frames_of
-from sg_hub.io.dicom.header import read_dataset, read_header, text
+from sg_hub.io.dicom.header import read_dataset, read_header, reading, text
 from sg_hub.io.dicom.pixels import Pixels, rescaled
 from sg_hub.io.limits import refuse_large
 from sg_hub.io.orientation import Stored, triple
@@ -75,9 +75,10 @@ def read_folder(folder: Path, series: str | None = None) -> Stored:
 def read_beside(path: Path, series: str | None = None) -> Stored:
     """The whole series that one DICOM file belongs to; a file with several frames is a volume of its own."""
     data = read_header(path)
-    if frame_count(data, path) > 1:
+    with reading(path):
+        count, uid = frame_count(data, path), text(data, "SeriesInstanceUID")
+    if count > 1:
         return _stored(frames_of(data, path), str(path))
-    uid = text(data, "SeriesInstanceUID")
     if not uid:
         raise ReadError(f"{path} has no SeriesInstanceUID: give the folder of the series")
     return read_folder(path.parent, series or uid)
@@ -132,11 +133,12 @@ def _told(path: Path) -> tuple[str, str]:
         return "", ""
     try:
         data = read_header(path, _TELLS)
-        uid, storage = text(data, "SeriesInstanceUID"), text(data, "SOPClassUID")
-        has_rows, description = "Rows" in data, text(data, "SeriesDescription")
+        with reading(path):
+            uid, storage = text(data, "SeriesInstanceUID"), text(data, "SOPClassUID")
+            has_rows, description = "Rows" in data, text(data, "SeriesDescription")
+            storage = storage or str(data.file_meta.get("MediaStorageSOPClassUID", ""))
     except ReadError as error:
         raise _DamagedError(path) from error
-    storage = storage or str(data.file_meta.get("MediaStorageSOPClassUID", ""))
     if uid and has_rows and not without_pixels(storage):
         return uid, description
     if storage in _SLICE_CLASSES or not storage:
