@@ -1,4 +1,4 @@
-"""A small share of the fuzzing of files, and files that unpack without end; `python -m tests.reliability` is the whole."""
+"""A small share of the fuzzing of files, and files that unpack without end; `python -m tests.reliability` does more."""
 
 import bz2
 import gzip
