@@ -114,7 +114,7 @@ def stored_item(item: Item, record: dict[str, Any]) -> StoredItem:
 def _read_scan(path: str, settings: Prepare) -> tuple[Tensor, tuple[float, ...], tuple[str, ...]]:
     """(C, X, Y, Z) in HU, clipped and resampled, its spacing, and its hashes."""
     scan = load_scan(path)
-    images = image_hashes(scan)
+    images = image_hashes(path, 3, scan)
     voxels = torch.from_numpy(scan.array).clamp(*settings.window)
     if settings.spacing is None:
         return voxels, scan.spacing, images
@@ -128,7 +128,7 @@ def _read_image(path: str, settings: Prepare) -> tuple[Tensor, tuple[float, ...]
     pixels = ImagePreprocessing(input_size=settings.size).fit(image)[0]
     if pixels.shape[0] != settings.channels:
         pixels = pixels.mean(0, keepdim=True) if settings.channels == 1 else pixels.repeat(settings.channels, 1, 1)
-    return pixels * LEVELS[1], (1.0, 1.0), image_hashes(image)
+    return pixels * LEVELS[1], (1.0, 1.0), image_hashes(path, 2, image)
 
 
 def _write(item: Item, array: np.ndarray, url: str, chunk: tuple[int, ...], record: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ Hashes of twelve hexadecimal digits, from which nobody can be found again withou
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,21 @@ DIGITS = 12
 TAGS = ("PatientID", "PatientBirthDate", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
-def image_hashes(image: Scan | Image | str | Path, ndim: int = 3) -> tuple[str, ...]:
+def image_hashes(path: str | Path, ndim: int = 3, image: Scan | Image | None = None) -> tuple[str, ...]:
     """The hash of the content, and of what identifies the patient, the study and the series in DICOM files.
 
     Args:
-        image: as `load_scan` or `load_image` gives it, or its file or folder.
-        ndim: of what a path holds: 3, a scan; 2, an image.
+        path: file or folder.
+        ndim: of what it holds: 3, a scan; 2, an image.
+        image: the same, where it is read already.
 
     Raises:
-        ReadError, InvalidInputError: a path that cannot be read.
+        ReadError, InvalidInputError: it cannot be read.
     """
-    if not isinstance(image, (Scan, Image)):
-        image = load_scan(image) if ndim == 3 else load_image(image)
+    if image is None:
+        image = load_scan(path) if ndim == 3 else load_image(path)
     content = image_hash(image)
-    return (*([content] if content else []), *identifier_hashes(image.source))
+    return (*([content] if content else []), *identifier_hashes(path))
 
 
 def image_hash(image: Scan | Image) -> str:
@@ -74,7 +76,8 @@ def _identifiers(path: Path) -> dict[str, str]:
             return {}
         import pydicom
 
-        header: Any = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS), force=True)
+        with warnings.catch_warnings(action="ignore"):  # what is wrong with the file, its reader says
+            header: Any = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS), force=True)
         return {tag: str(header.get(tag) or "").strip("\0 ") for tag in TAGS}
     except Exception:  # pydicom raises nearly anything for a damaged head; the image itself was read
         return {}

@@ -1,20 +1,24 @@
 """Target-task test patients are never in the pre-training set: the check.
 
-Weights carry a short hash of every patient that they were pre-trained on, so that the check needs no list of names. Of
-weights that carry none, or whose patients have other names in the target's data set, it says that it cannot tell.
+Weights carry a short hash of every patient that they were pre-trained on, by the name in the data set, and of every
+image, by its content and the identifiers in its file; so the check needs no list of names, and holds whatever the data
+set is called. Where neither names nor images can say it, it says that it cannot tell.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from sg_hub.errors import InvalidInputError
 
 SAME_PATIENTS = (frozenset({"luna16", "lidc-idri"}), frozenset({"chestxray14", "siim-acr"}))
 """Data sets that were made of the same patients, under other names."""
+PUBLIC = frozenset({"brats2018", "chestxray14", "lidc-idri", "lits", "luna16", "openkbp", "siim-acr"})
+"""Data sets whose short name is known: two of them share no patients but those above. Any other name is a user's own,
+and says nothing of whose images they are."""
 
 
 def patient_hashes(dataset: str, patients: Iterable[str]) -> list[str]:
@@ -39,38 +43,55 @@ def check_disjoint(parts: Mapping[str, Sequence[str]]) -> None:
             raise InvalidInputError(f"{len(both)} patients are in {first} and in {second}: {', '.join(both[:5])}")
 
 
-def check_unseen(provenance: Mapping[str, Any], dataset: str, test: Iterable[str]) -> str:
+def check_unseen(
+    provenance: Mapping[str, Any],
+    dataset: str,
+    test: Iterable[str],
+    images: Mapping[str, Collection[str]] | None = None,
+) -> str:
     """Refuse test patients that the weights were pre-trained on.
 
     Args:
-        provenance: of the weights; its `patients` are hashes, its `datasets` short names.
+        provenance: of the weights: hashes of their `patients` and `images`, and their `datasets`.
         dataset: of the target.
         test: patients as DATASET/NAME, under every name that they have.
+        images: what each test item is known by (`identity.image_hashes`), by its name; none where that cannot be told.
 
     Returns:
         why it cannot be told whether all of them are unseen; empty where it can.
 
     Raises:
-        InvalidInputError: naming the patients.
+        InvalidInputError: naming the patients, or the items.
     """
-    names = list(test)
-    if "patients" not in provenance:
-        return "these weights do not say which patients they were pre-trained on"
-    seen = set(provenance["patients"])
+    names, seen = list(test), set(provenance.get("patients", ()))
     leaked = sorted(name for name in names if _hash(name) in seen)
-    if leaked:
+    known = set(provenance.get("images", ()))
+    same = sorted(item for item, hashes in (images or {}).items() if not known.isdisjoint(hashes))
+    if leaked or same:
+        number, what = (len(leaked), "patients were") if leaked else (len(same), "images (or their patients) were")
         raise InvalidInputError(
-            f"{len(leaked)} test patients were in the pre-training set of these weights ({', '.join(leaked[:5])}): "
+            f"{number} test {what} in the pre-training set of these weights ({', '.join((leaked or same)[:5])}): "
             "test on other patients, or use weights that did not see them"
         )
+    if "patients" not in provenance:
+        return "these weights do not say which patients they were pre-trained on"
+    if not seen:
+        return ""  # never trained
     related = any(dataset in group for group in SAME_PATIENTS)
-    if seen and related and "datasets" not in provenance:
+    if related and "datasets" not in provenance:
         return f"these weights do not say in which data sets they saw their patients, who may be those of {dataset}"
-    known = {name.partition("/")[0] for name in names}
-    for other in provenance.get("datasets", ()):
-        if other not in known and any({other, dataset} <= group for group in SAME_PATIENTS):
+    sets, own = set(provenance.get("datasets", PUBLIC)), {name.partition("/")[0] for name in names}
+    for other in sorted(sets - own):
+        if any({other, dataset} <= group for group in SAME_PATIENTS):
             return f"these weights were pre-trained on {other}, which has patients of {dataset} under other names"
-    return ""
+    by_name = sets and all(other in own or {other, dataset} <= PUBLIC for other in sets)
+    by_content = known and images and all(images.values())
+    if by_name or by_content:
+        return ""
+    return (
+        f"whether patients of {dataset} are among those that these weights were pre-trained on "
+        f"({', '.join(sorted(sets)) or 'data without a name'}) cannot be told: neither names nor images say it"
+    )
 
 
 def _hash(name: str) -> str:

@@ -30,6 +30,7 @@ from ..run.recipe import Recipe
 from ..run.seeds import permutation
 from .convert import convert_all, stored_item
 from .items import Item, Items, list_items
+from .provenance import said_of
 from .store import LEVELS, Store
 from .store_files import FORMAT, StoredItem, read_settings, unfinish, write_table
 
@@ -114,6 +115,11 @@ def prepare(recipe: Recipe, *, progress: bool = True) -> Summary:
             raise unwritable(recipe.run_dir / STORE, error) from error
     summary.seconds = time.monotonic() - started
     print(summary)
+    if said_of(recipe, Store.open(recipe.run_dir / STORE)) != recipe.publish:
+        print(
+            "  the recipe's texts about its data are left out, for these are other data: give publish.data_name=..., "
+            "publish.dataset=... and publish.licence=... for what the weights and their card shall say"
+        )
     return summary
 
 

@@ -10,9 +10,8 @@ import torch
 from sg_hub import ImagePreprocessing, Preprocessing, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.models import PretrainedModel
 
-from ..data.leakage import patient_hashes
+from ..data.provenance import provenance
 from ..data.store import Store
-from ..run.environment import commit
 from ..run.recipe import Recipe
 
 
@@ -46,7 +45,11 @@ class Blueprint:
         if self.semantics:
             head, num_classes = "pretext", self.patterns
         torch.manual_seed(self.recipe.seed)
-        shared: dict[str, Any] = {"in_chans": self.in_chans, "head": head, "provenance": self._provenance()}
+        shared: dict[str, Any] = {
+            "in_chans": self.in_chans,
+            "head": head,
+            "provenance": provenance(self.recipe, self.store),
+        }
         if num_classes is not None:
             shared["num_classes"] = num_classes
         recipe, model = self.recipe, self.recipe.model
@@ -65,15 +68,3 @@ class Blueprint:
             input_size=(x, y, z),
         )
         return SemanticGenesis3D(width=model.width, norm=model.norm, preprocessing=scans, **shared)
-
-    def _provenance(self) -> dict[str, Any]:
-        publish, store = self.recipe.publish, self.store
-        return {
-            "data": publish.data_name,
-            "recipe": self.recipe.name,
-            "commit": commit(),
-            "licence": publish.licence,
-            "store": store.fingerprint,
-            "datasets": [publish.dataset],
-            "patients": patient_hashes(publish.dataset, store.persons("train") + store.persons("validation")),
-        }

@@ -21,9 +21,10 @@ from sg_hub.io.files import write_json
 from sg_hub.models import PretrainedModel
 
 from ..data.prepare import store_path
+from ..data.provenance import said_of
 from ..data.store import Store
 from ..pretraining.evaluate import published_model, read_evaluation
-from ..run.recipe import Recipe, resolved
+from ..run.recipe import Recipe
 from ..run.record import read_json
 from .pretrained_card import DESCRIPTION, build_card, sha256_of, transfer_of
 
@@ -108,7 +109,7 @@ def _results(recipe: Recipe, model: PretrainedModel) -> dict[str, Any]:
             "method": pretraining["recipe"]["method"],
             "pretrain": pretraining["recipe"]["pretrain"],
         },
-        "publish": resolved(recipe)["publish"],
+        "publish": said_of(recipe, store).model_dump(mode="json"),
         "patients": {split: len(store.persons(split)) for split in splits},
         **({"images": {split: len(store.names(split)) for split in splits}} if store.ndim == 2 else {}),
         "rows": discovery["rows"],
@@ -153,11 +154,11 @@ def _register(path: Path, entries: dict[str, Any], recipe: Recipe, model: Pretra
     on_hub = before.get("repo_id") is not None and before.get("sha256") == sha256
     entries[recipe.name] = {
         "architecture": type(model).__name__,
-        "description": DESCRIPTION.format(ndim=model.NDIM, data=recipe.publish.data_name),
+        "description": DESCRIPTION.format(ndim=model.NDIM, data=model.provenance["data"]),
         # Of the hub repository where the same weights were uploaded; new weights are on no hub yet.
         "commit": before["commit"] if on_hub else model.provenance["commit"],
         "sha256": sha256,
-        "licence": recipe.publish.licence,
+        "licence": model.provenance["licence"],
         "repo_id": before["repo_id"] if on_hub else None,
         "size_mb": round(weights.stat().st_size / 1e6, 1),
     }

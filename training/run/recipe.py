@@ -22,6 +22,8 @@ Size = tuple[int, ...]
 Sides = tuple[PositiveInt, ...]
 Border = Annotated[float, Field(ge=0, lt=0.5)]
 Split = Literal["train", "validation", "test"]
+TEXTS = ("licence", "dataset", "data_name", "data_licence", "data_citation", "limits")
+"""Of [publish]: what is about the data."""
 
 
 class Prepare(Section):
@@ -172,16 +174,34 @@ class Model(Section):
 
 
 class Publish(Section):
-    """What the card says that no run can know."""
+    """What the card says that no run can know. A text that is empty was not said, and the card says that it is not.
 
-    licence: str = "apache-2.0"
-    dataset: str
+    A recipe may say which data its texts are about, by `names`, `patients` or `images`. Of other data they are left out
+    (`data.provenance.said_of`), but for those that were given with the command.
+    """
+
+    licence: str = ""
+    dataset: str = ""
     """Short name of the data set: target tasks on it are checked for patients that were pre-trained on."""
-    data_name: str
-    data_licence: str
-    data_citation: str
+    data_name: str = ""
+    data_licence: str = ""
+    data_citation: str = ""
     modality: str = "CT"
-    limits: str
+    limits: str = ""
+    names: str | None = None
+    """Regular expression that the names of all items match."""
+    patients: str | None = None
+    """`data.provenance.digest` of the patients that are trained and validated on."""
+    images: tuple[str, ...] | None = None
+    """`data.identity.image_hash` of every item; there may be fewer items."""
+    given: tuple[str, ...] = ()
+    """Texts that were given with the command."""
+
+    @field_validator("names")
+    @classmethod
+    def _names_are_a_pattern(cls, pattern: str | None) -> str | None:
+        _compiled(pattern)
+        return pattern
 
 
 class Recipe(Section):
@@ -207,7 +227,7 @@ class Recipe(Section):
     discover: Discover = Field(default_factory=Discover)
     method: MethodSection
     pretrain: Pretrain = Field(default_factory=Pretrain)
-    publish: Publish
+    publish: Publish = Field(default_factory=Publish)
 
     @model_validator(mode="before")
     @classmethod
@@ -238,17 +258,20 @@ class Recipe(Section):
     @field_validator("patient")
     @classmethod
     def _pattern_has_a_group(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            try:
-                if re.compile(pattern).groups < 1:
-                    raise ValueError(f"{pattern!r}: put the patient's part in parentheses, such as ([0-9]+)_")
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        if _compiled(pattern).groups < 1 and pattern is not None:
+            raise ValueError(f"{pattern!r}: put the patient's part in parentheses, such as ([0-9]+)_")
         return pattern
 
     @property
     def run_dir(self) -> Path:
         return Path(self.run)
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern or "")
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
 
 
 def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -263,7 +286,10 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     folder = Path(recipe).parent if Path(recipe).is_file() else ROOT / RECIPES
     if isinstance(values.get("source"), str) and (beside := folder / values["source"]).is_dir():
         values["source"] = os.path.normpath(beside)
-    return settings_of(Recipe, values, recipe, overrides)
+    found = settings_of(Recipe, values, recipe, overrides)
+    keys = {text.partition("=")[0] for text in overrides}
+    given = tuple(text for text in TEXTS if f"publish.{text}" in keys)
+    return found.model_copy(update={"publish": found.publish.model_copy(update={"given": given})}) if given else found
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 import pytest
 
 from sg_hub.errors import InvalidInputError
-from training.data.leakage import check_disjoint, check_unseen, patient_hashes
+from training.data.leakage import PUBLIC, check_disjoint, check_unseen, patient_hashes
+from training.run.recipe import RECIPES, load_recipe
+from training.run.settings import shipped
+from training.targets import list_targets, load_target
 
 
 def test_disjoint_parts_pass():
@@ -59,3 +62,42 @@ def test_what_cannot_be_told_is_said():
     weights = {"patients": patient_hashes("luna16", ["1.3.6.1.77"]), "datasets": ["luna16"]}
     assert "pre-trained on luna16" in check_unseen(weights, "lidc-idri", ["lidc-idri/LIDC-IDRI-0001"])
     assert check_unseen(weights, "lidc-idri", ["lidc-idri/LIDC-IDRI-0001", "luna16/1.3.6.1.78"]) == ""
+
+
+OWN = {"patients": patient_hashes("", ["a", "b"]), "datasets": [], "images": ["0123456789ab", "ba9876543210"]}
+
+
+def test_images_are_known_whatever_their_data_set_is_called():
+    seen = {"case7": ("ffffffffffff",), "case8": ("eeeeeeeeeeee", "0123456789ab")}
+    with pytest.raises(InvalidInputError, match=r"1 test images .* in the pre-training set .*\(case8\)"):
+        check_unseen(OWN, "my-task", ["my-task/case7", "my-task/case8"], seen)
+    unseen = {"case7": ("ffffffffffff",), "case8": ("eeeeeeeeeeee",)}
+    assert check_unseen(OWN, "my-task", ["my-task/case7", "my-task/case8"], unseen) == ""
+
+
+@pytest.mark.parametrize("images", [None, {}, {"case7": ("ffffffffffff",), "case8": ()}])
+def test_own_data_whose_images_are_not_known_cannot_be_told(images):
+    said = check_unseen(OWN, "my-task", ["my-task/case7", "my-task/case8"], images)
+    assert "cannot be told" in said
+    assert "data without a name" in said
+
+
+def test_published_weights_without_images_and_a_task_of_ones_own():
+    published = {"patients": patient_hashes("openkbp", ["pt_1"]), "datasets": ["openkbp"]}
+    hashes = {"case7": ("ffffffffffff",)}
+    assert "(openkbp) cannot be told" in check_unseen(published, "my-task", ["my-task/case7"], hashes)
+    assert check_unseen(published, "luna16", ["luna16/1.3.6"], hashes) == "", "both are known, and share nobody"
+    assert check_unseen(published | {"images": ["0123456789ab"]}, "my-task", ["my-task/case7"], hashes) == ""
+
+
+def test_names_decide_in_the_same_data_set():
+    weights = {"patients": patient_hashes("clinic", ["a"]), "datasets": ["clinic"]}
+    assert check_unseen(weights, "clinic", ["clinic/b"]) == ""
+    with pytest.raises(InvalidInputError, match=r"1 test patients .*clinic/a"):
+        check_unseen(weights, "clinic", ["clinic/a"])
+
+
+def test_every_shipped_data_set_is_known():
+    names = [load_target(name).dataset for name in list_targets()]
+    names += [load_recipe(name).publish.dataset for name in shipped(RECIPES)]
+    assert set(names) == PUBLIC

@@ -1,0 +1,58 @@
+"""What weights say of the data that they were trained on: from the data, from the user, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from ..run.environment import commit
+from ..run.recipe import TEXTS, Publish, Recipe
+from .leakage import patient_hashes
+from .store import Store
+
+
+def said_of(recipe: Recipe, store: Store) -> Publish:
+    """[publish] as far as it is about the data of this store; what is not is empty, but for what the user gave."""
+    publish = recipe.publish
+    if _is_about(publish, store):
+        return publish
+    return publish.model_copy(update={text: "" for text in TEXTS if text not in publish.given})
+
+
+def provenance(recipe: Recipe, store: Store) -> dict[str, Any]:
+    """For the config of weights that are trained on the store.
+
+    `patients` and `images` are hashes of those that are trained and validated on, by which test patients are refused
+    (see `leakage.check_unseen`). `images` is missing where a store of before does not know all of them.
+    """
+    said = said_of(recipe, store)
+    known = [item.images for item in store.items if item.split in ("train", "validation")]
+    return {
+        "data": said.data_name,
+        "recipe": recipe.name,
+        "commit": commit(),
+        "licence": said.licence or "unknown",
+        "store": store.fingerprint,
+        "datasets": [said.dataset] if said.dataset else [],
+        "patients": patient_hashes(said.dataset, _trained_on(store)),
+        **({"images": sorted({one for images in known for one in images})} if all(known) else {}),
+    }
+
+
+def digest(values: Iterable[str]) -> str:
+    """Sixteen hexadecimal digits of a set of names or hashes."""
+    return hashlib.sha256("\n".join(sorted(values)).encode()).hexdigest()[:16]
+
+
+def _is_about(publish: Publish, store: Store) -> bool:
+    """Whether the data are those that the recipe's texts are about, where it says which these are."""
+    names = publish.names is None or all(re.fullmatch(publish.names, item.name) for item in store.items)
+    patients = publish.patients in (None, digest(patient_hashes(publish.dataset, _trained_on(store))))
+    images = publish.images is None or all(not set(publish.images).isdisjoint(item.images) for item in store.items)
+    return names and patients and images
+
+
+def _trained_on(store: Store) -> list[str]:
+    return store.persons("train") + store.persons("validation")
