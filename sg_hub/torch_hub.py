@@ -79,7 +79,8 @@ def semantic_genesis_3d_encoder(*, pretrained: bool = False, name: str | None = 
         pretrained, name: as in `semantic_genesis_3d`.
         options: in_chans, norm, ... as in `semantic_genesis_3d`; the head is left out.
     """
-    return _build(SemanticGenesis3D, FULL, {"width": 32}, pretrained, name, options).encoder
+    encoder: UNetEncoder = _build(SemanticGenesis3D, FULL, {"width": 32}, pretrained, name, options).encoder
+    return encoder
 
 
 def semantic_genesis_3d_tiny_encoder(
@@ -96,7 +97,8 @@ def semantic_genesis_3d_tiny_encoder(
         pretrained, name: as in `semantic_genesis_3d_tiny`.
         options: in_chans, norm, ... as in `semantic_genesis_3d`; the head is left out.
     """
-    return _build(SemanticGenesis3D, TINY, {"width": 8}, pretrained, name, options).encoder
+    encoder: UNetEncoder = _build(SemanticGenesis3D, TINY, {"width": 8}, pretrained, name, options).encoder
+    return encoder
 
 
 def semantic_genesis_2d(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis2D:
@@ -156,7 +158,8 @@ def semantic_genesis_2d_encoder(*, pretrained: bool = False, name: str | None = 
         pretrained, name: as in `semantic_genesis_2d`.
         options: in_chans, encoder, ... as in `semantic_genesis_2d`; the head is left out.
     """
-    return _build(SemanticGenesis2D, FULL_2D, {}, pretrained, name, options).encoder
+    encoder: TimmEncoder = _build(SemanticGenesis2D, FULL_2D, {}, pretrained, name, options).encoder
+    return encoder
 
 
 def semantic_genesis_2d_tiny_encoder(
@@ -173,7 +176,8 @@ def semantic_genesis_2d_tiny_encoder(
         pretrained, name: as in `semantic_genesis_2d_tiny`.
         options: in_chans, ... as in `semantic_genesis_2d`; the head is left out.
     """
-    return _build(SemanticGenesis2D, TINY_2D, SMALL_2D, pretrained, name, options).encoder
+    encoder: TimmEncoder = _build(SemanticGenesis2D, TINY_2D, SMALL_2D, pretrained, name, options).encoder
+    return encoder
 
 
 def _build(

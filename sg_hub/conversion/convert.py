@@ -251,7 +251,7 @@ def card_data(published: _Published) -> ModelCardData:
 
 
 def _card(model: SemanticGenesis3D, published: _Published, file: str, keras: bool) -> ModelCard:
-    return ModelCard.from_template(
+    card: ModelCard = ModelCard.from_template(
         card_data(published),
         template_str=_TEMPLATE.read_text(encoding="utf-8"),
         published=published,
@@ -261,3 +261,4 @@ def _card(model: SemanticGenesis3D, published: _Published, file: str, keras: boo
         licence=LICENCE,
         parameters=sum(p.numel() for p in model.parameters()),
     )
+    return card

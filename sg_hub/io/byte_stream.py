@@ -107,7 +107,7 @@ class ByteStream:
             if not piece and getattr(self._unpacker, "needs_input", True):
                 piece = self._file.read(_PIECE)
             try:
-                part = self._unpacker.decompress(piece, most)
+                part: bytes = self._unpacker.decompress(piece, most)
             except (zlib.error, OSError, ValueError, EOFError) as error:
                 raise truncated(self._path, str(error)) from error
             self._waiting = getattr(self._unpacker, "unconsumed_tail", b"")

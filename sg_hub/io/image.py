@@ -85,24 +85,24 @@ class Image:
         return path
 
     def _pixels(self, array: Any) -> np.ndarray:
-        array = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
-        if array.ndim == 3 and array.shape[0] == 1:
-            array = array[0]
-        if array.shape != self.size:
+        pixels: np.ndarray = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+        if pixels.ndim == 3 and pixels.shape[0] == 1:
+            pixels = pixels[0]
+        if pixels.shape != self.size:
             raise InvalidInputError(
-                f"result of shape {array.shape}: expected {self.size}, the size of the image that it belongs to; of "
+                f"result of shape {pixels.shape}: expected {self.size}, the size of the image that it belongs to; of "
                 "several channels save one at a time"
             )
-        if array.dtype == bool:
-            array = array.astype(np.uint8)
-        low, high = array.min(), array.max()
-        if np.issubdtype(array.dtype, np.integer):
+        if pixels.dtype == bool:
+            pixels = pixels.astype(np.uint8)
+        low, high = pixels.min(), pixels.max()
+        if np.issubdtype(pixels.dtype, np.integer):
             if low < 0 or high > 65535:
                 raise InvalidInputError(f"result with values {low} to {high}: labels are 0 to 65535")
-            return array.astype(np.uint8 if high <= 255 else np.uint16)
+            return pixels.astype(np.uint8 if high <= 255 else np.uint16)
         if not (low >= 0 and high <= 1):
             raise InvalidInputError(f"result with values {low:g} to {high:g}: expected 0..1, or whole numbers")
-        return (array * 65535).round().astype(np.uint16)
+        return (pixels * 65535).round().astype(np.uint16)
 
 
 def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Image:

@@ -148,7 +148,7 @@ def _sides(header: Nifti1Header, path: Path) -> tuple[list[int], int]:
 
 def _type(header: Nifti1Header, path: Path, channels: int) -> np.dtype:
     try:
-        dtype = np.dtype(header.get_data_dtype())
+        dtype: np.dtype[Any] = np.dtype(header.get_data_dtype())
     except Exception as error:  # nibabel's own kinds of error, for codes that there are not
         raise InvalidInputError(f"{path}: datatype {int(header['datatype'])} is no type of NIfTI") from error
     if dtype.names:

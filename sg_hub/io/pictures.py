@@ -69,7 +69,8 @@ def overlay(image: np.ndarray, labels: np.ndarray, opacity: float = 0.5) -> np.n
     """Labels (rows, columns) in colour over an image (rows, columns) in 0..1; label 0 is transparent."""
     colours = COLOURS[(labels.astype(np.int64) - 1) % len(COLOURS)]
     mask = (labels > 0)[..., None] * opacity
-    return (grey(image) * (1 - mask) + colours * mask).round().astype(np.uint8)
+    result: np.ndarray = (grey(image) * (1 - mask) + colours * mask).round().astype(np.uint8)
+    return result
 
 
 def montage(rows: Sequence[Row], cell: int = 128, legend: Mapping[str, int] | None = None) -> Image.Image:

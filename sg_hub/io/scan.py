@@ -123,14 +123,14 @@ class Scan:
         return self.file_grid or FileGrid(self.size, self.spacing, self.origin, self.direction, "LPS")
 
     def _result(self, array: Any) -> np.ndarray:
-        array = _plain(array)
-        if array.ndim not in (3, 4) or array.shape[-3:] != self.size:
+        result = _plain(array)
+        if result.ndim not in (3, 4) or result.shape[-3:] != self.size:
             raise InvalidInputError(
-                f"result of shape {array.shape}: expected {self.size} or (channels, "
+                f"result of shape {result.shape}: expected {self.size} or (channels, "
                 f"{', '.join(map(str, self.size))}), "
                 "the size of the scan that it belongs to"
             )
-        return array[0] if array.ndim == 4 and array.shape[0] == 1 else array
+        return result[0] if result.ndim == 4 and result.shape[0] == 1 else result
 
     def save(self, array: Any, path: str | os.PathLike[str]) -> Path:
         """Write a result in the file's own geometry; an older file of that name stays until the new one is complete.
@@ -281,9 +281,9 @@ def _plain(array: Any) -> np.ndarray:
     if hasattr(array, "detach"):
         array = array.detach().cpu()
         array = array.float().numpy() if array.is_floating_point() else array.numpy()
-    array = np.asarray(array)
-    if array.dtype == bool:
-        return array.astype(np.uint8)
-    if array.dtype.kind not in "iuf":
-        raise InvalidInputError(f"result of type {array.dtype}: expected numbers")
-    return array if np.issubdtype(array.dtype, np.integer) else array.astype(np.float32, copy=False)
+    result: np.ndarray = np.asarray(array)
+    if result.dtype == bool:
+        return result.astype(np.uint8)
+    if result.dtype.kind not in "iuf":
+        raise InvalidInputError(f"result of type {result.dtype}: expected numbers")
+    return result if np.issubdtype(result.dtype, np.integer) else result.astype(np.float32, copy=False)

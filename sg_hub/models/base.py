@@ -203,7 +203,8 @@ class PretrainedModel(Saved):
             files = locate(name, revision, token, cache_dir, local_files_only, force_download)
         asked = {"head": head, "num_classes": num_classes, "class_names": class_names, "multilabel": multilabel}
         model = loading.load_model(cls, files, asked, {"in_chans": in_chans, **settings}, part)
-        return loading.moved(model.eval(), device)
+        moved: Self = loading.moved(model.eval(), device)
+        return moved
 
     def forward(self, x: Tensor, pad: bool = False) -> Any:
         """Run the network on (N, in_chans, spatial...) in 0..1; see the class for what each head gives.
@@ -236,7 +237,8 @@ class PretrainedModel(Saved):
 
     def preprocess(self, scan: Any) -> Tensor:
         """(1, in_chans, spatial...) in 0..1 of a `Scan` (3D) or an `Image` (2D), as these weights expect it."""
-        return self.preprocessing.apply(scan, self.in_chans)
+        result: Tensor = self.preprocessing.apply(scan, self.in_chans)
+        return result
 
     def train(self, mode: bool = True) -> Self:
         self._looked_at = False

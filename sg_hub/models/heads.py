@@ -36,7 +36,8 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, num_classes) from the deepest feature map (N, in_chans, spatial...)."""
-        return self.fc(self.block(x).mean(dim=tuple(range(2, x.ndim))))
+        result: Tensor = self.fc(self.block(x).mean(dim=tuple(range(2, x.ndim))))
+        return result
 
 
 # The parts that a network may have beside its encoder, and how each is built.
@@ -97,7 +98,8 @@ class Pretext(Head):
         return list(PretextOutput._fields)
 
     def map_of(self, output: Any) -> Tensor:
-        return output.restoration
+        result: Tensor = output.restoration
+        return result
 
 
 class Restoration(Head):
@@ -114,7 +116,7 @@ class Restoration(Head):
     def outputs(self, network: Any) -> list[str]:
         return ["restoration"]
 
-    def map_of(self, output: Any) -> Tensor:
+    def map_of(self, output: Tensor) -> Tensor:
         return output
 
 
@@ -145,7 +147,8 @@ class Classification(Head):
     is_task = classifies = True
 
     def forward(self, network: Any, features: list[Tensor], size: Sequence[int]) -> Tensor:
-        return network.classifier(features[-1])
+        result: Tensor = network.classifier(features[-1])
+        return result
 
     def outputs(self, network: Any) -> list[str]:
         return ["logits"]
@@ -264,7 +267,8 @@ def checked_class_names(names: object, head: Head, num_classes: int) -> tuple[st
 
 
 def _last_convolution(network: Any, out_chans: int) -> nn.Module:
-    return CONVOLUTION[network.NDIM](network.decoder.out_chans, out_chans, kernel_size=1)
+    layer: nn.Module = CONVOLUTION[network.NDIM](network.decoder.out_chans, out_chans, kernel_size=1)
+    return layer
 
 
 def _restored(network: Any, features: list[Tensor], size: Sequence[int]) -> Tensor:

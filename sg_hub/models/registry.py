@@ -51,7 +51,8 @@ def family(architecture: str) -> type[PretrainedModel] | None:
         SgHubError: another package that adds it cannot be imported, or gives something else.
     """
     if architecture in _MODULES:
-        return getattr(importlib.import_module(_MODULES[architecture]), architecture)
+        own: type[PretrainedModel] = getattr(importlib.import_module(_MODULES[architecture]), architecture)
+        return own
     found = _added().get(architecture)
     if found is None:
         return None

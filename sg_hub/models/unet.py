@@ -67,7 +67,8 @@ def check_norm(norm: object) -> None:
 def norm_layer(norm: str, channels: int, ndim: int) -> nn.Module:
     """A normalisation layer for (N, channels, spatial...): `batch_stats`, `batch` or `instance`."""
     check_norm(norm)
-    return _NORM[norm][ndim](channels)
+    layer: nn.Module = _NORM[norm][ndim](channels)
+    return layer
 
 
 def conv_block(
@@ -153,7 +154,8 @@ class DecoderLevel(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         x = F.interpolate(x, scale_factor=self.scale, mode="nearest") if self.up is None else self.up(x)
-        return self.blocks(x if skip is None else torch.cat([x, skip], dim=1))
+        result: Tensor = self.blocks(x if skip is None else torch.cat([x, skip], dim=1))
+        return result
 
 
 class UNetDecoder(nn.Module):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.finder import SCAN_SUFFIXES, find_images, find_scans, plain_name
-from sg_hub.io.image import FORMATS
+from sg_hub.io.picture_files import FORMATS
 
 from ..run.recipe import Recipe
 from .split_table import read_split

@@ -58,7 +58,8 @@ class Groups:
         for group in self._groups:
             items = group.get(sequence)
             if items:
-                return items[0]
+                first: Dataset = items[0]
+                return first
         return None
 
     def get(self, sequence: str, keyword: str) -> Any:
