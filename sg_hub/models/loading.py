@@ -80,10 +80,7 @@ def load_model(
     """
     if part is not None and part not in PARTS:
         raise InvalidInputError(f"part={part!r}: expected {' or '.join(map(repr, PARTS))}, or nothing")
-    config = {**OPTIONAL_KEYS, **read_config(files.config, cls.__name__, cls.config_keys(), frozenset(OPTIONAL_KEYS))}
-    with _naming(files.config):
-        config["preprocessing"] = cls.preprocessing_class().from_dict(config["preprocessing"])
-        before = _skeleton(cls, config)
+    config, before = _described(cls, files)
     state, sha256 = read_weights(files.weights, files.sha256)
     wanted = dict(config)
     task_changed = choose(wanted, **asked)
@@ -111,6 +108,29 @@ def load_model(
     model.load_report = report
     report.log()
     return model
+
+
+def blueprint(cls: type[Any], files: ModelFiles) -> Any:
+    """The network of a model's files without memory: it says what it is, and can compute nothing. Its `load_report`
+    says what would be loaded.
+
+    Raises:
+        InvalidInputError: weights that do not fit the network.
+        ReadError: a missing, damaged, newer or wrong file.
+    """
+    model = _described(cls, files)[1]
+    state, sha256 = read_weights(files.weights, files.sha256)
+    model.load_report = compare(model, model, state, source=files.source)
+    model.load_report.revision, model.load_report.sha256 = files.revision, sha256
+    return model
+
+
+def _described(cls: type[Any], files: ModelFiles) -> tuple[dict[str, Any], Any]:
+    """The settings of a model's files, and the network of them without memory."""
+    config = {**OPTIONAL_KEYS, **read_config(files.config, cls.__name__, cls.config_keys(), frozenset(OPTIONAL_KEYS))}
+    with _naming(files.config):
+        config["preprocessing"] = cls.preprocessing_class().from_dict(config["preprocessing"])
+        return config, _skeleton(cls, config)
 
 
 def compare(

@@ -9,7 +9,8 @@ from typing import Any
 
 from sg_hub.errors import ReadError, SgHubError, shortened
 from sg_hub.hub.config_file import architecture_of
-from sg_hub.hub.locate import locate
+from sg_hub.hub.locate import ModelFiles, locate
+from sg_hub.models import loading
 from sg_hub.models.base import PretrainedModel
 
 GROUP = "sg_hub.models"
@@ -29,6 +30,20 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> PretrainedM
     """
     where = {key: options.pop(key) for key in _WHERE if key in options}
     files = locate(name, **where)  # once, for a branch may move
+    return _family_of(files).from_pretrained(files, **options)
+
+
+def blueprint(name: str | os.PathLike[str]) -> PretrainedModel:
+    """The same model without memory: its settings, its encoder's strides, and what its weights are (`load_report`).
+
+    Raises:
+        InvalidInputError, ReadError: as for the model itself, which would not be had either.
+    """
+    files = locate(name)
+    return loading.blueprint(_family_of(files), files)
+
+
+def _family_of(files: ModelFiles) -> type[PretrainedModel]:
     architecture = architecture_of(files.config)
     cls = family(architecture)
     if cls is None:
@@ -36,7 +51,7 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> PretrainedM
             f"{files.config} is of a {shortened(repr(architecture), 80)}; this sg_hub knows {', '.join(families())}: "
             "upgrade it (pip install -U sg_hub), or install the package that adds this family"
         )
-    return cls.from_pretrained(files, **options)
+    return cls
 
 
 def families() -> list[str]:

@@ -10,6 +10,7 @@ every test item, and two figures. The model's preprocessing is the target's, so 
 from __future__ import annotations
 
 import io
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from sg_hub.io.files import write_json
 from ..data.leakage import name_hashes
 from ..report import figures
 from ..targets import identities
-from ..trials.finetune import Finetuned, finetune
+from ..trials.finetune import UNFINISHED, Finetuned, finetune
 from ..trials.metrics import METRICS
 from .finetuned_card import build_finetuned_card
 
@@ -43,7 +44,9 @@ def publish_finetuned(
     """
     out = Path(out)
     _check_out(out)
-    save_finetuned(finetune(init, target, overrides, seed, progress=progress), out)
+    work = out / UNFINISHED
+    save_finetuned(finetune(init, target, work, overrides, seed, progress=progress), out)
+    shutil.rmtree(work)
     return out
 
 
@@ -90,7 +93,7 @@ def _results(found: Finetuned) -> dict[str, Any]:
 
 def _finished(found: Finetuned) -> Any:
     """The network with the target's preprocessing and everyone whom the weights have seen."""
-    model, target, trial = found.trial.model, found.target, found.trial
+    model, target, trial = found.trial.network, found.target, found.trial
     seen = identities(target.dataset, trial.parts["train"] + trial.parts["validation"])
     before = model.provenance
     model.provenance = {
@@ -104,5 +107,4 @@ def _finished(found: Finetuned) -> Any:
     }
     if "patients" in before:  # else whom the weights saw before is not known, and that must stay visible
         model.provenance["patients"] = sorted({*before["patients"], *name_hashes(seen["train"] + seen["validation"])})
-    model.preprocessing = target.preprocessing(model.preprocessing.modality)
     return model.cpu()

@@ -12,6 +12,7 @@ from ..trials.metrics import METRICS
 from .columns import Column
 from .page import p_text
 from .statistics import LEVEL, Comparison, compare, summarise
+from .tables import percent
 
 
 def write_card_record(folder: Path, column: Column, init: str) -> None:
@@ -19,8 +20,9 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
     rows = column.rows[init]
     metric, first = column.settings["metric"], rows[0]
     fresh = f"random:{first['architecture']}"
-    baseline = next((others for others in column.rows.values() if others[0]["weights"] == fresh), None)
-    if kind_of(init) in (RANDOM, IMAGENET) or baseline is None:
+    random = next((name for name, others in column.rows.items() if others[0]["weights"] == fresh), None)
+    baseline = column.rows.get(random or "")
+    if kind_of(init) in (RANDOM, IMAGENET) or random is None or baseline is None:
         return
     names = [name for name in first["values"] if name.startswith(f"{metric} ")] + [metric]
     tests = {
@@ -41,7 +43,7 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
             f"{len(rows)} trials each. {column.settings['description']} {first['patients']['train']} patients to train "
             f"on, {first['patients']['validation']} to choose the step, {first['patients']['test']} to test on. "
             f"{unseen} {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}. "
-            "Mean ± standard deviation over trials."
+            f"Mean ± standard deviation over trials.{_without_doubtful(column, init, random)}"
         ),
         "dataset_type": column.settings["dataset"],
         "dataset_name": title,
@@ -65,6 +67,16 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
         "sha256": sha256,
     }
     write_json(folder / column.name / f"{Path(name_of(init)).name}{part}-{sha256[:8]}.json", record)
+
+
+def _without_doubtful(column: Column, init: str, fresh: str) -> str:
+    if init not in column.sure or fresh not in column.sure:
+        return ""
+    mine, random = (percent(column.sure[name]) for name in (init, fresh))
+    return (
+        f" Without the {len(column.doubtful)} test items whose reference is known to be wrong it is {mine} %, from "
+        f"random weights {random} %."
+    )
 
 
 def _difference(test: Comparison) -> str:

@@ -30,6 +30,8 @@ class Column:
     tests: dict[str, Comparison]
     """All others against the best."""
     holm: dict[str, float]
+    sure: dict[str, Summary]
+    """The same without the test items whose reference is known to be wrong; empty where there are none."""
 
     @property
     def title(self) -> str:
@@ -46,6 +48,11 @@ class Column:
     def slug(self) -> str:
         """For the names of files."""
         return self.name if self.fraction == 1 else f"{self.name}-{100 * self.fraction:g}"
+
+    @property
+    def doubtful(self) -> dict[str, str]:
+        """Test items whose reference is known to be wrong, and why."""
+        return dict((next(iter(self.rows.values()))[0].get("doubtful") or {}).get("items", {}))
 
     @property
     def values(self) -> dict[str, list[float]]:
@@ -77,8 +84,15 @@ def columns_of(rows: Mapping[str, Row]) -> list[Column]:
         values = {init: [row["value"] for row in found] for init, found in ordered.items()}
         summaries = {init: summarise(found) for init, found in values.items()}
         settings = trials[0]["settings"]
-        columns.append(Column(target, settings, -fraction, ordered, summaries, *against_best(values)))
+        sure = {init: summarise(without) for init, found in ordered.items() if (without := _without_doubtful(found))}
+        columns.append(Column(target, settings, -fraction, ordered, summaries, *against_best(values), sure))
     return columns
+
+
+def _without_doubtful(rows: list[Row]) -> list[float]:
+    """The metric of each trial without doubtful references; empty where some trial has none."""
+    found = [(row.get("doubtful") or {}).get("values", {}).get(row["metric"]) for row in rows]
+    return [] if None in found else found
 
 
 def _check_comparable(target: str, trials: list[Row]) -> None:

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..run.figures import plt, save
-from .statistics import summarise
+from ..trials.examples import RANKS
+from .statistics import Summary, summarise
 
 if TYPE_CHECKING:
     from .columns import Column
+
+
+WITHOUT_DOUBTFUL = "◇ mean without test items whose reference is known to be wrong"
 
 
 def _colours(labels: Mapping[str, str]) -> dict[str, str]:
@@ -27,7 +31,7 @@ def bars(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> No
     colours = _colours(labels)
     for panel, column in zip(panels[0], columns, strict=True):
         for place, (init, values) in enumerate(column.values.items()):
-            _bar(panel, place, values, colours[init])
+            _bar(panel, place, values, colours[init], column.sure.get(init))
         panel.set_xticks(range(len(column.values)), [labels[init] for init in column.values], rotation=25, ha="right")
         panel.tick_params(axis="x", labelsize=7)
         panel.set_title(column.title, fontsize=9)
@@ -45,7 +49,7 @@ def bars_2d_3d(columns: Sequence[Column], labels: Mapping[str, str], path: Path)
         ticks, shown, place = [], [], 0
         for column in of_task:
             for init, values in column.values.items():
-                _bar(panel, place, values, colours[init])
+                _bar(panel, place, values, colours[init], column.sure.get(init))
                 ticks.append(f"{column.settings['ndim']}D: {labels[init]}")
                 shown.append(values)
                 place += 1
@@ -58,12 +62,16 @@ def bars_2d_3d(columns: Sequence[Column], labels: Mapping[str, str], path: Path)
     save(figure, path)
 
 
-def _bar(panel: Any, place: int, values: Sequence[float], colour: str) -> None:
+def _bar(panel: Any, place: int, values: Sequence[float], colour: str, sure: Summary | None) -> None:
+    """Mean, standard deviation and trials; a diamond where the mean without doubtful references is."""
     summary = summarise(values)
     error = None if np.isnan(summary.sd) else 100 * summary.sd
     panel.bar(place, 100 * summary.mean, yerr=error, color=colour, alpha=0.7, capsize=3, width=0.7)
     spread = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [0.0]
     panel.plot(place + np.array(spread), 100 * np.array(values), ".", color="black", markersize=3)
+    if sure is not None:
+        panel.plot(place + 0.27, 100 * sure.mean, "D", markerfacecolor="none", color="black", markersize=4)
+        panel.set_xlabel(WITHOUT_DOUBTFUL, fontsize=6)
 
 
 def _zoom(panel: Any, shown: Iterable[Sequence[float]]) -> None:
@@ -127,14 +135,19 @@ def examples(files: Mapping[str, Path], path: Path) -> bool:
     Returns:
         whether there was anything to draw.
     """
-    there = {label: file for label, file in files.items() if file.is_file()}
+    there = {label: file for label, file in files.items() if file.is_file() and _proportion(file)}
     if not there:
         return False
     tall = max(_proportion(file) for file in there.values())
     figure, panels = plt.subplots(len(there), 3, figsize=(7, (0.5 + 2.2 * tall) * len(there)), squeeze=False)
     for row, (label, file) in enumerate(there.items()):
         with np.load(file) as arrays:
-            for panel, rank in zip(panels[row], ("best", "median", "worst"), strict=True):
+            for panel, rank in zip(panels[row], RANKS, strict=True):
+                panel.set_xticks([])
+                panel.set_yticks([])
+                if f"{rank}_image" not in arrays.files:  # there are fewer items with a score
+                    panel.set_frame_on(False)
+                    continue
                 panel.imshow(arrays[f"{rank}_image"], cmap="gray", vmin=0, vmax=255)
                 for kind, colour in (("truth", "lime"), ("found", "red")):
                     key = f"{rank}_{kind}"
@@ -142,15 +155,13 @@ def examples(files: Mapping[str, Path], path: Path) -> bool:
                         panel.contour(arrays[key] > 0, levels=[0.5], colors=colour, linewidths=1)
                 lines = f"{rank}: {arrays[f'{rank}_title']}".splitlines()
                 panel.set_title("\n".join(part for line in lines for part in textwrap.wrap(line, 44)), fontsize=6)
-                panel.set_xticks([])
-                panel.set_yticks([])
         panels[row, 0].set_ylabel(label, fontsize=7)
     save(figure, path)
     return True
 
 
 def _proportion(file: Path) -> float:
-    """Height of the tallest image of a file, as a share of its width."""
+    """Height of the tallest image of a file, as a share of its width; 0 where there is none."""
     with np.load(file) as arrays:
         shapes = [arrays[name].shape for name in arrays.files if name.endswith("_image")]
-    return max(rows / columns for rows, columns in shapes)
+    return max((rows / columns for rows, columns in shapes), default=0.0)

@@ -12,14 +12,15 @@ from . import figures as draw
 from .columns import Column, inits_of, labels_of
 from .reported import reported
 from .statistics import LEAST_FOR_INTERVAL, LEVEL
-from .tables import MARK, markdown_table
+from .tables import MARK, markdown_table, percent
 
 
 def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Column]) -> list[tuple[str, str]]:
     """Draw everything; captions and file names."""
     out.mkdir(parents=True, exist_ok=True)
     labels = labels_of(inits_of(columns))
-    figures = [("Mean and standard deviation over the trials (Fig. 2 of the paper)", "bars.png")]
+    doubtful = f"; {draw.WITHOUT_DOUBTFUL}" if any(column.sure for column in whole) else ""
+    figures = [(f"Mean and standard deviation over the trials (Fig. 2 of the paper){doubtful}", "bars.png")]
     draw.bars(whole, labels, out / "bars.png")
     dimensions: dict[tuple[str, ...], set[int]] = {}
     for column in whole:
@@ -87,8 +88,7 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
         f"{parts}. {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}, "
         f"{training['precision']}. {count} trials, {minutes:.1f} minutes in all, on {' and on '.join(machines)}.",
     ]
-    if first["left_out"]:
-        lines.append(f"No AUC (fewer than {settings['min_positives']} positives): {', '.join(first['left_out'])}.")
+    lines += _notes(column)
     for init, rows in column.rows.items():
         if rows[0]["unchecked"]:
             lines.append(f"Whether {labels[init]} has seen test patients cannot be told: {rows[0]['unchecked']}.")
@@ -106,6 +106,7 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
         gained = "" if math.isnan(rise) else f"{100 * rise:+.2f}"
         cells = (labels[init], summary.trials, f"{100 * summary.mean:.2f}", sd, interval, *tested, gained)
         lines.append("| " + " | ".join(map(str, cells)) + " |")
+    lines += _without_doubtful(column, labels)
     others = [name for name in first["values"] if name != settings["metric"]]
     if others:
         lines += ["", "| mean over trials, % | " + " | ".join(others) + " |", "|---" * (len(others) + 1) + "|"]
@@ -113,6 +114,43 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
             means = [100 * sum(row["values"][name] for row in rows) / len(rows) for name in others]
             lines.append(f"| {labels[init]} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
     return [*lines, ""]
+
+
+def _notes(column: Column) -> list[str]:
+    """What else is to be known of the figures of a target."""
+    settings, first = column.settings, next(iter(column.rows.values()))[0]
+    notes = []
+    if first["left_out"]:
+        notes.append(
+            f"No AUC (fewer than {settings['min_positives']} positives in the test part, or a third of that in the "
+            f"validation part): {', '.join(first['left_out'])}."
+        )
+    if first.get("seen"):
+        notes.append(f"{first['seen']} patients of the pre-training are trained on, not tested.")
+    rows = [row for found in column.rows.values() for row in found]
+    for name in sorted({name for row in rows for name in row.get("absent", {})}):
+        counts = [row.get("absent", {}).get(name, 0) for row in rows]
+        several = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])
+        notes.append(f"{name} is neither there nor found in {several} of the test items, which are in no mean of it.")
+    return notes
+
+
+def _without_doubtful(column: Column, labels: Mapping[str, str]) -> list[str]:
+    """The same figures without the test items whose reference is known to be wrong."""
+    if not column.sure:
+        return []
+    named = "; ".join(f"{item}: {why}" for item, why in column.doubtful.items())
+    return [
+        "",
+        f"Without {len(column.doubtful)} test items whose reference is known to be wrong ({named}):",
+        "",
+        "| initialisation | all test items | without them |",
+        "|---" * 3 + "|",
+        *(
+            f"| {labels[init]} | {percent(column.summaries[init])} | {percent(sure)} |"
+            for init, sure in column.sure.items()
+        ),
+    ]
 
 
 def late_rise(rows: list[Row]) -> float:

@@ -13,7 +13,7 @@ MARK = "†"
 """Behind what does not differ significantly from the best."""
 
 
-def _percent(summary: Summary, plus_minus: str = "±") -> str:
+def percent(summary: Summary, plus_minus: str = "±") -> str:
     sd = "" if math.isnan(summary.sd) else f"{plus_minus}{100 * summary.sd:.2f}"
     return f"{100 * summary.mean:.2f}{sd}"
 
@@ -25,7 +25,7 @@ def markdown_table(columns: list[Column]) -> str:
     for init, label in labels_of(inits_of(columns)).items():
         cells = []
         for column in columns:
-            text = _percent(column.summaries[init]) if init in column.summaries else ""
+            text = percent(column.summaries[init]) if init in column.summaries else ""
             if init == column.best:
                 text = f"**{text}**"
             elif init in column.summaries and column.equals_best(init):
@@ -47,7 +47,7 @@ def latex_table(columns: list[Column]) -> str:
     for init, label in labels_of(inits_of(columns)).items():
         cells = []
         for column in columns:
-            text = _percent(column.summaries[init], "$\\pm$") if init in column.summaries else "--"
+            text = percent(column.summaries[init], "$\\pm$") if init in column.summaries else "--"
             if init == column.best:
                 text = f"\\textbf{{{text}}}"
             elif init in column.summaries and column.equals_best(init):
@@ -66,14 +66,16 @@ def csv_table(columns: list[Column]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = ("target", "fraction", "initialisation", "metric", "trials", "mean", "sd", "low95", "high95", "best")
-    writer.writerow((*header, "difference_to_best", "p_welch", "p_plain", "p_holm", "minutes_per_trial"))
+    tests = ("difference_to_best", "p_welch", "p_plain", "p_holm", "minutes_per_trial")
+    writer.writerow((*header, *tests, "mean_without_doubtful", "sd_without_doubtful"))
     for column in columns:
         for init, summary in column.summaries.items():
             test = column.tests.get(init)
             tested = (test.difference, test.p, test.p_plain, column.holm[init]) if test else ("", "", "", "")
             minutes = sum(row["minutes"] for row in column.rows[init]) / summary.trials
             numbers = (summary.trials, summary.mean, summary.sd, summary.low, summary.high, int(init == column.best))
-            fields = (column.name, column.fraction, init, column.settings["metric"], *numbers, *tested, minutes)
+            sure = (column.sure[init].mean, column.sure[init].sd) if init in column.sure else ("", "")
+            fields = (column.name, column.fraction, init, column.settings["metric"], *numbers, *tested, minutes, *sure)
             writer.writerow([_number(value) if isinstance(value, float) else value for value in fields])
     return text.getvalue()
 

@@ -94,6 +94,8 @@ class Target(Section):
                 raise ValueError(f"{name} = {list(sides)}: expected {count} numbers")
         if self.grid.size is None and self.settings.patch is None:
             raise ValueError("settings.patch: needed where grid.size is absent")
+        if self.grid.intensity != "window" and self.data_ndim == 3 and not self.WHOLE_SCANS:
+            raise ValueError("grid.intensity: cubes are cut out of their scans first, and need a window")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes: {list(self.classes)} has a name twice")
         check_sides(self.classes, self.mirror_pairs, "x" in self.settings.mirror)

@@ -17,11 +17,12 @@ Sides = tuple[PositiveInt, ...]
 class Grid(Section):
     """How an item becomes what the network takes: what a preprocessing of sg_hub is built from."""
 
-    intensity: Literal["window", "percentile"] = "window"
+    intensity: Literal["window", "percentile", "zscore"] = "window"
     low: float | None = None
-    """What becomes 0: a value of the scan (HU) or a grey level in 0..1, or a percentile; absent: sg_hub's own."""
+    """What becomes 0: a value of the scan (HU) or a grey level in 0..1, or a percentile; or the least number of
+    standard deviations. Absent: sg_hub's own window."""
     high: float | None = None
-    """What becomes 1."""
+    """What becomes 1, or the largest number of standard deviations."""
     spacing: tuple[float, float, float] | None = None
     """Voxels (x, y, z) in mm that scans are resampled to; absent: each keeps its own."""
     size: Sides | None = None
@@ -38,8 +39,9 @@ class Grid(Section):
         return ImagePreprocessing(input_size=(size[0], size[1]), **self._limits())
 
     def _limits(self) -> dict[str, Any]:
-        if self.intensity == "percentile" and (self.low is None or self.high is None):
-            raise ValueError('grid.low, grid.high: intensity = "percentile" needs both, such as 0.5 and 99.5')
+        if self.intensity != "window" and (self.low is None or self.high is None):
+            such = "0.5 and 99.5" if self.intensity == "percentile" else "-3 and 3"
+            raise ValueError(f"grid.low, grid.high: intensity = {self.intensity!r} needs both, such as {such}")
         given = {"low": self.low, "high": self.high}
         return {"intensity": self.intensity} | {key: value for key, value in given.items() if value is not None}
 

@@ -2,51 +2,59 @@
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ..data.leakage import check_unseen
-from ..targets import Target, identities
-from .initialisation import initialise
-from .prepared_task import find_task, read_task
-from .trial import Trial, run_trial
-from .trial_rows import examples
+from ..run.checkpoint import previous_checkpoint
+from ..run.lock import run_lock
+from ..targets import Target, load_target
+from .examples import examples
+from .initialisation import look_up
+from .prepared_task import find_items, read_items
+from .trial import FinishedTrial, Trial, run_trial
+
+UNFINISHED = ".finetuning"
+"""Where the work of a fine-tuning is, in the folder of its model, until that is complete."""
 
 
 @dataclass(frozen=True)
 class Finetuned:
-    """A fine-tuned network (`trial.model`), and everything that is known of it."""
+    """A fine-tuned network (`trial.network`), and everything that is known of it."""
 
     init: str
     seed: int
     target: Target
-    trial: Trial
+    trial: FinishedTrial
     skipped: dict[str, str]
     """Items that were left out, and why."""
     examples: dict[str, Any]
-    """Pictures of the best, the median and the worst test item, as `training.trials.cells.examples` gives them."""
+    """Pictures of the best, the median and the worst test item, as `training.trials.examples` gives them."""
 
 
 def finetune(
-    init: str, target: str, overrides: list[str] | tuple[str, ...] = (), seed: int = 0, *, progress: bool = True
+    init: str, target: str, work: str | Path, overrides: Sequence[str] = (), seed: int = 0, *, progress: bool = True
 ) -> Finetuned:
     """Fine-tune once.
 
     Args:
         init: name or folder of weights, `random:NAME` or `encoder:NAME`.
         target: TOML file, or a shipped name.
+        work: folder (UNFINISHED, in the model's) of the items as arrays, and of the checkpoint that an interrupted
+            training goes on from. It holds patients' images: it is for the time of the training alone.
 
     Raises:
         InvalidInputError, ReadError: see `training.targets` and `training.trials.initialisation`.
     """
-    with tempfile.TemporaryDirectory(prefix="sg_hub-") as temporary:
-        read, found = find_task(target, overrides=overrides)
-        read.preprocessing("")  # which a saved model needs
-        provenance = initialise(init, read, seed).provenance
-        unchecked = check_unseen(provenance, read.dataset, identities(read.dataset, found.items)["test"])
-        if unchecked:
-            print(f"warning: {init}: {unchecked}", flush=True)
-        task = read_task(read, found, temporary, progress=progress)
-        trial = run_trial(task.target, init, seed, task.arrays, task.items, progress=progress)
-        return Finetuned(init, seed, task.target, trial, task.skipped, examples(task, trial))
+    read, start = load_target(target, overrides), look_up(init)
+    read.preprocessing(start.config["preprocessing"].modality)  # which a saved model needs
+    found = find_items(read, [start])
+    with run_lock(work):
+        task = read_items(found, work, progress=progress)
+        trial = Trial(task, start, seed)
+        kept = Path(work) / f"{trial.key}.pt"
+        for other in {*Path(work).glob("*.pt")} - {kept, previous_checkpoint(kept)}:
+            other.unlink()  # of other settings or other data
+        done = run_trial(trial, kept, progress=progress)
+        return Finetuned(init, seed, read, done, task.skipped, examples(done))

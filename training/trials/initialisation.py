@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,11 @@ from torch import nn
 
 import sg_hub
 from sg_hub.errors import InvalidInputError
+from sg_hub.models.registry import blueprint
 
 from ..targets import Target
 
+WHOLE = "whole"
 RANDOM = "random"
 """`random:NAME`: the architecture of NAME, and none of its weights."""
 ENCODER = "encoder"
@@ -22,6 +25,10 @@ ENCODER = "encoder"
 IMAGENET = "imagenet"
 """`imagenet:NAME`: the architecture of NAME (in 2D), its encoder with timm's ImageNet weights."""
 KINDS = (RANDOM, ENCODER, IMAGENET)
+FRESH = (RANDOM, IMAGENET)
+"""Kinds that take none of the weights that they name."""
+OF_THE_HEAD = ("head", "num_classes", "class_names", "multilabel", "in_chans")
+"""Settings of a network that are the target's."""
 
 
 def name_of(init: str) -> str:
@@ -32,75 +39,107 @@ def name_of(init: str) -> str:
 
 def kind_of(init: str) -> str:
     """`random`, `encoder`, `imagenet` or `whole`."""
-    return init.partition(":")[0] if name_of(init) != init else "whole"
-
-
-def initialise(init: str, target: Target, seed: int) -> Any:
-    """The network of an initialisation, with the target's head.
-
-    Raises:
-        InvalidInputError: weights that cannot be had, or a network that does not take the target's items.
-    """
-    torch.manual_seed(seed)
-    asked: dict[str, Any] = {"head": target.head, "num_classes": target.num_classes, "in_chans": target.channels}
-    pretrained: Any = sg_hub.from_pretrained(name_of(init), **asked)
-    if getattr(pretrained, "norm", None) == "batch_stats":  # else a test item's result would depend on those beside it
-        pretrained = sg_hub.from_pretrained(name_of(init), **asked, norm="batch")
-    if target.ndim != pretrained.NDIM:
-        raise InvalidInputError(
-            f"{name_of(init)} is a {pretrained.NDIM}D network, the target {target.name} takes a {target.ndim}D one"
-        )
-    stride = max(pretrained.encoder.strides)
-    if any(side % stride for side in target.patch):
-        raise InvalidInputError(
-            f"target {target.name}: patches of {target.patch}; {name_of(init)} takes multiples of {stride}"
-        )
-    if kind_of(init) == "whole":
-        return pretrained
-    torch.manual_seed(seed)
-    config = pretrained.config() | {"preprocessing": pretrained.preprocessing}
-    if kind_of(init) != ENCODER:
-        config["provenance"] = {"patients": []}
-    if kind_of(init) == IMAGENET:
-        if pretrained.NDIM != 2:
-            raise InvalidInputError(f"{init}: there are ImageNet weights of 2D networks only, and this one is 3D")
-        config |= {"encoder_weights": IMAGENET, "mean": None, "std": None}  # timm's own weights bring theirs
-    model = type(pretrained)(**config)
-    if kind_of(init) == ENCODER:
-        model.encoder.load_state_dict(pretrained.encoder.state_dict())
-    return model
+    return init.partition(":")[0] if name_of(init) != init else WHOLE
 
 
 @dataclass(frozen=True)
-class Start:
-    """An initialisation, and what it is whatever its folder is called."""
+class Initialisation:
+    """What an initialisation is, whatever its folder is called; its network is built when a trial wants it."""
 
     init: str
-    ndim: int
-    architecture: str
-    """A hash of the network without its weights and its head."""
+    family: type[Any]
+    """Class of the network."""
+    config: Mapping[str, Any]
+    """Arguments of the network that it names, but for its head."""
+    stride: int
+    """Of the encoder's deepest feature map: sides of what the network takes are multiples of it."""
     sha256: str
     """Of the weights that it names."""
 
     @property
+    def kind(self) -> str:
+        return kind_of(self.init)
+
+    @property
+    def ndim(self) -> int:
+        return int(self.family.NDIM)
+
+    @property
+    def architecture(self) -> str:
+        """A hash of the network without its weights and its head."""
+        described = {key: value for key, value in self.config.items() if key not in ("provenance", "preprocessing")}
+        text = json.dumps([self.family.__name__, described], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
     def fingerprint(self) -> str:
         """Its kind, and the weights or the architecture: whatever of it determines a trial."""
-        fresh = kind_of(self.init) in (RANDOM, IMAGENET)
-        return f"{kind_of(self.init)}:{self.architecture if fresh else self.sha256}"
+        return f"{self.kind}:{self.architecture if self.kind in FRESH else self.sha256}"
+
+    @property
+    def named_provenance(self) -> Mapping[str, Any]:
+        """Of the weights that it names, whether it takes them or not."""
+        return dict(self.config["provenance"])
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Of the weights that it takes; fresh ones have seen nobody."""
+        return {"patients": []} if self.kind in FRESH else self.named_provenance
+
+    def check_fits(self, target: Target) -> None:
+        """Refuse a network that does not take the target's items.
+
+        Raises:
+            InvalidInputError: saying why.
+        """
+        name = name_of(self.init)
+        if self.kind == IMAGENET and self.ndim != 2:
+            raise InvalidInputError(f"{self.init}: there are ImageNet weights of 2D networks only, and this one is 3D")
+        if any(side % self.stride for side in target.patch):
+            raise InvalidInputError(
+                f"target {target.name}: patches of {target.patch}; {name} takes multiples of {self.stride}"
+            )
+
+    def network(self, target: Target, seed: int) -> Any:
+        """The network with the target's head, classes and preprocessing.
+
+        Raises:
+            InvalidInputError, ReadError: weights that cannot be had.
+        """
+        torch.manual_seed(seed)
+        asked: dict[str, Any] = {
+            "head": target.head,
+            "num_classes": target.num_classes,
+            "class_names": target.class_names,
+            "multilabel": target.head == "classification" and not target.exclusive,
+            "in_chans": target.channels,
+        }
+        if self.config.get("norm") == "batch_stats":  # else an item's result would depend on those beside it
+            asked["norm"] = "batch"
+        if self.kind in FRESH:
+            config = {**self.config, **asked, "provenance": self.provenance}
+            if self.kind == IMAGENET:
+                config |= {"encoder_weights": IMAGENET, "mean": None, "std": None}  # timm's own weights bring theirs
+            network: Any = self.family(**config)
+        else:
+            part = "encoder" if self.kind == ENCODER else None
+            network = sg_hub.from_pretrained(name_of(self.init), part=part, **asked)
+        if not target.sliced:
+            network.preprocessing = target.preprocessing(network.preprocessing.modality)
+        return network
 
 
-def look_up(init: str) -> Start:
-    """What an initialisation is.
+def look_up(init: str) -> Initialisation:
+    """What an initialisation is; of its weights no value is read.
 
     Raises:
         InvalidInputError, ReadError: weights that cannot be had.
     """
-    model: Any = sg_hub.from_pretrained(name_of(init))
-    ignored = ("provenance", "preprocessing", "head", "num_classes", "class_names", "multilabel", "in_chans")
-    config = {key: value for key, value in model.config().items() if key not in ignored}
-    text = json.dumps([type(model).__name__, config], sort_keys=True)
-    sha256 = (model.load_report.sha256 if model.load_report else None) or ""
-    return Start(init, model.NDIM, hashlib.sha256(text.encode()).hexdigest(), sha256)
+    model = blueprint(name_of(init))
+    assert model.load_report is not None
+    config = {key: value for key, value in model.config().items() if key not in OF_THE_HEAD}
+    config["preprocessing"] = model.preprocessing
+    return Initialisation(init, type(model), config, max(model.encoder.strides), model.load_report.sha256 or "")
 
 
 def head_parameters(model: nn.Module) -> set[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 from sklearn.metrics import roc_auc_score
-
-from sg_hub.errors import InvalidInputError
 
 METRICS = {"auc": "AUC", "iou": "IoU", "dice": "Dice"}
 """What they are called in tables and figures."""
@@ -14,7 +14,7 @@ METRICS = {"auc": "AUC", "iou": "IoU", "dice": "Dice"}
 def overlap(found: np.ndarray, truth: np.ndarray, classes: int) -> tuple[list[float], list[float]]:
     """IoU and Dice of every class of one item.
 
-    A class that is in neither mask was found to be absent: both are 1. A class in one of them only: both are 0.
+    A class in one of the masks only: both are 0. A class that is in neither: both are NaN, for nothing was outlined.
 
     Args:
         found, truth: class numbers of the same shape; 0 is background.
@@ -27,35 +27,46 @@ def overlap(found: np.ndarray, truth: np.ndarray, classes: int) -> tuple[list[fl
     for number in range(1, classes + 1):
         a, b = found == number, truth == number
         both, either = int((a & b).sum()), int((a | b).sum())
-        iou.append(both / either if either else 1.0)
-        dice.append(2 * both / (either + both) if either else 1.0)
+        iou.append(both / either if either else float("nan"))
+        dice.append(2 * both / (either + both) if either else float("nan"))
     return iou, dice
 
 
+def with_enough(labels: np.ndarray, names: Sequence[str], exclusive: bool, least: int) -> list[str]:
+    """The classes that an AUC can be given of: those with this many positives, and at least one negative.
+
+    Args:
+        labels: (items,) class numbers where classes exclude each other, else (items, classes) of 0 and 1.
+        least: positives.
+    """
+    columns = _columns(labels, names, exclusive)
+    return [name for name, column in columns.items() if least <= column.sum() < len(column)]
+
+
 def auc_by_class(
-    scores: np.ndarray, labels: np.ndarray, names: tuple[str, ...], exclusive: bool, min_positives: int = 1
+    scores: np.ndarray, labels: np.ndarray, names: Sequence[str], exclusive: bool, wanted: Collection[str]
 ) -> dict[str, float]:
-    """Area under the ROC curve.
+    """Area under the ROC curve, by class.
+
+    Two classes that exclude each other have one curve, named after the second; of more than two, each is held against
+    all others.
 
     Args:
         scores: (items, classes) probabilities.
-        labels: (items,) class numbers where classes exclude each other, else (items, classes) of 0 and 1.
-        min_positives: classes with fewer items, or with all of them, are left out.
-
-    Returns:
-        by class. Two classes that exclude each other have one curve, named after the second; of more than two, each
-        is held against all others.
-
-    Raises:
-        InvalidInputError: no class is left.
+        labels: as in `with_enough`.
+        wanted: classes to look at; each has positives and negatives.
     """
-    if exclusive:
-        labels = (labels[:, None] == np.arange(len(names))).astype(int)
-        if len(names) == 2:
-            scores, labels, names = scores[:, 1:], labels[:, 1:], names[1:]
-    kept = [i for i in range(len(names)) if min_positives <= labels[:, i].sum() < len(labels)]
-    if not kept:
-        raise InvalidInputError(
-            f"no AUC: of {len(labels)} items, no class has {min_positives} positives and at least one negative"
-        )
-    return {names[i]: float(roc_auc_score(labels[:, i], scores[:, i])) for i in kept}
+    columns = _columns(labels, names, exclusive)
+    return {
+        name: float(roc_auc_score(columns[name], scores[:, number]))
+        for number, name in enumerate(names)
+        if name in columns and name in wanted
+    }
+
+
+def _columns(labels: np.ndarray, names: Sequence[str], exclusive: bool) -> dict[str, np.ndarray]:
+    """0 and 1 of every item, for each class that has a curve of its own."""
+    if not exclusive:
+        return {name: labels[:, number] for number, name in enumerate(names)}
+    first = 1 if len(names) == 2 else 0
+    return {name: (labels == number).astype(int) for number, name in enumerate(names) if number >= first}

@@ -1,4 +1,4 @@
-"""Cells of a grid side by side on Ray: on this machine, or on a cluster that sees the same files."""
+"""Trials of the grid side by side on Ray: on this machine, or on a cluster that sees the same files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 
 from sg_hub.errors import InvalidInputError, SgHubError
 
-from .initialisation import Start
+from .grid import Engine, Failure, Finished, Result, result_of
+from .initialisation import Initialisation
 from .prepared_task import PreparedTask
-from .results import Row
-from .trial_rows import Cell, Engine, Failure, Finished, run_cell
+from .trial import Trial
 
 
 def engine(cpus: float = 1, gpus: float = 0, address: str | None = None) -> Engine:
@@ -32,7 +32,7 @@ def engine(cpus: float = 1, gpus: float = 0, address: str | None = None) -> Engi
     except ImportError:
         raise InvalidInputError("--ray needs Ray: pip install 'ray>=2.40' (or run without it)") from None
 
-    def run(cells: list[Cell], finished: Finished) -> list[Failure]:
+    def run(trials: list[Trial], finished: Finished) -> list[Failure]:
         failed: list[Failure] = []
         threads = max(1, int(cpus))
         paths = os.pathsep.join(path for path in (os.getcwd(), *sys.path) if path)
@@ -48,27 +48,26 @@ def engine(cpus: float = 1, gpus: float = 0, address: str | None = None) -> Engi
             raise InvalidInputError(f"no Ray cluster at {address!r} ({error}): start one with `ray start`") from error
         try:
             _check_resources(ray.cluster_resources(), cpus, gpus)
-            trial = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=1)(_trial)
-            tasks = {key: ray.put(task) for key, task in {cell.task.key: cell.task for cell in cells}.items()}
-            waiting: dict[Any, Cell] = {
-                trial.remote(tasks[cell.task.key], cell.start, cell.fraction, cell.trial, threads, os.getcwd()): cell
-                for cell in cells
+            remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=1)(_result)
+            tasks = {key: ray.put(task) for key, task in {trial.task.key: trial.task for trial in trials}.items()}
+            waiting: dict[Any, Trial] = {
+                remote.remote(tasks[t.task.key], t.start, t.number, t.fraction, threads, os.getcwd()): t for t in trials
             }
             while waiting:
                 ready, _ = ray.wait(list(waiting), num_returns=1)
-                cell = waiting.pop(ready[0])
+                trial = waiting.pop(ready[0])
                 try:
                     result = ray.get(ready[0])
                 except ray.exceptions.RayTaskError as error:
                     if not isinstance(error.cause, (SgHubError, RuntimeError)):
                         raise
-                    failed.append((cell, error.cause))
+                    failed.append((trial, error.cause))
                 except ray.exceptions.RayError as error:  # its process died
-                    failed.append((cell, error))
+                    failed.append((trial, error))
                 else:
-                    finished(cell, result)
+                    finished(trial, result)
                     continue
-                print(f"{cell} failed: {failed[-1][1]}", flush=True)
+                print(f"{trial} failed: {failed[-1][1]}", flush=True)
         finally:
             ray.shutdown()
         return failed
@@ -89,10 +88,10 @@ def _check_resources(there: Mapping[str, float], cpus: float, gpus: float) -> No
             )
 
 
-def _trial(
-    task: PreparedTask, start: Start, fraction: float, trial: int, threads: int, folder: str
-) -> tuple[Row, dict[str, bytes]]:
+def _result(
+    task: PreparedTask, start: Initialisation, number: int, fraction: float, threads: int, folder: str
+) -> Result:
     if os.path.isdir(folder):
         os.chdir(folder)  # paths on the command line are relative to where it was given
     torch.set_num_threads(threads)
-    return run_cell(Cell(task, start, fraction, trial), progress=False)
+    return result_of(Trial(task, start, number, fraction), progress=False)

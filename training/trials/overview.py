@@ -10,7 +10,7 @@ from pathlib import Path
 from sg_hub.io.files import write_atomic
 
 from ..targets import in_parts, list_targets, load_target
-from .prepared_task import find_task
+from .prepared_task import scored_classes
 
 
 def overview(name: str | None = None, overrides: list[str] | tuple[str, ...] = (), split: str | None = None) -> str:
@@ -21,12 +21,14 @@ def overview(name: str | None = None, overrides: list[str] | tuple[str, ...] = (
         split: CSV to write with the columns patient and split, as a recipe of pre-training takes it.
 
     Raises:
-        InvalidInputError, ReadError: see `find_task`.
+        InvalidInputError, ReadError: see `Target.split_items` and `scored_classes`.
     """
     if name is None:
         targets = [load_target(known) for known in list_targets()]
         return "\n".join(f"{t.name:22} {t.code:4} {t.ndim}D {t.head:15} {t.metric:5} {t.title}" for t in targets)
-    target, found = find_task(name, overrides=overrides)
+    target = load_target(name, overrides)
+    found = target.split_items()
+    scored_classes(target, found.items)
     lines = [f"{target.name}: {target.title}", target.description]
     for part, items in in_parts(found.items).items():
         line = f"{part}: {len(items)} items of {len({item.patient for item in items})} patients"

@@ -1,4 +1,4 @@
-"""A target that is ready for trials: its items found, split, checked and read."""
+"""A target that is ready for trials: its items found, split, checked and read. Every check is made here, once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import numpy as np
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import write_atomic
 
-from ..data.leakage import check_disjoint
-from ..targets import Found, Item, Target, identities, in_parts, load_target
+from ..data.leakage import check_disjoint, check_unseen
+from ..targets import Found, Item, Target, identities, in_parts
+from .initialisation import Initialisation
 from .item_arrays import ItemArrays
-from .metrics import auc_by_class
+from .metrics import with_enough
 
 MOST_UNREADABLE = 0.1
 """Share of the items that may turn out to be unreadable; they are left out, and listed with the reason."""
@@ -31,34 +32,69 @@ class PreparedTask:
     target: Target
     items: list[Item]
     arrays: ItemArrays
+    scored: tuple[str, ...]
+    """The classes that have a score: the same where the step is chosen and where it is tested."""
     key: str
     """A hash of everything of it that determines a trial."""
     skipped: dict[str, str]
     """What was left out, and why."""
+    seen: int
+    """Patients who are trained on because weights were pre-trained on them (`splits.pretrained`)."""
+    unchecked: dict[str, str]
+    """By initialisation, why it cannot be told whether it has seen test patients; empty where it has seen none."""
 
 
-def find_task(name: str, data: str | Path | None = None, overrides: Sequence[str] = ()) -> tuple[Target, Found]:
-    """Read a target, and find, split and check its items, of which none is read yet.
+@dataclass(frozen=True)
+class FoundTask:
+    """A target whose items are found, split and checked, and of which none is read yet."""
+
+    target: Target
+    found: Found
+    unchecked: dict[str, str]
+
+
+def find_items(target: Target, starts: Sequence[Initialisation]) -> FoundTask:
+    """Find the items of a target, split them, and check everything that can be checked before hours of work.
 
     Args:
-        data: folder that stands for `data/` in the root of a shipped target.
-        overrides: `key=value`, or `TARGET:key=value` for this target alone.
+        starts: the initialisations that are held against each other; those of other dimensions count for
+            `splits.pretrained` only.
 
     Raises:
-        InvalidInputError, ReadError: see `load_target`, `Target.split_items` and `check_parts`.
+        InvalidInputError: parts that share patients or hold too little, a network that does not take the items, or test
+            patients that were pre-trained on.
+        ReadError: see `Target.find`.
     """
-    target = load_target(name, overrides, data)
-    found = target.split_items()
-    check_parts(target, found.items)
-    return target, found
+    seen = {patient for start in starts for patient in start.named_provenance.get("patients", ())}
+    fitting = [start for start in starts if start.ndim == target.ndim]
+    if starts and not fitting:
+        named = ", ".join(start.init for start in starts)
+        raise InvalidInputError(
+            f"target {target.name} takes a {target.ndim}D network, and none of these is one: {named}"
+        )
+    for start in fitting:
+        start.check_fits(target)
+    found = target.split_items(seen)
+    if found.seen:
+        print(f"{target.name}: {found.seen} patients of the pre-training are trained on, not tested", flush=True)
+    names = identities(target.dataset, found.items)
+    check_disjoint(names)
+    scored_classes(target, found.items)
+    unchecked = {}
+    for start in fitting:
+        unchecked[start.init] = check_unseen(start.provenance, target.dataset, names["test"])
+        if unchecked[start.init]:
+            print(f"warning: {target.name}, {start.init}: {unchecked[start.init]}", flush=True)
+    return FoundTask(target, found, unchecked)
 
 
-def read_task(target: Target, found: Found, out: str | Path, *, progress: bool = True) -> PreparedTask:
+def read_items(task: FoundTask, out: str | Path, *, progress: bool = True) -> PreparedTask:
     """Read the items of a target. What is left out is written to `<out>/skipped/<target>.csv`, with the reason.
 
     Raises:
-        InvalidInputError: too many items that cannot be read; see also `check_parts` and `check_labels`.
+        InvalidInputError: too many items that cannot be read, or too few that are left.
     """
+    target, found = task.target, task.found
     arrays = ItemArrays(target, Path(out) / "items")
     unreadable = arrays.prepare(found.items, progress=progress)
     if len(unreadable) > MOST_UNREADABLE * len(found.items):
@@ -67,12 +103,12 @@ def read_task(target: Target, found: Found, out: str | Path, *, progress: bool =
             f"target {target.name}: {len(unreadable)} of {len(found.items)} items cannot be read, such as {item}: {why}"
         )
     items = [item for item in found.items if item.name not in unreadable]
-    if unreadable:
-        check_parts(target, items)
+    scored = scored_classes(target, items)
     check_labels(target, arrays, items)
     skipped = found.skipped | unreadable
     _write_skipped(target, len(items), skipped, Path(out))
-    return PreparedTask(target, items, arrays, _key(target, arrays, items), skipped)
+    key = _key(target, arrays, items)
+    return PreparedTask(target, items, arrays, scored, key, skipped, found.seen, task.unchecked)
 
 
 def _write_skipped(target: Target, items: int, skipped: dict[str, str], out: Path) -> None:
@@ -86,9 +122,10 @@ def _write_skipped(target: Target, items: int, skipped: dict[str, str], out: Pat
 
 
 def _key(target: Target, arrays: ItemArrays, items: list[Item]) -> str:
-    settings = target.model_dump(mode="json", exclude={"root", "title", "description", "code"})
+    settings = target.model_dump(mode="json", exclude={"root", "title", "description", "code", "doubtful"})
     if target.splits.file is not None:  # its name; what it says is in the rows
         settings["splits"]["file"] = Path(target.splits.file).name
+    settings["doubtful"] = sorted(target.doubtful)
     rows = [
         (c.name, c.patient, c.split, None if isinstance(c.label, str) else c.label, c.place, arrays.content(c))
         for c in items
@@ -96,32 +133,35 @@ def _key(target: Target, arrays: ItemArrays, items: list[Item]) -> str:
     return hashlib.sha256(json.dumps([settings, rows], sort_keys=True).encode()).hexdigest()
 
 
-def check_parts(target: Target, items: list[Item]) -> None:
-    """Refuse a target whose parts share patients, or hold too little to be measured, before anything is trained.
+def scored_classes(target: Target, items: list[Item]) -> tuple[str, ...]:
+    """The classes that have a score: of a classification those with enough positives in the test part and (a third of
+    that) in the validation part, so that the step is chosen by what it is tested by.
 
     Raises:
-        InvalidInputError: saying what is shared or missing.
+        InvalidInputError: a part without items, or no class that has enough in both parts.
     """
-    parts = in_parts(items)
-    check_disjoint(identities(target.dataset, items))
-    for part in ("train", "validation", "test"):
-        if not parts[part]:
+    kept: tuple[str, ...] = target.classes
+    for part, found in in_parts(items).items():
+        if not found:
             raise InvalidInputError(f"target {target.name}: no item is left for {part}")
-    if target.head == "classification":
-        for part, least in (("validation", max(1, target.min_positives // 3)), ("test", target.min_positives)):
-            values = np.array([item.label for item in parts[part]])
-            blank = np.zeros((len(values), len(target.classes)))
-            try:
-                auc_by_class(blank, values, target.classes, target.exclusive, least)
-            except InvalidInputError as error:
-                raise InvalidInputError(
-                    f"target {target.name}, {part} part: {error}; give more items, a larger splits.{part}, or say who "
-                    "is in it (the column split, or splits.file=CSV)"
-                ) from error
+        if target.head == "segmentation" or part == "train":
+            continue
+        least = target.min_positives if part == "test" else max(1, target.min_positives // 3)
+        labels = np.array([item.label for item in found])
+        enough = with_enough(labels, target.classes, target.exclusive, least)
+        kept = tuple(name for name in kept if name in enough)
+        if not kept:
+            others = f" ({', '.join(enough)} have too few validation items)" if enough else ""
+            raise InvalidInputError(
+                f"target {target.name}, {part} part: no AUC: of {len(found)} items, no class has {least} positives and "
+                f"at least one negative{others}; give more items, a larger splits.{part}, or say who is in it (the "
+                "column split, or splits.file=CSV)"
+            )
+    return kept
 
 
 def check_labels(target: Target, arrays: ItemArrays, items: list[Item]) -> None:
-    """Refuse masks in which a class never occurs: an empty mask that is found empty would count as right.
+    """Refuse label maps in which a class never occurs: nothing could be said of it.
 
     Raises:
         InvalidInputError: naming the class and the part.

@@ -11,7 +11,9 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sg_hub.errors import ReadError
 from sg_hub.io.files import write_atomic
@@ -21,6 +23,72 @@ from ..run.lock import run_lock
 TABLE = "results.jsonl"
 TRIALS = "trials"
 Row = dict[str, Any]
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Parts = dict[Literal["train", "validation", "test"], int]
+
+
+class _Written(BaseModel):
+    """Other keys are left as they are."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+class _Training(_Written):
+    steps: int
+    batch_size: int
+    lr: float
+    precision: str
+
+
+class _Settings(_Written):
+    """Of the target."""
+
+    title: str
+    code: str
+    description: str
+    dataset: str
+    head: Literal["classification", "segmentation"]
+    metric: Literal["auc", "iou", "dice"]
+    ndim: int
+    min_positives: int
+    classes: list[str] = []
+    settings: _Training
+
+
+class _Doubtful(_Written):
+    items: dict[str, str]
+    values: dict[str, Share]
+
+
+class Written(_Written):
+    """What a row must have."""
+
+    key: str = Field(pattern=r"^\w[\w.-]*$")
+    protocol: int
+    target: str
+    task: str
+    init: str
+    weights: str
+    architecture: str
+    trial: int
+    fraction: float = Field(gt=0, le=1)
+    metric: Literal["auc", "iou", "dice"]
+    value: Share
+    values: dict[str, Share]
+    left_out: list[str]
+    items: Parts
+    patients: Parts
+    curve: list[tuple[int, float, float]] = Field(min_length=1)
+    unchecked: str
+    minutes: float
+    machine: str
+    settings: _Settings
+    absent: dict[str, int] = {}
+    """By class, test items in which it was neither there nor found."""
+    seen: int = 0
+    doubtful: _Doubtful | None = None
 
 
 def read_results(folder: str | Path) -> dict[str, Row]:
@@ -38,14 +106,21 @@ def read_results(folder: str | Path) -> dict[str, Row]:
             break
         try:
             row = json.loads(line)
-            if "cases" in row:  # what protocol 2 called them
+            if isinstance(row, dict) and "cases" in row:  # what protocol 2 called them
                 row["items"] = row.pop("cases")
-            rows.setdefault(row["key"], row)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ReadError(
-                f"{path}, line {number} is damaged ({error}): remove the line; its trial is computed again"
-            ) from error
+            Written.model_validate(row)
+        except ValidationError as error:
+            first = error.errors()[0]
+            why = f"{'.'.join(map(str, first['loc'])) or 'row'}: {first['msg']}"
+            raise ReadError(_damaged(path, number, why)) from error
+        except (ValueError, RecursionError) as error:
+            raise ReadError(_damaged(path, number, str(error)[:200])) from error
+        rows.setdefault(row["key"], row)
     return rows
+
+
+def _damaged(path: Path, line: int, why: str) -> str:
+    return f"{path}, line {line} is damaged ({why}): remove the line; its trial is computed again"
 
 
 def append(folder: str | Path, row: Row, files: Mapping[str, bytes] | None = None) -> None:

@@ -169,7 +169,7 @@ def test_what_cannot_be_told_of_leakage_is_said(tmp_path):
 def test_the_same_weights_under_two_names_are_one_row(tmp_path):
     for trial in range(4):
         name = "there/w" if trial < 2 else "elsewhere/w"
-        append(tmp_path, row(name, trial, 0.8 + trial / 100) | {"weights": "whole:w"})
+        append(tmp_path, row(name, trial, 0.8 + trial / 100) | {"weights": "whole:w", "key": f"w{trial}"})
     (column,) = columns_of(read_results(tmp_path))
     assert {init: len(rows) for init, rows in column.rows.items()} == {"there/w": 4}
 
@@ -192,7 +192,8 @@ def test_weights_in_folders_of_one_name_are_told_apart():
 
 def test_trials_that_cannot_be_compared_are_refused(folder):
     other = row("best", 9, 0.5)
-    other["settings"], other["task"] = other["settings"] | {"settings": {"steps": 99}}, "other"
+    training = other["settings"]["settings"] | {"steps": 99}
+    other["settings"], other["task"] = other["settings"] | {"settings": training}, "other"
     append(folder, other)
     with pytest.raises(InvalidInputError, match="different settings"):
         report(folder)

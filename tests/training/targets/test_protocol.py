@@ -8,14 +8,15 @@ import torch
 
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.targets.target_folders import lidc_patches, luna16, target_at, write_csv
-from training.data.leakage import name_hashes
+from training.data.leakage import check_disjoint, name_hashes
 from training.targets import Item, identities, in_parts, load_target
 from training.targets.readers._lidc_xml import consensus
 from training.targets.readers.lidc_patches import masks_of_readers
 from training.targets.splits import label_fraction
-from training.trials.item_arrays import Batches, ItemArrays, axial_slices, from_axial_slices
-from training.trials.prepared_task import check_parts
-from training.trials.trial import parts_of
+from training.trials.batches import Batches
+from training.trials.item_arrays import ItemArrays
+from training.trials.prepared_task import scored_classes
+from training.trials.slices import axial_slices, from_axial_slices
 
 SMALL = ("grid.size=[16, 16, 8]", "settings.batch_size=4")
 
@@ -189,22 +190,19 @@ def test_items_can_be_left_out_by_name(root):
 def test_parts_that_share_patients_are_refused(root):
     target = target_at("lidc-candidates", root, *SMALL)
     items = target.split_items().items
-    check_parts(target, items)
     parts = in_parts(items)
     assert not set(identities(target.dataset, items)["train"]) & set(identities(target.dataset, items)["test"])
     torn = parts["train"][0]
     leaked = [*items, type(torn)(**{**torn.__dict__, "name": "again", "split": "test"})]
     with pytest.raises(InvalidInputError, match=f"in train and in test: lidc-idri/{torn.patient}"):
-        check_parts(target, leaked)
-    with pytest.raises(InvalidInputError, match="in train and in test"):
-        parts_of(target, leaked, 1.0, 0)
+        check_disjoint(identities(target.dataset, leaked))
 
 
 def test_a_part_without_positives_is_refused_before_training(root, tmp_path):
     target = target_at("lidc-candidates", root, *SMALL)
     items = [item for item in target.split_items().items if item.split != "test" or item.label == 0]
     with pytest.raises(InvalidInputError, match="lidc-candidates, test part"):
-        check_parts(target, items)
+        scored_classes(target, items)
 
 
 # -- patches of LIDC-IDRI --------------------------------------------------------------------------------------------

@@ -16,10 +16,11 @@ from sg_hub import Preprocessing, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT
+from tests.training.report.test_report import row as row_of
 from tests.training.run.other_process import at_work
 from tests.training.targets.target_folders import lidc_patches
 from training.data.leakage import patient_hashes
-from training.trials import trial_rows as module
+from training.trials import grid as module
 from training.trials.benchmark import benchmark
 from training.trials.results import append, merge, read_results
 
@@ -91,11 +92,11 @@ def test_every_cell_has_a_row_and_a_folder(finished):
 def test_nothing_is_computed_twice_and_a_grid_can_be_extended(place, finished, tmp_path, monkeypatch):
     out = Path(shutil.copytree(finished, tmp_path / "out"))
     before = (out / "results.jsonl").read_bytes()
-    real = module.run_cell
-    monkeypatch.setattr(module, "run_cell", lambda *a, **k: pytest.fail("computed twice"))
+    real = module.result_of
+    monkeypatch.setattr(module, "result_of", lambda *a, **k: pytest.fail("computed twice"))
     run(place, out, targets=["lidc-candidates", "lidc-nodules"])
     assert (out / "results.jsonl").read_bytes() == before
-    monkeypatch.setattr(module, "run_cell", real)
+    monkeypatch.setattr(module, "result_of", real)
     run(place, out, trials=3)
     run(place, out, trials=1, inits=[f"encoder:{place / 'small'}"])
     run(place, out, trials=1, inits=[str(place / "small")], fractions=[0.5, 1.0])
@@ -140,10 +141,10 @@ def test_a_damaged_line_is_named(finished, tmp_path):
 
 
 def test_a_long_cut_off_line_is_dropped_too(tmp_path):
-    append(tmp_path, {"key": "a", "filler": "x" * 200_000})
+    append(tmp_path, row_of("a", 0, 0.5) | {"key": "a", "filler": "x" * 200_000})
     with open(tmp_path / "results.jsonl", "ab") as file:
         file.write(b'{"key": "b", "filler": "' + b"y" * 150_000)
-    append(tmp_path, {"key": "c"})
+    append(tmp_path, row_of("a", 1, 0.5) | {"key": "c"})
     assert list(read_results(tmp_path)) == ["a", "c"]
 
 
@@ -210,7 +211,7 @@ def test_initialisations_go_with_the_targets_of_their_dimensions(place, tmp_path
         ("lidc-candidates", both[0]),
         ("lidc-candidates-2d", flat),
     }
-    with pytest.raises(InvalidInputError, match="lidc-candidates takes a 3D network, and none of --inits is one"):
+    with pytest.raises(InvalidInputError, match="is a 2D network, and none of the targets takes one: lidc-candidates"):
         run(place, tmp_path / "alone", inits=[flat])
     with pytest.raises(InvalidInputError, match="is a 2D network, and none of the targets takes one"):
         run(place, tmp_path / "alone", inits=both)
@@ -229,14 +230,14 @@ def test_two_benchmarks_do_not_write_to_one_folder(place, tmp_path):
 
 
 def test_a_trial_that_fails_does_not_keep_the_others_from_running(place, tmp_path, monkeypatch, capsys):
-    whole = module.run_cell
+    whole = module.result_of
 
-    def fragile(cell, **more):
-        if cell.trial == 0 and cell.start.init.startswith("random:"):
+    def fragile(trial, **more):
+        if trial.number == 0 and trial.start.init.startswith("random:"):
             raise InvalidInputError("the loss is nan")
-        return whole(cell, **more)
+        return whole(trial, **more)
 
-    monkeypatch.setattr(module, "run_cell", fragile)
+    monkeypatch.setattr(module, "result_of", fragile)
     with pytest.raises(InvalidInputError, match=r"1 of 4 trials failed; .*\n.*trial 0: the loss is nan"):
         run(place, tmp_path)
     assert len(read_results(tmp_path)) == 3

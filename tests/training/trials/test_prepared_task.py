@@ -13,7 +13,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.targets.target_folders import lidc_patches, lidc_scan, write_csv, write_scan
 from training.targets import load_target
 from training.trials.content_hashes import ContentHashes, content_hash
-from training.trials.prepared_task import find_task, read_task
+from training.trials.prepared_task import find_items, read_items
 
 TOML = """
 reader = "folder"
@@ -42,16 +42,16 @@ def scans(folder, count=12, more="values = { spot = 5 }"):
 
 
 def task_of(name, out, *overrides):
-    return read_task(*find_task(name, overrides=overrides), out, progress=False)
+    return read_items(find_items(load_target(name, overrides), []), out, progress=False)
 
 
 def test_a_relative_root_is_beside_its_file(tmp_path, monkeypatch):
     name = scans(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
     assert len(task_of(name, tmp_path / "out").items) == 12
-    assert len(find_task("mine/mine.toml")[1].items) == 12
+    assert len(find_items(load_target("mine/mine.toml"), []).found.items) == 12
     with pytest.raises(ReadError, match="is no folder"):
-        find_task(name, overrides=["root=."])  # on the command line it is of the current folder
+        find_items(load_target(name, ["root=."]), [])  # on the command line it is of the current folder
 
 
 def test_a_changed_file_is_read_again_and_gives_another_key(tmp_path):
@@ -131,7 +131,7 @@ def test_black_and_white_masks_need_their_value(tmp_path):
 )  # fmt: skip
 def test_names_that_mean_nothing_are_refused(tmp_path, more, said):
     with pytest.raises(InvalidInputError, match=said):
-        find_task(scans(tmp_path, more=more))
+        find_items(load_target(scans(tmp_path, more=more)), [])
 
 
 @pytest.mark.parametrize("name", ["lcs", "bms", "openkbp-organs"])
@@ -145,7 +145,7 @@ def test_a_split_is_given_for_all_items_or_for_none(tmp_path):
     parts = ["test"] * 3 + ["train"] * 7 + ["validation", ""]
     write_csv(tmp_path / "table.csv", ("image", "split"), [(f"p{k:02d}.nii.gz", part) for k, part in enumerate(parts)])
     with pytest.raises(InvalidInputError, match="1 of 12 items have no split, such as p11"):
-        find_task(name)
+        load_target(name).split_items()
 
 
 def test_images_in_subfolders_and_as_dicom(tmp_path):
@@ -158,20 +158,21 @@ def test_images_in_subfolders_and_as_dicom(tmp_path):
     label = np.zeros((48, 44, 12), dtype=np.uint8)
     label[10:20, 12:22, 4:8] = 5
     write_scan(tmp_path / "labels" / "dicom.nii.gz", label, (0.7, 0.7, 2.5), (-100, -120, -100))
-    target, found = find_task(name)
+    target = load_target(name)
+    found = target.split_items()
     assert [item.name for item in found.items] == ["dicom", "p00", "p01", "site/p02"]
     loaded = target.load(found.items[0])
     assert loaded.image[0][loaded.label == 1].mean() > loaded.image[0][loaded.label == 0].mean() + 0.3
     shutil.copy(tmp_path / "images" / "p00.nii.gz", tmp_path / "images" / "p00.nrrd")
     with pytest.raises(InvalidInputError, match="have the same name"):
-        find_task(name)
+        load_target(name).split_items()
 
 
 def test_a_table_may_name_images_from_the_root(tmp_path):
     name = scans(tmp_path, more='values = { spot = 5 }\ntable = "table.csv"')
     rows = [(f"images/p{k:02d}.nii.gz",) for k in range(11)] + [("other/p11.nii.gz",)]
     write_csv(tmp_path / "table.csv", ("image",), rows)
-    found = find_task(name)[1]
+    found = load_target(name).split_items()
     assert len(found.items) == 11
     assert "not in" in found.skipped["other/p11.nii.gz"]
 
@@ -180,13 +181,13 @@ def test_overrides_of_one_target_alone(tmp_path):
     lidc_patches(tmp_path / "data" / "lidc", patients=12)
     shipped = load_target("lidc-nodules").settings.steps
     for mine, steps in (("lidc-nodules:settings.steps=7", 7), ("lidc-candidates:settings.steps=7", shipped)):
-        target, _ = find_task("lidc-nodules", tmp_path / "data", ["crop=16", mine])
+        target = load_target("lidc-nodules", ["crop=16", mine], tmp_path / "data")
         assert target.settings.steps == steps
 
 
 def test_the_data_folder_is_that_of_shipped_targets(tmp_path):
     name = scans(tmp_path / "data")
-    assert len(find_task(name, tmp_path / "nowhere")[1].items) == 12
+    assert len(load_target(name, data=tmp_path / "nowhere").split_items().items) == 12
 
 
 # -- hashes of contents ----------------------------------------------------------------------------------------------
@@ -262,7 +263,7 @@ def test_a_target_written_on_windows(tmp_path):
     name = scans(tmp_path, more='values = { spot = 5 }\ntable = "table.csv"')
     (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "mine.toml").read_bytes())
     write_csv(tmp_path / "table.csv", ("image",), [(f"images\\p{k:02d}.nii.gz",) for k in range(12)])
-    assert len(find_task(name)[1].items) == 12
+    assert len(load_target(name).split_items().items) == 12
 
 
 def test_cases_are_found_whatever_they_are_called(tmp_path):
@@ -277,5 +278,5 @@ def test_cases_are_found_whatever_they_are_called(tmp_path):
     decomposed = unicodedata.normalize("NFD", "Zoë")
     write_scan(tmp_path / "labels" / f"{decomposed}.nii.gz", label, (0.7, 0.7, 2.5), (-100, -120, -100))
     write_csv(tmp_path / "table.csv", ("image", "patient"), [(decomposed, "a"), ("p00", "b"), ("p01", "c")])
-    found = find_task(name)[1]
+    found = load_target(name).split_items()
     assert [item.name for item in found.items] == [unicodedata.normalize("NFC", "Zoë"), "p00", "p01"]

@@ -8,13 +8,17 @@ import sg_hub
 from sg_hub import ImagePreprocessing, Preprocessing, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.conftest import SAMPLES
-from tests.training.targets.target_folders import lidc_patches, target_at, write_csv
+from tests.training.targets.target_folders import chestxray14, lidc_patches, target_at, write_csv
 from training.data.leakage import patient_hashes
 from training.targets import in_parts
+from training.trials import training as training_module
 from training.trials import trial as module
-from training.trials.initialisation import initialise, kind_of, look_up, name_of
+from training.trials.batches import Batches
+from training.trials.initialisation import kind_of, look_up, name_of
 from training.trials.item_arrays import ItemArrays
-from training.trials.trial import dice_cross_entropy, run_trial
+from training.trials.prepared_task import find_items, read_items
+from training.trials.training import dice_cross_entropy
+from training.trials.trial import Trial, run_trial
 
 QUICK = ("settings.steps=2", "settings.validate_every=1", "settings.batch_size=2", 'settings.precision="float32"')
 SMALL = ("grid.size=[16, 16, 8]", "crop=16")
@@ -60,9 +64,10 @@ def organs(tmp_path, test=ORGANS[4:]):
     )
 
 
-def trial_of(target, tmp_path, init, trial=0, fraction=1.0):
-    items = target.split_items().items
-    return run_trial(target, str(init), trial, ItemArrays(target, tmp_path / "items"), items, fraction, progress=False)
+def trial_of(target, tmp_path, init, number=0, fraction=1.0, checkpoint=None):
+    start = look_up(str(init))
+    task = read_items(find_items(target, [start]), tmp_path, progress=False)
+    return run_trial(Trial(task, start, number, fraction), checkpoint, progress=False)
 
 
 def test_organs_in_whole_scans(weights, tmp_path):
@@ -95,7 +100,7 @@ def test_slices_of_patches_in_2d(name, patches, weights, tmp_path):
     target = target_at(name, patches, *QUICK, "grid.size=[32, 32, 8]", "crop=16")
     trial = trial_of(target, tmp_path, weights / "small2d")
     assert len(trial.test.by_item) == len(in_parts(target.split_items().items)["test"])
-    with pytest.raises(InvalidInputError, match="is a 3D network"):
+    with pytest.raises(InvalidInputError, match=r"takes a 2D network, and none of these is one: .*small3d"):
         trial_of(target, tmp_path, weights / "small3d")
 
 
@@ -112,14 +117,15 @@ def test_the_best_step_is_kept_and_the_test_part_read_once(patches, weights, tmp
     looked, states = [], []
     real = module.score
 
-    def watched(model, target, arrays, items, *, validation=False):
+    def watched(network, task, items):
         looked.append({item.split for item in items})
-        states.append(model.state_dict()["segmentation.weight"].clone())
-        scores = real(model, target, arrays, items, validation=validation)
-        scores.value = next(reached) if validation else scores.value
+        states.append(network.state_dict()["segmentation.weight"].clone())
+        scores = real(network, task, items)
+        scores.value = next(reached) if looked[-1] == {"validation"} else scores.value
         return scores
 
     monkeypatch.setattr(module, "score", watched)
+    monkeypatch.setattr(training_module, "score", watched)
     target = target_at("lidc-nodules", patches, *QUICK, *SMALL, "settings.steps=3")
     trial = trial_of(target, tmp_path, weights / "small3d")
     assert looked == [{"validation"}, {"validation"}, {"validation"}, {"test"}]
@@ -139,8 +145,8 @@ def test_a_fraction_of_the_labels_leaves_validation_and_test_whole(patches, weig
 
 def test_every_initialisation_sees_the_same_batches(patches, weights, tmp_path, monkeypatch):
     seen = []
-    real = module.Batches.draw
-    monkeypatch.setattr(module.Batches, "draw", lambda *a: seen.append(real(*a)) or seen[-1])
+    real = Batches.draw
+    monkeypatch.setattr(Batches, "draw", lambda *a: seen.append(real(*a)) or seen[-1])
     target = target_at("lidc-nodules", patches, *QUICK, *SMALL)
     for init in (weights / "small3d", f"random:{weights / 'small3d'}"):
         trial_of(target, tmp_path, init)
@@ -154,7 +160,8 @@ def test_every_initialisation_sees_the_same_batches(patches, weights, tmp_path, 
 def test_random_and_encoder_take_what_they_say(patches, weights):
     target = target_at("lidc-nodules", patches, *SMALL)
     name = str(weights / "small3d")
-    whole, random, encoder = (initialise(init, target, 0) for init in (name, f"random:{name}", f"encoder:{name}"))
+    starts = [look_up(init) for init in (name, f"random:{name}", f"encoder:{name}")]
+    whole, random, encoder = (start.network(target, 0) for start in starts)
     loaded = sg_hub.from_pretrained(name).state_dict()
     deep, decoder = "encoder.levels.0.0.conv.weight", "decoder.levels.0.up.weight"
     assert torch.equal(whole.state_dict()[deep], loaded[deep])
@@ -166,12 +173,42 @@ def test_random_and_encoder_take_what_they_say(patches, weights):
     assert encoder.provenance == whole.provenance
     assert [kind_of(init) for init in (name, f"random:{name}", f"encoder:{name}")] == ["whole", "random", "encoder"]
     assert name_of(f"random:{name}") == name
+    for network, start in zip((whole, random, encoder), starts, strict=True):
+        assert network.class_names == ("background", "nodule")
+        assert (network.head_name, network.num_classes) == ("segmentation", 2)
+        assert dict(start.provenance) == network.provenance
+
+
+def test_a_network_is_built_once_and_weights_are_looked_at_without_being_built(patches, weights, tmp_path, monkeypatch):
+    built = []
+    real = SemanticGenesis3D.__init__
+
+    def counted(self, *arguments, **settings):
+        real(self, *arguments, **settings)
+        built.append(next(self.parameters()).device.type)
+
+    monkeypatch.setattr(SemanticGenesis3D, "__init__", counted)
+    target = target_at("lidc-nodules", patches, *QUICK, *SMALL)
+    for init in (weights / "small3d", f"random:{weights / 'small3d'}", f"encoder:{weights / 'small3d'}"):
+        built.clear()
+        trial_of(target, tmp_path, init)
+        assert built.count("cpu") == 1
+        assert built[-1] == "cpu"  # the others were on torch's meta device, without memory
+
+
+def test_findings_make_a_network_of_several_labels(tmp_path, weights):
+    chestxray14(tmp_path)
+    names = ("Effusion", "Mass")
+    target = target_at("dxc", tmp_path, f"classes={list(names)}".replace("'", '"'), "grid.size=[32, 32]")
+    network = look_up(str(weights / "small2d")).network(target, 0)
+    assert (network.class_names, network.multilabel) == (names, True)
 
 
 def test_imagenet_weights_are_of_2d_networks_and_none_of_the_pretrained_ones(patches, weights, monkeypatch):
     target = target_at("lidc-nodules-2d", patches, "grid.size=[32, 32, 8]", "crop=16")
+    imagenet = look_up(f"imagenet:{weights / 'small2d'}")
     with pytest.raises(ReadError):  # no test may download them
-        initialise(f"imagenet:{weights / 'small2d'}", target, 0)
+        imagenet.network(target, 0)
 
     def filled(encoder, name, source):
         for parameter in encoder.parameters():
@@ -179,12 +216,12 @@ def test_imagenet_weights_are_of_2d_networks_and_none_of_the_pretrained_ones(pat
         return f"timm/{name}.{source}", (0.449, 0.226)
 
     monkeypatch.setattr("sg_hub.models.semantic_genesis.load_encoder_weights", filled)
-    model = initialise(f"imagenet:{weights / 'small2d'}", target, 0)
-    assert all(bool((parameter == 0.25).all()) for parameter in model.encoder.parameters())
-    assert model.provenance == {"patients": [], "encoder_weights": "timm/lcnet_050.imagenet"}
-    assert (model.encoder.mean, model.encoder.std) == (0.449, 0.226)
+    network = imagenet.network(target, 0)
+    assert all(bool((parameter == 0.25).all()) for parameter in network.encoder.parameters())
+    assert network.provenance == {"patients": [], "encoder_weights": "timm/lcnet_050.imagenet"}
+    assert (network.encoder.mean, network.encoder.std) == (0.449, 0.226)
     with pytest.raises(InvalidInputError, match="2D networks only"):
-        initialise(f"imagenet:{weights / 'small3d'}", target_at("lidc-nodules", patches, *SMALL), 0)
+        look_up(f"imagenet:{weights / 'small3d'}").check_fits(target_at("lidc-nodules", patches, *SMALL))
 
 
 def test_a_fingerprint_is_of_the_weights_not_of_their_folder(weights, tmp_path):
