@@ -13,8 +13,8 @@ def run(options: argparse.Namespace) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     provenance = config["provenance"]
     classes = f", {config['num_classes']} patterns" if config["num_classes"] else ", no classifier"
-    print(f"{provenance['checkpoint']}: head {config['head']}{classes}, norm {config['norm']}")
+    print(f"{provenance['checkpoint']}: head {config['head']}{classes}, norm {config.get('norm', 'its own')}")
     if provenance["left_out"]:
         print(f"left out: {', '.join(provenance['left_out'])}")
-    print(f"licence: {provenance['licence_name']}, non-commercial use only ({provenance['licence_link']})")
+    print(f"licence: {provenance['licence_name']}, {provenance['licence_link']}: {provenance['licence_terms']}")
     print(folder)

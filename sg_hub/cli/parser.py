@@ -66,9 +66,8 @@ def _add_about_models(command: AddCommand) -> None:
     convert.add_argument("out_dir", metavar="OUT_DIR", help="new folder, for from_pretrained and --model")
     convert.add_argument(
         "--norm",
-        choices=("batch_stats", "batch"),
-        default="batch_stats",
-        help="statistics of the batch, as published, or the running ones (%(default)s)",
+        metavar="NAME",
+        help="statistics of the batch (batch_stats), or the running ones (batch); absent: as published",
     )
 
     export = command("export", "sg_hub.cli.export:run", "write a network as an ONNX file, and check it")

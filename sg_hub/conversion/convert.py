@@ -1,76 +1,44 @@
-"""Published checkpoints (Semantic Genesis, Models Genesis) to model folders that from_pretrained loads.
+"""Published checkpoints to model folders that from_pretrained loads: read, rename, check, write.
 
 Nothing of a file is ever executed: a torch file is read by `torch.load(weights_only=True)`, an HDF5 file as arrays.
+What is known of each release is in `releases/`.
 """
 
 from __future__ import annotations
 
 import filecmp
-import hashlib
 import logging
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelCard, ModelCardData
 from torch import Tensor
 
-from sg_hub.conversion.torch_files import WANTED, published_keys, read_state, state_of
-from sg_hub.errors import InvalidInputError, ReadError, SgHubError
+from sg_hub.conversion.keras_file import read_keras
+from sg_hub.conversion.release import Release, releases
+from sg_hub.conversion.torch_files import PICKLE, ZIP, read_torch
+from sg_hub.errors import InvalidInputError, ReadError, shortened
+from sg_hub.hub.card import CARD, NOTICE, build_card, notice_of
 from sg_hub.hub.config_file import CONFIG
+from sg_hub.hub.model_folder import new_folder, sha256_of, write_model
 from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import given_path
-from sg_hub.models.semantic_genesis import SemanticGenesis3D
-from sg_hub.preprocessing.preprocessing import Preprocessing
 
 logger = logging.getLogger("sg_hub")
 
-_NORMS = ("batch_stats", "batch")
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _COUNTS = (torch.int32, torch.int64)
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_FILES = (WEIGHTS, CONFIG, "README.md")
-_TEMPLATE = Path(__file__).parent / "card.md.jinja"
-LICENCE = "ASU GitHub Project License"
+_FILES = (WEIGHTS, CONFIG, CARD, NOTICE)
 
 
-@dataclass(frozen=True)
-class _Published:
-    """What is known of one published network."""
-
-    title: str
-    head: str
-    about: str
-    home: str
-    """Where the authors publish it, with its licence."""
-    citation: str
-
-
-SEMANTIC_GENESIS = _Published(
-    title="Semantic Genesis",
-    head="pretext",
-    about="pre-trained by self-discovery, self-classification and self-restoration",
-    home="https://github.com/JLiangLab/SemanticGenesis",
-    citation="F. Haghighi, M. R. Hosseinzadeh Taher, Z. Zhou, M. B. Gotway, J. Liang. Learning Semantics-enriched "
-    "Representation via Self-discovery, Self-classification, and Self-restoration. MICCAI 2020.",
-)
-MODELS_GENESIS = _Published(
-    title="Models Genesis",
-    head="restoration",
-    about="pre-trained by restoring corrupted cubes",
-    home="https://github.com/MrGiovanni/ModelsGenesis",
-    citation="Z. Zhou, V. Sodha, M. M. Rahman Siddiquee, R. Feng, N. Tajbakhsh, M. B. Gotway, J. Liang. Models "
-    "Genesis: Generic Autodidactic Models for 3D Medical Image Analysis. MICCAI 2019.",
-)
-
-
-def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, norm: str = "batch_stats") -> Path:
-    """Write a model folder (config.json, model.safetensors, README.md) from a published checkpoint.
+def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, norm: str | None = None) -> Path:
+    """Write a model folder (config.json, model.safetensors, README.md, NOTICE) from a published checkpoint.
 
     The folder is loaded by `sg_hub.from_pretrained(out_dir)`, with every option that it has. The weights keep the
-    licence that they were published with: academic and other non-commercial use only.
+    licence that they were published with, which the card and NOTICE say.
 
     Args:
         file: `semantic_genesis_chest_ct.pt`, `Genesis_Chest_CT.pt` (Models Genesis: it has no classifier, so
@@ -79,9 +47,9 @@ def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, no
             and a bare state dict are accepted, with or without the prefixes `module.` and `classficationNet.`;
             keys with `projection_head` or `prototypes` are left out, and listed in the config's provenance.
         out_dir: a new or empty folder; one that holds exactly what this conversion writes is left as it is.
-        norm: `batch_stats` normalises by the batch's own statistics, in evaluation too, as the weights were trained and
-            read out; outputs then depend on the batch. `batch` uses the running statistics in the file.
-            from_pretrained(..., norm=...) changes it later, too.
+        norm: `batch_stats` normalises by the batch's own statistics, in evaluation too, as these weights were trained
+            and read out; outputs then depend on the batch. `batch` uses the running statistics in the file. Absent:
+            as published. from_pretrained(..., norm=...) changes it later, too.
 
     Returns:
         The folder.
@@ -92,68 +60,131 @@ def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, no
         InvalidInputError: another network (missing and unexpected keys, wrong shapes and impossible values are
             named), an impossible norm, or a folder that holds a model or other files.
     """
-    if norm not in _NORMS:
-        raise InvalidInputError(
-            f"norm={norm!r}: expected one of {', '.join(_NORMS)} (for 'instance' give it to from_pretrained)"
-        )
-    source = given_path(file, f"the checkpoint, {WANTED}")
+    known = releases()
+    wanted = f"expected {', '.join(release.files for release in known)}, as published"
+    source = given_path(file, f"the checkpoint; {wanted}")
     folder = given_path(out_dir, "a new folder for the converted model")
     _check_folder(folder)
-    raw, labels = read_state(source)
-    state, left_out = state_of(raw, source)
-    published = SEMANTIC_GENESIS if any(key.startswith("clc_out.") for key in state) else MODELS_GENESIS
-    with torch.device("meta"):
-        model = SemanticGenesis3D(
-            width=32,
-            head=published.head,
-            num_classes=_classes(state),
-            norm=norm,
-            preprocessing=Preprocessing(),
-            provenance=_provenance(published, source, left_out),
+    try:
+        tensors, labels = _read(source, known)
+        release, published, left_out = _nearest(tensors, known)
+        state = _renamed(published, release, labels, source)
+    except (ReadError, InvalidInputError) as error:
+        raise type(error)(f"{error}; {wanted}") from error
+    norm = release.norms[0] if norm is None else norm
+    if norm not in release.norms:
+        raise InvalidInputError(
+            f"norm={norm!r}: expected one of {', '.join(release.norms)} for {release.title} (another one, where the "
+            "network has it, can be given to from_pretrained)"
         )
-    model.load_state_dict(_renamed(model, state, source, labels), strict=True, assign=True)
-    _write(model, folder, _card(model, published, source.name, keras=bool(labels)))
+    with torch.device("meta"):
+        model = release.build(published, norm, _provenance(release, source, left_out))
+    model.load_state_dict(state, strict=True, assign=True)
+    _write(model, release, folder, source.name, keras=bool(labels))
     for key in left_out:
-        logger.info("%s: left out %s", source.name, key)
+        logger.info("%s: left out %s", source.name, shortened(key))
     return folder
 
 
-def _classes(state: dict[str, Tensor]) -> int:
-    weight = state.get("clc_out.fc1.weight")
-    return weight.shape[0] if weight is not None and weight.ndim == 2 and weight.shape[0] else 44
+def _read(source: Path, known: list[Release]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What a checkpoint holds by its published names, and (of a Keras file) what the file calls each tensor."""
+    if not os.path.isfile(source):
+        raise ReadError(f"{source} {'is a folder' if os.path.isdir(source) else 'does not exist'}")
+    try:
+        with source.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise ReadError(f"{source} cannot be read: {error.strerror or error}") from error
+    if start.startswith((ZIP, PICKLE)):
+        return read_torch(source, zipped=start.startswith(ZIP)), {}
+    if not start.startswith(_HDF5):
+        raise ReadError(f"{source} {_other_format(start, source.stat().st_size)}")
+    layers, refusals = read_keras(source), []
+    for release in known:
+        try:
+            if release.from_keras is not None:
+                return release.from_keras(layers, source)
+        except InvalidInputError as error:
+            refusals.append(error)
+    raise refusals[0]
 
 
-def _renamed(
-    model: SemanticGenesis3D, state: dict[str, Tensor], source: Path, labels: dict[str, str]
-) -> dict[str, Tensor]:
-    """The checkpoint's tensors under the names of `model`, in the types that it has.
+def _other_format(start: bytes, size: int) -> str:
+    text = start.lstrip().lower()
+    if not start:
+        return "is empty"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<")):
+        return "is a web page, not the checkpoint (a download that asked for a login or failed?)"
+    if text.startswith(b"version https://git-lfs"):
+        return "is a pointer of git LFS, not the checkpoint itself (git lfs pull gets it)"
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < size:
+        return "is a safetensors file, which no published checkpoint is; from_pretrained loads the folders of sg_hub"
+    return "is no file of torch.save and no HDF5 file"
+
+
+def _nearest(tensors: dict[str, Tensor], known: list[Release]) -> tuple[Release, dict[str, Tensor], list[str]]:
+    """The release whose tensors are called most like those of a checkpoint, the checkpoint's tensors without the
+    prefixes of how that release was trained, and the keys that were left out."""
+    distances = []
+    for index, release in enumerate(known):
+        published, *others = _without_prefixes(tensors, release)
+        names = release.published_names(_shapes(release, published))
+        distances.append((len(names.keys() ^ published.keys()), index, published, others))
+    _, index, published, (left_out, twice) = min(distances, key=lambda entry: entry[:2])
+    if twice:
+        raise InvalidInputError(f"two of its keys are {shortened(twice[0])} without their prefixes")
+    return known[index], published, left_out
+
+
+def _without_prefixes(tensors: dict[str, Tensor], release: Release) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """The tensors by their published names, the keys that are left out, and the names that come twice."""
+    published: dict[str, Tensor] = {}
+    left_out, twice = [], []
+    for key, value in tensors.items():
+        if any(part in key for part in release.left_out):
+            left_out.append(key)
+            continue
+        name = key
+        while name.startswith(release.prefixes):
+            name = name.split(".", 1)[1]
+        if name in published:
+            twice.append(name)
+        published[name] = value
+    return published, sorted(left_out), twice
+
+
+def _shapes(release: Release, published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What the model of a release holds, as tensors without memory."""
+    with torch.device("meta"):
+        return release.build(published, release.norms[0], {}).state_dict()
+
+
+def _renamed(published: dict[str, Tensor], release: Release, labels: dict[str, str], source: Path) -> dict[str, Tensor]:
+    """The checkpoint's tensors under the names of the model, in the types that it has.
 
     Raises:
         InvalidInputError: keys that are missing or unexpected, wrong shapes or types, or impossible values.
     """
-    target = model.state_dict()
-    names = published_keys(target)
+    target = _shapes(release, published)
+    names = release.published_names(target)
     problems: dict[str, list[str]] = {
-        "keys are missing": [key for key in names if key not in state],
-        "are unexpected": [key for key in state if key not in names],
+        "keys are missing": [key for key in names if key not in published],
+        "are unexpected": [key for key in published if key not in names],
     }
     renamed: dict[str, Tensor] = {}
     for key, name in names.items():
-        if key not in state:
+        if key not in published:
             continue
         label = f"{key} ({labels[key]} in the file)" if key in labels else key
-        if (wrong := _wrong(key, state[key], target[name])) is not None:
+        if (wrong := _wrong(key, published[key], target[name])) is not None:
             problem, details = wrong
             problems.setdefault(problem, []).append(label + details)
         else:
-            value = state[key].detach().to(target[name].dtype)
+            value = published[key].detach().to(target[name].dtype)
             renamed[name] = value.clone(memory_format=torch.contiguous_format)
     found = [f"{len(keys)} {problem}: {_some(keys)}" for problem, keys in problems.items() if keys]
     if found:
-        raise InvalidInputError(
-            f"{source} is not a published checkpoint of Semantic Genesis or Models Genesis. {'. '.join(found)}. "
-            f"Expected: {WANTED}"
-        )
+        raise InvalidInputError(f"{source} is not a published checkpoint of {release.title}. {'. '.join(found)}")
     return renamed
 
 
@@ -172,28 +203,15 @@ def _wrong(key: str, value: Tensor, wanted: Tensor) -> tuple[str, str] | None:
 
 
 def _some(keys: list[str], most: int = 12) -> str:
-    return ", ".join(keys[:most]) + (f", and {len(keys) - most} more" if len(keys) > most else "")
+    shown = ", ".join(shortened(key, 120) for key in keys[:most])
+    return shown + (f", and {len(keys) - most} more" if len(keys) > most else "")
 
 
-def _provenance(published: _Published, source: Path, left_out: list[str]) -> dict[str, Any]:
+def _provenance(release: Release, source: Path, left_out: list[str]) -> dict[str, Any]:
     from sg_hub import __version__
 
-    with source.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return {
-        "data": f"as published by the authors of {published.title}: 623 chest CT of LUNA-2016",
-        "checkpoint": published.title,
-        "checkpoint_known_by": "its classifier (clc_out.*)"
-        if published is SEMANTIC_GENESIS
-        else "the absence of a classifier (clc_out.*): inferred, the file does not name itself",
-        "file": source.name,
-        "file_sha256": sha256,
-        "left_out": left_out,
-        "converted_by": f"sg_hub {__version__}",
-        "licence": "other",
-        "licence_name": LICENCE,
-        "licence_link": published.home,
-    }
+    about = {"file": source.name, "file_sha256": sha256_of(source), "left_out": left_out}
+    return release.provenance() | about | {"converted_by": f"sg_hub {__version__}"}
 
 
 def _check_folder(folder: Path) -> None:
@@ -208,57 +226,37 @@ def _check_folder(folder: Path) -> None:
     others = [name for name in there if name not in _FILES and not name.startswith(".")]
     if others:
         raise InvalidInputError(
-            f"{folder} holds other files ({_some(others)}): give a new or empty folder for the converted model"
+            f"{folder} holds other files ({_some(others, 6)}): give a new or empty folder for the converted model"
         )
 
 
-def _write(model: SemanticGenesis3D, folder: Path, card: ModelCard) -> None:
-    """All files complete before the first takes its place; none takes that of another file."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".converting-") as temporary:
-            card.save(Path(temporary) / "README.md")
-            model.save_pretrained(temporary)
+def _write(model: Any, release: Release, folder: Path, file: str, keras: bool) -> None:
+    """The model and its card; what is in the folder already has to be the same."""
+    texts = {CARD: str(_card(model, release, file, keras)), NOTICE: notice_of(model.provenance) or ""}
+    content = (model.state_dict(), type(model).__name__, model.config(), texts)
+    there = [name for name in _FILES if os.path.lexists(folder / name)]
+    if there:
+        with tempfile.TemporaryDirectory(prefix="sg_hub-") as temporary:
+            write_model(Path(temporary), *content)
             # What a config says of its origin outlives fine-tuning, so only equal files are an earlier conversion.
-            there = [name for name in _FILES if os.path.lexists(folder / name)]
             _, other, unreadable = filecmp.cmpfiles(temporary, folder, there, shallow=False)
-            if other or unreadable:
-                raise InvalidInputError(
-                    f"{folder} holds {', '.join([*other, *unreadable])} of something else, or changed since an earlier "
-                    "conversion, which would be overwritten: give a new folder"
-                )
-            for name in _FILES:
-                os.replace(Path(temporary) / name, folder / name)
-    except SgHubError:
-        raise
-    except OSError as error:
-        raise ReadError(
-            f"{folder} cannot be written ({error.strerror or error}): give a new folder where you may write and where "
-            "there is space"
-        ) from error
+        if other or unreadable:
+            raise InvalidInputError(
+                f"{folder} holds {', '.join([*other, *unreadable])} of something else, or changed since an earlier "
+                "conversion, which would be overwritten: give a new folder"
+            )
+    write_model(new_folder(folder), *content)
 
 
-def card_data(published: _Published) -> ModelCardData:
-    """What the head of a card says of published weights."""
-    return ModelCardData(
-        license="other",
-        license_name=LICENCE.lower().replace(" ", "-"),
-        license_link=published.home,
-        library_name="sg_hub",
-        pipeline_tag="image-feature-extraction",
-        tags=["medical-imaging", "self-supervised", published.title.lower().replace(" ", "-"), "3d", "ct"],
-    )
-
-
-def _card(model: SemanticGenesis3D, published: _Published, file: str, keras: bool) -> ModelCard:
-    card: ModelCard = ModelCard.from_template(
-        card_data(published),
-        template_str=_TEMPLATE.read_text(encoding="utf-8"),
-        published=published,
-        file=file,
-        keras=keras,
-        config=model.config(),
-        licence=LICENCE,
+def _card(model: Any, release: Release, file: str, keras: bool) -> Any:
+    return build_card(
+        type(model).__name__,
+        model.config(),
         parameters=sum(p.numel() for p in model.parameters()),
+        usage="this/folder",
+        title=f"{release.title}, converted",
+        about=f"The weights of {release.title} as its authors published them: a network {release.about} on "
+        f"{release.data}. Converted from `{file}` by sg_hub; nothing was trained or measured on the way.",
+        notes=[*release.notes, *([release.keras_note] if keras else [])],
     )
     return card

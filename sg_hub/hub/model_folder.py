@@ -35,7 +35,7 @@ def new_folder(path: str | os.PathLike[str]) -> Path:
         ReadError: it cannot be made.
     """
     folder = given_path(path, "a folder for the model")
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not os.path.isdir(folder):
         raise InvalidInputError(f"{folder} is a file: give a folder for the model")
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,10 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 from huggingface_hub.errors import HFValidationError
 
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
+from sg_hub.hub.card import CARD, NOTICE
 from sg_hub.hub.download import failure
 
-CARD = "README.md"
-_MODEL = (CARD, "config.json", "model.safetensors", "golden.safetensors", "CITATION.cff")
+_MODEL = (CARD, NOTICE, "config.json", "model.safetensors", "golden.safetensors", "CITATION.cff")
 _LEGAL = ("LICENSE", "LICENCE", "NOTICE", "COPYING")
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".bmp", ".tif", ".tiff")
 _RECORDS = (".json", ".jsonl", ".csv", ".toml")

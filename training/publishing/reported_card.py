@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
 
 from sg_hub import SemanticGenesis3D
-from sg_hub.conversion.convert import LICENCE, SEMANTIC_GENESIS, card_data
+from sg_hub.conversion.releases.semantic_genesis import RELEASE
+from sg_hub.hub.card import licence_data
 
 from ..report.reported import reported
 
@@ -18,15 +20,16 @@ def build_reported_card(folder: Path) -> Path:
     with torch.device("meta"):
         model = SemanticGenesis3D()
     template = Path(__file__).with_name("reported_card.md.jinja")
-    data = card_data(SEMANTIC_GENESIS)
-    data.model_name = folder.name
+    about: dict[str, Any] = {"library_name": "sg_hub", "pipeline_tag": "image-feature-extraction"}
+    about["tags"] = ["medical-imaging", "self-supervised", "semantic-genesis", "3d", "ct"]
+    data = ModelCardData(**{**licence_data(RELEASE.provenance()), **about, "model_name": folder.name})
     card = ModelCard.from_template(
         data,
         template_str=template.read_text(encoding="utf-8"),
         name=folder.name,
         reported=reported()[folder.name],
-        published=SEMANTIC_GENESIS,
-        licence=LICENCE,
+        published=RELEASE,
+        licence=RELEASE.licence_name,
         config=model.config(),
         parameters=sum(p.numel() for p in model.parameters()),
         norm="by the batch's own statistics, in evaluation too",

@@ -95,3 +95,23 @@ def reference(state, x, norm="batch_stats", eps=1e-5, up=None):
         hidden = block(skips[-1], "clc_out", 1).mean((2, 3, 4))
         logits = F.linear(hidden, state["clc_out.fc1.weight"], state["clc_out.fc1.bias"])
     return restoration, logits, skips[-1]
+
+
+def write_keras(path, layers, *, root="model_weights", first=1, style="keras2", config=None):
+    """An .h5 as Keras lays it out; HDF5 lists layers by name, not by number."""
+    import h5py
+
+    numbers = {}
+    with h5py.File(path, "w") as file:
+        if config is not None:
+            file.attrs["model_config"] = json.dumps(config)
+        for kind, weights in layers:
+            number = numbers[kind] = numbers.get(kind, first - 1) + 1
+            name = f"{kind}_{number}" if number else kind
+            group = {"keras2": f"{name}/{name}", "keras3": f"{name}/functional/{name}", "nested": f"model_1/{name}"}
+            for key, value in weights.items():
+                suffix = "" if style == "keras3" else ":0"
+                file[f"{root}/{group[style]}/{key}{suffix}"] = value
+        file.create_group(f"{root}/activation_1")  # layers without weights are empty groups
+        file["optimizer_weights/Adam/conv3d_1/kernel:0"] = np.zeros(3)
+    return path

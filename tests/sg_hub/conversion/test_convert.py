@@ -1,7 +1,9 @@
 """Published checkpoints: the same numbers, and a clear no to everything else."""
 
+import dataclasses
 import json
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 
 import sg_hub
-from sg_hub import InvalidInputError, ReadError, SgHubError, cli, convert
+from sg_hub import InvalidInputError, ReadError, SemanticGenesis3D, SgHubError, cli, convert
+from sg_hub.conversion import release
+from sg_hub.conversion.releases import semantic_genesis
 from tests.folders import ROOT
 from tests.sg_hub.conversion.published import FOLDER, checkpoint, filled, light, reference, without_classifier
 
@@ -150,7 +154,7 @@ def test_prefixes_wrappers_and_extra_keys(tmp_path, prefix, wrapped):
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["num_classes"] == 7
     assert config["provenance"]["left_out"] == [prefix + "projection_head.0.weight", prefix + "prototypes.weight"]
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["NOTICE", "README.md", "config.json", "model.safetensors"]
 
 
 def test_files_of_older_torch_and_in_half_precision(tmp_path):
@@ -357,7 +361,7 @@ def test_a_model_that_was_made_of_a_conversion_is_not_overwritten(tmp_path, chan
         ("a.pt/sub/folder", r"a\.pt is a file"),
         ("a\0b", "characters that no path can have"),
         ("/dev/null/x", "/dev/null is a file"),
-        ("x" * 300, "cannot be written .*: give a new folder"),
+        ("x" * 300, r"cannot be written \(File name too long\)"),
         (None, "not a value of type NoneType: give a new folder"),
     ],
 )
@@ -389,6 +393,54 @@ def test_a_checkpoint_given_as_a_model_is_sent_to_convert(tmp_path):
     torch.save(checkpoint(light()), tmp_path / "a.pt")
     with pytest.raises(InvalidInputError, match="sg-hub convert"):
         sg_hub.from_pretrained(tmp_path / "a.pt")
+
+
+# -- other releases ----------------------------------------------------------------------------------------------------
+
+
+def toy_release():
+    """A network of one layer, as another package would describe it."""
+
+    def build(state, norm, provenance):
+        classes = len(state["last.bias"]) if "last.bias" in state else 2
+        return SemanticGenesis3D(width=1, num_classes=classes, norm=norm, provenance=provenance)
+
+    def published_names(own):
+        return {"net_" + key: key for key in own}
+
+    return dataclasses.replace(
+        semantic_genesis.RELEASE,
+        title="Toy",
+        files="toy.pt",
+        licence="mit",
+        licence_name="MIT",
+        build=build,
+        published_names=published_names,
+        prefixes=("module.",),
+        norms=("instance", "batch"),
+        from_keras=None,
+    )
+
+
+def test_a_release_of_another_package_is_one_description(tmp_path, monkeypatch):
+    point = SimpleNamespace(load=toy_release)
+    monkeypatch.setattr(release, "entry_points", lambda group: [point] if group == "sg_hub.releases" else [])
+    model = SemanticGenesis3D(width=1, num_classes=2, norm="instance")
+    torch.save({"module.net_" + key: value for key, value in model.state_dict().items()}, tmp_path / "toy.pt")
+    loaded = sg_hub.from_pretrained(convert(tmp_path / "toy.pt", tmp_path / "out"))
+    assert loaded.norm == "instance"
+    assert loaded.provenance["checkpoint"] == "Toy"
+    for key, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value)
+    assert ModelCard.load(tmp_path / "out" / "README.md").data.license == "mit"
+    with pytest.raises(InvalidInputError, match=r"norm='batch_stats': expected one of instance, batch for Toy"):
+        convert(tmp_path / "toy.pt", tmp_path / "other", norm="batch_stats")
+    torch.save(checkpoint(light()), tmp_path / "a.pt")  # the others are still told from it
+    assert sg_hub.from_pretrained(convert(tmp_path / "a.pt", tmp_path / "a")).provenance["checkpoint"] == (
+        "Semantic Genesis"
+    )
+    with pytest.raises(ReadError, match=r"expected .*Genesis_Chest_CT\.pt.*toy\.pt"):
+        convert(tmp_path / "none.pt", tmp_path / "b")
 
 
 # -- the command, and the name ----------------------------------------------------------------------------------------

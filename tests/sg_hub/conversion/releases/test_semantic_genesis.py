@@ -1,7 +1,4 @@
-"""The Keras file of Semantic Genesis, as its layout is described: no released file was at hand."""
-
-import builtins
-import json
+"""Semantic Genesis' Keras file, as its layout is described: no released file was at hand. (PyTorch: test_convert.)"""
 
 import numpy as np
 import pytest
@@ -9,9 +6,11 @@ import torch
 import torch.nn.functional as F
 
 import sg_hub
-from sg_hub import InvalidInputError, ReadError, convert
-from sg_hub.conversion.torch_files import read_state, state_of
+from sg_hub import InvalidInputError, convert
+from sg_hub.conversion.keras_file import read_keras
+from sg_hub.conversion.releases.semantic_genesis import RELEASE
 from tests.sg_hub.conversion.published import filled, light, reference
+from tests.sg_hub.conversion.published import write_keras as write
 
 h5py = pytest.importorskip("h5py", reason="h5py is in the extra [convert]")
 
@@ -44,24 +43,6 @@ def layers_of(state, classifier_last=False, transposed=True):
         keys = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
         yield "batch_normalization", {keras: array(f"{name}.bn1.{ours}") for keras, ours in keys.items()}
     yield "dense", {"kernel": array("clc_out.fc1.weight", (1, 0)), "bias": array("clc_out.fc1.bias")}
-
-
-def write(path, layers, *, root="model_weights", first=1, style="keras2", config=None):
-    """An .h5 as Keras lays it out; HDF5 lists layers by name, not by number."""
-    numbers = {}
-    with h5py.File(path, "w") as file:
-        if config is not None:
-            file.attrs["model_config"] = json.dumps(config)
-        for kind, weights in layers:
-            number = numbers[kind] = numbers.get(kind, first - 1) + 1
-            name = f"{kind}_{number}" if number else kind
-            group = {"keras2": f"{name}/{name}", "keras3": f"{name}/functional/{name}", "nested": f"model_1/{name}"}
-            for key, value in weights.items():
-                suffix = "" if style == "keras3" else ":0"
-                file[f"{root}/{group[style]}/{key}{suffix}"] = value
-        file.create_group(f"{root}/activation_1")  # layers without weights are empty groups
-        file["optimizer_weights/Adam/conv3d_1/kernel:0"] = np.zeros(3)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +82,7 @@ def test_running_statistics_with_the_epsilon_of_keras(state, tmp_path):
 def test_an_epsilon_that_the_file_says(tmp_path):
     layer = {"class_name": "BatchNormalization", "config": {"name": "batch_normalization_2", "epsilon": 0.5}}
     file = write(tmp_path / "a.h5", layers_of(light()), config={"class_name": "Model", "config": {"layers": [layer]}})
-    tensors, _ = read_state(file)
+    tensors, _ = RELEASE.from_keras(read_keras(file), file)
     assert float(tensors["down_tr64.ops.0.bn1.running_var"][0]) == pytest.approx(0.5 + 1e-3 - 1e-5)
     assert float(tensors["down_tr64.ops.1.bn1.running_var"][0]) == pytest.approx(0.5 + 0.5 - 1e-5)
 
@@ -123,7 +104,8 @@ def test_ways_in_which_keras_writes_the_same(tmp_path, layout):
     state = {
         key: torch.full((), float(index)).expand(value.shape) for index, (key, value) in enumerate(light().items())
     }
-    tensors, _ = state_of(read_state(write(tmp_path / "a.h5", layers_of(state), **layout))[0], tmp_path)
+    file = write(tmp_path / "a.h5", layers_of(state), **layout)
+    tensors, _ = RELEASE.from_keras(read_keras(file), file)
     assert set(tensors) == set(state)
     for key, value in state.items():
         if key.endswith("num_batches_tracked"):
@@ -169,7 +151,7 @@ def without_bias():
         (narrower, r"down_tr64\.ops\.1\.conv1\.weight \(conv3d_2/kernel in the file\) has \(48, 32, 3, 3, 3\)"),
         (
             lambda: with_first(0, "kernel", np.int32(1)),
-            "1 of its weights are no floating-point.*conv3d_1/kernel:0 is int",
+            r"1 have the wrong type: .*\(conv3d_1/kernel in the file\) is torch\.int32, expected floating-point",
         ),
         (lambda: with_first(1, "moving_variance", -1e-4), "batch_normalization_1/moving_variance holds negative"),
         (without_bias, "layer conv3d_1 has no bias, but kernel"),
@@ -182,27 +164,3 @@ def test_another_keras_network_is_refused_by_its_layers(tmp_path, layers, words)
     with pytest.raises(InvalidInputError, match=words):
         convert(write(tmp_path / "a.h5", layers()), tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_file_that_was_cut_off_is_refused(tmp_path):
-    (tmp_path / "start.h5").write_bytes(b"\x89HDF\r\n\x1a\n and nothing more")
-    with pytest.raises(ReadError, match="damaged"):
-        convert(tmp_path / "start.h5", tmp_path / "out")
-    data = write(tmp_path / "a.h5", layers_of(light())).read_bytes()
-    (tmp_path / "cut.h5").write_bytes(data[: len(data) // 2])
-    with pytest.raises(ReadError, match="damaged"):
-        convert(tmp_path / "cut.h5", tmp_path / "out")
-
-
-def test_without_h5py_the_message_says_what_to_install(tmp_path, monkeypatch):
-    file = write(tmp_path / "a.h5", [])
-    real = builtins.__import__
-
-    def missing(name, *arguments, **options):
-        if name == "h5py":
-            raise ImportError(name)
-        return real(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(ReadError, match="pip install h5py"):
-        convert(file, tmp_path / "out")

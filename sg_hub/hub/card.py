@@ -1,0 +1,156 @@
+"""What goes with the weights of a model: its card, and the licence that they are under."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from sg_hub.errors import shortened
+
+CARD = "README.md"
+NOTICE = "NOTICE"
+_TEMPLATE = Path(__file__).with_name("card.md.jinja")
+_TASKS = {"segmentation": "image-segmentation", "classification": "image-classification"}
+_NORMS = {
+    "batch_stats": "by the statistics of the batch, in evaluation too",
+    "batch": "batch normalisation with running statistics",
+    "instance": "instance normalisation",
+}
+_BATCH_STATS = (
+    "The network normalises by the statistics of the batch, in evaluation too: **outputs depend on what else is in the "
+    'batch**. `from_pretrained(..., norm="batch")` takes the running statistics instead; then they do not, and differ.'
+)
+
+
+def build_card(
+    architecture: str,
+    config: Mapping[str, Any],
+    *,
+    parameters: int,
+    usage: str,
+    title: str,
+    about: str,
+    notes: Sequence[str] = (),
+    data: Mapping[str, Any] | None = None,
+) -> ModelCard:
+    """A card with usage that runs, what the model expects, where it comes from, and its licence.
+
+    Args:
+        config: as config.json has it.
+        parameters: how many the network has.
+        usage: what `from_pretrained` is given.
+        about: the first paragraph.
+        notes: paragraphs after what it expects.
+        data: further entries of the card's metadata, which take the place of these.
+    """
+    provenance = config["provenance"]
+    ndim = len(config["preprocessing"]["input_size"])
+    return ModelCard.from_template(
+        _metadata(config, ndim, data or {}),
+        template_str=_TEMPLATE.read_text(encoding="utf-8"),
+        title=title,
+        about=about,
+        usage=usage,
+        usage_lines=_usage_lines(config["head"], ndim),
+        expects=_expects(architecture, config, parameters, ndim),
+        ndim=ndim,
+        notes=[*([_BATCH_STATS] if config.get("norm") == "batch_stats" else []), *notes],
+        origin=_origin(provenance),
+        licence=_licence(provenance),
+        citation=provenance.get("citation"),
+    )
+
+
+def notice_of(provenance: Mapping[str, Any]) -> str | None:
+    """The text of NOTICE: under which licence weights are that say so themselves, and whose they are."""
+    if not provenance.get("licence"):
+        return None
+    lines = ["The weights in model.safetensors:", "", f"Licence: {_licence(provenance)}"]
+    lines += [f"{name}: {value}" for name, value in _origin(provenance).items()]
+    if provenance.get("citation"):
+        lines += ["", provenance["citation"]]
+    return "\n".join(lines) + "\n"
+
+
+def licence_data(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """What a card's metadata say of the licence."""
+    licence = provenance.get("licence")
+    if licence != "other":
+        return {"license": licence} if licence else {}
+    data = {"license": "other", "license_name": _slug(provenance.get("licence_name") or "see-link")}
+    return data | ({"license_link": provenance["licence_link"]} if provenance.get("licence_link") else {})
+
+
+def _slug(name: object) -> str:
+    return str(name).lower().replace(" ", "-")
+
+
+def _metadata(config: Mapping[str, Any], ndim: int, more: Mapping[str, Any]) -> ModelCardData:
+    provenance = config["provenance"]
+    tags = ["medical-imaging", f"{ndim}d", str(config["preprocessing"]["modality"]).lower()]
+    if provenance.get("checkpoint"):
+        tags.append(_slug(provenance["checkpoint"]))
+    about = {"library_name": "sg_hub", "pipeline_tag": _TASKS.get(config["head"], "image-feature-extraction")}
+    return ModelCardData(**{**licence_data(provenance), **about, "tags": tags, **more})
+
+
+def _usage_lines(head: str, ndim: int) -> list[str]:
+    kind, file = ("image", "xray.png") if ndim == 2 else ("scan", "ct.nii.gz")
+    lines = [f'{kind} = sg_hub.load_{kind}("{file}")']
+    if head == "segmentation":
+        return [*lines, f'labels = sg_hub.predict(model, {kind}, output="labels")']
+    if head == "classification":
+        return [*lines, f"logits = model(model.preprocess({kind}), pad=True)"]
+    return [*lines, f"features = sg_hub.embed(model, {kind})  # one vector"]
+
+
+def _expects(architecture: str, config: Mapping[str, Any], parameters: int, ndim: int) -> dict[str, str]:
+    settings = config["preprocessing"]
+    size, spacing = " x ".join(map(str, settings["input_size"])), settings.get("spacing")
+    unit = " HU" if settings["modality"] == "CT" and settings["intensity"] == "window" else ""
+    scaled = "" if settings["intensity"] == "zscore" else ", scaled to 0..1"
+    classes = f", {config['num_classes']} outputs" if config["num_classes"] else ""
+    names = ", ".join(config.get("class_names") or ())
+    window = f"{settings['intensity']} {settings['low']} to {settings['high']}{unit}{scaled}"
+    expects = {
+        "architecture": f"{architecture}, {parameters:,} parameters, head `{config['head']}`{classes}",
+        "classes": names,
+        "axes": "(N, C, H, W), rows downwards"
+        if ndim == 2
+        else "(N, C, X, Y, Z): x to the patient's left, y to posterior, z to superior",
+        "channels": str(config["in_chans"]),
+        "intensities": f"{settings['modality']}, {window}",
+        "spacing": (f"{' x '.join(map(str, spacing))} mm" if spacing else "each scan's own") if ndim == 3 else "",
+        "size": f"trained on {size} {'pixels' if ndim == 2 else 'voxels'}",
+        "normalisation": _NORMS.get(config.get("norm", ""), ""),
+    }
+    return {name: value for name, value in expects.items() if value}
+
+
+def _origin(provenance: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of where weights come from, but for the licence; many patients are a number."""
+    found = {}
+    for key, value in provenance.items():
+        if key.startswith("licence") or key == "citation" or value in (None, "", [], {}):
+            continue
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if isinstance(value, list) and (len(value) > 8 or key == "patients"):
+            text = str(len(value))
+        found[key.replace("_", " ")] = shortened(text)
+    return found
+
+
+def _licence(provenance: Mapping[str, Any]) -> str:
+    licence = provenance.get("licence")
+    if not licence:
+        return "Nobody said under which: put it into `model.provenance` before the weights are shared."
+    if licence != "other":
+        return f"{licence}. It holds for the weights, and for all that is made of them as far as it says so."
+    name, link = provenance.get("licence_name") or "its own", provenance.get("licence_link")
+    terms = provenance.get("licence_terms", "")
+    where = f", see {link}" if link else ""
+    return f"{name}{where}. {terms} It holds for these weights as for those that they were made of."
