@@ -1,171 +1,165 @@
-"""The card of a model folder, from the run's own records beside it.
-
-sg-hub card FOLDER                      (rebuilds README.md from the records, or from reported.toml)
-sg-hub card FOLDER --results BENCHMARK  (first takes in what a benchmark found of these weights)
-"""
+"""The card of pre-trained weights, from the run's own records in their folder."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
-from sg_hub.errors import ReadError
-from sg_hub.io.files import write_json
+from sg_hub.hub.upload import CARD
+from sg_hub.io.files import write_atomic
 
-from ..methods.registry import method_of, resolve
-from ..report.reported import reported
-from ..run.recipe import load_recipe, resolved, with_newer_keys
-from ..run.record import read_json
-from .reported_card import build_reported_card
+from ..run.recipe import load_recipe, resolved
+from .metadata import Measured, eval_results, licence_metadata
+from .results_file import (
+    PretrainedResults,
+    Provenance,
+    Transfer,
+    TransferRow,
+    provenance_of,
+    read_model,
+    read_results,
+)
 
-DESCRIPTION = "A {ndim}D U-Net pre-trained by self-discovery, self-classification and self-restoration on {data}."
+TEMPLATE = Path(__file__).with_name("pretrained_card.md.jinja")
 NORMS = {
     "batch_stats": "by the batch's own statistics, in evaluation too: outputs depend on the batch",
     "batch": "batch normalisation with running statistics",
     "instance": "instance normalisation",
 }
-PAPER = {False: "semantic-genesis-3d", True: "semantic-genesis-2d"}
-"""The recipe of the paper's own setting, for scans and for images."""
+PAPER = {3: "semantic-genesis-3d", 2: "semantic-genesis-2d"}
+"""The recipe of the paper's own setting, by dimensions."""
+NO_MATTER = frozenset({"workers", "cache_mib", "picture_every", "checkpoint_every", "chunk"})
+"""Settings that change how quickly weights are made, and not the weights."""
 
 
-def build_card(folder: str | Path) -> Path:
-    """Write README.md of a model folder from its config.json and results.json; returns it.
+def describe(ndim: int, data: str) -> str:
+    """One sentence on weights, for their card and the registry."""
+    return f"A {ndim}D U-Net pre-trained by self-discovery, self-classification and self-restoration on {data}."
 
-    Weights that others published (training/reported.toml) have neither: their card is built from what is reported.
+
+def write_pretrained_card(folder: Path, name: str) -> None:
+    """Write README.md of pre-trained weights from their config.json and results.json.
 
     Raises:
-        ReadError: one of the two is missing.
+        ReadError: one of the two is missing, or damaged.
     """
-    folder = Path(folder)
-    if folder.name in reported() and not (folder / "results.json").exists():
-        return build_reported_card(folder)
-    config = read_json(folder / "config.json", "publish")
-    results = read_json(folder / "results.json", "publish")
-    name = folder.name
-    template = Path(__file__).with_name("pretrained_card.md.jinja")
-    images = config["architecture"] == "SemanticGenesis2D"
-    counts = results["images"] if images else results["patients"]
+    results, model = read_results(folder, PretrainedResults), read_model(folder)
+    ndim, provenance = model.NDIM, provenance_of(folder, model)
+    transfer = [found for found in results.transfer if found.sha256 == results.sha256]
+    counts = results.images if ndim == 2 and results.images else results.patients
     card = ModelCard.from_template(
-        _card_data(name, config, results),
-        template_str=template.read_text(encoding="utf-8"),
+        _card_data(name, model, provenance, results, transfer),
+        template_str=TEMPLATE.read_text(encoding="utf-8"),
         name=name,
-        images=images,
-        pieces="patches" if images else "cubes",
-        whose="images" if images else "patients",
-        description=DESCRIPTION.format(ndim=2 if images else 3, data=config["provenance"]["data"]),
-        config=config,
-        provenance=config["provenance"],
+        images=ndim == 2,
+        pieces="patches" if ndim == 2 else "cubes",
+        whose="images" if ndim == 2 else "patients",
+        description=describe(ndim, provenance.data),
+        architecture=type(model).__name__,
+        config=model.config(),
+        parameters=sum(p.numel() for p in model.parameters()),
+        channels=model.encoder.channels[-1],
+        preprocessing=model.preprocessing,
+        provenance=provenance,
         results=results,
-        evaluation=results["evaluation"],
-        discover=results["recipe"]["discover"],
-        pretrain=results["recipe"]["pretrain"] | method_of(results["recipe"]).described(),
-        parameters=results["parameters"],
-        channels=results["feature_channels"] if images else 16 * config["width"],
-        size=" x ".join(map(str, config["preprocessing"]["input_size"])),
+        evaluation=results.evaluation,
+        discover=results.recipe.discover,
+        pretrain=results.recipe.pretrain,
         norms=NORMS,
-        differences=_differences(results["recipe"], PAPER[images]),
-        share=min(1.0, results["recipe"]["discover"]["neighbours"] / counts["train"]),
+        differences=_differences(results, PAPER[ndim]),
+        paper=PAPER[ndim],
+        share=min(1.0, results.recipe.discover.neighbours / max(1, counts.train)),
+        badly_restored=_badly_restored(results),
+        transfer=transfer,
     )
-    card.save(folder / "README.md")
-    return folder / "README.md"
+    write_atomic(folder / CARD, str(card))
 
 
-def take_results(folder: str | Path, benchmark: str | Path) -> int:
-    """Put what `training report` says of a model's weights into its results.json; returns the number of tasks.
-
-    Tasks that the card showed before stay, but for those of the same title.
-
-    Raises:
-        ReadError: the folder has no results.json, or the report says nothing of exactly these weights.
-    """
-    folder = Path(folder)
-    results = read_json(folder / "results.json", "publish")
-    found = transfer_of(folder.resolve().name, Path(benchmark), sha256_of(folder / "model.safetensors"))
-    if not found:
-        raise ReadError(
-            f"{benchmark} has no results of the weights in {folder} against a random initialisation: run `sg-hub "
-            "benchmark` with both, then `sg-hub report` on it"
-        )
-    titles = {summary["title"] for summary in found}
-    kept = [summary for summary in results["transfer"] if summary["title"] not in titles]
-    write_json(folder / "results.json", results | {"transfer": kept + found})
-    return len(found)
-
-
-def transfer_of(name: str, benchmark: Path, sha256: str) -> list[dict[str, Any]]:
-    """What `benchmark --out <benchmark>` and `report` found, with exactly these weights."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(benchmark.glob(f"*/{name}*.json"))]
-    return [summary for summary in found if summary["sha256"] == sha256]
-
-
-def sha256_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _differences(used: dict[str, Any], recipe: str) -> str:
-    """In what a recipe is not the paper's, in words."""
-    used = with_newer_keys(used)
-    paper = resolved(resolve(load_recipe(recipe)))
-    ignored = {"workers", "cache_mib", "picture_every", "checkpoint_every", "chunk", "epochs", "size", "batch_size"}
-    ignored |= {"samples_per_epoch"}
-    return ", ".join(
-        f"{section}.{key} {json.dumps(value)} (paper {json.dumps(paper[section][key])})"
-        for section in ("model", "prepare", "discover", "method", "pretrain")
-        for key, value in used[section].items()
-        if key not in ignored and value != paper[section].get(key)
-    )
-
-
-def _card_data(name: str, config: dict[str, Any], results: dict[str, Any]) -> ModelCardData:
-    measured = results["evaluation"]
-    dataset: dict[str, Any] = {"dataset_type": results["publish"]["dataset"]}
-    dataset |= {"dataset_name": config["provenance"]["data"], "dataset_split": measured["split"]}
-    rows = [
-        ("image-classification", "Pattern classification", "accuracy", "top-1, clean cubes", measured["top1"]),
-        ("image-classification", "Pattern classification", "accuracy", "top-1, corrupted", measured["top1_corrupted"]),
-        ("image-to-image", "Restoration", "mse", "mean squared error", measured["mse"]),
+def _differences(results: PretrainedResults, recipe: str) -> list[tuple[str, str, str]]:
+    """Setting, here, in the paper: everything in which a recipe is not the paper's and that the weights depend on."""
+    used, paper = results.recipe.model_dump(), resolved(load_recipe(recipe))
+    return [
+        (f"{section}.{key}", _shown(value), _shown(paper[section].get(key)))
+        for section, settings in used.items()
+        for key, value in settings.items()
+        if key not in NO_MATTER and value != paper[section].get(key)
     ]
-    evaluations = [
-        EvalResult(
-            task_type=task,
-            task_name=title,
-            metric_type=metric,
-            metric_name=metric_name,
-            metric_value=round(value, 5),
-            **dataset,
-        )
-        for task, title, metric, metric_name, value in rows
-    ]
-    for transfer in results["transfer"]:
-        evaluations += [
-            EvalResult(
-                task_type=transfer.get("task_type", "image-segmentation"),
-                task_name=f"{transfer['title']}: {row['name']}",
-                dataset_type=transfer["dataset_type"],
-                dataset_name=transfer["dataset_name"],
-                dataset_split="test",
-                metric_type=transfer.get("metric_type", "iou"),
-                metric_name=f"{transfer['metric']}, mean over trials",
-                metric_value=float(row["pretrained"].split()[0]),
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _badly_restored(results: PretrainedResults) -> tuple[list[str], list[str]]:
+    """The transformations whose damage stays or grows, and those of whose error more than half stays, with figures."""
+    errors = results.evaluation.by_transformation
+    not_at_all = {kind for kind, values in errors.items() if values.mse >= values.mse_corrupted}
+    hardly = {kind for kind, values in errors.items() if values.mse > values.mse_corrupted / 2} - not_at_all
+    said = {k: f"{k} ({values.mse:.4f} against {values.mse_corrupted:.4f})" for k, values in errors.items()}
+    return [said[kind] for kind in errors if kind in not_at_all], [said[kind] for kind in errors if kind in hardly]
+
+
+def _measured(results: PretrainedResults, data: str, transfer: list[Transfer]) -> list[Measured]:
+    """Every value for the card's metadata."""
+    evaluation = results.evaluation
+
+    def pretext(target: str, task_type: str, metric_type: str, metric: str, value: float) -> Measured:
+        dataset, split = results.publish.dataset, evaluation.split
+        return Measured(target, task_type, dataset, data, split, metric_type, metric, round(value, 5))
+
+    return [
+        *(
+            pretext("anatomical patterns", "image-classification", "accuracy", f"top-1, {what}", value)
+            for what, value in (("clean", evaluation.top1), ("corrupted", evaluation.top1_corrupted))
+        ),
+        *(
+            pretext(
+                f"restoration after {kind}",
+                "image-to-image",
+                "mse",
+                f"mean squared error ({values.mse_corrupted:.4f} of the input left as it is)",
+                values.mse,
             )
-            for row in transfer["rows"]
-        ]
+            for kind, values in evaluation.by_transformation.items()
+        ),
+        *(_transferred(found, row) for found in transfer for row in found.rows),
+    ]
+
+
+def _transferred(found: Transfer, row: TransferRow) -> Measured:
+    whose = "mean over trials"
+    if len(found.rows) > 1:
+        whose = "mean over classes and trials" if row.name == "mean" else f"{row.name}, {whose}"
+    return Measured(
+        target=found.title,
+        task_type=found.task_type,
+        dataset=found.dataset_type,
+        dataset_name=found.dataset_name,
+        split="test",
+        metric_type=found.metric_type,
+        metric=f"{found.metric}, {whose}",
+        value=float(row.pretrained.split()[0]),
+    )
+
+
+def _card_data(
+    name: str, model: Any, provenance: Provenance, results: PretrainedResults, transfer: list[Transfer]
+) -> ModelCardData:
     return ModelCardData(
         model_name=name,
-        license=config["provenance"]["licence"],
+        **licence_metadata(provenance),
         library_name="sg_hub",
         pipeline_tag="image-feature-extraction",
-        datasets=[results["publish"]["dataset"]],
+        datasets=[results.publish.dataset],
         tags=[
             "medical-imaging",
             "self-supervised",
             "semantic-genesis",
-            "2d" if config["architecture"] == "SemanticGenesis2D" else "3d",
-            config["preprocessing"]["modality"].lower(),
+            f"{model.NDIM}d",
+            model.preprocessing.modality.lower(),
         ],
-        eval_results=evaluations,
+        eval_results=eval_results(_measured(results, provenance.data, transfer)),
     )
