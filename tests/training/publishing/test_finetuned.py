@@ -15,8 +15,8 @@ from PIL import Image
 
 import sg_hub
 from sg_hub import SemanticGenesis2D
-from tests.training.publishing.test_publish import contents
 from sg_hub.cli import main
+from tests.training.publishing.test_publish import contents
 from training.publishing.cards import build_card
 from training.publishing.selection import select
 
