@@ -80,10 +80,7 @@ def load_model(
     """
     if part is not None and part not in PARTS:
         raise InvalidInputError(f"part={part!r}: expected {' or '.join(map(repr, PARTS))}, or nothing")
-    config = {**OPTIONAL_KEYS, **read_config(files.config, cls.__name__, cls.config_keys(), frozenset(OPTIONAL_KEYS))}
-    with _naming(files.config):
-        config["preprocessing"] = cls.preprocessing_class().from_dict(config["preprocessing"])
-        before = _skeleton(cls, config)
+    config, before = read_skeleton(cls, files.config)
     state, sha256 = read_weights(files.weights, files.sha256)
     wanted = dict(config)
     task_changed = choose(wanted, **asked)
@@ -111,6 +108,18 @@ def load_model(
     model.load_report = report
     report.log()
     return model
+
+
+def read_skeleton(cls: type[Any], path: Path) -> tuple[dict[str, Any], Any]:
+    """The arguments in a config.json, and the network that they make, without memory (on the meta device).
+
+    Raises:
+        ReadError: a missing, damaged, newer or wrong file, or values that are impossible.
+    """
+    config = {**OPTIONAL_KEYS, **read_config(path, cls.__name__, cls.config_keys(), frozenset(OPTIONAL_KEYS))}
+    with _naming(path):
+        config["preprocessing"] = cls.preprocessing_class().from_dict(config["preprocessing"])
+        return config, _skeleton(cls, config)
 
 
 def compare(

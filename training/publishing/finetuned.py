@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.hub.locate import WEIGHTS
+from sg_hub.hub.model_folder import sha256_of
+from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import given_path, write_atomic, write_json, writing_folder
 
 from ..data.leakage import name_hashes
@@ -32,7 +33,7 @@ from ..trials.initialisation import kind_of, name_of
 from ..trials.metrics import METRICS
 from .finetuned_card import write_finetuned_card
 from .replacing import CURVES, carry_over, check_replaceable
-from .results_file import RESULTS, sha256_of
+from .results_file import RESULTS
 
 EXAMPLES = "examples.png"
 NAMES = ("item", "patient", "item_hash", "patient_hash", "result", "left_out_because")

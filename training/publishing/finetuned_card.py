@@ -11,7 +11,7 @@ from sg_hub.io.files import write_atomic
 
 from ..trials.initialisation import name_of
 from .metadata import Measured, eval_results, licence_metadata
-from .results_file import FinetunedResults, Provenance, provenance_of, read_model, read_results
+from .results_file import FinetunedResults, Provenance, provenance_of, read_network, read_results
 
 TEMPLATE = Path(__file__).with_name("finetuned_card.md.jinja")
 
@@ -22,8 +22,8 @@ def write_finetuned_card(folder: Path, name: str) -> None:
     Raises:
         ReadError: one of the two is missing, or damaged.
     """
-    results, model = read_results(folder, FinetunedResults), read_model(folder)
-    provenance = provenance_of(folder, model)
+    results, network = read_results(folder, FinetunedResults), read_network(folder)
+    provenance = provenance_of(folder, network)
     target, segments = results.target, results.target.head == "segmentation"
     card = ModelCard.from_template(
         _card_data(name, results, provenance),
@@ -32,7 +32,7 @@ def write_finetuned_card(folder: Path, name: str) -> None:
         target=target,
         results=results,
         base=name_of(results.init),
-        architecture=type(model).__name__,
+        architecture=type(network).__name__,
         provenance=provenance,
         labels=["background", *target.classes] if segments else target.classes,
     )

@@ -14,6 +14,14 @@ from huggingface_hub import EvalResult
 
 from .results_file import Provenance
 
+TASK_TYPES = {"accuracy": "image-classification", "roc_auc": "image-classification", "mse": "image-to-image"}
+"""Of what pre-training measures, by metric, as the hub calls them."""
+
+
+def task_type(metric: str) -> str:
+    """What was asked of a network whose answer is measured so."""
+    return TASK_TYPES.get(metric, "image-feature-extraction")
+
 
 @dataclass(frozen=True)
 class Measured:

@@ -1,25 +1,35 @@
-"""The card of pre-trained weights, from the run's own records in their folder."""
+"""The card of pre-trained weights, from the run's own records in their folder.
+
+What the network learned from, what was measured and what of it is to be held against what, the method says.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.hub.upload import CARD
 from sg_hub.io.files import write_atomic
+from sg_hub.models import PretrainedModel
 
+from ..methods.protocol import Method, Result
+from ..methods.registry import method_of, resolve
 from ..run.recipe import load_recipe, resolved
-from .metadata import Measured, eval_results, licence_metadata
+from .metadata import Measured, eval_results, licence_metadata, task_type
 from .results_file import (
+    RESULTS,
     PretrainedResults,
     Provenance,
     Transfer,
     TransferRow,
     provenance_of,
-    read_model,
+    read_network,
     read_results,
 )
 
@@ -29,15 +39,23 @@ NORMS = {
     "batch": "batch normalisation with running statistics",
     "instance": "instance normalisation",
 }
-PAPER = {3: "semantic-genesis-3d", 2: "semantic-genesis-2d"}
-"""The recipe of the paper's own setting, by dimensions."""
+OUTPUTS = {
+    "pretext": "restoration and pattern logits",
+    "restoration": "the restored input",
+    "classification": "logits",
+    "features": "feature maps, finest first",
+}
+"""Of the heads that pre-training leaves."""
 NO_MATTER = frozenset({"workers", "cache_mib", "picture_every", "checkpoint_every", "chunk"})
 """Settings that change how quickly weights are made, and not the weights."""
+ERRORS = frozenset({"mse"})
+"""Metrics of which less is better."""
+UNNAMED = "data that are not named"
 
 
-def describe(ndim: int, data: str) -> str:
+def describe(ndim: int, method: Method, data: str) -> str:
     """One sentence on weights, for their card and the registry."""
-    return f"A {ndim}D U-Net pre-trained by self-discovery, self-classification and self-restoration on {data}."
+    return f"A {ndim}D U-Net pre-trained by {method.title} on {data or UNNAMED}."
 
 
 def write_pretrained_card(folder: Path, name: str) -> None:
@@ -46,46 +64,89 @@ def write_pretrained_card(folder: Path, name: str) -> None:
     Raises:
         ReadError: one of the two is missing, or damaged.
     """
-    results, model = read_results(folder, PretrainedResults), read_model(folder)
-    ndim, provenance = model.NDIM, provenance_of(folder, model)
+    results, network = read_results(folder, PretrainedResults), read_network(folder)
+    provenance, ndim = provenance_of(folder, network), network.NDIM
+    method, measured = _measured(folder, results, "patches" if ndim == 2 else "cubes")
     transfer = [found for found in results.transfer if found.sha256 == results.sha256]
-    counts = results.images if ndim == 2 and results.images else results.patients
+    counts = results.images or results.patients
+    recipe = results.recipe
     card = ModelCard.from_template(
-        _card_data(name, model, provenance, results, transfer),
+        _card_data(name, network, provenance, results, [*_pretext(measured, provenance, results), *_fine(transfer)]),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         name=name,
         images=ndim == 2,
         pieces="patches" if ndim == 2 else "cubes",
         whose="images" if ndim == 2 else "patients",
-        description=describe(ndim, provenance.data),
-        architecture=type(model).__name__,
-        config=model.config(),
-        parameters=sum(p.numel() for p in model.parameters()),
-        channels=model.encoder.channels[-1],
-        preprocessing=model.preprocessing,
+        description=describe(ndim, method, provenance.data),
+        method=method,
+        stages=_stages(method, results),
+        settings=", ".join(f"{key} {json.dumps(value)}" for key, value in method.described().items()),
+        network=network,
+        architecture=_architecture(network),
+        norm=NORMS.get(network.config().get("norm", "")),
+        outputs=OUTPUTS.get(network.head_name, "what its head gives"),
         provenance=provenance,
         results=results,
         evaluation=results.evaluation,
-        discover=results.recipe.discover,
-        pretrain=results.recipe.pretrain,
-        norms=NORMS,
-        differences=_differences(results, PAPER[ndim]),
-        paper=PAPER[ndim],
-        share=min(1.0, results.recipe.discover.neighbours / max(1, counts.train)),
-        badly_restored=_badly_restored(results),
+        discover=recipe.discover,
+        pretrain=recipe.pretrain,
+        reference=method.reference(ndim),
+        differences=_differences(results, method.reference(ndim)),
+        share=min(1.0, recipe.discover.neighbours / max(1, counts.train)),
+        measured=measured,
+        limits=list(_limits(measured)),
         transfer=transfer,
     )
     write_atomic(folder / CARD, str(card))
 
 
-def _differences(results: PretrainedResults, recipe: str) -> list[tuple[str, str, str]]:
-    """Setting, here, in the paper: everything in which a recipe is not the paper's and that the weights depend on."""
-    used, paper = results.recipe.model_dump(), resolved(load_recipe(recipe))
+def _measured(folder: Path, results: PretrainedResults, pieces: str) -> tuple[Method, list[Result]]:
+    """The method of a folder, and what it says of its evaluation.
+
+    Raises:
+        ReadError: no such method here, or another evaluation than it makes.
+    """
+    path = folder / RESULTS
+    try:
+        method = method_of(results.recipe.model_dump())
+        measured = method.results(results.evaluation.model_dump(), pieces)
+    except InvalidInputError as error:
+        raise ReadError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ReadError(f"{path}: its evaluation lacks what the method measures ({error!r}): publish again") from error
+    for row in measured:
+        for value in (row.value, *([] if row.compare is None else [row.compare])):
+            if not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ReadError(f"{path}: {row.name} is {value!r}, expected a finite number: publish again")
+    return method, measured
+
+
+def _stages(method: Method, results: PretrainedResults) -> str:
+    """How many epochs each stage took; the last is ended early."""
+    left, said = results.pretrain.epochs, []
+    for stage in method.stages(results.recipe.pretrain.epochs):
+        done, left = min(stage.epochs, left), max(0, left - stage.epochs)
+        said.append(f"{done} epochs ({stage.name})")
+    return ", then ".join(said)
+
+
+def _architecture(network: PretrainedModel) -> str:
+    config = network.config()
+    settings = ", ".join(f"{key} {config[key]}" for key in network.SETTINGS if key != "norm")
+    parameters = sum(p.numel() for p in network.parameters())
+    return f"{type(network).__name__}, {settings}; {parameters:,} parameters"
+
+
+def _differences(results: PretrainedResults, reference: str) -> list[tuple[str, str, str]]:
+    """Setting, here, in the publication: everything in which a recipe is another and that the weights depend on."""
+    if not reference:
+        return []
+    published = resolved(resolve(load_recipe(reference)))
     return [
-        (f"{section}.{key}", _shown(value), _shown(paper[section].get(key)))
-        for section, settings in used.items()
-        for key, value in settings.items()
-        if key not in NO_MATTER and value != paper[section].get(key)
+        (f"{section}.{key}", _shown(value), _shown(published[section].get(key)))
+        for section, settings in results.recipe.model_dump(exclude_none=False).items()
+        for key, value in (settings or {}).items()
+        if key not in NO_MATTER and value != published[section].get(key)
     ]
 
 
@@ -93,73 +154,67 @@ def _shown(value: Any) -> str:
     return "not set" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _badly_restored(results: PretrainedResults) -> tuple[list[str], list[str]]:
-    """The transformations whose damage stays or grows, and those of whose error more than half stays, with figures."""
-    errors = results.evaluation.by_transformation
-    not_at_all = {kind for kind, values in errors.items() if values.mse >= values.mse_corrupted}
-    hardly = {kind for kind, values in errors.items() if values.mse > values.mse_corrupted / 2} - not_at_all
-    said = {k: f"{k} ({values.mse:.4f} against {values.mse_corrupted:.4f})" for k, values in errors.items()}
-    return [said[kind] for kind in errors if kind in not_at_all], [said[kind] for kind in errors if kind in hardly]
+def _limits(measured: list[Result]) -> Iterator[str]:
+    """What the network cannot do, or hardly: each sentence with its figures."""
+    for row in measured:
+        if row.compare is None or not row.metric:
+            continue
+        figures = f"{row.value:.4f}; {row.compare:.4f} {row.compared}"
+        if row.value >= row.compare if row.metric in ERRORS else row.value <= row.compare:
+            yield f"No better than without the network: {row.name} ({figures})."
+        elif row.metric in ERRORS and row.value > row.compare / 2:
+            yield f"Little better than without the network: {row.name} ({figures})."
 
 
-def _measured(results: PretrainedResults, data: str, transfer: list[Transfer]) -> list[Measured]:
-    """Every value for the card's metadata."""
-    evaluation = results.evaluation
-
-    def pretext(target: str, task_type: str, metric_type: str, metric: str, value: float) -> Measured:
-        dataset, split = results.publish.dataset, evaluation.split
-        return Measured(target, task_type, dataset, data, split, metric_type, metric, round(value, 5))
-
-    return [
-        *(
-            pretext("anatomical patterns", "image-classification", "accuracy", f"top-1, {what}", value)
-            for what, value in (("clean", evaluation.top1), ("corrupted", evaluation.top1_corrupted))
-        ),
-        *(
-            pretext(
-                f"restoration after {kind}",
-                "image-to-image",
-                "mse",
-                f"mean squared error ({values.mse_corrupted:.4f} of the input left as it is)",
-                values.mse,
+def _pretext(measured: list[Result], provenance: Provenance, results: PretrainedResults) -> Iterator[Measured]:
+    """What the method measured, for the card's metadata: each row is a target of its own."""
+    for row in measured:
+        if row.metric:
+            held_against = "" if row.compare is None else f" ({row.compare:.4f} {row.compared})"
+            yield Measured(
+                target=row.name,
+                task_type=task_type(row.metric),
+                dataset=results.publish.dataset or "unnamed",
+                dataset_name=provenance.data or UNNAMED,
+                split=results.evaluation.split,
+                metric_type=row.metric,
+                metric=f"{row.name}{held_against}",
+                value=round(row.value, 5),
             )
-            for kind, values in evaluation.by_transformation.items()
-        ),
-        *(_transferred(found, row) for found in transfer for row in found.rows),
-    ]
 
 
-def _transferred(found: Transfer, row: TransferRow) -> Measured:
-    whose = "mean over trials"
-    if len(found.rows) > 1:
-        whose = "mean over classes and trials" if row.name == "mean" else f"{row.name}, {whose}"
-    return Measured(
-        target=found.title,
-        task_type=found.task_type,
-        dataset=found.dataset_type,
-        dataset_name=found.dataset_name,
-        split="test",
-        metric_type=found.metric_type,
-        metric=f"{found.metric}, {whose}",
-        value=float(row.pretrained.split()[0]),
-    )
+def _fine(transfer: list[Transfer]) -> Iterator[Measured]:
+    """What fine-tuning measured, for the card's metadata."""
+    for found in transfer:
+        for row in found.rows:
+            yield Measured(
+                target=found.title,
+                task_type=found.task_type,
+                dataset=found.dataset_type,
+                dataset_name=found.dataset_name,
+                split="test",
+                metric_type=found.metric_type,
+                metric=f"{found.metric}, {_whose(row, len(found.rows))}",
+                value=float(row.pretrained.split()[0]),
+            )
+
+
+def _whose(row: TransferRow, rows: int) -> str:
+    if rows == 1:
+        return "mean over trials"
+    return "mean over classes and trials" if row.name == "mean" else f"{row.name}, mean over trials"
 
 
 def _card_data(
-    name: str, model: Any, provenance: Provenance, results: PretrainedResults, transfer: list[Transfer]
+    name: str, network: PretrainedModel, provenance: Provenance, results: PretrainedResults, measured: list[Measured]
 ) -> ModelCardData:
+    modality = network.preprocessing.modality.lower()
     return ModelCardData(
         model_name=name,
         **licence_metadata(provenance),
         library_name="sg_hub",
         pipeline_tag="image-feature-extraction",
-        datasets=[results.publish.dataset],
-        tags=[
-            "medical-imaging",
-            "self-supervised",
-            "semantic-genesis",
-            f"{model.NDIM}d",
-            model.preprocessing.modality.lower(),
-        ],
-        eval_results=eval_results(_measured(results, provenance.data, transfer)),
+        datasets=[results.publish.dataset] if results.publish.dataset else None,
+        tags=["medical-imaging", "self-supervised", "semantic-genesis", f"{network.NDIM}d", modality],
+        eval_results=eval_results(measured),
     )

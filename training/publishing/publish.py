@@ -18,22 +18,26 @@ from safetensors.torch import save_file
 
 from sg_hub import from_pretrained
 from sg_hub.errors import ReadError
-from sg_hub.hub.locate import WEIGHTS
+from sg_hub.hub.model_folder import sha256_of
+from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import given_path, write_json, writing_folder
 from sg_hub.models import PretrainedModel
 
 from ..data.prepare import store_path
 from ..data.store import Store
+from ..methods.registry import method_of
 from ..pretraining.evaluate import read_evaluation
+from ..pretraining.published import FOLDER, MODEL
 from ..run.recipe import Recipe, resolved
 from ..run.record import read_json
 from .pretrained_card import describe, write_pretrained_card
 from .registry import check_name, register, registry_file
 from .replacing import GOLDEN, carry_over, check_replaceable
-from .results_file import RESULTS, read_object, sha256_of
+from .results_file import RESULTS, read_object
 from .transfer import earlier_transfer, joined, transfer_of
 
-FIGURES = ("restorations.png", "pretraining/curves.png", "discovery/patterns.png", "transforms.png")
+FIGURES = ("pretraining/curves.png", "discovery/patterns.png", "transforms.png")
+"""Of every method, where there are any; a method has a picture of its own beside them."""
 
 
 def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | Path | None = None) -> Path:
@@ -51,7 +55,7 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
     registry = registry_file(cards) if registry is None else Path(registry)
     folder = cards / recipe.name
     check_publishable(recipe, cards, registry)
-    trained = recipe.run_dir / "pretraining" / "model"
+    trained = recipe.run_dir / FOLDER / MODEL
     if not (trained / WEIGHTS).is_file():
         raise ReadError(f"{trained} is not there yet: run `sg-hub pretrain` first")
     with writing_folder(folder) as new:
@@ -61,7 +65,7 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
         if folder.is_dir() and any(folder.iterdir()):
             results["transfer"] = joined(earlier_transfer(read_object(folder / RESULTS)), results["transfer"])
         write_json(new / RESULTS, results)
-        for figure in FIGURES:
+        for figure in (method_of(recipe).picture, *FIGURES):
             if (recipe.run_dir / figure).is_file():
                 shutil.copy(recipe.run_dir / figure, new / Path(figure).name)
         _golden(model, new / GOLDEN)
@@ -90,30 +94,29 @@ def _results(recipe: Recipe, model: PretrainedModel, sha256: str) -> dict[str, A
         ReadError: a step is missing, or the evaluation is of other weights.
     """
     store = Store.open(store_path(recipe))
-    pretraining = read_json(recipe.run_dir / "pretrain.json", "pretrain")
-    discovery = read_json(recipe.run_dir / "discover.json", "discover")
-    splits = ("train", "validation", "test")
-    evaluation = read_evaluation(recipe)
+    pretraining, evaluation = read_json(recipe.run_dir / "pretrain.json", "pretrain"), read_evaluation(recipe)
     if evaluation.get("sha256") != sha256:
-        raise ReadError("evaluation.json is of other weights: run `sg-hub evaluate` again")
+        raise ReadError(f"{recipe.run_dir / 'evaluation.json'} is of other weights: run `sg-hub evaluate` again")
+    # Each section as it was when its step ran, whatever is given to publish.
+    used, rows = pretraining["recipe"], {}
+    if method_of(used).needs == "patterns":
+        discovery = read_json(recipe.run_dir / "discover.json", "discover")
+        used, rows = (
+            discovery["recipe"] | {key: used[key] for key in ("model", "method", "pretrain")},
+            discovery["rows"],
+        )
+    sections = ("model", "prepare", *(("autoencode",) if rows else ()), "discover", "method", "pretrain")
+    splits = ("train", "validation", "test")
     kept = ("epochs", "minutes", "processes", "cubes_per_epoch", "machine", "versions", "written")
     return {
         "name": recipe.name,
         "sha256": sha256,
         "seed": pretraining["recipe"]["seed"],
-        # Each section as it was when its step ran, whatever is given to publish.
-        "recipe": {
-            "model": pretraining["recipe"]["model"],
-            "prepare": discovery["recipe"]["prepare"],
-            "autoencode": discovery["recipe"]["autoencode"],
-            "discover": discovery["recipe"]["discover"],
-            "method": pretraining["recipe"]["method"],
-            "pretrain": pretraining["recipe"]["pretrain"],
-        },
+        "recipe": {section: used[section] for section in sections},
         "publish": resolved(recipe)["publish"],
         "patients": {split: len(store.persons(split)) for split in splits},
         **({"images": {split: len(store.names(split)) for split in splits}} if store.ndim == 2 else {}),
-        "rows": discovery["rows"],
+        **({"rows": rows} if rows else {}),
         "pretrain": {key: pretraining[key] for key in kept}
         | {"commit_at_start": model.provenance["commit"], "commit_at_end": pretraining["commit"]},
         "evaluation": evaluation,
@@ -127,19 +130,20 @@ def _golden(model: PretrainedModel, path: Path) -> None:
     size = model.preprocessing.input_size
     x = torch.rand(2, model.in_chans, *size, generator=torch.Generator().manual_seed(0)).half().float()
     output = model(x)
-    tensors = {"input": x.half(), "restoration": output.restoration.half(), "pattern_logits": output.pattern_logits}
-    save_file({key: value.contiguous() for key, value in tensors.items()}, str(path))
+    outputs = output._asdict() if hasattr(output, "_asdict") else {"output": output}
+    halved = {key: value.half() if key == "restoration" else value for key, value in outputs.items()}
+    save_file({"input": x.half()} | {key: value.contiguous() for key, value in halved.items()}, str(path))
     path.chmod(0o644)  # written for this user alone
 
 
 def _entry(recipe: Recipe, model: PretrainedModel, folder: Path) -> dict[str, Any]:
     """What the registry says of the weights."""
-    weights = folder / WEIGHTS
+    weights, provenance = folder / WEIGHTS, model.provenance
     return {
         "architecture": type(model).__name__,
-        "description": describe(model.NDIM, recipe.publish.data_name),
-        "commit": model.provenance["commit"],
+        "description": describe(model.NDIM, method_of(recipe), provenance["data"]),
+        "commit": provenance["commit"],
         "sha256": sha256_of(weights),
-        "licence": recipe.publish.licence,
+        "licence": provenance["licence"],
         "size_mb": round(weights.stat().st_size / 1e6, 1),
     }

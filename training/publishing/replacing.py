@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.hub.locate import CONFIG, WEIGHTS
+from sg_hub.hub.config_file import CONFIG
+from sg_hub.hub.model_folder import sha256_of
 from sg_hub.hub.upload import CARD
+from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import remove_unfinished, unwritable
 
-from .results_file import RESULTS, sha256_of
+from .results_file import RESULTS
 
 GOLDEN = "golden.safetensors"
 PICTURES = ("restorations.png", "patterns.png", "transforms.png", "examples.png")

@@ -5,18 +5,18 @@ Keys that are not here are kept as they are, and a card may show them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
 
-from sg_hub.errors import ReadError, SgHubError
-from sg_hub.hub.config_file import architecture_of, read_config
-from sg_hub.hub.locate import CONFIG
-from sg_hub.models import ARCHITECTURES
+from sg_hub.errors import ReadError
+from sg_hub.hub.config_file import CONFIG
+from sg_hub.models import PretrainedModel
+from sg_hub.models.registry import network_of
+
+from ..run.recipe import with_newer_keys
 
 RESULTS = "results.json"
 
@@ -34,6 +34,7 @@ class Provenance(Record):
     """Where weights come from, as config.json has it."""
 
     data: str
+    """Empty: not said."""
     recipe: str
     commit: str
     licence: str = "unknown"
@@ -50,9 +51,7 @@ class Counts(Record):
 class Publish(Record):
     """What a person says of the weights and of their data; a text that is empty was not said."""
 
-    licence: str
     dataset: str
-    data_name: str
     data_licence: str
     data_citation: str
     limits: str
@@ -68,25 +67,12 @@ class Pretraining(Record):
     commit_at_end: str
 
 
-class Corruption(Record):
-    """Mean squared errors of one kind of corruption."""
-
-    mse: FiniteFloat
-    mse_corrupted: FiniteFloat
-    """Of the input as it is."""
-
-
 class Evaluation(Record):
+    """What else is in it, the method says."""
+
     split: str
     patients: NonNegativeInt
     cubes: NonNegativeInt
-    patterns: PositiveInt
-    chance: FiniteFloat
-    top1: FiniteFloat
-    top1_corrupted: FiniteFloat
-    mse: FiniteFloat
-    mse_corrupted: FiniteFloat
-    by_transformation: dict[str, Corruption]
 
 
 class Discover(Record):
@@ -98,10 +84,8 @@ class Discover(Record):
 
 class Pretrain(Record):
     size: list[PositiveInt]
-    classification_epochs: NonNegativeInt
+    epochs: NonNegativeInt
     lr: FiniteFloat
-    lambda_rec: FiniteFloat
-    lambda_cls: FiniteFloat
     precision: str
 
 
@@ -110,8 +94,10 @@ class Recipe(Record):
 
     model: dict[str, Any]
     prepare: dict[str, Any]
-    autoencode: dict[str, Any]
+    autoencode: dict[str, Any] | None = None
+    """Only of methods that need patterns."""
     discover: Discover
+    method: dict[str, Any]
     pretrain: Pretrain
 
 
@@ -152,7 +138,8 @@ class PretrainedResults(Record):
     publish: Publish
     patients: Counts
     images: Counts | None = None
-    rows: Counts
+    rows: Counts | None = None
+    """Of the table of patterns, where the method needs one."""
     pretrain: Pretraining
     evaluation: Evaluation
     transfer: list[Transfer]
@@ -201,13 +188,13 @@ def read_results(folder: Path, kind: type[Kind]) -> Kind:
     return _validated(kind, _as_today(read_object(path)), path)
 
 
-def provenance_of(folder: Path, model: Any) -> Provenance:
+def provenance_of(folder: Path, network: PretrainedModel) -> Provenance:
     """What a model folder's config.json says of where its weights come from.
 
     Raises:
         ReadError: it lacks something that is on the card.
     """
-    return _validated(Provenance, model.provenance, folder / CONFIG)
+    return _validated(Provenance, network.provenance, folder / CONFIG)
 
 
 def _validated(kind: type[Kind], value: dict[str, Any], path: Path) -> Kind:
@@ -222,12 +209,12 @@ def _validated(kind: type[Kind], value: dict[str, Any], path: Path) -> Kind:
 
 def _as_today(results: dict[str, Any]) -> dict[str, Any]:
     """The results of a model folder that was written before, in the form that they have now."""
-    evaluation, pretrain = results.get("evaluation"), results.get("pretrain")
+    evaluation, pretrain, recipe = (results.get(key) for key in ("evaluation", "pretrain", "recipe"))
     if "sha256" not in results and isinstance(evaluation, dict) and "sha256" in evaluation:
         results = results | {"sha256": evaluation["sha256"]}
     if isinstance(pretrain, dict) and "commit" in pretrain:  # was read when the record was written
         results = results | {"pretrain": {"commit_at_end": pretrain["commit"], **pretrain}}
-    return results
+    return results | ({"recipe": with_newer_keys(recipe)} if isinstance(recipe, dict) else {})
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -249,39 +236,15 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def read_model(folder: Path) -> Any:
-    """The network that config.json of a model folder describes, without its weights (on the meta device).
+def read_network(folder: Path) -> PretrainedModel:
+    """The network that config.json of a model folder describes, without weights and without memory.
 
     Raises:
         ReadError: it is missing, damaged, or not what the architecture takes; the message names the file.
     """
-    path = folder / CONFIG
-    try:
-        architecture = architecture_of(path)
-        if architecture not in ARCHITECTURES:
-            raise ReadError(f"{path} is of a {architecture!r}; this sg_hub knows {', '.join(ARCHITECTURES)}")
-        network = ARCHITECTURES[architecture]
-        config = read_config(path, architecture, network.CONFIG_KEYS)
-        with torch.device("meta"):
-            model = network(**config | {"preprocessing": network.PREPROCESSING.from_dict(config["preprocessing"])})
-        if not isinstance(model.preprocessing.modality, str):
-            raise ReadError(f"{path}: modality is {model.preprocessing.modality!r}, expected a text such as CT")
-        return model
-    except ReadError:
-        raise
-    except (SgHubError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ReadError(f"{path} is not the config of a model ({said}): make the folder again") from error
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file.
-
-    Raises:
-        ReadError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ReadError(f"{path} cannot be read ({error.strerror}): give a folder with weights") from error
+    network = network_of(folder / CONFIG)
+    if not isinstance(network.preprocessing.modality, str):
+        raise ReadError(
+            f"{folder / CONFIG}: modality is {network.preprocessing.modality!r}, expected a text such as CT"
+        )
+    return network

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import ReadError
-from sg_hub.hub.locate import WEIGHTS
+from sg_hub.hub.model_folder import sha256_of
+from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import write_json
 
-from .results_file import RESULTS, read_object, sha256_of
+from .results_file import RESULTS, read_object
 
 
 def take_results(folder: str | Path, benchmark: str | Path) -> int:
@@ -22,8 +23,10 @@ def take_results(folder: str | Path, benchmark: str | Path) -> int:
         ReadError: the folder has no results.json, or the report says nothing of exactly these weights.
     """
     folder = Path(folder).expanduser()
-    results = read_object(folder / RESULTS)
-    found = transfer_of(folder.resolve().name, Path(benchmark), sha256_of(folder / WEIGHTS))
+    results, weights = read_object(folder / RESULTS), folder / WEIGHTS
+    if not weights.is_file():
+        raise ReadError(f"{folder} has no {WEIGHTS}: results are of weights, give a folder that has them")
+    found = transfer_of(folder.resolve().name, Path(benchmark), sha256_of(weights))
     if not found:
         raise ReadError(
             f"{benchmark} has no results of the weights in {folder} against a random initialisation: run "

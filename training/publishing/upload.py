@@ -23,12 +23,12 @@ from huggingface_hub.utils import disable_progress_bars, hf_raise_for_status
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.hub.download import failure
-from sg_hub.hub.locate import WEIGHTS
+from sg_hub.hub.model_folder import sha256_of
 from sg_hub.hub.upload import CARD, upload
+from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import given_path
 
 from .registry import pin, read_registry, registry_file
-from .results_file import sha256_of
 from .selection import select, without_pictures
 
 

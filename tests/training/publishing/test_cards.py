@@ -18,6 +18,7 @@ from sg_hub.errors import ReadError
 from tests.folders import ROOT
 from training.publishing import pretrained_card
 from training.publishing.cards import build_card
+from training.run.recipe import load_recipe, resolved
 
 CARDS = ROOT / "model_cards"
 MODELS = sorted(path.parent for path in CARDS.glob("*/results.json"))
@@ -74,20 +75,28 @@ def test_every_value_stands_under_its_own_target(folder):
     assert all(len(targets) == 1 for targets in groups.values())
 
 
+def one_of(found, target, *words):
+    """The only value of a target; its metric's name holds these words."""
+    ((metric, result),) = ((metric, result) for (name, metric), result in found.items() if name == target)
+    assert all(word in metric for word in words)
+    return result.metric_value
+
+
 @named
 def test_what_the_hub_reads_is_what_was_measured(folder):
     found, results = as_the_hub_reads_it(folder), read(folder)
-    left = set(found)
-    evaluation = results["evaluation"]
-    for metric, value in (("top-1, clean", "top1"), ("top-1, corrupted", "top1_corrupted")):
-        assert found["anatomical patterns", metric].metric_value == round(evaluation[value], 5)
-        left.remove(("anatomical patterns", metric))
+    evaluation, compared = results["evaluation"], set()
+    pieces = "patches" if "images" in results else "cubes"
+    for kind, value in (("clean", "top1"), ("corrupted", "top1_corrupted")):
+        target = f"top-1 accuracy over {evaluation['patterns']} patterns, {kind} {pieces}"
+        assert one_of(found, target, f"{evaluation['chance']:.4f} by chance") == round(evaluation[value], 5)
+        compared.add(target)
     for kind, values in evaluation["by_transformation"].items():
-        target = f"restoration after {kind}"
-        (metric,) = (metric for name, metric in found if name == target)
-        assert found[target, metric].metric_value == round(values["mse"], 5)
-        assert f"{values['mse_corrupted']:.4f} of the input left as it is" in metric
-        left.remove((target, metric))
+        target = f"restoration after elastic and {kind}, mean squared error"
+        as_it_is = f"{values['mse_corrupted']:.4f} for the corrupted {pieces} left as they are"
+        assert one_of(found, target, as_it_is) == round(values["mse"], 5)
+        compared.add(target)
+    left = {key for key in found if key[0] not in compared}
     for transfer in results["transfer"]:
         for row in transfer["rows"]:
             of_class = f"{row['name']}, mean over trials" if row["name"] != "mean" else "mean over classes and trials"
@@ -121,19 +130,21 @@ def test_what_the_cards_say_of_fine_tuning_is_the_mean_of_the_measured_trials(fo
 
 @named
 def test_limits_stand_before_what_was_reached(folder):
-    card, evaluation = ModelCard.load(folder / "README.md").text, read(folder)["evaluation"]
+    card, kinds = ModelCard.load(folder / "README.md").text, read(folder)["evaluation"]["by_transformation"]
     results = card.split("## Results, measured here")[1].split("\n## ")[0]
-    for kind, values in evaluation["by_transformation"].items():
-        said = f"{kind} ({values['mse']:.4f} against {values['mse_corrupted']:.4f})"
-        not_restored = values["mse"] >= values["mse_corrupted"]
-        assert (said in results.split("| | this model")[0]) is (values["mse"] > values["mse_corrupted"] / 2)
-        assert (said in results.split("The output is no nearer")[0]) is not_restored
+    limits, table = results.split("| | this model")
+    for kind, values in kinds.items():
+        said = [line for line in limits.splitlines() if f" and {kind}," in line]
+        ratio = values["mse"] / values["mse_corrupted"]
+        assert [line.split()[1] for line in said] == (["No"] if ratio >= 1 else ["Little"] if ratio > 0.5 else [])
+        assert all(f"({values['mse']:.4f}; {values['mse_corrupted']:.4f} " in line for line in said)
+    order = sorted(kinds, key=lambda kind: table.index(f" and {kind},"))
+    ratios = [kinds[kind]["mse"] / kinds[kind]["mse_corrupted"] for kind in order]
+    assert ratios == sorted(ratios, reverse=True)
 
 
 @named
 def test_every_deviation_from_the_paper_is_listed(folder):
-    from training.run.recipe import load_recipe, resolved
-
     results, card = read(folder), ModelCard.load(folder / "README.md").text
     paper = "semantic-genesis-2d" if "images" in results else "semantic-genesis-3d"
     settings = resolved(load_recipe(paper))
@@ -216,8 +227,8 @@ def refusal(folder):
 def test_a_record_with_another_key_or_type_is_a_card_or_a_clear_error(folder, file, tmp_path, monkeypatch):
     """The message names the file; the card that is there stays."""
     if file == "results.json":  # then the network is always the same, and need not be built each time
-        network = pretrained_card.read_model(folder)
-        monkeypatch.setattr(pretrained_card, "read_model", lambda folder: network)
+        network = pretrained_card.read_network(folder)
+        monkeypatch.setattr(pretrained_card, "read_network", lambda folder: network)
     copy = Path(shutil.copytree(folder, tmp_path / folder.name))
     (copy / "model.safetensors").unlink()  # the card does not read it
     before, record, refused = (copy / "README.md").read_bytes(), read(folder, file), 0

@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.hub.model_folder import sha256_of
 from tests.training.conftest import SAMPLES, SMALL, small_recipe
 from tests.training.publishing.test_upload import command
 from training.discovery.patterns import PatternTable
 from training.publishing.cards import build_card
 from training.publishing.publish import publish
-from training.publishing.results_file import sha256_of
 from training.run.recipe import load_recipe
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from sg_hub.hub.model_folder import sha256_of
 from tests.folders import ROOT
 from tests.hub_user import ALICE, counting
-from training.publishing.results_file import sha256_of
 
 CARDS = ROOT / "model_cards"
 NAME = "semantic-genesis-3d-tiny"
