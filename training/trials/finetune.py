@@ -42,7 +42,7 @@ def finetune(
     """
     with tempfile.TemporaryDirectory(prefix="sg_hub-") as temporary:
         read, found = find_task(target, overrides=overrides)
-        read.preprocessing("")  # which a saved model needs
+        read.preprocessing("CT")  # which a saved model needs
         provenance = initialise(init, read, seed).provenance
         unchecked = check_unseen(provenance, read.dataset, identities(read.dataset, found.items)["test"])
         if unchecked:
