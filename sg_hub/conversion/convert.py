@@ -156,7 +156,8 @@ def _without_prefixes(tensors: dict[str, Tensor], release: Release) -> tuple[dic
 def _shapes(release: Release, published: dict[str, Tensor]) -> dict[str, Tensor]:
     """What the model of a release holds, as tensors without memory."""
     with torch.device("meta"):
-        return release.build(published, release.norms[0], {}).state_dict()
+        state: dict[str, Tensor] = release.build(published, release.norms[0], {}).state_dict()
+    return state
 
 
 def _renamed(published: dict[str, Tensor], release: Release, labels: dict[str, str], source: Path) -> dict[str, Tensor]:
@@ -259,4 +260,3 @@ def _card(model: Any, release: Release, file: str, keras: bool) -> Any:
         f"{release.data}. Converted from `{file}` by sg_hub; nothing was trained or measured on the way.",
         notes=[*release.notes, *([release.keras_note] if keras else [])],
     )
-    return card

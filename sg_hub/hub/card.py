@@ -49,7 +49,7 @@ def build_card(
     """
     provenance = config["provenance"]
     ndim = len(config["preprocessing"]["input_size"])
-    return ModelCard.from_template(
+    card: ModelCard = ModelCard.from_template(
         _metadata(config, ndim, data or {}),
         template_str=_TEMPLATE.read_text(encoding="utf-8"),
         title=title,
@@ -63,6 +63,7 @@ def build_card(
         licence=_licence(provenance),
         citation=provenance.get("citation"),
     )
+    return card
 
 
 def notice_of(provenance: Mapping[str, Any]) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
@@ -27,11 +27,14 @@ class Listing:
     """By the name in the repository."""
     kept_back: dict[str, str]
     """Name to why it is not sent."""
+    notes: dict[str, str] = field(default_factory=dict)
+    """Name to what must be known of a file that is sent."""
 
     def __str__(self) -> str:
         sizes = {name: path.stat().st_size for name, path in self.files.items()}
         lines = [
-            f"{name} ({size / 1e6:.1f} MB)" if size >= 1e6 else f"{name} ({size / 1e3:.1f} kB)"
+            (f"{name} ({size / 1e6:.1f} MB)" if size >= 1e6 else f"{name} ({size / 1e3:.1f} kB)")
+            + (f": {self.notes[name]}" if name in self.notes else "")
             for name, size in sizes.items()
         ]
         return "\n".join([*lines, *(f"not sent: {name} ({why})" for name, why in self.kept_back.items())])
@@ -50,6 +53,7 @@ def listing(folder: Path, *, pictures: bool = False, records: bool = False) -> L
     """
     files: dict[str, Path] = {}
     kept_back: dict[str, str] = {}
+    notes: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if not path.is_file() or any(part.startswith(".") for part in parts):
@@ -59,13 +63,15 @@ def listing(folder: Path, *, pictures: bool = False, records: bool = False) -> L
             files[name] = path
         elif suffix in _PICTURES:
             files |= {name: path} if pictures else {}
+            notes |= {name: "a picture, may show patients"} if pictures else {}
             kept_back |= {} if pictures else {name: "a picture"}
         elif suffix in _RECORDS:
             files |= {name: path} if records else {}
+            notes |= {name: "a record, may name patients"} if records else {}
             kept_back |= {} if records else {name: "a record"}
         else:
             kept_back[name] = "no part of a model"
-    return Listing(files, kept_back)
+    return Listing(files, kept_back, notes)
 
 
 def upload(

@@ -140,7 +140,8 @@ def writing_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         new.mkdir()
         yield new
         for path in (*new.rglob("*"), new):
-            _to_disk(path)
+            if not path.is_symlink():  # it may lead nowhere
+                _to_disk(path)
         if not folder.exists():
             new.replace(folder)
         elif not _exchange(new, folder):

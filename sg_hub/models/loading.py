@@ -80,7 +80,7 @@ def load_model(
     """
     if part is not None and part not in PARTS:
         raise InvalidInputError(f"part={part!r}: expected {' or '.join(map(repr, PARTS))}, or nothing")
-    config, before = _described(cls, files)
+    config, before = read_skeleton(cls, files.config)
     state, sha256 = read_weights(files.weights, files.sha256)
     wanted = dict(config)
     task_changed = choose(wanted, **asked)
@@ -118,17 +118,21 @@ def blueprint(cls: type[Any], files: ModelFiles) -> Any:
         InvalidInputError: weights that do not fit the network.
         ReadError: a missing, damaged, newer or wrong file.
     """
-    model = _described(cls, files)[1]
+    model = read_skeleton(cls, files.config)[1]
     state, sha256 = read_weights(files.weights, files.sha256)
     model.load_report = compare(model, model, state, source=files.source)
     model.load_report.revision, model.load_report.sha256 = files.revision, sha256
     return model
 
 
-def _described(cls: type[Any], files: ModelFiles) -> tuple[dict[str, Any], Any]:
-    """The settings of a model's files, and the network of them without memory."""
-    config = {**OPTIONAL_KEYS, **read_config(files.config, cls.__name__, cls.config_keys(), frozenset(OPTIONAL_KEYS))}
-    with _naming(files.config):
+def read_skeleton(cls: type[Any], path: Path) -> tuple[dict[str, Any], Any]:
+    """The arguments in a config.json, and the network that they make, without memory (on the meta device).
+
+    Raises:
+        ReadError: a missing, damaged, newer or wrong file, or values that are impossible.
+    """
+    config = {**OPTIONAL_KEYS, **read_config(path, cls.__name__, cls.config_keys(), frozenset(OPTIONAL_KEYS))}
+    with _naming(path):
         config["preprocessing"] = cls.preprocessing_class().from_dict(config["preprocessing"])
         return config, _skeleton(cls, config)
 

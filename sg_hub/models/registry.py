@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import ReadError, SgHubError, shortened
 from sg_hub.hub.config_file import architecture_of
-from sg_hub.hub.locate import ModelFiles, locate
+from sg_hub.hub.locate import locate
 from sg_hub.models import loading
 from sg_hub.models.base import PretrainedModel
+from sg_hub.models.loading import read_skeleton
 
 GROUP = "sg_hub.models"
 """A package adds its own families by entry points of this group: `ClassName = "module:ClassName"`."""
@@ -30,7 +32,7 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> PretrainedM
     """
     where = {key: options.pop(key) for key in _WHERE if key in options}
     files = locate(name, **where)  # once, for a branch may move
-    return _family_of(files).from_pretrained(files, **options)
+    return _family_of(files.config).from_pretrained(files, **options)
 
 
 def blueprint(name: str | os.PathLike[str]) -> PretrainedModel:
@@ -40,15 +42,26 @@ def blueprint(name: str | os.PathLike[str]) -> PretrainedModel:
         InvalidInputError, ReadError: as for the model itself, which would not be had either.
     """
     files = locate(name)
-    return loading.blueprint(_family_of(files), files)
+    model: PretrainedModel = loading.blueprint(_family_of(files.config), files)
+    return model
 
 
-def _family_of(files: ModelFiles) -> type[PretrainedModel]:
-    architecture = architecture_of(files.config)
+def network_of(config: Path) -> PretrainedModel:
+    """The network that a config.json describes, without weights and without memory (on the meta device).
+
+    Raises:
+        ReadError: a missing, damaged, newer or wrong file, or values that are impossible.
+    """
+    network: PretrainedModel = read_skeleton(_family_of(config), config)[1]
+    return network
+
+
+def _family_of(config: Path) -> type[PretrainedModel]:
+    architecture = architecture_of(config)
     cls = family(architecture)
     if cls is None:
         raise ReadError(
-            f"{files.config} is of a {shortened(repr(architecture), 80)}; this sg_hub knows {', '.join(families())}: "
+            f"{config} is of a {shortened(repr(architecture), 80)}; this sg_hub knows {', '.join(families())}: "
             "upgrade it (pip install -U sg_hub), or install the package that adds this family"
         )
     return cls

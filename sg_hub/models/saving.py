@@ -11,8 +11,9 @@ from huggingface_hub import CommitInfo, ModelCard, PyTorchModelHubMixin
 from torch import nn
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.hub.card import CARD
 from sg_hub.hub.model_folder import new_folder, write_model
-from sg_hub.hub.upload import CARD, listing, upload
+from sg_hub.hub.upload import listing, upload
 
 
 class Saved(

@@ -9,7 +9,8 @@ from sg_hub.errors import InvalidInputError
 
 
 def card(options: argparse.Namespace) -> None:
-    from ..publishing.pretrained_card import build_card, take_results
+    from ..publishing.cards import build_card
+    from ..publishing.transfer import take_results
 
     if options.results:
         take_results(options.folder, options.results)
@@ -24,10 +25,12 @@ def send(folder: str | Path, options: argparse.Namespace) -> None:
     """To the hub repository of the options."""
     from ..publishing.upload import upload_folder
 
-    print(upload_folder(folder, options.to, private=options.private, progress=options.progress))
+    chosen = {name: getattr(options, name) for name in ("private", "progress", "pictures")}
+    print(upload_folder(folder, options.to, **chosen, dry_run=getattr(options, "dry_run", False)))
 
 
-def check_private(options: argparse.Namespace) -> None:
-    """Raises: InvalidInputError: a private repository, and none to upload to."""
-    if options.private and not options.to:
-        raise InvalidInputError("--private is for the upload: give --to REPO_ID with it")
+def check_upload(options: argparse.Namespace) -> None:
+    """Raises: InvalidInputError: an option of the upload, and nowhere to upload to."""
+    for option in ("private", "pictures"):
+        if getattr(options, option) and not options.to:
+            raise InvalidInputError(f"--{option} is for the upload: give --to REPO_ID with it")

@@ -55,6 +55,7 @@ def _add_with_recipe(command: AddCommand) -> None:
             parser.add_argument("--cards", default="model_cards", help="folder of the model cards (%(default)s)")
             parser.add_argument("--to", metavar="REPO_ID", help="upload the folder to this hub repository")
             parser.add_argument("--private", action="store_true", help="make a new repository private")
+            parser.add_argument("--pictures", action="store_true", help="upload pictures too, which show patients")
 
 
 def _add_with_targets(command: AddCommand) -> None:
@@ -108,6 +109,8 @@ def _add_with_folders(command: AddCommand) -> None:
     upload.add_argument("folder", help=folder)
     upload.add_argument("--to", metavar="REPO_ID", required=True, help="owner/name; made where there is none")
     upload.add_argument("--private", action="store_true", help="make a new repository private")
+    upload.add_argument("--pictures", action="store_true", help="upload pictures too, which may show patients")
+    upload.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
     _add_quiet(upload)
 
 

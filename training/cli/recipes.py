@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ..methods.registry import method_of, resolve
 from ..run.recipe import Recipe, load_recipe
-from .folders import check_private, send
+from .folders import check_upload, send
 
 Options = argparse.Namespace
 
@@ -67,7 +67,7 @@ def evaluate(options: Options) -> None:
 
 @_first_process
 def publish(options: Options) -> None:
-    check_private(options)
+    check_upload(options)
     from ..publishing.publish import publish
 
     folder = publish(_recipe(options), options.cards)
@@ -77,8 +77,12 @@ def publish(options: Options) -> None:
 
 
 def regenerate(options: Options) -> None:
-    check_private(options)  # said now, not after hours of training
-    discovery = (autoencode, discover) if method_of(_recipe(options)).needs == "patterns" else ()
+    from ..publishing.publish import check_publishable
+
+    recipe = _recipe(options)
+    check_upload(options)  # said now, not after hours of training
+    check_publishable(recipe, options.cards)
+    discovery = (autoencode, discover) if method_of(recipe).needs == "patterns" else ()
     for step in (prepare, *discovery, transforms, pretrain, evaluate, publish):
         print(f"== {step.__name__}", flush=True)
         step(options)

@@ -136,6 +136,8 @@ class Method(ABC):
     """One paragraph for the card: what the network learns from."""
     source: str = ""
     """The publication."""
+    terms: str = ""
+    """What whoever uses the method must know, such as patents that its publication declares."""
     needs: Needs = "patches"
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
     takes_semantics: bool = True
@@ -199,6 +201,10 @@ class Method(ABC):
         """The rows of the card's table of results, of what `evaluation.json` says; `pieces`: cubes or patches."""
         return [Result(name, value) for name, value in evaluation.items() if isinstance(value, float)]
 
+    def reference(self, ndim: int) -> str:
+        """Name of the shipped recipe with the settings of the publication; empty where there is none."""
+        return ""
+
     def described(self) -> dict[str, Any]:
         """The settings that the card lists."""
         return self.settings.model_dump(mode="json", exclude={"name", "semantics"})
@@ -214,4 +220,5 @@ class Result(NamedTuple):
     compared: str = ""
     """What that is: `by chance`, `the corrupted cube left as it is`."""
     metric: str = ""
-    """As model indexes name it: `accuracy`, `mse`; empty: it stays out of them."""
+    """As model indexes name it: `accuracy`, `mse`; empty: it stays out of them. Each row is a target of its own there,
+    so its name must say what was asked."""

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from .blueprint import Blueprint
 from .protocol import Batch, Method, Network, Noise, Result, Views
 from .restoration import Restoration, RestorationSettings
-from .with_semantics import pattern_losses, pattern_report, pattern_results, pattern_scores, pattern_target
+from .with_semantics import (
+    SOURCE,
+    TERMS,
+    pattern_losses,
+    pattern_report,
+    pattern_results,
+    pattern_scores,
+    pattern_target,
+)
 
 
 class ClassificationNetwork(Network):
@@ -24,7 +32,7 @@ class SelfClassification(Method):
     name = "self_classification"
     title = "self-discovery and self-classification"
     about = "The network tells which discovered anatomical pattern a corrupted cube is of."
-    source = "Haghighi et al., Semantic Genesis, MICCAI 2020"
+    source, terms = SOURCE, TERMS
     needs = "patterns"
     takes_semantics = False
     Settings = RestorationSettings

@@ -23,6 +23,11 @@ from sg_hub.models import PretrainedModel
 from .blueprint import Blueprint
 from .protocol import Batch, Method, MethodSettings, Network, Noise, Result, Stage, Views
 
+SOURCE = (
+    "F. Haghighi, M. R. Hosseinzadeh Taher, Z. Zhou, M. B. Gotway, J. Liang. Learning Semantics-enriched "
+    "Representation via Self-discovery, Self-classification, and Self-restoration. MICCAI 2020 (Semantic Genesis)"
+)
+TERMS = "The paper of Semantic Genesis declares patents pending on the method."
 FIRST = "classification"
 """Name of the stage that trains the classification branch alone."""
 
@@ -65,7 +70,8 @@ class WithSemantics(Method):
     def __init__(self, inner: Method) -> None:
         super().__init__(inner.settings)
         self.inner = inner
-        self.name, self.source = inner.name, inner.source
+        self.name, self.terms = inner.name, " ".join(filter(None, (TERMS, inner.terms)))
+        self.source = "; ".join(filter(None, (SOURCE, inner.source)))
         self.title = f"self-discovery, self-classification and {inner.title}"
         self.about = f"The network tells which discovered anatomical pattern a cube is of. {inner.about}"
         self.corruptions, self.picture = inner.corruptions, inner.picture
@@ -115,6 +121,9 @@ class WithSemantics(Method):
 
     def results(self, evaluation: dict[str, Any], pieces: str = "cubes") -> list[Result]:
         return pattern_results(evaluation, pieces) + self.inner.results(evaluation, pieces)
+
+    def reference(self, ndim: int) -> str:
+        return {2: "semantic-genesis-2d", 3: "semantic-genesis-3d"}.get(ndim, "")
 
 
 def _below(name: str, parts: Sequence[str]) -> tuple[str, ...]:

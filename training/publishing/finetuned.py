@@ -2,30 +2,43 @@
 
     sg-hub finetune --init semantic-genesis-3d-tiny --target mytask.toml --out my-model
 
-Writes config.json and model.safetensors (which `sg_hub.from_pretrained` loads), README.md (the card), results.json with
-every test item, and two figures. The model's preprocessing is the target's, so that `sg_hub.predict` and
-`sg-hub segment` treat new images as the training did.
+Writes config.json and model.safetensors (which `sg_hub.from_pretrained` loads), README.md (the card), results.json and
+two figures. The model's preprocessing is the target's, so that `sg_hub.predict` and `sg-hub segment` treat new images
+as the training did. Nothing in the folder but `examples.png` tells of a patient: results.json has hashes in place of
+names, and no paths. Which hash is whom stands beside the folder, in `my-model-items.csv`, which stays here.
 """
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sg_hub.errors import InvalidInputError
-from sg_hub.io.files import write_json
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.hub.model_folder import sha256_of
+from sg_hub.hub.weights_file import WEIGHTS
+from sg_hub.io.files import given_path, write_atomic, write_json, writing_folder
 
 from ..data.leakage import name_hashes
 from ..report import figures
-from ..targets import identities
+from ..targets import Target, identities
 from ..trials.finetune import UNFINISHED, Finetuned, finetune
+from ..trials.initialisation import kind_of, name_of
 from ..trials.metrics import METRICS
-from .finetuned_card import build_finetuned_card
+from .finetuned_card import write_finetuned_card
+from .replacing import CURVES, carry_over, check_replaceable
+from .results_file import RESULTS
+
+EXAMPLES = "examples.png"
+NAMES = ("item", "patient", "item_hash", "patient_hash", "result", "left_out_because")
+"""Columns of the table beside the folder."""
 
 
 def publish_finetuned(
@@ -40,55 +53,120 @@ def publish_finetuned(
     """Fine-tune once and save; returns the folder of the model.
 
     Raises:
-        InvalidInputError, ReadError: see `training.trials.finetune`.
+        InvalidInputError: a folder that holds something else than a fine-tuned model; see also
+            `training.trials.finetune`.
+        ReadError: a folder that cannot be written; see also there.
     """
-    out = Path(out)
-    _check_out(out)
+    out = given_path(out, "the folder of the fine-tuned model").absolute()
+    check_replaceable(out, "give another --out")
+    _check_names(_names_file(out))
     work = out / UNFINISHED
+    try:
+        out.mkdir(parents=True, exist_ok=True)  # now, not after hours of work
+    except OSError as error:
+        raise ReadError(f"{out} cannot be made a folder ({error.strerror}): give another --out") from error
     save_finetuned(finetune(init, target, work, overrides, seed, progress=progress), out)
-    shutil.rmtree(work)
+    shutil.rmtree(work, ignore_errors=True)
     return out
 
 
 def save_finetuned(found: Finetuned, out: Path) -> None:
-    """The model in the published form, with the target's preprocessing, its records, figures and card."""
-    with tempfile.TemporaryDirectory(prefix="sg_hub-") as temporary:
-        buffer = io.BytesIO()
-        np.savez(buffer, **found.examples)
+    """The model in the published form, with the target's preprocessing, its records, figures and card.
+
+    The folder is written completely before it takes the place of an older one.
+    """
+    check_replaceable(out, "give another --out")  # hours have passed
+    _write_names(found, _names_file(out))
+    with writing_folder(out) as new:
+        _finished(found).save_pretrained(new)
+        _draw(found, new)
+        write_json(new / RESULTS, _results(found, sha256_of(new / WEIGHTS)))
+        write_finetuned_card(new, out.name)
+        carry_over(out, new)
+
+
+def _draw(found: Finetuned, folder: Path) -> None:
+    """The curves, and the examples under what was found of them, without the names of their items."""
+    arrays: dict[str, Any] = {
+        key: np.array(str(value).partition("\n")[2]) if key.endswith("_title") else value
+        for key, value in found.examples.items()
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         (Path(temporary) / "examples.npz").write_bytes(buffer.getvalue())
-        figures.examples({"": Path(temporary) / "examples.npz"}, out / "examples.png")
-    figures.learning_curves({found.init: [found.trial.curve]}, METRICS[found.target.metric], out / "curves.png")
-    model = _finished(found)
-    model.save_pretrained(out)
-    results = _results(found)
-    write_json(out / "results.json", results)
-    build_finetuned_card(model, found.target, results, out)
+        figures.examples({"": Path(temporary) / "examples.npz"}, folder / EXAMPLES)
+    curves = {public_init(found.init): [found.trial.curve]}
+    figures.learning_curves(curves, METRICS[found.target.metric], folder / CURVES)
 
 
-def _check_out(out: Path) -> None:
-    """Refuse a folder that holds something else than a model, before hours of work.
+def public_init(init: str) -> str:
+    """An initialisation as it may be published: of a folder its name, not its path."""
+    name = name_of(init)
+    shown = Path(name).resolve().name if Path(name).exists() or name.count("/") != 1 else name
+    return shown if kind_of(init) == "whole" else f"{kind_of(init)}:{shown}"
+
+
+def _results(found: Finetuned, sha256: str) -> dict[str, Any]:
+    """What may be published: no name of an item or patient, no path."""
+    return {
+        "target": _public_target(found.target),
+        "init": public_init(found.init),
+        "seed": found.seed,
+        "steps": found.target.settings.steps,
+        "sha256": sha256,
+        **found.trial.record(),
+        "skipped": _hashes(found.target, found.skipped),
+        "test_items": [
+            row | {key: _hashes(found.target, [row[key]])[0] for key in ("item", "patient")}
+            for row in found.trial.test.by_item
+        ],
+    }
+
+
+def _hashes(target: Target, names: Iterable[str]) -> list[str]:
+    """As the weights' provenance and the check for leakage have them, in the order of the names."""
+    return [name_hashes([f"{target.dataset}/{name}"])[0] for name in names]
+
+
+def _public_target(target: Target) -> dict[str, Any]:
+    """The settings of a task, without where its data lie and whom they name."""
+    settings = target.model_dump(mode="json", exclude={"root", "exclude"})
+    settings["splits"]["file"] = None
+    return {key: value for key, value in settings.items() if not (isinstance(value, str) and Path(value).is_absolute())}
+
+
+def _names_file(out: Path) -> Path:
+    return out.with_name(f"{out.name}-items.csv")
+
+
+def _check_names(path: Path) -> None:
+    """Refuse to replace a file that is another table.
 
     Raises:
-        InvalidInputError: saying what is there, or that it cannot be made.
+        InvalidInputError: saying so.
     """
-    there = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) if out.is_dir() else []
-    if there and "config.json" not in there:
-        raise InvalidInputError(f"{out} holds other files ({', '.join(there[:4])}): give a new or empty folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError(f"{out} cannot be made a folder ({error.strerror}): give another --out") from error
+    if path.exists() and not (path.is_file() and path.read_bytes().startswith(",".join(NAMES).encode())):
+        raise InvalidInputError(
+            f"{path}, for the names of the test items, is there and was not written by this command, so it is left as "
+            "it is: move it away, or give another --out"
+        )
 
 
-def _results(found: Finetuned) -> dict[str, Any]:
-    return {
-        "target": found.target.model_dump(mode="json"),
-        "init": found.init,
-        "seed": found.seed,
-        **found.trial.record(),
-        "skipped": found.skipped,
-        "test_items": found.trial.test.by_item,
-    }
+def _write_names(found: Finetuned, path: Path) -> None:
+    """Which hash in results.json is which item, how each test item went, and what was left out and why."""
+    target, text = found.target, io.StringIO()
+    rows = [
+        (row["item"], row["patient"], *_hashes(target, [row["item"], row["patient"]]), _scores(row), "")
+        for row in found.trial.test.by_item
+    ]
+    rows += [(item, "", *_hashes(target, [item]), "", "", why) for item, why in sorted(found.skipped.items())]
+    csv.writer(text, lineterminator="\n").writerows([NAMES, *rows])
+    write_atomic(path, text.getvalue())
+
+
+def _scores(row: dict[str, Any]) -> str:
+    return json.dumps({key: value for key, value in row.items() if key not in ("item", "patient")})
 
 
 def _finished(found: Finetuned) -> Any:
@@ -96,12 +174,13 @@ def _finished(found: Finetuned) -> Any:
     model, target, trial = found.trial.network, found.target, found.trial
     seen = identities(target.dataset, trial.parts["train"] + trial.parts["validation"])
     before = model.provenance
+    licence = {key: before[key] for key in ("licence", "licence_name", "licence_link") if key in before}
     model.provenance = {
         "data": f"{before['data']}; fine-tuned on {target.title}" if before.get("data") else target.title,
         "recipe": f"finetune {target.name}",
-        "init": found.init,
+        "init": public_init(found.init),
         "commit": trial.record()["commit"],
-        "licence": before.get("licence", "unknown"),
+        **({"licence": "unknown"} | licence),
         "datasets": sorted({*before.get("datasets", ()), target.dataset}),
         "classes": list(target.classes),
     }

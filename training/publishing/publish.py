@@ -1,122 +1,127 @@
 """From a run to a model folder: weights in half precision, config, card, figures, and the registry's entry.
 
-sg-hub publish RECIPE [key=value ...] [--cards FOLDER] [--to REPO_ID [--private]]
-sg-hub card FOLDER          (rebuilds README.md from the folder's records, or from reported.toml)
+sg-hub publish RECIPE [key=value ...] [--cards FOLDER] [--to REPO_ID [--private] [--pictures]]
+
+The folder is written completely before it takes the place of an older one, which must be one that this command wrote;
+what others added to it stays. A killed run leaves the older folder or the newer one; run again to have both, the folder
+and the registry's entry, of the same weights.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.hub.registry import REGISTRY_FILE
-from sg_hub.io.files import write_json
+from sg_hub import from_pretrained
+from sg_hub.errors import ReadError
+from sg_hub.hub.model_folder import sha256_of
+from sg_hub.hub.weights_file import WEIGHTS
+from sg_hub.io.files import given_path, write_json, writing_folder
 from sg_hub.models import PretrainedModel
 
 from ..data.prepare import store_path
 from ..data.provenance import said_of
 from ..data.store import Store
-from ..pretraining.evaluate import published_model, read_evaluation
+from ..methods.registry import method_of
+from ..pretraining.evaluate import read_evaluation
+from ..pretraining.published import FOLDER, MODEL
 from ..run.recipe import Recipe
 from ..run.record import read_json
-from .pretrained_card import DESCRIPTION, build_card, sha256_of, transfer_of
+from .pretrained_card import describe, write_pretrained_card
+from .registry import check_name, register, registry_file
+from .replacing import GOLDEN, carry_over, check_replaceable
+from .results_file import RESULTS, read_object
+from .transfer import earlier_transfer, joined, transfer_of
 
-FIGURES = ("restorations.png", "pretraining/curves.png", "discovery/patterns.png", "transforms.png")
-GOLDEN = "golden.safetensors"
+FIGURES = ("pretraining/curves.png", "discovery/patterns.png", "transforms.png")
+"""Of every method, where there are any; a method has a picture of its own beside them."""
 
 
 def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | Path | None = None) -> Path:
     """Write `<cards>/<name>/` and the registry's entry; returns the folder.
-
-    The folder is written completely before it takes the place of an older one.
 
     Args:
         registry: file of the entry; absent: the package's own where `cards` lies beside it, else
             `<cards>/registry.json`.
 
     Raises:
-        ReadError: an earlier step is missing.
+        ReadError: an earlier step is missing, or a folder that cannot be written.
+        InvalidInputError: there is a folder of this name that this command did not write.
     """
-    cards = Path(cards)
+    cards = given_path(cards, "the folder of the cards")
     registry = registry_file(cards) if registry is None else Path(registry)
-    entries = read_registry(registry)  # before anything is replaced
-    model = published_model(recipe)
-    results = _results(recipe, model)
-    cards.mkdir(parents=True, exist_ok=True)
     folder = cards / recipe.name
-    with tempfile.TemporaryDirectory(dir=cards, prefix=".publishing-") as temporary:
-        new = Path(temporary) / recipe.name
-        new.mkdir()
-        for figure in FIGURES:
+    check_publishable(recipe, cards, registry)
+    trained = recipe.run_dir / FOLDER / MODEL
+    if not (trained / WEIGHTS).is_file():
+        raise ReadError(f"{trained} is not there yet: run `sg-hub pretrain` first")
+    with writing_folder(folder) as new:
+        from_pretrained(trained).save_pretrained(new, half=True)
+        model = from_pretrained(new)
+        results = _results(recipe, model, sha256_of(new / WEIGHTS))
+        if folder.is_dir() and any(folder.iterdir()):
+            results["transfer"] = joined(earlier_transfer(read_object(folder / RESULTS)), results["transfer"])
+        write_json(new / RESULTS, results)
+        for figure in (method_of(recipe).picture, *FIGURES):
             if (recipe.run_dir / figure).is_file():
                 shutil.copy(recipe.run_dir / figure, new / Path(figure).name)
-        (new / "README.md").write_text("", encoding="utf-8")  # the card follows; the mixin must not write its own
-        model.save_pretrained(new, half=True)
         _golden(model, new / GOLDEN)
-        results["transfer"] = transfer_of(
-            recipe.name, recipe.run_dir / "transfer", sha256_of(new / "model.safetensors")
-        )
-        write_json(new / "results.json", results)
-        build_card(new)
-        _replace(new, folder, Path(temporary) / "older")
-    _register(registry, entries, recipe, model, folder)
+        write_pretrained_card(new, recipe.name)
+        carry_over(folder, new)
+    register(registry, recipe.name, _entry(recipe, model, folder))
     return folder
 
 
-def _replace(new: Path, folder: Path, older: Path) -> None:
-    """Put `new` in the place of `folder`; what was there comes back when that fails."""
-    there = folder.exists()
-    if there:
-        folder.replace(older)
-    try:
-        new.replace(folder)
-    except OSError:
-        if there:
-            older.replace(folder)
-        raise
+def check_publishable(recipe: Recipe, cards: str | Path = "model_cards", registry: Path | None = None) -> None:
+    """Refuse what `publish` would not replace, before a long run rather than after it.
+
+    Raises:
+        InvalidInputError: there is a folder or an entry of this name that this command did not write.
+        ReadError: a damaged registry.
+    """
+    cards = given_path(cards, "the folder of the cards")
+    check_name(registry_file(cards) if registry is None else registry, recipe.name)
+    check_replaceable(cards / recipe.name, "give name=ANOTHER, or another --cards")
 
 
-def _results(recipe: Recipe, model: PretrainedModel) -> dict[str, Any]:
+def _results(recipe: Recipe, model: PretrainedModel, sha256: str) -> dict[str, Any]:
     """Everything that the card shows, gathered from the run's own records.
 
     Raises:
         ReadError: a step is missing, or the evaluation is of other weights.
     """
     store = Store.open(store_path(recipe))
-    pretraining = read_json(recipe.run_dir / "pretrain.json", "pretrain")
-    discovery = read_json(recipe.run_dir / "discover.json", "discover")
+    pretraining, evaluation = read_json(recipe.run_dir / "pretrain.json", "pretrain"), read_evaluation(recipe)
+    if evaluation.get("sha256") != sha256:
+        raise ReadError(f"{recipe.run_dir / 'evaluation.json'} is of other weights: run `sg-hub evaluate` again")
+    # Each section as it was when its step ran, whatever is given to publish.
+    used, rows = pretraining["recipe"], {}
+    if method_of(used).needs == "patterns":
+        discovery = read_json(recipe.run_dir / "discover.json", "discover")
+        used, rows = (
+            discovery["recipe"] | {key: used[key] for key in ("model", "method", "pretrain")},
+            discovery["rows"],
+        )
+    sections = ("model", "prepare", *(("autoencode",) if rows else ()), "discover", "method", "pretrain")
     splits = ("train", "validation", "test")
-    evaluation = read_evaluation(recipe)
-    if model.load_report is None or evaluation.get("sha256") != model.load_report.sha256:
-        raise ReadError("evaluation.json is of other weights: run `sg-hub evaluate` again")
-    kept = ("epochs", "minutes", "processes", "cubes_per_epoch", "machine", "versions", "commit", "written")
+    kept = ("epochs", "minutes", "processes", "cubes_per_epoch", "machine", "versions", "written")
     return {
         "name": recipe.name,
+        "sha256": sha256,
         "seed": pretraining["recipe"]["seed"],
-        # Each section as it was when its step ran, whatever is given to publish.
-        "recipe": {
-            "model": pretraining["recipe"]["model"],
-            "prepare": discovery["recipe"]["prepare"],
-            "autoencode": discovery["recipe"]["autoencode"],
-            "discover": discovery["recipe"]["discover"],
-            "method": pretraining["recipe"]["method"],
-            "pretrain": pretraining["recipe"]["pretrain"],
-        },
+        "recipe": {section: used[section] for section in sections},
         "publish": said_of(recipe, store).model_dump(mode="json"),
         "patients": {split: len(store.persons(split)) for split in splits},
         **({"images": {split: len(store.names(split)) for split in splits}} if store.ndim == 2 else {}),
-        "rows": discovery["rows"],
-        "pretrain": {key: pretraining[key] for key in kept},
+        **({"rows": rows} if rows else {}),
+        "pretrain": {key: pretraining[key] for key in kept}
+        | {"commit_at_start": model.provenance["commit"], "commit_at_end": pretraining["commit"]},
         "evaluation": evaluation,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "feature_channels": model.encoder.channels[-1],
+        "transfer": transfer_of(recipe.name, recipe.run_dir / "transfer", sha256),
     }
 
 
@@ -126,40 +131,20 @@ def _golden(model: PretrainedModel, path: Path) -> None:
     size = model.preprocessing.input_size
     x = torch.rand(2, model.in_chans, *size, generator=torch.Generator().manual_seed(0)).half().float()
     output = model(x)
-    tensors = {"input": x.half(), "restoration": output.restoration.half(), "pattern_logits": output.pattern_logits}
-    save_file({key: value.contiguous() for key, value in tensors.items()}, str(path))
+    outputs = output._asdict() if hasattr(output, "_asdict") else {"output": output}
+    halved = {key: value.half() if key == "restoration" else value for key, value in outputs.items()}
+    save_file({"input": x.half()} | {key: value.contiguous() for key, value in halved.items()}, str(path))
     path.chmod(0o644)  # written for this user alone
 
 
-def registry_file(cards: Path) -> Path:
-    """The registry that a folder of cards belongs to."""
-    beside_package = cards.resolve() == (REGISTRY_FILE.parents[2] / "model_cards").resolve()
-    return REGISTRY_FILE if beside_package else cards / "registry.json"
-
-
-def read_registry(path: Path) -> dict[str, Any]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except ValueError as error:
-        raise ReadError(f"{path} is damaged ({error}): mend it, nothing was registered") from error
-    if not isinstance(entries, dict):
-        raise InvalidInputError(f"{path} is not a registry: expected a JSON object with an entry per model")
-    return entries
-
-
-def _register(path: Path, entries: dict[str, Any], recipe: Recipe, model: PretrainedModel, folder: Path) -> None:
-    weights = folder / "model.safetensors"
-    sha256 = sha256_of(weights)
-    before = entries.get(recipe.name, {})
-    on_hub = before.get("repo_id") is not None and before.get("sha256") == sha256
-    entries[recipe.name] = {
+def _entry(recipe: Recipe, model: PretrainedModel, folder: Path) -> dict[str, Any]:
+    """What the registry says of the weights."""
+    weights, provenance = folder / WEIGHTS, model.provenance
+    return {
         "architecture": type(model).__name__,
-        "description": DESCRIPTION.format(ndim=model.NDIM, data=model.provenance["data"]),
-        # Of the hub repository where the same weights were uploaded; new weights are on no hub yet.
-        "commit": before["commit"] if on_hub else model.provenance["commit"],
-        "sha256": sha256,
-        "licence": model.provenance["licence"],
-        "repo_id": before["repo_id"] if on_hub else None,
+        "description": describe(model.NDIM, method_of(recipe), provenance["data"]),
+        "commit": provenance["commit"],
+        "sha256": sha256_of(weights),
+        "licence": provenance["licence"],
         "size_mb": round(weights.stat().st_size / 1e6, 1),
     }
-    write_json(path, dict(sorted(entries.items())))

@@ -10,13 +10,14 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from sg_hub import SemanticGenesis3D
 from sg_hub.conversion.releases.semantic_genesis import RELEASE
-from sg_hub.hub.card import licence_data
+from sg_hub.hub.card import CARD, licence_data
+from sg_hub.io.files import write_atomic
 
 from ..report.reported import reported
 
 
-def build_reported_card(folder: Path) -> Path:
-    """Write README.md of weights in `reported.toml`; returns it. Its model-index is empty: nothing was measured."""
+def write_reported_card(folder: Path) -> None:
+    """Write README.md of weights in `reported.toml`. Its model-index is empty: nothing was measured."""
     with torch.device("meta"):
         model = SemanticGenesis3D()
     template = Path(__file__).with_name("reported_card.md.jinja")
@@ -35,5 +36,4 @@ def build_reported_card(folder: Path) -> Path:
         norm="by the batch's own statistics, in evaluation too",
     )
     folder.mkdir(parents=True, exist_ok=True)
-    card.save(folder / "README.md")
-    return folder / "README.md"
+    write_atomic(folder / CARD, str(card))

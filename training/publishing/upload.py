@@ -1,15 +1,17 @@
 """A model folder to a hub: the card is checked first, and a second run changes nothing.
 
-sg-hub upload model_cards/<model> --to OWNER/NAME [--private]
-sg-hub publish RECIPE --to OWNER/NAME [--private]
+sg-hub upload model_cards/<model> --to OWNER/NAME [--private] [--pictures] [--dry-run]
+sg-hub publish RECIPE --to OWNER/NAME [--private] [--pictures]
 
-The token comes from HF_TOKEN or from the last login (hf auth login), the hub from HF_ENDPOINT.
+What is sent is listed first. Pictures may show patients: they are sent only where `--pictures` asks for it. The token
+comes from HF_TOKEN or from the last login (hf auth login), the hub from HF_ENDPOINT.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,26 @@ from huggingface_hub.utils import disable_progress_bars, hf_raise_for_status
 
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.hub.card import CARD
 from sg_hub.hub.download import failure
-from sg_hub.hub.upload import CARD, listing, upload
-from sg_hub.io.files import write_json
+from sg_hub.hub.model_folder import sha256_of
+from sg_hub.hub.upload import upload
+from sg_hub.hub.weights_file import WEIGHTS
+from sg_hub.io.files import given_path
 
-from .publish import read_registry, registry_file, sha256_of
+from .registry import pin, read_registry, registry_file
+from .selection import select, without_pictures
 
 
-def upload_folder(folder: str | Path, repo_id: str, private: bool = False, progress: bool = True) -> str:
+def upload_folder(
+    folder: str | Path,
+    repo_id: str,
+    private: bool = False,
+    progress: bool = True,
+    *,
+    pictures: bool = False,
+    dry_run: bool = False,
+) -> str:
     """Upload a folder of model_cards/ as one commit; returns what was done, in words, with the commit's hash.
 
     Where the registry has the folder's weights, it gets the repository and the commit. A folder may hold a card
@@ -35,42 +49,46 @@ def upload_folder(folder: str | Path, repo_id: str, private: bool = False, progr
 
     Args:
         private: for a new repository.
-        progress: a line and huggingface_hub's bars on standard error.
+        progress: what is sent, and huggingface_hub's bars, on standard error.
+        pictures: send pictures as well, which may show patients; else the card that is sent shows none.
+        dry_run: say what would be sent, and ask nobody.
 
     Raises:
         InvalidInputError: an invalid card, or `private` for a repository that is public.
         ReadError: no card, weights that do not load, no access, or no network. After either nothing was uploaded.
     """
-    folder = Path(folder).expanduser().resolve()
-    check_card(folder)
-    weights = folder / "model.safetensors"
+    folder = given_path(folder, "a model folder").resolve()
+    card = check_card(folder)
+    weights = folder / WEIGHTS
     if weights.exists():
         sg_hub.from_pretrained(folder)
     registry = registry_file(folder.parent)
-    entries = read_registry(registry)  # before anything is sent
-    _ask_hub(folder / CARD, repo_id)
-    files = listing(folder, pictures=True, records=True).files
+    read_registry(registry)  # before anything is sent
+    chosen = select(folder, pictures)
+    size = sum(path.stat().st_size for path in chosen.files.values()) / 1e6
+    said = f"{len(chosen.files)} files ({size:.1f} MB) of {folder.name} to {repo_id}:\n{chosen}"
+    if dry_run:
+        return f"would upload {said}\nnothing was sent"
+    text = without_pictures(card, chosen.kept_back)
+    _ask_hub(text, folder / CARD, repo_id)
     if progress:
-        size = sum(path.stat().st_size for path in files.values()) / 1e6
-        print(f"uploading {len(files)} files ({size:.1f} MB) of {folder.name} to {repo_id}", file=sys.stderr)
+        print(f"uploading {said}", file=sys.stderr)
     else:
         disable_progress_bars()
-    commit, new = upload(files, repo_id, private=private or None, message=f"Upload {folder.name}")
-    said = f"{repo_id}: commit {commit.oid}" if new else f"{repo_id}: nothing has changed since commit {commit.oid}"
-    entry = entries.get(folder.name)
-    if entry is None or not weights.exists():
-        return said
-    if entry["sha256"] != sha256_of(weights):
-        return f"{said}; {registry} has other weights of this name, and was left as it is"
-    updated = entry | {"repo_id": repo_id, "commit": commit.oid}
-    if updated == entry:
-        return said
-    write_json(registry, entries | {folder.name: updated})
-    return f"{said}, registered in {registry}"
+    with tempfile.TemporaryDirectory(prefix="sg_hub-") as temporary:
+        files = chosen.files
+        if text != card:
+            (Path(temporary) / CARD).write_text(text, encoding="utf-8")
+            files = files | {CARD: Path(temporary) / CARD}
+        commit, new = upload(files, repo_id, private=private or None, message=f"Upload {folder.name}")
+    done = f"{repo_id}: commit {commit.oid}" if new else f"{repo_id}: nothing has changed since commit {commit.oid}"
+    if not weights.exists():
+        return done
+    return done + pin(registry, folder.name, sha256_of(weights), repo_id, commit.oid)
 
 
-def check_card(folder: Path) -> None:
-    """Whether a folder has a card with valid metadata, as far as can be told without the hub.
+def check_card(folder: Path) -> str:
+    """The card of a folder; its metadata are valid, as far as can be told without the hub.
 
     Raises:
         ReadError: there is none, or it cannot be read.
@@ -88,14 +106,15 @@ def check_card(folder: Path) -> None:
     wrong = [*_licence(metadata), *_lists(metadata), *_results(metadata, card)]
     if wrong:
         raise InvalidInputError(f"{path}: its metadata is invalid ({'; '.join(wrong)}): mend it, nothing was uploaded")
+    return path.read_text(encoding="utf-8")
 
 
-def _ask_hub(path: Path, repo_id: str) -> None:
+def _ask_hub(card: str, path: Path, repo_id: str) -> None:
     """Whether the hub accepts a card: it knows more rules, such as the list of licences.
 
     ModelCard.validate would ask the same, but in huggingface_hub 1.9 of huggingface.co, whatever HF_ENDPOINT is.
     """
-    asked = {"repoType": "model", "content": path.read_text(encoding="utf-8")}
+    asked = {"repoType": "model", "content": card}
     try:
         response = get_session().post(f"{HfApi().endpoint}/api/validate-yaml", json=asked)
         if response.status_code != 400:

@@ -255,6 +255,16 @@ class Recipe(Section):
                 raise ValueError(f"{name} = {list(sizes[name])}: every side must be a multiple of {multiple}")
         return self
 
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError(
+                f"{name!r}: expected letters, digits, dots, dashes and underscores, a letter or digit first (it is the "
+                "name of the published folder)"
+            )
+        return name
+
     @field_validator("patient")
     @classmethod
     def _pattern_has_a_group(cls, pattern: str | None) -> str | None:

@@ -60,10 +60,12 @@ def test_what_the_card_says_of_the_evaluation(section):
     assert report["mse_corrupted"] == 1
     assert list(report["by_transformation"]) == list(method.corruptions)
     rows = method.results(report, "patches")
-    assert rows[0].value == report["mse"]
-    assert "patches left as they are" in rows[0].compared
-    assert len(rows) == 1 + len(method.corruptions)
-    assert [row.metric for row in rows] == ["mse"] + [""] * len(method.corruptions)
+    kinds = rows[: len(method.corruptions)]
+    assert [row.value for row in kinds] == sorted((row.value for row in kinds), reverse=True)  # the limits first
+    assert {row.metric for row in kinds} == {"mse"}
+    assert all("patches left as they are" in row.compared for row in rows)
+    mean = [] if len(kinds) == 1 else [(report["mse"], "")]
+    assert [(row.value, row.metric) for row in rows[len(kinds) :]] == mean
 
 
 def test_the_columns_of_the_figure():

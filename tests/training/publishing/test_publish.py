@@ -1,6 +1,9 @@
+"""From a run to a model folder and the registry's entry, and what becomes of them when the process is killed."""
+
 import json
+import os
 import shutil
-from pathlib import Path
+import sys
 
 import pytest
 import torch
@@ -8,25 +11,20 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 import sg_hub
-from sg_hub.errors import ReadError
-from tests.folders import ROOT
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.hub.model_folder import sha256_of
 from tests.training.conftest import SAMPLES, SMALL, small_recipe
 from tests.training.publishing.test_upload import command
 from training.discovery.patterns import PatternTable
-from training.pretraining.evaluate import evaluate
-from training.pretraining.pretrain import pretrain
-from training.publishing.pretrained_card import build_card, sha256_of, take_results
+from training.publishing.cards import build_card
 from training.publishing.publish import publish
+from training.run.recipe import load_recipe
 
-CARDS = ROOT / "model_cards"
 
-
-@pytest.fixture(scope="module")
-def trained(discovered, tmp_path_factory):
-    run = Path(shutil.copytree(discovered, tmp_path_factory.mktemp("trained") / "run"))
-    pretrain(small_recipe(run), progress=False)
-    evaluate(small_recipe(run), progress=False)
-    return run
+def contents(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def test_evaluation_measures_what_it_says(trained):
@@ -58,14 +56,21 @@ def test_a_published_model_is_loaded_and_its_card_is_valid(trained, tmp_path):
     card = ModelCard.load(folder / "README.md")
     assert card.data.license == "apache-2.0"
     assert card.data.library_name == "sg_hub"
-    measured = {(r.task_name, r.metric_name): r.metric_value for r in card.data.eval_results}
-    evaluation = json.loads((trained / "evaluation.json").read_text(encoding="utf-8"))
-    assert measured["Restoration", "mean squared error"] == pytest.approx(evaluation["mse"], abs=1e-5)
     for picture in ("restorations.png", "curves.png", "patterns.png"):
         assert (folder / picture).is_file()
     registry = json.loads((tmp_path / "cards" / "registry.json").read_text(encoding="utf-8"))
     assert registry["demo"]["sha256"] == model.load_report.sha256
     assert registry["demo"]["commit"] == model.provenance["commit"]
+
+
+def test_results_say_of_which_weights_they_are_and_when_the_commits_were_read(trained, tmp_path):
+    folder = publish(small_recipe(trained), tmp_path)
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    pretraining = json.loads((trained / "pretrain.json").read_text(encoding="utf-8"))
+    assert results["sha256"] == sha256_of(folder / "model.safetensors")
+    assert results["pretrain"]["commit_at_end"] == pretraining["commit"]
+    assert results["pretrain"]["commit_at_start"] == sg_hub.from_pretrained(folder).provenance["commit"]
+    assert "commit" not in results["pretrain"]
 
 
 def test_publishing_twice_gives_the_same_weights_and_keeps_other_entries(trained, tmp_path):
@@ -91,18 +96,23 @@ def test_publishing_to_a_hub_uploads_registers_and_does_nothing_twice(trained, t
     registry = json.loads((tmp_path / "cards" / "registry.json").read_text(encoding="utf-8"))
     assert (registry["demo"]["repo_id"], registry["demo"]["commit"]) == (repo_id, commit)
     assert repository.commits[commit]["model.safetensors"] == (tmp_path / "cards/demo/model.safetensors").read_bytes()
+    assert not [name for name in repository.commits[commit] if name.endswith(".png") and name != "curves.png"]
     code, out, err = user(command, *arguments)
     assert code == 0, err
     assert f"nothing has changed since commit {commit}" in out
     assert list(repository.commits)[-1] == commit
     assert json.loads((tmp_path / "cards" / "registry.json").read_text(encoding="utf-8")) == registry
+    code, _, err = user(command, *arguments, "--pictures")
+    assert code == 0, err
+    newest = repository.commits[repository.branches["main"]]
+    assert newest["restorations.png"] == (tmp_path / "cards/demo/restorations.png").read_bytes()
 
 
 def test_a_damaged_registry_is_not_overwritten(trained, tmp_path):
     (tmp_path / "registry.json").write_text("{", encoding="utf-8")
     with pytest.raises(ReadError, match="damaged"):
         publish(small_recipe(trained), tmp_path)
-    assert (tmp_path / "registry.json").read_text(encoding="utf-8") == "{"
+    assert contents(tmp_path) == {"registry.json": b"{"}
 
 
 def test_publishing_before_training_names_the_step(run, tmp_path):
@@ -110,93 +120,176 @@ def test_publishing_before_training_names_the_step(run, tmp_path):
         publish(small_recipe(run), tmp_path / "cards")
 
 
-def test_fine_tuning_results_of_other_weights_are_not_shown(trained, tmp_path):
-    folder = trained / "transfer" / "organs"
-    folder.mkdir(parents=True)
-    (folder / "demo.json").write_text(json.dumps({"sha256": "of other weights"}), encoding="utf-8")
-    results = json.loads((publish(small_recipe(trained), tmp_path) / "results.json").read_text(encoding="utf-8"))
-    shutil.rmtree(trained / "transfer")
-    assert results["transfer"] == []
+def test_an_evaluation_of_other_weights_is_not_published(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8")) | {"sha256": "0" * 64}
+    (run / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
+    with pytest.raises(ReadError, match="other weights"):
+        publish(small_recipe(run), tmp_path / "cards")
+    assert list((tmp_path / "cards").iterdir()) == []
 
 
-def test_a_card_takes_in_what_a_benchmark_found_of_its_weights(trained, tmp_path):
-    folder = publish(small_recipe(trained), tmp_path / "cards")
-    row = {
-        "name": "mean",
-        "pretrained": "0.700 ± 0.010",
-        "random": "0.600 ± 0.020",
-        "difference": "+0.100",
-        "p": "0.01",
-    }
-    record = {
-        "title": "organs, the whole network",
-        "about": "Ten trials each.",
+# -- what is there is lost to nobody ----------------------------------------------------------------------------------
+
+
+def test_a_folder_of_something_else_is_left_as_it_is(trained, tmp_path):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "thesis.txt").write_text("years of work", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"demo was not written by this command .*thesis\.txt.*name=ANOTHER"):
+        publish(small_recipe(trained), tmp_path)
+    assert contents(tmp_path) == {"demo/thesis.txt": b"years of work"}
+
+
+def test_a_run_is_not_replaced_by_its_own_card(trained, tmp_path, capsys):
+    """The demo's recipe writes to demo/run: below `--cards .`, demo is the folder that holds the run."""
+    run = shutil.copytree(trained, tmp_path / "demo" / "run")
+    before = contents(tmp_path)
+    given = ["publish", "demo", f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL, "--cards", str(tmp_path)]
+    code, out, err = command(*given)
+    assert (code, out) == (2, "")
+    assert "demo was not written by this command" in err
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", ".", "", ".hidden", "~", "x\n", "/tmp/x", "a b"])
+def test_a_name_is_a_name(name):
+    with pytest.raises(InvalidInputError, match="letters, digits"):
+        load_recipe("demo", [f"name={json.dumps(name)}"])
+
+
+def test_names_of_others_weights_are_not_taken(trained, tmp_path):
+    entry = {"theirs": {"how_to_get": "ask them"}}
+    (tmp_path / "registry.json").write_text(json.dumps(entry), encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="others published: give name=ANOTHER"):
+        publish(small_recipe(trained, "name=theirs"), tmp_path)
+    assert contents(tmp_path) == {"registry.json": json.dumps(entry).encode()}
+
+
+def test_what_others_added_to_a_published_folder_stays(trained, tmp_path):
+    folder = publish(small_recipe(trained), tmp_path)
+    (folder / "LICENSE").write_text("mine", encoding="utf-8")
+    (folder / "notes" / "more").mkdir(parents=True)
+    (folder / "notes" / "more" / "a.txt").write_text("a", encoding="utf-8")
+    (folder / ".gitattributes").write_text("b", encoding="utf-8")
+    (folder / "nowhere").symlink_to("not there")
+    (folder / "transforms.png").write_bytes(b"of an older run, which had this figure")
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    found = {
+        "title": "organs",
+        "about": "Ten trials.",
         "dataset_type": "openkbp",
         "dataset_name": "organs",
-        "task_type": "image-segmentation",
-        "metric_type": "iou",
         "metric": "IoU",
-        "rows": [row],
+        "rows": [{"name": "mean", "pretrained": "0.7 ± 0.1", "random": "0.6 ± 0.1", "difference": "", "p": ""}],
         "verdict": "Better.",
-        "sha256": sha256_of(folder / "model.safetensors"),
+        "sha256": results["sha256"],
     }
-    found = tmp_path / "benchmark" / "organs" / "demo.json"
-    found.parent.mkdir(parents=True)
-    found.write_text(json.dumps(record | {"sha256": "of other weights"}), encoding="utf-8")
-    with pytest.raises(ReadError, match="no results of the weights"):
-        take_results(folder, tmp_path / "benchmark")
-    found.write_text(json.dumps(record), encoding="utf-8")
-    assert take_results(folder, tmp_path / "benchmark") == 1
-    assert take_results(folder, tmp_path / "benchmark") == 1  # again, and not twice
-    card = ModelCard.load(build_card(folder))
-    assert "0.700 ± 0.010" in card.text
-    assert [r.metric_value for r in card.data.eval_results if r.metric_type == "iou"] == [0.7]
+    of_older_weights = found | {"title": "ribs", "sha256": "0" * 64}
+    results["transfer"] = [found, of_older_weights]
+    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    assert publish(small_recipe(trained), tmp_path) == folder
+    after = contents(folder)
+    assert after["LICENSE"] == b"mine"
+    assert after["notes/more/a.txt"] == b"a"
+    assert after[".gitattributes"] == b"b"
+    assert os.readlink(folder / "nowhere") == "not there"
+    assert "transforms.png" not in after
+    assert json.loads(after["results.json"])["transfer"] == [found, of_older_weights]
+    card = ModelCard.load(folder / "README.md")
+    assert "### Fine-tuning: organs" in card.text
+    assert "ribs" not in card.text
 
 
-# -- what is committed -----------------------------------------------------------------------------------------------
-
-MODELS = sorted(path.parent for path in CARDS.glob("*/results.json"))
-EVERY_CARD = sorted(path.parent for path in CARDS.glob("*/README.md"))
-
-
-def test_there_are_committed_cards():
-    assert MODELS
-    assert {folder.name for folder in EVERY_CARD} == set(sg_hub.list_models())
-
-
-@pytest.mark.parametrize("folder", EVERY_CARD, ids=lambda path: path.name)
-def test_the_committed_card_is_what_the_command_builds(folder, tmp_path):
-    copy = Path(shutil.copytree(folder, tmp_path / folder.name))
-    build_card(copy)
-    assert (copy / "README.md").read_text(encoding="utf-8") == (folder / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_card_of_the_published_weights_says_what_is_reported_and_what_is_not_measured(tmp_path):
-    card = ModelCard.load(build_card(tmp_path / "semantic-genesis-3d"))
-    assert card.data.license == "other"
-    assert card.data.license_name
-    assert card.data.license_link
-    assert not card.data.eval_results
-    assert "model-index" not in card.content
-    reported = card.text.split("## Results that the paper reports")[1].split("## Results, measured here")[0]
-    assert "Not measured here" in reported
-    row = "| **Semantic Genesis 3D, these weights** | 98.47±0.22 | 85.60±1.94 | 77.24±0.68 | 68.80±0.30 |"
-    assert row in reported
-    for words in (
-        "zenodo.org/records/4625297",
-        "sg-hub convert",
-        "Outputs depend on the batch",
-        "-1000.0 to 1000.0 HU",
-    ):
-        assert words in card.text
-    assert [path.name for path in (tmp_path / "semantic-genesis-3d").iterdir()] == ["README.md"]
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("README.md", "# Written by hand", "written by a person"),
+        ("model.safetensors", "other weights", "not the one"),
+        ("results.json", "{}", "another one"),
+        ("results.json", "[", "another one"),
+    ],
+)
+def test_a_folder_that_was_changed_by_others_is_left_as_it_is(trained, tmp_path, file, text, said):
+    folder = publish(small_recipe(trained), tmp_path)
+    (folder / file).write_text(text, encoding="utf-8")
+    before = contents(tmp_path)
+    with pytest.raises(InvalidInputError, match=said):
+        publish(small_recipe(trained), tmp_path)
+    assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
-def test_committed_weights_give_the_golden_output(folder):
-    golden = load_file(folder / "golden.safetensors")
-    model = sg_hub.from_pretrained(folder)
-    with torch.inference_mode():
-        output = model(golden["input"].float())
-    torch.testing.assert_close(output.restoration, golden["restoration"].float(), atol=2e-3, rtol=0)
-    torch.testing.assert_close(output.pattern_logits, golden["pattern_logits"], atol=1e-3, rtol=1e-3)
+def test_a_hand_written_card_is_not_rebuilt(trained, tmp_path):
+    folder = publish(small_recipe(trained), tmp_path)
+    (folder / "README.md").write_text("# Written by hand", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="not built by"):
+        build_card(folder)
+    assert (folder / "README.md").read_text(encoding="utf-8") == "# Written by hand"
+
+
+STEPS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree", "shutil.copyfile")
+
+
+def attempt(recipe, cards, step=None):
+    """Publish in a process of its own, which is killed before its n-th step in the folder of cards.
+
+    Returns how many steps there were when it was not.
+    """
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        done = 0
+
+        def count(event, arguments):
+            nonlocal done
+            if event in STEPS and str(cards) in str(arguments):
+                done += 1
+                if done == step:
+                    os._exit(9)
+
+        try:
+            sys.addaudithook(count)
+            publish(recipe, cards)
+            os.write(write, str(done).encode())
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        said = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code == (0 if step is None else 9)
+    return int(said) if said else None
+
+
+def test_a_killed_publish_leaves_the_older_folder_or_the_newer_one(trained, tmp_path):
+    """Killed at its steps one after the other, each time after what the last kill had left."""
+    cards = tmp_path / "cards"
+    publish(small_recipe(trained, "publish.limits=run 0"), cards)
+    (cards / "demo" / "LICENSE").write_text("mine", encoding="utf-8")
+    steps = attempt(small_recipe(trained, "publish.limits=run 0"), cards)
+    assert steps > 40
+    numbers = [*range(1, steps - 14, 12), *range(steps - 14, steps + 1)]
+    seen = {"run 0"}
+    for number in numbers:
+        attempt(small_recipe(trained, f"publish.limits=run {number}"), cards, number)
+        folder = cards / "demo"
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        said = results["publish"]["limits"]
+        assert said == f"run {number}" or said in seen
+        assert f"\n{said} " in (folder / "README.md").read_text(encoding="utf-8")
+        assert results["sha256"] == sha256_of(folder / "model.safetensors")
+        assert (folder / "LICENSE").read_text(encoding="utf-8") == "mine"
+        assert len([path for path in cards.iterdir() if path.name.startswith(".")]) <= 1
+        seen.add(said)
+    assert len(seen) > 1  # some were killed behind the exchange
+    publish(small_recipe(trained, "publish.limits=the last"), cards)
+    assert sorted(path.name for path in cards.iterdir()) == ["demo", "registry.json"]
+    assert "the last" in (cards / "demo" / "README.md").read_text(encoding="utf-8")
+
+
+def test_an_entry_that_a_kill_kept_from_the_registry_is_written_by_the_next_run(trained, tmp_path):
+    publish(small_recipe(trained), tmp_path)
+    whole = (tmp_path / "registry.json").read_bytes()
+    (tmp_path / "registry.json").write_text("{}", encoding="utf-8")
+    publish(small_recipe(trained), tmp_path)
+    assert (tmp_path / "registry.json").read_bytes() == whole

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from sg_hub.hub.model_folder import sha256_of
 from tests.folders import ROOT
 from tests.hub_user import ALICE, counting
-from training.publishing.publish import sha256_of
 
 CARDS = ROOT / "model_cards"
 NAME = "semantic-genesis-3d-tiny"
+PICTURES = {"restorations.png", "patterns.png", "transforms.png"}
 CARD = ModelCard.load(CARDS / NAME / "README.md")
 
 
@@ -50,9 +51,15 @@ def test_a_folder_is_uploaded_once_and_registered(hub, user, folder, repo_id):
     repository = hub.repositories[repo_id]
     commit = repository.branches["main"]
     assert commit in out
-    assert f"uploading {len(list(folder.iterdir()))} files" in err
+    assert "uploading 6 files" in err
     uploaded = {name: data for name, data in repository.commits[commit].items() if name != ".gitattributes"}
-    assert uploaded == {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(uploaded) == {path.name for path in folder.iterdir()} - PICTURES
+    sent = {path.name: path.read_bytes() for path in folder.iterdir() if path.name in uploaded}
+    card = uploaded.pop("README.md").decode()
+    assert uploaded == {name: data for name, data in sent.items() if name != "README.md"}
+    assert ModelCard(card).data.to_dict() == CARD.data.to_dict()
+    assert "](restorations.png)" in CARD.text  # which a hub without it would show as a broken image
+    assert "](restorations.png)" not in card
     registry = registry_of(folder)
     assert (registry[NAME]["repo_id"], registry[NAME]["commit"]) == (repo_id, commit)
     assert registry["another"] == {"kept": True}
@@ -64,6 +71,30 @@ def test_a_folder_is_uploaded_once_and_registered(hub, user, folder, repo_id):
     assert commit in out
     assert err == ""
     assert len(repository.commits) == 2
+    assert registry_of(folder) == registry
+
+
+def test_pictures_are_uploaded_when_they_are_asked_for(hub, user, folder, repo_id):
+    code, _, err = user(command, "upload", folder, "--to", repo_id, "--pictures")
+    assert code == 0, err
+    repository = hub.repositories[repo_id]
+    uploaded = dict(repository.commits[repository.branches["main"]])
+    uploaded.pop(".gitattributes")
+    assert uploaded == {path.name: path.read_bytes() for path in folder.iterdir()}
+    for picture in PICTURES:
+        assert f"{picture} ({(folder / picture).stat().st_size / 1e3:.1f} kB): pictures of patients" in err
+
+
+def test_a_dry_run_says_what_would_be_sent_and_asks_nobody(hub, user, folder, repo_id):
+    (folder / "scan.nii.gz").write_bytes(b"a patient")
+    registry = registry_of(folder)
+    with counting(hub, "") as sent:
+        code, out, err = user(command, "upload", folder, "--to", repo_id, "--dry-run")
+    assert (code, sent, err) == (0, [], "")
+    assert "would upload 6 files" in out
+    assert "model.safetensors (4.2 MB)" in out
+    assert "not sent: restorations.png (a picture)" in out
+    assert "not sent: scan.nii.gz (no part of a model)" in out
     assert registry_of(folder) == registry
 
 
@@ -190,11 +221,12 @@ def test_the_wrong_user_and_an_impossible_id_are_told_so(hub, user, offline_user
     assert registry_of(folder) == registry
 
 
+@pytest.mark.parametrize("option", ["--private", "--pictures"])
 @pytest.mark.parametrize("name", ["publish", "regenerate"])
-def test_private_needs_somewhere_to_go(name):
-    code, _, error = command(name, "demo", "--private")
+def test_what_is_for_an_upload_needs_somewhere_to_go(name, option):
+    code, _, error = command(name, "demo", option)
     assert code == 2
-    assert "--to REPO_ID" in error
+    assert f"{option} is for the upload: give --to REPO_ID" in error
 
 
 def test_an_upload_that_breaks_can_be_repeated(hub, user, folder, repo_id):

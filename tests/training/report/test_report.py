@@ -219,14 +219,15 @@ def test_without_results_the_report_says_what_to_do(tmp_path, capsys):
 
 
 def test_the_record_becomes_a_row_of_a_card(folder, tmp_path):
-    from tests.training.publishing.test_publish import CARDS
-    from training.publishing.pretrained_card import build_card
+    from tests.training.publishing.test_cards import CARDS
+    from training.publishing.cards import build_card
 
     report(folder)
     model = tmp_path / "semantic-genesis-3d-tiny"
     shutil.copytree(CARDS / "semantic-genesis-3d-tiny", model)
     results = json.loads((model / "results.json").read_text(encoding="utf-8"))
-    results["transfer"] = [json.loads((folder / "task" / "best-best.json").read_text(encoding="utf-8"))]
+    record = json.loads((folder / "task" / "best-best.json").read_text(encoding="utf-8"))
+    results["transfer"] = [record | {"sha256": results["evaluation"]["sha256"]}]
     (model / "results.json").write_text(json.dumps(results), encoding="utf-8")
     card = ModelCard.load(build_card(model))
     row = next(result for result in card.data.eval_results if result.dataset_type == "set")

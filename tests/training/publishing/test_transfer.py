@@ -1,0 +1,71 @@
+"""What a benchmark found of weights, on its way to their card."""
+
+import json
+import shutil
+
+import pytest
+from huggingface_hub import ModelCard
+
+from sg_hub.errors import ReadError
+from sg_hub.hub.model_folder import sha256_of
+from tests.folders import ROOT
+from tests.training.conftest import small_recipe
+from training.publishing.cards import build_card
+from training.publishing.publish import publish
+from training.publishing.transfer import take_results
+
+ROW = {
+    "name": "mean",
+    "pretrained": "0.700 ± 0.010",
+    "random": "0.600 ± 0.020",
+    "difference": "+0.100",
+    "p": "0.01",
+}
+RECORD = {
+    "title": "organs, the whole network",
+    "about": "Ten trials each.",
+    "dataset_type": "openkbp",
+    "dataset_name": "organs",
+    "task_type": "image-segmentation",
+    "metric_type": "iou",
+    "metric": "IoU",
+    "rows": [ROW],
+    "verdict": "Better.",
+}
+
+
+def test_fine_tuning_results_of_other_weights_are_not_shown(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "transfer" / "organs").mkdir(parents=True)
+    (run / "transfer" / "organs" / "demo.json").write_text(json.dumps({"sha256": "of other weights"}), encoding="utf-8")
+    results = json.loads((publish(small_recipe(run), tmp_path) / "results.json").read_text(encoding="utf-8"))
+    assert results["transfer"] == []
+
+
+@pytest.fixture
+def folder(tmp_path):
+    name = "semantic-genesis-2d-tiny"
+    return shutil.copytree(ROOT / "model_cards" / name, tmp_path / name)
+
+
+def test_a_card_takes_in_what_a_benchmark_found_of_its_weights(folder, tmp_path):
+    found = tmp_path / "benchmark" / "organs" / f"{folder.name}.json"
+    found.parent.mkdir(parents=True)
+    found.write_text(json.dumps(RECORD | {"sha256": "of other weights"}), encoding="utf-8")
+    with pytest.raises(ReadError, match="no results of the weights"):
+        take_results(folder, tmp_path / "benchmark")
+    found.write_text(json.dumps(RECORD | {"sha256": sha256_of(folder / "model.safetensors")}), encoding="utf-8")
+    assert take_results(folder, tmp_path / "benchmark") == 1
+    assert take_results(folder, tmp_path / "benchmark") == 1  # again, and not twice
+    card = ModelCard.load(build_card(folder))
+    assert "0.700 ± 0.010" in card.text
+    assert [r.metric_value for r in card.data.eval_results if r.metric_type == "iou"] == [0.7]
+    assert "### Fine-tuning: findings in chest X-rays" in card.text  # what it showed before
+
+
+def test_a_damaged_record_is_named(folder, tmp_path):
+    found = tmp_path / "benchmark" / "organs" / f"{folder.name}.json"
+    found.parent.mkdir(parents=True)
+    found.write_text("{", encoding="utf-8")
+    with pytest.raises(ReadError, match=str(found)):
+        take_results(folder, tmp_path / "benchmark")
