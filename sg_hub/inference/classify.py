@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
-from tqdm import tqdm
+from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.inference.sliding_window import (
-    at_home,
-    batches,
-    evaluation,
-    head_of_model,
-    prepare,
-    preprocessing_of,
-    unwrapped,
-)
+from sg_hub.inference.sliding_window import evaluation, head_of_model, mean_of, prepare, preprocessing_of, unwrapped
 from sg_hub.io.image import Image
 from sg_hub.io.scan import Scan
 from sg_hub.models.heads import probabilities
@@ -58,18 +49,11 @@ def classify(
             "were fine-tuned for classification"
         )
     x, windows = prepare(model, scan, patch_size, overlap)
-    total = torch.zeros((), dtype=torch.float64)
-    with (
-        evaluation(model, device),
-        tqdm(total=len(windows), unit="window", disable=not progress or isinstance(scan, Image)) as bar,
-    ):
-        x = windows.pad(x)
-        for corners in batches(windows.corners(), batch_size):
-            with torch.inference_mode():
-                logits = model(at_home(model, windows.cut(x, corners)))
-            found = probabilities(logits.double(), getattr(model, "multilabel", False))
-            total = total + found.sum(0).cpu()
-            bar.update(len(corners))
-    shares = (total / len(windows)).tolist()
+
+    def shares_of(batch: Tensor) -> Tensor:
+        return probabilities(model(batch).float(), getattr(model, "multilabel", False))
+
+    with evaluation(model, device):
+        shares = mean_of(model, x, windows, shares_of, batch_size, progress and isinstance(scan, Scan)).tolist()
     names = getattr(model, "class_names", ()) or [f"class {index}" for index in range(len(shares))]
     return dict(zip(names, shares, strict=True))

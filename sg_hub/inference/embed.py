@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
-from tqdm import tqdm
+from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.inference.sliding_window import Windows, at_home, batches, evaluation, prepare, preprocessing_of, unwrapped
+from sg_hub.inference.sliding_window import Windows, evaluation, mean_of, prepare, preprocessing_of, unwrapped
 from sg_hub.io.image import Image
 from sg_hub.io.scan import Scan
 from sg_hub.models.input_checks import Stride, per_axis
@@ -48,19 +47,12 @@ def embed(
     x, windows = prepare(model, scan, patch_size, overlap)
     strides: Any = encoder.strides
     inside = (slice(None), slice(None), *_content(windows, strides[-1]))
-    total, count = torch.zeros((), dtype=torch.float64), 0
-    with (
-        evaluation(model, device),
-        tqdm(total=len(windows), unit="window", disable=not progress or isinstance(scan, Image)) as bar,
-    ):
-        x = windows.pad(x)
-        for corners in batches(windows.corners(), batch_size):
-            with torch.inference_mode():
-                deepest = encoder(at_home(model, windows.cut(x, corners)))[-1]
-            total = total + deepest[inside].float().flatten(2).mean(2).sum(0).cpu().double()
-            count += len(corners)
-            bar.update(len(corners))
-    return (total / count).float().numpy()
+
+    def features(batch: Tensor) -> Tensor:
+        return encoder(batch)[-1][inside].float().flatten(2).mean(2)
+
+    with evaluation(model, device):
+        return mean_of(model, x, windows, features, batch_size, progress and isinstance(scan, Scan)).float().numpy()
 
 
 def _content(windows: Windows, stride: Stride) -> tuple[slice, ...]:

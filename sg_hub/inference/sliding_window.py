@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +68,6 @@ class Windows:
 
     def __len__(self) -> int:
         return math.prod(len(starts) for starts in self.starts)
-
-    def corners(self) -> Iterator[Size]:
-        return itertools.product(*self.starts)
 
     def pad(self, x: Tensor) -> Tensor:
         """(1, C, grid...), padded by its border until a window fits."""
@@ -167,6 +164,24 @@ def slabs_of(model: nn.Module, x: Tensor, windows: Windows, batch_size: int, pro
             for channel in slab:
                 channel[: max(0, start + side - following)] = channel[following - start :].clone()
                 channel[max(0, start + side - following) :] = 0
+
+
+def mean_of(
+    model: nn.Module,
+    x: Tensor,
+    windows: Windows,
+    run: Callable[[Tensor], Tensor],
+    batch_size: int,
+    progress: bool,
+) -> Tensor:
+    """The mean over all windows of what `run` gives for each: (N, numbers) of (N, C, *patch). Float64, on the CPU."""
+    x = windows.pad(x)
+    total = torch.zeros((), dtype=torch.float64)
+    with tqdm(total=len(windows), unit="window", disable=not progress) as bar, torch.inference_mode():
+        for corners in batches(itertools.product(*windows.starts), batch_size):
+            total = total + run(at_home(model, windows.cut(x, corners))).sum(0).cpu().double()
+            bar.update(len(corners))
+    return total / len(windows)
 
 
 def batches(corners: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
