@@ -49,7 +49,8 @@ def embed(
     inside = (slice(None), slice(None), *_content(windows, strides[-1]))
 
     def features(batch: Tensor) -> Tensor:
-        return encoder(batch)[-1][inside].float().flatten(2).mean(2)
+        deepest: Tensor = encoder(batch)[-1]
+        return deepest[inside].float().flatten(2).mean(2)
 
     with evaluation(model, device):
         return mean_of(model, x, windows, features, batch_size, progress and isinstance(scan, Scan)).float().numpy()
