@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sg_hub.checkout import alias_training
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
+from sg_hub.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from sg_hub.conversion.convert import convert
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from sg_hub.io.scan import Scan, load_scan
     from sg_hub.models import LoadReport, PretextOutput, SemanticGenesis2D, SemanticGenesis3D, from_pretrained
     from sg_hub.preprocessing.preprocessing import ImagePreprocessing, Preprocessing
-
-__version__ = "0.1.0"
 
 alias_training()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import NoReturn
 
-from sg_hub import __version__
+from sg_hub.version import __version__
 
 DEFAULT_MODEL = "semantic-genesis-3d-tiny"
 DEVICES = ("auto", "cpu", "cuda", "mps")

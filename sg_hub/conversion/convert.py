@@ -209,7 +209,7 @@ def _some(keys: list[str], most: int = 12) -> str:
 
 
 def _provenance(release: Release, source: Path, left_out: list[str]) -> dict[str, Any]:
-    from sg_hub import __version__
+    from sg_hub.version import __version__
 
     about = {"file": source.name, "file_sha256": sha256_of(source), "left_out": left_out}
     return release.provenance() | about | {"converted_by": f"sg_hub {__version__}"}

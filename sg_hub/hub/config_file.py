@@ -72,7 +72,7 @@ def sha256_of_weights(path: Path) -> str | None:
 
 
 def write_config(path: Path, architecture: str, arguments: Mapping[str, Any], weights_sha256: str) -> None:
-    from sg_hub import __version__
+    from sg_hub.version import __version__
 
     about = {"config_version": CONFIG_VERSION, "architecture": architecture, "sg_hub_version": __version__}
     about[_WEIGHTS_SHA256] = weights_sha256
