@@ -12,6 +12,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult
 
+from sg_hub.hub.card import licence_data
+
 from .results_file import Provenance
 
 TASK_TYPES = {"accuracy": "image-classification", "roc_auc": "image-classification", "mse": "image-to-image"}
@@ -62,8 +64,4 @@ def eval_results(measured: Iterable[Measured]) -> list[EvalResult]:
 
 def licence_metadata(provenance: Provenance) -> dict[str, Any]:
     """The licence of weights; nothing where it is not known. One of its own has a name and a link."""
-    if provenance.licence != "other":
-        return {} if provenance.licence == "unknown" else {"license": provenance.licence}
-    name = (provenance.licence_name or "see-link").lower().replace(" ", "-")
-    link = {"license_link": provenance.licence_link} if provenance.licence_link else {}
-    return {"license": "other", "license_name": name, **link}
+    return {} if provenance.licence in ("", "unknown") else licence_data(provenance.model_dump())

@@ -29,7 +29,7 @@ from ..data.store import Store
 from ..methods.registry import method_of
 from ..pretraining.evaluate import read_evaluation
 from ..pretraining.published import FOLDER, MODEL
-from ..run.recipe import Recipe
+from ..run.recipe import TEXTS, Publish, Recipe
 from ..run.record import read_json
 from .pretrained_card import describe, write_pretrained_card
 from .registry import check_name, register, registry_file
@@ -59,10 +59,14 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
     trained = recipe.run_dir / FOLDER / MODEL
     if not (trained / WEIGHTS).is_file():
         raise ReadError(f"{trained} is not there yet: run `sg-hub pretrain` first")
+    store, pretraining = Store.open(store_path(recipe)), read_json(recipe.run_dir / "pretrain.json", "pretrain")
+    said = _said(recipe, pretraining, store)
     with writing_folder(folder) as new:
-        from_pretrained(trained).save_pretrained(new, half=True)
+        model = from_pretrained(trained)
+        model.provenance |= {"data": said.data_name, "licence": said.licence or "unknown"}
+        model.save_pretrained(new, half=True)
         model = from_pretrained(new)
-        results = _results(recipe, model, sha256_of(new / WEIGHTS))
+        results = _results(recipe, model, said, store, pretraining, sha256_of(new / WEIGHTS))
         if folder.is_dir() and any(folder.iterdir()):
             results["transfer"] = joined(earlier_transfer(read_object(folder / RESULTS)), results["transfer"])
         write_json(new / RESULTS, results)
@@ -88,24 +92,34 @@ def check_publishable(recipe: Recipe, cards: str | Path = "model_cards", registr
     check_replaceable(cards / recipe.name, "give name=ANOTHER, or another --cards")
 
 
-def _results(recipe: Recipe, model: PretrainedModel, sha256: str) -> dict[str, Any]:
+def _said(recipe: Recipe, pretraining: dict[str, Any], store: Store) -> Publish:
+    """What is said of the weights and their data: by this command, else when they were trained, else nothing.
+
+    A recipe's own words count where the data are those that they are about.
+    """
+    now, about = said_of(recipe, store), {key: getattr(recipe.publish, key) for key in ("names", "patients", "images")}
+    then = Publish.model_validate(pretraining["recipe"]["publish"] | about)
+    before = said_of(recipe.model_copy(update={"publish": then}), store)
+    return now.model_copy(update={text: getattr(now, text) or getattr(before, text) for text in TEXTS})
+
+
+def _results(
+    recipe: Recipe, model: PretrainedModel, said: Publish, store: Store, pretraining: dict[str, Any], sha256: str
+) -> dict[str, Any]:
     """Everything that the card shows, gathered from the run's own records.
 
     Raises:
         ReadError: a step is missing, or the evaluation is of other weights.
     """
-    store = Store.open(store_path(recipe))
-    pretraining, evaluation = read_json(recipe.run_dir / "pretrain.json", "pretrain"), read_evaluation(recipe)
+    evaluation = read_evaluation(recipe)
     if evaluation.get("sha256") != sha256:
         raise ReadError(f"{recipe.run_dir / 'evaluation.json'} is of other weights: run `sg-hub evaluate` again")
     # Each section as it was when its step ran, whatever is given to publish.
     used, rows = pretraining["recipe"], {}
     if method_of(used).needs == "patterns":
         discovery = read_json(recipe.run_dir / "discover.json", "discover")
-        used, rows = (
-            discovery["recipe"] | {key: used[key] for key in ("model", "method", "pretrain")},
-            discovery["rows"],
-        )
+        used = discovery["recipe"] | {key: used[key] for key in ("model", "method", "pretrain")}
+        rows = discovery["rows"]
     sections = ("model", "prepare", *(("autoencode",) if rows else ()), "discover", "method", "pretrain")
     splits = ("train", "validation", "test")
     kept = ("epochs", "minutes", "processes", "cubes_per_epoch", "machine", "versions", "written")
@@ -114,7 +128,7 @@ def _results(recipe: Recipe, model: PretrainedModel, sha256: str) -> dict[str, A
         "sha256": sha256,
         "seed": pretraining["recipe"]["seed"],
         "recipe": {section: used[section] for section in sections},
-        "publish": said_of(recipe, store).model_dump(mode="json"),
+        "publish": said.model_dump(mode="json", exclude={"names", "patients", "images", "given"}),
         "patients": {split: len(store.persons(split)) for split in splits},
         **({"images": {split: len(store.names(split)) for split in splits}} if store.ndim == 2 else {}),
         **({"rows": rows} if rows else {}),

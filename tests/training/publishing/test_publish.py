@@ -1,6 +1,7 @@
 """From a run to a model folder and the registry's entry, and what becomes of them when the process is killed."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import sys
@@ -129,6 +130,46 @@ def test_an_evaluation_of_other_weights_is_not_published(trained, tmp_path):
     assert list((tmp_path / "cards").iterdir()) == []
 
 
+def recorded(run, folder, **publish):
+    """A copy of a run whose pre-training had this given for [publish]."""
+    run = shutil.copytree(run, folder)
+    record = json.loads((run / "pretrain.json").read_text(encoding="utf-8"))
+    record["recipe"]["publish"] |= publish | {"given": list(publish)}
+    (run / "pretrain.json").write_text(json.dumps(record), encoding="utf-8")
+    return run
+
+
+def test_of_other_data_the_card_has_none_of_the_recipes_words(trained, tmp_path):
+    """The recipe says which data its words are about; here these are others."""
+    others = ('publish.images=["000000000000"]', "publish.modality=CT")
+    words = load_recipe("demo").publish
+    folder = publish(small_recipe(trained, *others), tmp_path / "nothing")
+    card = ModelCard.load(folder / "README.md")
+    for said in (words.data_name, words.data_licence, words.data_citation, words.limits, "openkbp", "apache"):
+        assert said not in card.content
+    assert card.data.license is None
+    for missing in (
+        "- Data: not named",
+        "Licence of the data: not said",
+        "The data: not said",
+        "said nothing of their",
+    ):
+        assert missing in card.text
+    assert sg_hub.from_pretrained(folder).provenance["data"] == ""
+    registry = json.loads((tmp_path / "nothing" / "registry.json").read_text(encoding="utf-8"))["demo"]
+    assert (registry["licence"], "not named" in registry["description"]) == ("unknown", True)
+
+    given = ("publish.data_name=Our own CT", "publish.licence=cc-by-4.0")
+    card = ModelCard.load(publish(small_recipe(trained, *others, *given), tmp_path / "given") / "README.md")
+    assert "- Data: Our own CT." in card.text
+    assert (card.data.license, card.data.datasets) == ("cc-by-4.0", None)
+
+    run = recorded(trained, tmp_path / "run", data_name="CT of our clinic")
+    card = ModelCard.load(publish(small_recipe(run, *others), tmp_path / "before") / "README.md")
+    assert "- Data: CT of our clinic." in card.text  # given when they were trained
+    assert words.data_licence not in card.content
+
+
 # -- what is there is lost to nobody ----------------------------------------------------------------------------------
 
 
@@ -229,36 +270,29 @@ def test_a_hand_written_card_is_not_rebuilt(trained, tmp_path):
 STEPS = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree", "shutil.copyfile")
 
 
-def attempt(recipe, cards, step=None):
-    """Publish in a process of its own, which is killed before its n-th step in the folder of cards.
+def publish_counting(recipe, cards, step, steps):
+    """In a process of its own: publish, and be killed before the n-th step in the folder of cards."""
 
-    Returns how many steps there were when it was not.
-    """
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        done = 0
+    def count(event, arguments):
+        if event in STEPS and str(cards) in str(arguments):
+            steps.value += 1
+            if steps.value == step:
+                os._exit(9)
 
-        def count(event, arguments):
-            nonlocal done
-            if event in STEPS and str(cards) in str(arguments):
-                done += 1
-                if done == step:
-                    os._exit(9)
+    sys.addaudithook(count)
+    publish(recipe, cards)
 
-        try:
-            sys.addaudithook(count)
-            publish(recipe, cards)
-            os.write(write, str(done).encode())
-            os._exit(0)
-        finally:
-            os._exit(1)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        said = pipe.read()
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code == (0 if step is None else 9)
-    return int(said) if said else None
+
+def attempt(recipe, cards, step=0):
+    """Publish, and be killed before the n-th step, if any; returns how many steps there were."""
+    clean = multiprocessing.get_context("forkserver")  # a process without threads forks quicker than one starts
+    clean.set_forkserver_preload([__name__])
+    steps = clean.Value("i", 0)
+    process = clean.Process(target=publish_counting, args=(recipe, cards, step, steps))
+    process.start()
+    process.join()
+    assert process.exitcode == (9 if step else 0)
+    return steps.value
 
 
 def test_a_killed_publish_leaves_the_older_folder_or_the_newer_one(trained, tmp_path):
