@@ -12,7 +12,7 @@ TRIALS := 10
 FRACTIONS := 1
 OUT := runs/benchmark
 
-.PHONY: demo test bench benchmark clean
+.PHONY: demo test reliability bench benchmark clean
 
 demo: $(READY)
 	$(BIN)/sg-hub demo
@@ -23,6 +23,10 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+# Damaged scans and images by the thousand, of which `make test` takes a small share.
+reliability: $(READY)
+	$(BIN)/python -m tests.reliability fuzz
 
 benchmark: $(READY)
 	$(BIN)/sg-hub benchmark --targets $(TARGETS) --inits $(INITS) --trials $(TRIALS) --label-fraction $(FRACTIONS) --data $(DATA) --out $(OUT) --ray

@@ -11,17 +11,17 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 _PACKAGE = Path(__file__).resolve().parent
 _BESIDE = _PACKAGE.parent / "training"
 _ALIAS, _REAL = "sg_hub.training", "training"
 
 
-class _SameModules(MetaPathFinder, Loader):
+class _SameModules:
     """Finds `sg_hub.training.x` as the module `training.x`."""
 
     def find_spec(
@@ -32,7 +32,8 @@ class _SameModules(MetaPathFinder, Loader):
         real = importlib.util.find_spec(_REAL + fullname.removeprefix(_ALIAS))
         if real is None or real.origin is None or not Path(real.origin).is_relative_to(_BESIDE):
             return None  # there is none, or a module of the user's that is called training, too
-        return ModuleSpec(fullname, self, loader_state=real.name)
+        loader: Any = self  # without the base classes of importlib.abc, which every command would wait for
+        return ModuleSpec(fullname, loader, loader_state=real.name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module(spec.loader_state)

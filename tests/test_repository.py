@@ -1,8 +1,11 @@
 """What stands beside the code says the same as the code."""
 
 import re
+import tomllib
 
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import sg_hub
 from tests.folders import ROOT
@@ -20,3 +23,15 @@ def test_every_room_that_contributing_names_is_there():
     assert len(named) > 8
     for place in named:
         assert (ROOT / place.rstrip("/")).exists() or (ROOT / place).parent.exists(), place
+
+
+def test_every_pinned_version_fits_what_the_package_asks_for():
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pins = {canonicalize_name(r.name): r for r in (Requirement(line) for line in lines if not line.startswith("#"))}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    asked = project["dependencies"] + [text for extra in project["optional-dependencies"].values() for text in extra]
+    for requirement in (Requirement(text) for text in asked):
+        if requirement.name == "sg_hub":
+            continue
+        pin = pins[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(next(iter(pin.specifier)).version), requirement

@@ -43,7 +43,7 @@ A complete one, which learns by how many quarter turns in plane a random cube wa
         def scores(self, outputs, views):
             return {"top1": (outputs["turn_logits"].argmax(1) == views.targets["turn"]).float()}
 
-(In a checkout the package is called `training` instead of `sg_hub.training`.) `sg-hub pretrain RECIPE
+(In a checkout `sg_hub.training` is the folder `training`: the same import is right in both.) `sg-hub pretrain RECIPE
 'method={ name = "rotation" }'` trains it. Patches are square in plane here; everything else has defaults below.
 """
 
