@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 from dataclasses import dataclass
@@ -80,8 +81,10 @@ class Image:
         pixels = self._pixels(array)
         from PIL import Image as PillowImage
 
+        written = io.BytesIO()  # pillow's own writing of TIFF overlooks a disk that is full
+        PillowImage.fromarray(pixels).save(written, format="PNG" if path.suffix.lower() == ".png" else "TIFF")
         with writing(path) as file:
-            PillowImage.fromarray(pixels).save(file, format="PNG" if path.suffix.lower() == ".png" else "TIFF")
+            file.write(written.getvalue())
         return path
 
     def _pixels(self, array: Any) -> np.ndarray:
@@ -132,6 +135,8 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
     try:
         if path.is_dir():
             raise InvalidInputError(f"{path} is a folder: load_image takes one file ({FORMATS}); for a scan load_scan")
+        if path.exists() and not path.is_file():
+            raise ReadError(f"{path} is neither a file nor a folder: expected {FORMATS}")
         with open(path, "rb") as file:
             start = file.read(352)
     except FileNotFoundError:
@@ -139,6 +144,8 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
     except NotADirectoryError:
         raise ReadError(f"{path}: no such file, for {path.parent} is no folder; check the path") from None
     except OSError as error:
+        if isinstance(error, ReadError):
+            raise
         what_to_do = "ask for the right to read it" if isinstance(error, PermissionError) else "check the path"
         raise ReadError(f"{path} cannot be read ({error.strerror}): {what_to_do}") from error
     if not start:

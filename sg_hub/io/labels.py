@@ -49,6 +49,8 @@ def read_label_image(path: str | os.PathLike[str]) -> np.ndarray:
         InvalidInputError: several pictures, white as zero, or fractions.
     """
     path = given_path(path, _EXPECTED)
+    if path.exists() and not path.is_file():
+        raise ReadError(f"{path} is neither a file nor a folder: expected {_EXPECTED}")
     try:
         with opened(path, ("PNG", "TIFF", "BMP", *_LOSSY), _EXPECTED) as picture:
             _refuse_lossy(path, picture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,8 +110,10 @@ def montage(rows: Sequence[Row], cell: int = 128, legend: Mapping[str, int] | No
 
 def save_png(picture: Image.Image, path: str | os.PathLike[str]) -> Path:
     """Write a PNG completely, then put it in its place."""
+    written = io.BytesIO()
+    picture.save(written, format="PNG")
     with writing(path) as file:
-        picture.save(file, format="PNG")
+        file.write(written.getvalue())
     return Path(path)
 
 

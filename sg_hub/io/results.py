@@ -34,6 +34,11 @@ def smallest_type(array: np.ndarray) -> np.ndarray:
     )
 
 
+def _bytes(array: np.ndarray) -> np.ndarray:
+    """A view, in which NaN is equal to itself."""
+    return array.reshape(-1).view(np.uint8)
+
+
 def write_with_itk(path: Path, image: sitk.Image) -> None:
     """Write .mha or .nrrd; what was written is read again before it takes the place of an older file.
 
@@ -47,7 +52,8 @@ def write_with_itk(path: Path, image: sitk.Image) -> None:
             sitk.WriteImage(image, str(temporary), True)
             written = sitk.ReadImage(str(temporary))
             one, other = (sitk.GetArrayViewFromImage(entry) for entry in (image, written))
-            reason = "" if one.tobytes() == other.tobytes() else "what is there is not what was written"
+            same = one.dtype == other.dtype and np.array_equal(_bytes(one), _bytes(other))
+            reason = "" if same else "what is there is not what was written"
         except RuntimeError as error:
             reason = shortened(str(error).strip().splitlines()[-1])
         if reason:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_UNDEFINED = 0xFFFFFFFF
 
 
 @contextlib.contextmanager
@@ -65,6 +66,7 @@ def _read(path: Path, tags: list[str] | None, pixels: bool) -> Dataset:
         data = pydicom.dcmread(file, force=True, stop_before_pixels=not pixels, specific_tags=tags)
         if not data and not data.file_meta:
             raise ValueError("no data elements in it")
+        _refuse_short(data)
         if "TransferSyntaxUID" not in data.file_meta:
             data.file_meta.TransferSyntaxUID = _syntax(data)
         return data
@@ -130,6 +132,18 @@ def _refuse_inflated(path: Path, file: _Within) -> None:
             length += len(stream.decompress(packed, 1 << 20))
             refuse_long(path, length)
     file.seek(0)
+
+
+def _refuse_short(data: Dataset) -> None:
+    """Elements of which a part is there: pydicom takes them as they are."""
+    from pydicom.dataelem import RawDataElement
+
+    for tag in data.keys():  # noqa: SIM118 - the data set's own iteration converts the values
+        element = data.get_item(tag)
+        if isinstance(element, RawDataElement) and element.value is not None and element.length != _UNDEFINED:
+            have = len(element.value)
+            if have != element.length:
+                raise ValueError(f"{have} of {element.length} bytes of the element {tag}")
 
 
 def _syntax(data: Dataset) -> Any:

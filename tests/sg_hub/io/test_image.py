@@ -1,5 +1,6 @@
 """Reading of PNG, JPEG, TIFF and DICOM images, and writing of results."""
 
+import os
 import struct
 
 import numpy as np
@@ -10,7 +11,8 @@ from PIL import Image as PillowImage
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from sg_hub import Image, InvalidInputError, ReadError, load_image
+from sg_hub import Image, InvalidInputError, ReadError, load_image, load_scan
+from sg_hub.io.labels import read_label_image
 from tests.folders import DEMO_SAMPLES
 from tests.sg_hub.io.xray_files import shown, write_xray
 
@@ -278,6 +280,30 @@ def test_several_images_in_one_file(tmp_path):
         load_image(tmp_path / "stack.tif")
 
 
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for read in (load_image, load_scan, read_label_image):
+        with pytest.raises(ReadError, match="neither a file nor a folder"):
+            read(tmp_path / "pipe.png")
+
+
+def test_too_many_pixels_are_refused_unless_they_are_allowed(tmp_path, monkeypatch):
+    path = save(tmp_path, ramp(255, dtype=np.uint8))
+    dicom = write_xray(tmp_path / "x.dcm", ramp(4095))
+    monkeypatch.setenv("SG_HUB_MAX_BYTES", "959")
+    for refused in (path, dicom):
+        with pytest.raises(InvalidInputError, match="SG_HUB_MAX_BYTES=BYTES in the environment"):
+            load_image(refused)
+    monkeypatch.setenv("SG_HUB_MAX_BYTES", str(1 << 34))
+    assert load_image(path).size == (12, 20)
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 100)  # pillow's own limit, which is lifted with ours
+    assert load_image(path).size == (12, 20)
+    monkeypatch.setattr(PillowImage, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.delenv("SG_HUB_MAX_BYTES")
+    with pytest.raises(InvalidInputError, match=r"exceeds limit.*SG_HUB_MAX_BYTES=BYTES"):
+        load_image(path)
+
+
 def test_nothing_to_see(tmp_path):
     with pytest.raises(InvalidInputError, match="nothing to see"):
         load_image(save(tmp_path, np.full((8, 8), 7, np.uint8)))
@@ -308,6 +334,18 @@ def test_results_are_written_as_they_are(tmp_path):
     shares = torch.rand(1, *image.size)
     written = load_image(image.save(shares, tmp_path / "shares.tif"))
     np.testing.assert_allclose(written.array, shares.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_full_disk_leaves_the_older_result(tmp_path, name, full_disk):
+    image = Image(np.random.default_rng(0).random((1, 100, 100)).astype(np.float32))
+    older = image.save(np.zeros(image.size, dtype=np.uint8), tmp_path / "a.png")
+    older = older.rename(tmp_path / name)
+    before = older.read_bytes()
+    with pytest.raises(ReadError, match=r"cannot be written .*is there space"):
+        image.save(image.array, older)
+    assert older.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize(

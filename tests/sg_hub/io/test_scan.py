@@ -4,7 +4,6 @@ import gzip
 import itertools
 import os
 import re
-import resource
 import struct
 from pathlib import Path
 
@@ -152,15 +151,6 @@ def test_a_result_of_another_size_is_refused(nifti):
     for shape in [(5, 6, 8), (7, 6, 5), (5, 6), (2, 2, *SIZE)]:
         with pytest.raises(InvalidInputError, match=r"expected \(5, 6, 7\) or \(channels, 5, 6, 7\)"):
             scan.to_image(np.zeros(shape, dtype=np.uint8))
-
-
-@pytest.fixture
-def full_disk():
-    """No file can grow beyond 2 kB, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("suffix", LABEL_MAPS)

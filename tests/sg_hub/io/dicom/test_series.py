@@ -7,7 +7,9 @@ import pytest
 import SimpleITK as sitk
 
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.dicom.series import find_series
 from sg_hub.io.scan import load_scan
+from tests.sg_hub.io.dicom.dicom_files import VOLUME, slice_of, write, write_series
 
 
 def make_series(
@@ -140,3 +142,83 @@ def test_a_damaged_slice_is_named(tmp_path, kept):
     with pytest.raises(ReadError, match=r"export it again") as caught:
         load_scan(tmp_path)
     assert damaged.name in str(caught.value)
+
+
+# What other programs put into the folder, and what they leave out
+
+
+def test_other_objects_of_the_series_are_left_out(tmp_path):
+    write_series(tmp_path)
+    structures = slice_of(VOLUME[0], 0, "STRUCTURES")
+    for keyword in ("Rows", "Columns", "PixelData", "ImagePositionPatient"):
+        delattr(structures, keyword)
+    write(tmp_path / "rs.dcm", structures)
+    assert np.array_equal(load_scan(tmp_path).array[0], (VOLUME - 1024).transpose(2, 1, 0))
+    assert len(find_series(tmp_path)[0].files) == 6
+
+
+def test_a_localizer_of_the_series_is_named(tmp_path):
+    write_series(tmp_path)
+    write(tmp_path / "loc.dcm", slice_of(VOLUME[0], 99, ImageOrientationPatient=[1, 0, 0, 0, 0, -1]))
+    with pytest.raises(InvalidInputError, match=r"loc\.dcm differs from 0\.dcm.*no localizer"):
+        load_scan(tmp_path)
+
+
+@pytest.mark.parametrize("spacing", [None, [0, 0], [0.8, 0], [-1, 0.7]])
+def test_a_missing_pixel_spacing_is_not_made_up(tmp_path, spacing):
+    write_series(tmp_path, PixelSpacing=spacing)
+    with pytest.raises(InvalidInputError, match=r"does not say its spacing \(PixelSpacing\), and none is made up"):
+        load_scan(tmp_path)
+    assert load_scan(tmp_path, spacing=(0.5, 0.6, 2)).spacing == (0.5, 0.6, 2)
+    with pytest.raises(InvalidInputError, match="with 3 mm between slices, but they are 2 mm apart by their positions"):
+        load_scan(tmp_path, spacing=(0.5, 0.6, 3))
+
+
+def test_one_slice_of_another_pixel_spacing_is_named(tmp_path):
+    write_series(tmp_path)
+    write(tmp_path / "3.dcm", slice_of(VOLUME[3], 6.0, PixelSpacing=None))
+    with pytest.raises(InvalidInputError, match=r"3\.dcm differs from 0\.dcm in size, pixel spacing"):
+        load_scan(tmp_path)
+
+
+@pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient"])
+@pytest.mark.parametrize("value", [None, [1, 2]])
+def test_slices_without_a_place(tmp_path, keyword, value):
+    write_series(tmp_path, **{keyword: value})
+    with pytest.raises(InvalidInputError, match="so the slices cannot be put in order"):
+        load_scan(tmp_path)
+
+
+def test_slopes_of_pet_differ_by_slice(tmp_path):
+    slopes = [1e-8 * (1 + number) for number in range(6)]
+    for number, pixels in enumerate(VOLUME):
+        data = slice_of(pixels, 2.0 * number, "PT", RescaleSlope=slopes[number], RescaleIntercept=0)
+        write(tmp_path / f"{number}.dcm", data)
+    wanted = (VOLUME * np.array(slopes)[:, None, None]).transpose(2, 1, 0)
+    np.testing.assert_allclose(load_scan(tmp_path).array[0], wanted, rtol=1e-5)
+
+
+def test_a_page_saved_as_a_slice_is_named(tmp_path):
+    write_series(tmp_path)
+    (tmp_path / "6.dcm").write_text("<html>404</html>", encoding="utf-8")
+    with pytest.raises(ReadError, match=r"6\.dcm is a truncated or damaged DICOM slice"):
+        load_scan(tmp_path)
+
+
+@pytest.mark.parametrize("orientation", [[0, 1, 0, 0, 0, -1], [1, 0, 0, 0, 0, -1], [0.8, 0.6, 0, -0.6, 0.8, 0]])
+def test_slices_of_every_orientation_are_where_they_say(tmp_path, orientation):
+    sides = np.array(orientation).reshape(2, 3)
+    normal = np.cross(*sides)
+    for number, pixels in enumerate(VOLUME):
+        place = (np.array([5, 6, 7]) + 2.0 * number * normal).tolist()
+        tags = {"ImageOrientationPatient": orientation, "ImagePositionPatient": place}
+        write(tmp_path / f"{number}.dcm", slice_of(pixels, 0, **tags))
+    scan = load_scan(tmp_path)
+    matrix = np.array(scan.direction).reshape(3, 3) * scan.spacing
+    for k, j, i in ((0, 0, 0), (2, 3, 5), (5, 9, 11)):
+        point = np.array([5, 6, 7]) + 0.7 * i * sides[0] + 0.8 * j * sides[1] + 2.0 * k * normal
+        index = np.rint(np.linalg.solve(matrix, point - scan.origin)).astype(int)
+        assert scan.array[(0, *index)] == VOLUME[k, j, i] - 1024
+    saved = sitk.ReadImage(str(scan.save(scan.array[0], tmp_path / "result.nrrd")))
+    assert np.array_equal(sitk.GetArrayFromImage(saved), VOLUME - 1024)
+    np.testing.assert_allclose(saved.GetOrigin(), (5, 6, 7))
