@@ -86,6 +86,15 @@ def read_meta_image(path: Path, outside: bool = False) -> Stored:
     return Stored(str(path), (sides[0], sides[1], sides[2]), channels, planes, spacing, key, origin, matrix)
 
 
+def data_names(path: Path) -> list[str]:
+    """The files that a header names for its voxels; none where they follow it. Errors as for `read_meta_image`."""
+    with open(path, "rb") as file:
+        head = file.read(TEXT_HEADER)
+    fields, offset = _fields(head, path)
+    where = fields["ElementDataFile"]
+    return [] if where.upper() == "LOCAL" else _names(where, path, head[offset:], _sides(fields, path))
+
+
 def _fields(head: bytes, path: Path) -> tuple[dict[str, str], int]:
     """Values by key, and where the header ends."""
     fields: dict[str, str] = {}

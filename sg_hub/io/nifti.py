@@ -283,6 +283,11 @@ def _packing(file: IO[bytes]) -> Packing:
     return "deflate" if start == GZIP else "none"
 
 
+def pair_of(path: Path) -> list[Path]:
+    """The .hdr and the .img that belong together, where one of them is given. Errors as for `read_nifti`."""
+    return [_named(path, "hdr"), _named(path, "img")]
+
+
 def _named(path: Path, kind: str) -> Path:
     """The .hdr or .img of a pair, packed or not.
 

@@ -106,6 +106,13 @@ def read_nrrd(path: Path, outside: bool = False) -> Stored:
     return Stored(str(path), size, channels, planes_of(voxels.swapaxes(0, 1)), spacing, field, origin, matrix)
 
 
+def data_names(path: Path) -> list[str]:
+    """The files that a header names for its voxels; none where they follow it. Errors as for `read_nrrd`."""
+    with open(path, "rb") as file:
+        fields, listed, _ = _fields(file.read(TEXT_HEADER), path)
+    return listed or (_names(fields["data file"], path) if "data file" in fields else [])
+
+
 def _fields(head: bytes, path: Path) -> tuple[dict[str, str], list[str], int]:
     """Values by field, the files that are listed below the last one, and where the header ends."""
     if not is_nrrd(head):

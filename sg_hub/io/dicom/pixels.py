@@ -51,6 +51,8 @@ class Pixels:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._split: tuple[Dataset, list[bytes]] | None = None
+        """A data set, and its compressed frames."""
 
     def __enter__(self) -> Pixels:
         return self
@@ -92,8 +94,10 @@ class Pixels:
             return values
 
     def _decoded(self, data: Dataset, path: Path, number: int, count: int) -> np.ndarray:
-        from pydicom.encaps import get_frame
+        from pydicom.encaps import generate_frames
 
+        if self._split is None or self._split[0] is not data:
+            self._split = data, list(generate_frames(data.PixelData, number_of_frames=count))
         process = self._process = self._process or subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).with_name("decoder.py"))],
             stdin=subprocess.PIPE,
@@ -102,7 +106,7 @@ class Pixels:
         )
         assert process.stdin is not None
         assert process.stdout is not None
-        single = _single(data, get_frame(data.PixelData, number, number_of_frames=count))
+        single = _single(data, self._split[1][number])
         try:
             process.stdin.write(len(single).to_bytes(8, "little") + single)
             process.stdin.flush()
