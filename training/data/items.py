@@ -12,12 +12,10 @@ from pathlib import Path
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.finder import SCAN_SUFFIXES, find_images, find_scans, plain_name
 from sg_hub.io.picture_files import FORMATS
+from sg_hub.io.scan_files import files_of
 
 from ..run.recipe import Recipe
 from .split_table import read_split
-
-HEADERS = (".mhd", ".nhdr", ".hdr")
-"""Files whose voxels stand in another file of the same stem."""
 
 
 @dataclass(frozen=True)
@@ -160,12 +158,8 @@ def _check_patients(items: list[Item], recipe: Recipe) -> None:
 
 def stamp(path: Path) -> str:
     """Empty where the files cannot be looked at; reading them says why."""
-    files = [path]
     with suppress(OSError):
-        if path.is_dir():
-            files = [p for p in path.iterdir() if p.is_file()]
-        elif path.name.lower().endswith(HEADERS):
-            files = [p for p in path.parent.iterdir() if p.name.startswith(f"{path.stem}.")]
-        text = ";".join(f"{p.name}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in sorted(files))
+        files = sorted(files_of(path))
+        text = ";".join(f"{p.name}:{p.stat().st_size}:{p.stat().st_mtime_ns}" for p in files)
         return text if len(text) < 1000 else hashlib.sha256(text.encode()).hexdigest()
     return ""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 from sg_hub.errors import ReadError
 from sg_hub.io.files import write_atomic
-
-HEADERS = {".mhd": "ElementDataFile", ".nhdr": "data file"}
-"""Suffixes of headers whose voxels are in another file, and the key that names it."""
+from sg_hub.io.scan_files import files_of
 
 
 class ContentHashes:
@@ -48,7 +45,7 @@ class ContentHashes:
             raise ReadError(f"{path} cannot be read ({error.strerror}): may you read it?") from error
 
     def _computed(self, path: str) -> str:
-        files = _files(Path(path))
+        files = files_of(Path(path))
         if not files:
             return ""
         stamp = hashlib.sha256(repr([(file.name, *_stamp(file)) for file in files]).encode()).hexdigest()[:16]
@@ -71,22 +68,6 @@ def content_hash(path: Path) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.is_file())
-    key = HEADERS.get(path.suffix.lower())
-    voxels = _named(path, key) if key is not None and path.is_file() else []
-    return [file for file in (path, *voxels) if file.is_file()]
-
-
-def _named(header: Path, key: str) -> list[Path]:
-    """The file of voxels that a header names, beside it."""
-    with open(header, "rb") as file:
-        text = file.read(2**16).decode("latin-1")
-    found = re.search(rf"(?im)^{key}\s*[:=]+\s*(.+?)\s*$", text)
-    return [header.parent / found.group(1)] if found else []
 
 
 def _stamp(path: Path) -> tuple[int, int]:
