@@ -92,7 +92,10 @@ def data_names(path: Path) -> list[str]:
         head = file.read(TEXT_HEADER)
     fields, offset = _fields(head, path)
     where = fields["ElementDataFile"]
-    return [] if where.upper() == "LOCAL" else _names(where, path, head[offset:], _sides(fields, path))
+    if where.upper() == "LOCAL":
+        return []
+    several = where.startswith("LIST") or "%" in where
+    return _names(where, path, head[offset:], _sides(fields, path)) if several else [where]
 
 
 def _fields(head: bytes, path: Path) -> tuple[dict[str, str], int]:
