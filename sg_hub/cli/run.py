@@ -43,6 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
         return exit_status(stopped)
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk or a missing right, wherever it is met
+        say(f"{error.filename or 'a file'}: {error.strerror or error}: is there space, and may you write there?")
+        return 2
     return 0
 
 

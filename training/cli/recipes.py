@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 
 from ..methods.registry import method_of, resolve
+from ..run.lock import run_lock
 from ..run.recipe import Recipe, load_recipe
 from .folders import check_upload, send
 
@@ -49,7 +50,9 @@ def discover(options: Options) -> None:
 def transforms(options: Options) -> None:
     from ..pretraining.show_transforms import show_transforms
 
-    print(show_transforms(_recipe(options)))
+    recipe = _recipe(options)
+    with run_lock(recipe.run_dir):
+        print(show_transforms(recipe))
 
 
 def pretrain(options: Options) -> None:
@@ -62,7 +65,9 @@ def pretrain(options: Options) -> None:
 def evaluate(options: Options) -> None:
     from ..pretraining.evaluate import evaluate
 
-    print(evaluate(_recipe(options), progress=options.progress))
+    recipe = _recipe(options)
+    with run_lock(recipe.run_dir):
+        print(evaluate(recipe, progress=options.progress))
 
 
 @_first_process
@@ -70,7 +75,9 @@ def publish(options: Options) -> None:
     check_upload(options)
     from ..publishing.publish import publish
 
-    folder = publish(_recipe(options), options.cards)
+    recipe = _recipe(options)
+    with run_lock(recipe.run_dir):  # what is published is not changed meanwhile
+        folder = publish(recipe, options.cards)
     print(folder)
     if options.to:
         send(folder, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import multiprocessing
 import os
 import shutil
@@ -84,6 +85,8 @@ def convert(item: Item, url: str, settings: Prepare) -> StoredItem | str:
     try:
         _write(item, array, url, settings.chunk, record)
     except OSError as error:
+        # Of the other chunks that zarr was writing, asyncio would tell one by one at the end of the process.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         raise ReadError(
             f"{url} cannot be written ({error}): make room, or give another run=FOLDER, and start again"
         ) from error
@@ -152,16 +155,19 @@ def _write(item: Item, array: np.ndarray, url: str, chunk: tuple[int, ...], reco
 def _in_processes(workers: int, items: list[Item], url: str, settings: Prepare) -> Iterator[StoredItem | str]:
     # A forked process would hang in torch's or zarr's threads.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
-    try:
-        futures = [pool.submit(convert, item, url, settings) for item in items]
-        yield from (future.result() for future in futures)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+        try:
+            futures = [pool.submit(convert, item, url, settings) for item in items]
+            yield from (future.result() for future in futures)
+        except BaseException:  # stopped, or the store cannot be written: what is half written is no finished item
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            raise
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which lets the scans in work end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from sg_hub.io.files import writing
+
 from ..data.store import Store
 from ..run.recipe import Size
 from .cubes import Cubes, to_network
@@ -44,10 +46,15 @@ class WholeScans(Cubes):
 
 
 def resize_scans(store: Store, size: Size, path: Path, progress: bool) -> None:
-    """Write every scan of the store, resized: (patients, C, *size) in half precision, 0..1."""
+    """Write every scan of the store, resized: (patients, C, *size) in half precision, 0..1.
+
+    Raises:
+        ReadError: it cannot be written. A full disk ends a process that writes to it through the memory.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    shape = (len(store.patients), store.patients[0].channels, *size)
-    resized = np.lib.format.open_memmap(path, "w+", np.float16, shape)
-    for i, name in enumerate(tqdm(store.names(), desc="resizing scans", unit="scan", disable=not progress)):
-        resized[i] = to_network(store.whole(name), store.window, size).numpy()
-    resized.flush()
+    shape = (len(store.items), store.items[0].channels, *size)
+    head = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False, "shape": shape}
+    with writing(path) as file:
+        np.lib.format.write_array_header_1_0(file, head)
+        for name in tqdm(store.names(), desc="resizing scans", unit="scan", disable=not progress):
+            file.write(to_network(store.whole(name), store.window, size).numpy().astype(np.float16).tobytes())

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from sg_hub import from_pretrained
 from sg_hub.errors import ReadError
-from sg_hub.io.files import writing_path
+from sg_hub.io.files import write_atomic
 from sg_hub.models import PretrainedModel
 
 from ..methods.blueprint import Blueprint
@@ -25,8 +25,7 @@ def save_network(network: Network, folder: Path) -> None:
     prefix = next(name for name, module in network.named_modules() if module is network.model) + "."
     around = {key: value.contiguous() for key, value in network.state_dict().items() if not key.startswith(prefix)}
     if around:
-        with writing_path(folder / AROUND) as path:
-            save_file(around, path)
+        write_atomic(folder / AROUND, save(around))
     network.model.save_pretrained(folder / MODEL)
 
 

@@ -18,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from sg_hub.io.files import writing_path
+
 ACCURACIES = ("validation_top1", "validation_accuracy")
 """Measures that lie in 0..1."""
 
@@ -121,8 +123,13 @@ def row_label(axis: Axes, label: str) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure and close it."""
+    """Write a figure and close it.
+
+    Raises:
+        ReadError: it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.tight_layout(pad=0.4)
-    figure.savefig(path, dpi=130, bbox_inches="tight")
+    with writing_path(path, path.suffix) as temporary:
+        figure.savefig(temporary, dpi=130, bbox_inches="tight")
     plt.close(figure)

@@ -21,8 +21,8 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def run_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Alone in a folder, which is made where there is none. The system takes the lock away with the process, however it
-    ends; the file stays, and says who had it last.
+    """Alone in a folder, which is made where there is none, and goes again where nothing was written to it. The system
+    takes the lock away with the process, however it ends; the file stays, and says who had it last.
 
     What killed processes left unfinished in the folder is cleared away. A process that has the lock may take it again.
     Under torchrun the first process takes it for all.
@@ -36,6 +36,7 @@ def run_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
         return
     folder = Path(folder)
     path = folder / LOCK
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.absolute(), timeout=0, is_singleton=True)
@@ -54,6 +55,9 @@ def run_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
                 remove_unfinished(place)
         yield
     finally:
+        if made and [path] == list(folder.iterdir()):
+            path.unlink()
+            folder.rmdir()
         lock.release()
 
 

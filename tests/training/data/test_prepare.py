@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from sg_hub import load_scan
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.preprocessing.steps import resize
 from tests.folders import ROOT
+from tests.training.run.other_process import at_work
 from tests.training.scan_files import SIZE, recipe_of, write_scan, write_source, write_split
 from training.data import convert as module
 from training.data.items import stamp
@@ -241,9 +243,8 @@ def test_while_a_scan_is_rewritten_the_store_is_not_finished(recipe, source, mon
 KILLED = """
 import sys, time
 from pathlib import Path
+from sg_hub.cli import main
 from training.data import convert as module
-from training.data.prepare import prepare
-from training.run.recipe import load_recipe
 
 scans, load = Path(sys.argv[1]), module.load_scan
 def load_a_few(path):
@@ -253,11 +254,14 @@ def load_a_few(path):
 module.load_scan = load_a_few
 
 if __name__ == "__main__":
-    prepare(load_recipe("demo", sys.argv[2:]), progress=False)
+    sys.exit(main(["prepare", "demo", *sys.argv[2:], "--quiet"]))
 """
 
 
-def test_killed_and_started_again(recipe, tmp_path, source):
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_stopped_and_started_again(recipe, tmp_path, source, number, status):
     for i in range(20):
         write_scan(source / f"more{i:02}.nii.gz", seed=100 + i)
     run = tmp_path / "killed"
@@ -269,8 +273,8 @@ def test_killed_and_started_again(recipe, tmp_path, source):
         while not (scans.is_dir() and len(list(scans.iterdir())) > 3):
             assert process.poll() is None
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        process.send_signal(number)
+        assert process.wait() == status
         process.stdout.read()  # it ends when the workers, which have it too, have ended with their parent
     with pytest.raises(ReadError, match="not finished"):
         Store.open(run / "store.zarr")
@@ -295,6 +299,43 @@ def test_a_scan_that_kills_its_reader(recipe, monkeypatch):
     assert [p.name for p in summary.kept] == list("abdef")
     assert "the process that read it was killed" in summary.skipped["c.nii.gz"]
     assert calls == [list("abcdef"), ["c"], ["d"], ["e", "f"]]
+
+
+SMALL_DISK = """
+import resource, sys
+from sg_hub.cli import main
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+sys.exit(main(["prepare", "demo", *sys.argv[2:], "--quiet"]))
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 300, 3000])
+def test_where_no_file_may_be_larger(recipe, tmp_path, source, limit):
+    settings = [f"source={source}", f"run={tmp_path / 'run'}", "prepare.workers=1", "prepare.spacing=[2.0, 2.0, 3.0]"]
+    command = [sys.executable, "-c", SMALL_DISK, str(limit), *settings]
+    ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert re.search(r"store\.zarr.* cannot be written .*File too large", ended.stderr)
+    assert prepare(recipe(), progress=False).already_there == 0
+    assert not list((tmp_path / "run").rglob(".unfinished-*"))
+    assert not list((tmp_path / "run" / "store.zarr").glob("*.partial"))
+
+
+def test_a_folder_that_may_not_be_written_to(recipe, monkeypatch):
+    def denied(*arguments, **more):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("zarr.open_group", denied)
+    with pytest.raises(ReadError, match=r"store\.zarr cannot be written \(Permission denied\)"):
+        prepare(recipe(), progress=False)
+
+
+def test_two_processes_in_one_run(recipe, tmp_path):
+    with at_work(tmp_path / "run"), pytest.raises(InvalidInputError, match="run is in use by process"):
+        prepare(recipe(), progress=False)
+    assert len(prepare(recipe(), progress=False).kept) == 6
 
 
 def test_no_room(recipe, monkeypatch):

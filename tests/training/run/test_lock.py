@@ -69,3 +69,16 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(ReadError, match=r"file.run cannot be written"), run_lock(tmp_path / "file" / "run"):
         pass
+
+
+def test_of_a_mistake_nothing_is_left(tmp_path):
+    with run_lock(tmp_path / "run"):
+        assert (tmp_path / "run" / LOCK).is_file()
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    with run_lock(tmp_path / "run"):
+        pass
+    assert (tmp_path / "run").is_dir(), "it was there before"
+    with run_lock(tmp_path / "other"):
+        (tmp_path / "other" / "result").write_text("", encoding="utf-8")
+    assert (tmp_path / "other" / "result").is_file()
