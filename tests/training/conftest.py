@@ -7,6 +7,9 @@ from tests.folders import DEMO_SAMPLES
 from training.data.prepare import prepare
 from training.discovery.discover import discover
 from training.pretraining.autoencode import autoencode
+from training.pretraining.evaluate import evaluate
+from training.pretraining.pretrain import pretrain
+from training.pretraining.show_transforms import show_transforms
 from training.run.recipe import Recipe, load_recipe
 
 SAMPLES = DEMO_SAMPLES / "openkbp"
@@ -49,3 +52,39 @@ def discovered(tmp_path_factory) -> Path:
 def run(discovered, tmp_path) -> Path:
     """A copy of the discovered run, to go on from."""
     return Path(shutil.copytree(discovered, tmp_path / "run"))
+
+
+XRAYS = DEMO_SAMPLES / "chestxray14" / "images"
+SMALL_IMAGES = (
+    "model.encoder=lcnet_035",
+    "model.decoder_width=2",
+    "prepare.workers=1",
+    "prepare.size=[64, 64]",
+    "prepare.chunk=[64, 64]",
+    "autoencode.size=[32, 32]",
+    "autoencode.epochs=1",
+    "discover.patterns=3",
+    "discover.neighbours=4",
+    "discover.cube=[24, 24]",
+    "discover.in_plane=[20, 30]",
+    "discover.resolutions=2",
+    "pretrain.batch_size=4",
+    "method.classification_epochs=1",
+    "pretrain.epochs=2",
+)
+
+
+def small_images(run: Path, *overrides: str) -> Recipe:
+    """The demo's recipe on the sample X-rays, smaller still."""
+    return load_recipe("demo-2d", [f"source={XRAYS}", f"run={run}", *SMALL_IMAGES, *overrides])
+
+
+@pytest.fixture(scope="session")
+def trained_images(tmp_path_factory) -> Path:
+    """A run folder of the sample X-rays with everything but the publication."""
+    run = tmp_path_factory.mktemp("images") / "run"
+    recipe = small_images(run)
+    for step in (prepare, autoencode, discover, pretrain, evaluate):
+        step(recipe, progress=False)
+    show_transforms(recipe)
+    return run

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import io
 import os
-import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -91,12 +90,13 @@ def _read(path: Path) -> dict[str, Any]:
                 raise ReadError(f"{path} is damaged (its checksum is another)")
             file.seek(0)
             state = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ReadError(f"{path} is damaged ({error})") from error
+    except ReadError:
+        raise
     except OSError as error:
-        if isinstance(error, ReadError):
-            raise
         raise ReadError(f"{path} cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # torch and pickle raise nearly anything, at length
+        said = str(error).partition("\n")[0][:200]
+        raise ReadError(f"{path} is damaged ({type(error).__name__}: {said})") from error
     if not isinstance(state, dict) or not isinstance(state.get("determined_by"), str):
         raise ReadError(f"{path} is no checkpoint of a run")
     return state

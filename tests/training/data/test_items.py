@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from sg_hub.errors import InvalidInputError, ReadError
+from tests.training.conftest import XRAYS, small_images
 from tests.training.scan_files import recipe_of, write_dicom, write_scan, write_source
 from training.data.items import stamp
 from training.data.prepare import prepare, store_path
 from training.data.store import Store
+from training.run.recipe import Recipe
+from training.targets import load_target
 
 
 @pytest.fixture
@@ -64,3 +67,40 @@ def test_a_dicom_folder_and_a_header_change_with_their_files(tmp_path):
         assert stamp(path) == before != ""
         os.utime(changed, ns=(1, 1))
         assert stamp(path) != before
+
+
+def test_whose_an_image_is_must_be_said(tmp_path):
+    settings = small_images(tmp_path / "run").model_dump() | {"patient": None}
+    with pytest.raises(InvalidInputError, match="whose an image is"):
+        prepare(Recipe.model_validate(settings), progress=False)
+
+
+def test_the_patients_of_the_recipes_are_those_of_the_target(trained_images):
+    targets = {item.patient for item in load_target("dxc", [f"root={fake_chestxray14(trained_images)}"]).find().items}
+    assert targets == set(Store.open(store_path(small_images(trained_images))).persons("train")) & targets != set()
+
+
+def fake_chestxray14(run):
+    """ChestX-ray14 as it is downloaded, of the sample images."""
+    root = run.parent / "ChestX-ray14"
+    images = root / "images_001" / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    names = [p.name + ".png" for p in Store.open(store_path(small_images(run))).patients if p.split == "train"]
+    for name in names:
+        shutil.copy(XRAYS / name, images)
+    lines = ["Image Index,Finding Labels,Follow-up #,Patient ID", *(f"{n},Mass,0,{int(n[:8])}" for n in names)]
+    (root / "Data_Entry_2017_v2020.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (root / "train_val_list.txt").write_text("\n".join(names[1:]) + "\n", encoding="utf-8")
+    (root / "test_list.txt").write_text(names[0] + "\n", encoding="utf-8")
+    return root
+
+
+def test_images_whose_patient_cannot_be_told_are_skipped(tmp_path):
+    with pytest.raises(ReadError, match="does not match its path"):
+        prepare(small_images(tmp_path / "run", "patient=(patient[0-9]+)/"), progress=False)
+
+
+def test_no_images(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ReadError, match="no images below"):
+        prepare(small_images(tmp_path / "run", f"source={tmp_path}/empty"), progress=False)

@@ -7,17 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import zarr
 
 from sg_hub import load_scan
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.preprocessing.steps import resize
 from tests.folders import ROOT
 from tests.training.run.other_process import at_work
 from tests.training.scan_files import SIZE, recipe_of, write_scan, write_source, write_split
@@ -25,7 +22,6 @@ from training.data import convert as module
 from training.data.items import stamp
 from training.data.prepare import prepare, store_path
 from training.data.store import Store
-from training.run.recipe import Recipe
 
 
 @pytest.fixture
@@ -71,30 +67,6 @@ def test_what_is_stored(recipe, source):
     assert (len(summary.kept), summary.already_there, summary.skipped) == (6, 0, {})
 
 
-def test_resampling_is_the_networks(recipe, source):
-    changed = recipe("prepare.spacing=[3.0, 4.0, 2.0]", "prepare.window=[-200.0, 300.0]")
-    prepare(changed, progress=False)
-    store = Store.open(store_path(changed))
-    assert store.shape("a") == (13, 8, 18)
-    array = torch.from_numpy(load_scan(source / "a.nii.gz").array).clamp(-200, 300)
-    expected = resize(array[None], (13, 8, 18))[0].round().numpy()
-    np.testing.assert_array_equal(store.whole("a"), expected)
-    assert store.patients[0].spacing == (3.0, 4.0, 2.0)
-
-
-def test_own_spacing(recipe, source):
-    write_scan(source / "g.nrrd", spacing=(1.5, 0.7031250001, 5.0))
-    settings = recipe().model_dump()
-    settings["prepare"]["spacing"] = None
-    own = Recipe.model_validate(settings)
-    summary = prepare(own, progress=False)
-    store = Store.open(store_path(own))
-    assert store.spacing is None
-    assert store.shape("g") == SIZE
-    assert store.patients[-1].spacing == pytest.approx((1.5, 0.703125, 5.0))
-    assert "spacing 1.5 x 0.7031 x 3 to 2 x 2 x 5 mm" in str(summary)
-
-
 def test_parallel_is_serial(recipe, tmp_path, source):
     (source / "broken.nii.gz").write_bytes(b"no scan at all")
     serial = recipe()
@@ -103,12 +75,6 @@ def test_parallel_is_serial(recipe, tmp_path, source):
     assert stored(store_path(serial)) == stored(store_path(parallel))
     assert one.kept == other.kept
     assert one.skipped == other.skipped
-
-
-def test_serial_leaves_the_threads_alone(recipe):
-    torch.set_num_threads(2)
-    prepare(recipe(), progress=False)
-    assert torch.get_num_threads() == 2
 
 
 def test_broken_files_are_skipped_and_named(recipe, source, capsys):
@@ -129,18 +95,6 @@ def test_broken_files_are_skipped_and_named(recipe, source, capsys):
 
     (source / "b.nii.gz").write_bytes(whole)
     assert [p.name for p in prepare(recipe(), progress=False).kept] == ["a", "b", "e", "f"]
-
-
-def test_an_error_that_nobody_foresaw_skips_the_scan(recipe, monkeypatch):
-    def load(path):
-        if path.endswith("b.nii.gz"):
-            raise RuntimeError("inside the reader")
-        return load_scan(path)
-
-    monkeypatch.setattr(module, "load_scan", load)
-    summary = prepare(recipe(), progress=False)
-    assert summary.skipped == {"b.nii.gz": "RuntimeError: inside the reader"}
-    assert len(summary.kept) == 5
 
 
 def test_nothing_usable(recipe, source):
@@ -284,23 +238,6 @@ def test_stopped_and_started_again(recipe, tmp_path, source, number, status):
     assert stored(run / "store.zarr") == stored(store_path(recipe()))
 
 
-def test_a_scan_that_kills_its_reader(recipe, monkeypatch):
-    calls = []
-
-    def in_processes(workers, items, url, settings):
-        calls.append([item.name for item in items])
-        for item in items:
-            if item.name == "c":
-                raise BrokenProcessPool("a child process terminated abruptly")
-            yield module.convert(item, url, settings)
-
-    monkeypatch.setattr(module, "_in_processes", in_processes)
-    summary = prepare(recipe("prepare.workers=2"), progress=False)
-    assert [p.name for p in summary.kept] == list("abdef")
-    assert "the process that read it was killed" in summary.skipped["c.nii.gz"]
-    assert calls == [list("abcdef"), ["c"], ["d"], ["e", "f"]]
-
-
 SMALL_DISK = """
 import resource, sys
 from sg_hub.cli import main
@@ -336,15 +273,6 @@ def test_two_processes_in_one_run(recipe, tmp_path):
     with at_work(tmp_path / "run"), pytest.raises(InvalidInputError, match="run is in use by process"):
         prepare(recipe(), progress=False)
     assert len(prepare(recipe(), progress=False).kept) == 6
-
-
-def test_no_room(recipe, monkeypatch):
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(module, "_write", full)
-    with pytest.raises(ReadError, match=r"cannot be written .*No space left.*make room"):
-        prepare(recipe(), progress=False)
 
 
 def test_another_split_reads_nothing_again(recipe, tmp_path, monkeypatch):

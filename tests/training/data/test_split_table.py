@@ -1,11 +1,14 @@
 """The recipe's CSV, and what is in no part of it."""
 
+import csv
+import itertools
 import unicodedata
 from pathlib import Path
 
 import pytest
 
 from sg_hub.errors import InvalidInputError, ReadError
+from tests.training.conftest import XRAYS, small_images
 from tests.training.scan_files import recipe_of, write_dicom, write_scan, write_source, write_split
 from training.data.prepare import prepare, store_path
 from training.data.store import Store
@@ -80,3 +83,47 @@ def test_a_damaged_csv_is_named(recipe, tmp_path, text, said):
     (tmp_path / "split.csv").write_bytes(text)
     with pytest.raises(ReadError, match=said):
         prepare(recipe(f"split={tmp_path / 'split.csv'}"), progress=False)
+
+
+def write_csv(path, rows, columns=("image", "patient", "split")):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return path
+
+
+def test_a_split_by_image_or_by_patient(tmp_path):
+    names = sorted(path.name for path in XRAYS.glob("*.png"))
+    tested = {name[:8] for name in names[:4]}
+    rows = [(n, n[:8], "test" if n[:8] in tested else "train") for n in names[1:]]
+    by_image = write_csv(tmp_path / "images.csv", rows)
+    recipe = small_images(tmp_path / "run", f"split={by_image}")
+    summary = prepare(recipe, progress=False)
+    assert list(summary.skipped) == [names[0]]
+    persons = sorted({str(int(name[:8])) for name in names})
+    rows = [(person, "test" if person in persons[:3] else "train") for person in persons]
+    by_patient = write_csv(tmp_path / "patients.csv", rows, ("patient", "split"))
+    recipe = small_images(tmp_path / "other", f"split={by_patient}")
+    prepare(recipe, progress=False)
+    store = Store.open(store_path(recipe))
+    assert store.persons("test") == persons[:3]
+
+
+def test_a_patient_in_two_splits_is_refused(tmp_path):
+    names = sorted(path.name for path in XRAYS.glob("*.png"))
+    several = next(a for a, b in itertools.pairwise(names) if a[:8] == b[:8])
+    rows = [(n, n[:8], "test" if n == several else "train") for n in names]
+    recipe = small_images(tmp_path / "run", f"split={write_csv(tmp_path / 'split.csv', rows)}")
+    with pytest.raises(InvalidInputError, match="patients are split, not images"):
+        prepare(recipe, progress=False)
+
+
+def test_splits_that_contradict_themselves_are_refused(tmp_path):
+    names = sorted(path.name for path in XRAYS.glob("*.png"))
+    several = next(a for a, b in itertools.pairwise(names) if a[:8] == b[:8])
+    # Other patients in the CSV than in the path, so that one patient of the path is in two parts.
+    rows = [(n, n, "test" if n == several else "train") for n in names]
+    with pytest.raises(InvalidInputError, match="by its path"):
+        prepare(small_images(tmp_path / "a", f"split={write_csv(tmp_path / 'a.csv', rows)}"), progress=False)
+    rows = [(n, n[:8], "train") for n in names] + [(names[0].removesuffix(".png"), names[0][:8], "test")]
+    with pytest.raises(InvalidInputError, match="several splits"):
+        prepare(small_images(tmp_path / "b", f"split={write_csv(tmp_path / 'b.csv', rows)}"), progress=False)

@@ -7,7 +7,11 @@ import pytest
 
 import training.discovery.discover
 from sg_hub.errors import InvalidInputError
+from tests.training.conftest import small_images
 from tests.training.discovery.conftest import CUBE, names, recipe_of
+from training.data.prepare import store_path
+from training.data.store import Store
+from training.discovery.cubes import PatternDataset
 from training.discovery.discover import discover, table_path
 from training.discovery.patterns import SPLITS, PatternTable
 
@@ -157,3 +161,21 @@ def test_everything_that_is_written(root, monkeypatch):
     assert path.with_name("patterns.png").read_bytes().startswith(b"\x89PNG")
     assert (recipe.run_dir / "discover.json").is_file()
     assert not [p for p in path.parent.iterdir() if p.name.startswith(".")], "nothing half-written stays"
+
+
+def test_patterns_are_places_that_images_share(trained_images):
+    recipe = small_images(trained_images)
+    store, table = Store.open(store_path(recipe)), PatternTable.load(table_path(recipe))
+    assert table.corner.shape == (len(table), 2)
+    shapes = np.array([store.shape(table.patients[p]) for p in table.patient])
+    assert (table.corner >= 0).all()
+    assert (table.corner + table.size <= shapes).all()
+    for pattern in range(table.classes):
+        base = (table.pattern == pattern) & (table.resolution == 0)
+        centres = (table.corner[base] + table.size[base] / 2) / shapes[base]
+        assert np.ptp(centres, axis=0).max() < 0.02  # the same fraction of every image
+    data = PatternDataset(table, store, table.rows("train"), recipe.pretrain.size)
+    patch, label = data[1]
+    assert patch.shape == (1, 32, 32)
+    assert 0 <= patch.min() < patch.max() <= 1
+    assert label == table.pattern[table.rows("train")[1]]

@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import sg_hub
 from sg_hub import SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT
-from tests.training.conftest import SAMPLES, SMALL, small_recipe
+from tests.training.conftest import SAMPLES, SMALL, small_images, small_recipe
 from training.discovery.features import read_features
 from training.discovery.patterns import PatternTable
 from training.pretraining.pretrain import pretrain
@@ -217,3 +218,12 @@ def test_discovery_table_is_the_one_of_the_recipe(run):
     assert table.classes == 3
     assert len(table.rows("train")) == 3 * 4 * 2
     assert (run / "discovery" / "patterns.png").stat().st_size > 5000
+
+
+def test_same_seed_same_weights(trained_images, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(trained_images, again, ignore=shutil.ignore_patterns("pretraining", "pretrain.json"))
+    pretrain(small_images(again), progress=False)
+    first, second = (sg_hub.from_pretrained(run / "pretraining" / "model") for run in (trained_images, again))
+    for key, value in first.state_dict().items():
+        assert torch.equal(second.state_dict()[key], value), key

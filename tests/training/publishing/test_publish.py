@@ -14,8 +14,11 @@ from safetensors.torch import load_file
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.hub.model_folder import sha256_of
-from tests.training.conftest import SAMPLES, SMALL, small_recipe
+from tests.training.conftest import SAMPLES, SMALL, small_images, small_recipe
 from tests.training.publishing.test_upload import command
+from training.data.leakage import patient_hashes
+from training.data.prepare import store_path
+from training.data.store import Store
 from training.discovery.patterns import PatternTable
 from training.publishing.cards import build_card
 from training.publishing.publish import publish
@@ -327,3 +330,18 @@ def test_an_entry_that_a_kill_kept_from_the_registry_is_written_by_the_next_run(
     (tmp_path / "registry.json").write_text("{}", encoding="utf-8")
     publish(small_recipe(trained), tmp_path)
     assert (tmp_path / "registry.json").read_bytes() == whole
+
+
+def test_published_weights_load_and_the_card_says_what_they_are(trained_images, tmp_path):
+    folder = publish(small_images(trained_images), tmp_path / "cards")
+    model = sg_hub.from_pretrained(folder, head="segmentation", num_classes=2)
+    assert type(model) is sg_hub.SemanticGenesis2D
+    assert model.preprocessing.input_size == (64, 64)
+    store = Store.open(store_path(small_images(trained_images)))
+    persons = store.persons("train") + store.persons("validation")
+    assert model.provenance["patients"] == patient_hashes("chestxray14", persons)
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for part in ("sg_hub.load_image", "(N, C, H, W)", "lcnet_035", "images) to train on", "- 2d", "patches"):
+        assert part in card
+    registry = json.loads((tmp_path / "cards" / "registry.json").read_text(encoding="utf-8"))
+    assert registry["demo-2d"]["architecture"] == "SemanticGenesis2D"

@@ -7,6 +7,7 @@ import pytest
 
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT as REPOSITORY
+from tests.training.conftest import small_images
 from training.methods.registry import method_of, resolve
 from training.run.recipe import MOVED, RECIPES, Recipe, load_recipe, resolved
 from training.run.settings import shipped
@@ -229,3 +230,18 @@ def test_a_source_is_looked_for_beside_the_file(tmp_path, monkeypatch):
     assert load_recipe("mine/recipe.toml").source == str(Path("mine/ct"))
     (tmp_path / "mine" / "ct").rmdir()
     assert load_recipe("mine/recipe.toml").source == "ct", "in the current folder"
+
+
+@pytest.mark.parametrize("pattern", ["[0-9]+", "([0-9"])
+def test_patient_patterns_that_mean_nothing(tmp_path, pattern):
+    with pytest.raises(InvalidInputError, match="patient"):
+        small_images(tmp_path / "run", f"patient={pattern}")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["discover.cube=[24, 24, 24]", "pretrain.size=[32, 40]", "autoencode.size=[16, 16]", "discover.border=[0.1]"],
+)
+def test_sizes_that_do_not_fit_the_network(tmp_path, override):
+    with pytest.raises(InvalidInputError, match=override.partition("=")[0]):
+        small_images(tmp_path / "run", override)

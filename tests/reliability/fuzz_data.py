@@ -1,0 +1,169 @@
+"""Damaged recipes, tables, stores and files of a run, for everything that training reads before it trains."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from tests.folders import ROOT
+from tests.reliability.harness import Input
+from tests.reliability.mutations import damage, edit_text
+from tests.training.scan_files import recipe_of, write_scan
+from training.data.prepare import prepare
+from training.data.split_table import read_split
+from training.data.store import Store
+from training.run.checkpoint import load_checkpoint, save_checkpoint
+from training.run.metrics import read_metrics
+from training.run.recipe import load_recipe, resolved
+from training.run.record import read_json
+
+Files = tuple[dict[str, bytes], str]
+RECIPES = ("demo", "demo-2d", "semantic-genesis-3d", "models-genesis-3d")
+SPLIT = "image,patient,split\na_1.png,a,train\nb_1.png,b,test\nb_2.png,b,test\n"
+METRICS = '{"stage": "joint", "epoch": 0, "loss": 0.25, "step": 12}\n{"stage": "joint", "epoch": 1, "loss": 0.125}\n'
+RECORD = '{\n  "step": "pretrain",\n  "versions": {"torch": "2.13.0"},\n  "epochs": 3,\n  "minutes": 0.5\n}\n'
+
+
+# -- parsers, which run in the worker -----------------------------------------------------------------------------
+
+
+def read_recipe(path: Path) -> None:
+    """What comes out has to be plain JSON."""
+    json.dumps(resolved(load_recipe(path)))
+
+
+def read_split_table(path: Path) -> None:
+    """What comes out has to say of everybody which split it is."""
+    rows = read_split(load_recipe("demo", [f"split={path}"]))
+    assert rows
+    assert all(row.split and row.patient for row in rows.values())
+
+
+def read_store(path: Path) -> None:
+    """What comes out has to be the voxels that were put in."""
+    store = Store.open(path)
+    for item in store.items:
+        whole = store.whole(item.name)
+        assert hashlib.sha256(whole.tobytes()).hexdigest() == item.sha256
+
+
+def read_checkpoint(path: Path) -> None:
+    """What comes out has to be the state that was put in, or that of the checkpoint before."""
+    state = load_checkpoint(path, "this")
+    assert state is not None
+    assert torch.equal(state["weights"], torch.arange(40.0))
+
+
+def read_sealed_checkpoint(path: Path) -> None:
+    """What comes out may be anything: its checksum was made for it."""
+    load_checkpoint(path, "this")
+
+
+def read_lines(path: Path) -> None:
+    """What comes out has to be objects."""
+    assert all(isinstance(row, dict) for row in read_metrics(path))
+
+
+def read_record(path: Path) -> None:
+    """What comes out has to be an object."""
+    assert isinstance(read_json(path, "pretrain"), dict)
+
+
+# -- inputs -------------------------------------------------------------------------------------------------------
+
+
+def _recipe(rng: random.Random) -> Files:
+    text = (ROOT / "training" / "recipes" / f"{rng.choice(RECIPES)}.toml").read_text(encoding="utf-8")
+    return {"own.toml": _edited(text, rng)}, "own.toml"
+
+
+def _split(rng: random.Random) -> Files:
+    return {"split.csv": _edited(SPLIT, rng)}, "split.csv"
+
+
+def _store(rng: random.Random) -> Files:
+    files = dict(_prepared())
+    rows = [name for name in files if name.endswith((".csv", ".json"))]
+    name = rng.choice(rows) if rng.random() < 0.7 else rng.choice(sorted(set(files) - set(rows)))
+    raw = files[name]
+    files[name] = _edited(raw.decode(), rng) if name in rows else damage(raw, rng)
+    if rng.random() < 0.5:  # as in stores that were written before there were checksums
+        files.pop("store.zarr/checksums.json", None)
+    return files, "store.zarr"
+
+
+def _checkpoint(rng: random.Random) -> Files:
+    files = dict(_saved())
+    files["checkpoint.pt"] = damage(files["checkpoint.pt"], rng)
+    if rng.random() < 0.5:
+        del files["checkpoint.previous.pt"]
+    return files, "checkpoint.pt"
+
+
+def _sealed(rng: random.Random) -> Files:
+    raw = damage(_saved()["checkpoint.pt"][:-64], rng)
+    return {"checkpoint.pt": raw + hashlib.sha256(raw).hexdigest().encode()}, "checkpoint.pt"
+
+
+def _metrics(rng: random.Random) -> Files:
+    return {"metrics.jsonl": _edited(METRICS, rng)}, "metrics.jsonl"
+
+
+def _record(rng: random.Random) -> Files:
+    return {"pretrain.json": _edited(RECORD, rng)}, "pretrain.json"
+
+
+def _edited(text: str, rng: random.Random) -> bytes:
+    """A text whose numbers, values and lines are changed, or its bytes."""
+    if rng.random() < 0.6:
+        return edit_text(text, rng).encode("utf-8", "surrogateescape")
+    return damage(text.encode(), rng)
+
+
+@functools.cache
+def _prepared() -> Mapping[str, bytes]:
+    """The files of a store of two scans."""
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        for seed, name in enumerate("ab"):
+            write_scan(root / "ct" / f"{name}.nii.gz", seed)
+        prepare(recipe_of(root / "ct", root / "run", "prepare.chunk=[16, 16, 8]"), progress=False)
+        files = (path for path in (root / "run" / "store.zarr").rglob("*") if path.is_file())
+        return {path.relative_to(root / "run").as_posix(): path.read_bytes() for path in sorted(files)}
+
+
+@functools.cache
+def _saved() -> Mapping[str, bytes]:
+    """A checkpoint, and the one before."""
+    with tempfile.TemporaryDirectory() as temporary:
+        for step in (1, 2):
+            state = {"determined_by": "this", "weights": torch.arange(40.0), "at": {"step": step}}
+            save_checkpoint(Path(temporary) / "checkpoint.pt", state)
+        return {path.name: path.read_bytes() for path in sorted(Path(temporary).iterdir())}
+
+
+_KINDS: Mapping[str, tuple[str, Callable[[random.Random], Files]]] = {
+    "recipe": ("read_recipe", _recipe),
+    "split": ("read_split_table", _split),
+    "store": ("read_store", _store),
+    "checkpoint": ("read_checkpoint", _checkpoint),
+    "sealed checkpoint": ("read_sealed_checkpoint", _sealed),
+    "metrics": ("read_lines", _metrics),
+    "record": ("read_record", _record),
+}
+PARSERS = {kind: f"{__name__}:{function}" for kind, (function, _) in _KINDS.items()}
+"""Kind of input to the parser that is given it."""
+
+
+def inputs(kind: str, count: int, seed: int = 0) -> Iterator[Input]:
+    """Damaged inputs of a kind; the same for the same seed."""
+    for number in range(count):
+        files, target = _KINDS[kind][1](random.Random(f"{kind} {seed} {number}"))
+        yield Input(f"{kind} {seed} {number}", files, target)
