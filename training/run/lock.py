@@ -22,7 +22,7 @@ LOCK = ".lock"
 @contextlib.contextmanager
 def run_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Alone in a folder, which is made where there is none, and goes again where nothing was written to it. The system
-    takes the lock away with the process, however it ends; the file stays, and says who had it last.
+    takes the lock away with the process, however it ends; the file stays, and says who has it.
 
     What killed processes left unfinished in the folder is cleared away. A process that has the lock may take it again.
     Under torchrun the first process takes it for all.
@@ -50,24 +50,25 @@ def run_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
         raise unwritable(folder, error) from error
     try:
         if first:
-            _sign(path)
+            with contextlib.suppress(OSError):  # that a disk is full does not matter here
+                path.write_text(json.dumps(_own_signature()) + "\n", encoding="utf-8")
             for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
                 remove_unfinished(place)
         yield
     finally:
-        if made and [path] == list(folder.iterdir()):
-            path.unlink()
-            folder.rmdir()
+        with contextlib.suppress(OSError):
+            if made and [path] == list(folder.iterdir()):
+                path.unlink()
+                folder.rmdir()
+            elif first:
+                path.write_text("", encoding="utf-8")
         lock.release()
 
 
-def _sign(path: Path) -> None:
-    """Say in the lock's file who has it; a full disk does not matter."""
+def _own_signature() -> dict[str, str | int]:
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200]
-    holder = {"process": os.getpid(), "machine": platform.node(), "command": command}
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-    with contextlib.suppress(OSError):
-        path.write_text(json.dumps({**holder, "since": since}) + "\n", encoding="utf-8")
+    return {"process": os.getpid(), "machine": platform.node(), "command": command, "since": since}
 
 
 def _holder(path: Path) -> str:
