@@ -223,9 +223,10 @@ class Store:
                 self._group = zarr.open_group(self.url, mode="r")
             array: Any = self._group[f"scans/{name}"]
             item = self._item(name)
-            expected = (item.channels, *item.shape)
-            if array.shape != expected or array.dtype != np.int16:
-                raise ValueError(f"its zarr.json says {array.shape} {array.dtype}, the table {expected} int16")
+            chunk = (item.channels, *(min(c, s) for c, s in zip(self.settings["chunk"], item.shape, strict=True)))
+            expected = ((item.channels, *item.shape), chunk, np.dtype(np.int16), MISSING)
+            if (array.shape, array.chunks, array.dtype, array.fill_value) != expected:
+                raise ValueError("its zarr.json is another than the table and the settings say")
             self._arrays[name] = array
         return self._arrays[name]
 

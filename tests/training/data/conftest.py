@@ -23,8 +23,9 @@ def write_store(folder: Path, scans: dict[str, np.ndarray], spacing=None, chunk=
     group.attrs.update({"sg_hub_store": 1, "window": [-1000.0, 1000.0], "spacing": spacing, "chunk": list(chunk)})
     patients = []
     for i, (name, array) in enumerate(scans.items()):
+        chunks = (len(array), *(min(c, s) for c, s in zip(chunk, array.shape[1:], strict=True)))
         stored = group.create_array(
-            f"scans/{name}", shape=array.shape, dtype="int16", chunks=(1, *chunk), fill_value=MISSING
+            f"scans/{name}", shape=array.shape, dtype="int16", chunks=chunks, fill_value=MISSING
         )
         stored[:] = array
         split = ("train", "validation", "test")[i % 3]

@@ -247,3 +247,16 @@ def test_lost_and_damaged_chunks_are_errors(folder, cache_mib):
     shutil.rmtree(folder / "scans" / "a")
     with pytest.raises(ReadError, match="patient a"):
         Store.open(folder, cache_mib).crop("a", (0, 0, 0), (1, 1, 1))
+
+
+def test_an_array_of_other_metadata_is_refused(prepared):
+    """Chunks of another size would be put together to other voxels."""
+    path = prepared / "scans" / "b" / "zarr.json"
+    whole = path.read_text(encoding="utf-8")
+    for change in (("20,", "21,"), ("8,", "9,"), ("-32768", "0"), ('"int16"', '"uint16"')):
+        changed = whole.replace(*change, 1)
+        assert changed != whole
+        path.write_text(changed, encoding="utf-8")
+        with pytest.raises(ReadError, match=r"patient b of the store .*cannot be read"):
+            Store.open(prepared).whole("b")
+    path.write_text(whole, encoding="utf-8")
