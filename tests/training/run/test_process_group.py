@@ -11,6 +11,8 @@ from tests.folders import ROOT
 from training.run.process_group import process
 
 TWO = """
+import sys
+from pathlib import Path
 import torch
 from training.run.process_group import process
 with process() as me:
@@ -19,7 +21,7 @@ with process() as me:
     me.barrier()
     assert flags == [False, True, True], flags
     assert total.tolist() == [3.0], total
-    print(f"process {me.rank} of {me.world}", flush=True)
+    Path(sys.argv[1], f"process {me.rank} of {me.world}").touch()
 """
 
 
@@ -35,8 +37,16 @@ def test_alone():
 
 def test_two_processes_agree(tmp_path):
     (tmp_path / "two.py").write_text(TWO, encoding="utf-8")
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "two.py")]
+    command = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(tmp_path / "two.py"),
+        str(tmp_path),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
-    assert sorted(ended.stdout.split("\n"))[1:] == ["process 0 of 2", "process 1 of 2"]
+    assert sorted(path.name for path in tmp_path.glob("process*")) == ["process 0 of 2", "process 1 of 2"]
