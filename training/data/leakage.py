@@ -81,17 +81,26 @@ def check_unseen(
     if related and "datasets" not in provenance:
         return f"these weights do not say in which data sets they saw their patients, who may be those of {dataset}"
     sets, own = set(provenance.get("datasets", PUBLIC)), {name.partition("/")[0] for name in names}
-    for other in sorted(sets - own):
-        if any({other, dataset} <= group for group in SAME_PATIENTS):
-            return f"these weights were pre-trained on {other}, which has patients of {dataset} under other names"
-    by_name = sets and all(other in own or {other, dataset} <= PUBLIC for other in sets)
-    by_content = known and images and all(images.values())
-    if by_name or by_content:
+    if other := _same_under_other_names(sets - own, dataset):
+        return f"these weights were pre-trained on {other}, which has patients of {dataset} under other names"
+    if told_by_name(provenance, dataset, names) or (known and images and all(images.values())):
         return ""
     return (
         f"whether patients of {dataset} are among those that these weights were pre-trained on "
         f"({', '.join(sorted(sets)) or 'data without a name'}) cannot be told: neither names nor images say it"
     )
+
+
+def told_by_name(provenance: Mapping[str, Any], dataset: str, test: Iterable[str]) -> bool:
+    """Whether names alone say that test patients (DATASET/NAME) are unseen: no image need be compared."""
+    sets, own = set(provenance.get("datasets", PUBLIC)), {name.partition("/")[0] for name in test}
+    known = all(other in own or {other, dataset} <= PUBLIC for other in sets)
+    return bool(sets) and known and not _same_under_other_names(sets - own, dataset)
+
+
+def _same_under_other_names(datasets: Iterable[str], dataset: str) -> str:
+    """One of the data sets that was made of the same patients as another; empty where none was."""
+    return next((other for other in sorted(datasets) if any({other, dataset} <= g for g in SAME_PATIENTS)), "")
 
 
 def _hash(name: str) -> str:

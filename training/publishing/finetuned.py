@@ -186,4 +186,8 @@ def _finished(found: Finetuned) -> Any:
     }
     if "patients" in before:  # else whom the weights saw before is not known, and that must stay visible
         model.provenance["patients"] = sorted({*before["patients"], *name_hashes(seen["train"] + seen["validation"])})
+        known = not before["patients"] or "images" in before
+        if known and all(found.images.values()):  # else a part of them would be taken for all
+            new = {one for images in found.images.values() for one in images}
+            model.provenance["images"] = sorted({*before.get("images", ()), *new})
     return model.cpu()

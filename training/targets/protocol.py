@@ -20,6 +20,7 @@ from pydantic import Field, PositiveInt, model_validator
 from sg_hub import ImagePreprocessing, Preprocessing
 from sg_hub.errors import InvalidInputError, ReadError
 
+from ..data.identity import image_hashes
 from ..run.settings import Section
 from .items import Found, Item, LoadedItem
 from .sections import Grid, Settings, Splits
@@ -175,6 +176,14 @@ class Target(Section):
         Raises:
             ReadError, InvalidInputError: naming the file.
         """
+
+    def image_hashes(self, item: Item) -> tuple[str, ...]:
+        """What the image of an item is known by, whatever the data set is called; none where that cannot be told.
+
+        Raises:
+            ReadError, InvalidInputError: it cannot be read.
+        """
+        return image_hashes(item.image, self.data_ndim)
 
     def split_items(self, seen: Collection[str] = ()) -> Found:
         """Every item with its part: official, of the CSV in `splits.file`, or drawn by patient.

@@ -66,7 +66,7 @@ def benchmark(
         _check_overrides(read, overrides)
         starts = [look_up(init) for init in dict.fromkeys(inits)]
         _check_needed(read, starts)
-        found = [find_items(target, starts) for target in read]
+        found = [find_items(target, starts, progress=progress) for target in read]
         tasks = [read_items(task, out, progress=progress) for task in found]
         planned = grid(tasks, starts, fractions, trials)
         missing = [trial for trial in planned if trial.key not in done]

@@ -12,7 +12,7 @@ from ..run.lock import run_lock
 from ..targets import Target, load_target
 from .examples import examples
 from .initialisation import look_up
-from .prepared_task import find_items, read_items
+from .prepared_task import find_items, images_of, read_items
 from .trial import FinishedTrial, Trial, run_trial
 
 UNFINISHED = ".finetuning"
@@ -27,6 +27,8 @@ class Finetuned:
     seed: int
     target: Target
     trial: FinishedTrial
+    images: dict[str, tuple[str, ...]]
+    """What the image of each item that was trained or validated on is known by, by the item's name."""
     skipped: dict[str, str]
     """Items that were left out, and why."""
     examples: dict[str, Any]
@@ -49,7 +51,7 @@ def finetune(
     """
     read, start = load_target(target, overrides), look_up(init)
     read.preprocessing(start.config["preprocessing"].modality)  # which a saved model needs
-    found = find_items(read, [start])
+    found = find_items(read, [start], progress=progress)
     with run_lock(work):
         task = read_items(found, work, progress=progress)
         trial = Trial(task, start, seed)
@@ -57,4 +59,5 @@ def finetune(
         for other in {*Path(work).glob("*.pt")} - {kept, previous_checkpoint(kept)}:
             other.unlink()  # of other settings or other data
         done = run_trial(trial, kept, progress=progress)
-        return Finetuned(init, seed, read, done, task.skipped, examples(done))
+        images = images_of(read, done.parts["train"] + done.parts["validation"], progress=progress)
+        return Finetuned(init, seed, read, done, images, task.skipped, examples(done))

@@ -6,16 +6,18 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, SgHubError
 from sg_hub.io.files import write_atomic
 
-from ..data.leakage import check_disjoint, check_unseen
+from ..data.leakage import check_disjoint, check_unseen, told_by_name
 from ..targets import Found, Item, Target, identities, in_parts
 from .initialisation import Initialisation
 from .item_arrays import ItemArrays
@@ -53,7 +55,7 @@ class FoundTask:
     unchecked: dict[str, str]
 
 
-def find_items(target: Target, starts: Sequence[Initialisation]) -> FoundTask:
+def find_items(target: Target, starts: Sequence[Initialisation], *, progress: bool = True) -> FoundTask:
     """Find the items of a target, split them, and check everything that can be checked before hours of work.
 
     Args:
@@ -80,12 +82,34 @@ def find_items(target: Target, starts: Sequence[Initialisation]) -> FoundTask:
     names = identities(target.dataset, found.items)
     check_disjoint(names)
     scored_classes(target, found.items)
+    compared = [start.provenance for start in fitting if _needs_images(start.provenance, target, names["test"])]
+    images = images_of(target, in_parts(found.items)["test"], progress=progress) if compared else None
     unchecked = {}
     for start in fitting:
-        unchecked[start.init] = check_unseen(start.provenance, target.dataset, names["test"])
+        unchecked[start.init] = check_unseen(start.provenance, target.dataset, names["test"], images)
         if unchecked[start.init]:
             print(f"warning: {target.name}, {start.init}: {unchecked[start.init]}", flush=True)
     return FoundTask(target, found, unchecked)
+
+
+def _needs_images(provenance: Mapping[str, Any], target: Target, test: list[str]) -> bool:
+    """Whether test patients are compared with those of the pre-training by their images, for names do not say it."""
+    return bool(provenance.get("images")) and not told_by_name(provenance, target.dataset, test)
+
+
+def images_of(target: Target, items: list[Item], *, progress: bool = True) -> dict[str, tuple[str, ...]]:
+    """What the image of each item is known by, by the item's name; none where it cannot be told."""
+    known: dict[str, tuple[str, ...]] = {}
+    last: tuple[str, tuple[str, ...]] = ("", ())
+    shared = type(target).image_hashes is Target.image_hashes  # items of one scan follow one another
+    for item in tqdm(items, f"comparing images of {target.name}", unit="item", disable=not progress, leave=False):
+        if not (shared and item.image == last[0]):
+            try:
+                last = (item.image, target.image_hashes(item))
+            except SgHubError:  # which is said when it is read
+                last = (item.image, ())
+        known[item.name] = last[1]
+    return known
 
 
 def read_items(task: FoundTask, out: str | Path, *, progress: bool = True) -> PreparedTask:

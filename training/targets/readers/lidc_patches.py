@@ -105,6 +105,9 @@ class LidcPatches(Target):
         together = consensus(masks_of_readers(patch(archive, "mask", index)))
         return LoadedItem(image, fit_labels(self._cut(together), size))
 
+    def image_hashes(self, item: Item) -> tuple[str, ...]:
+        return ()  # a patch is no image that anybody else has
+
     def _cut(self, slices: np.ndarray) -> np.ndarray:
         """(X, Y, Z) of (slices, rows, columns), as large as `crop` says."""
         side = self.crop or slices.shape[1]
