@@ -11,50 +11,13 @@ from scipy import stats
 
 from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError, ReadError
+from tests.folders import ROOT
+from tests.training.report.rows import row
 from training.report import report
 from training.report.columns import columns_of, labels_of
+from training.report.figures import examples
 from training.report.tables import csv_table, latex_table, markdown_table
-from training.trials.initialisation import name_of
 from training.trials.results import append, read_results
-
-SETTINGS = {
-    "title": "a task",
-    "description": "What it is.",
-    "code": "NCC",
-    "dataset": "set",
-    "head": "classification",
-    "metric": "auc",
-    "ndim": 3,
-    "min_positives": 1,
-    "settings": {"steps": 5, "batch_size": 2, "lr": 0.1, "precision": "float32"},
-}
-
-
-def row(init, trial, value, target="task", fraction=1.0, **settings):
-    values = {"auc": value}
-    return {
-        "key": f"{target}-{init}-{fraction}-{trial}".replace(":", "_"),
-        "target": target,
-        "init": init,
-        "task": target,
-        "protocol": 2,
-        "weights": f"random:of {name_of(init)}" if init.startswith("random:") else f"whole:{init}",
-        "architecture": f"of {name_of(init)}",
-        "unchecked": "",
-        "trial": trial,
-        "fraction": fraction,
-        "metric": "auc",
-        "value": value,
-        "values": values,
-        "left_out": [],
-        "items": {"train": 8, "validation": 2, "test": 4},
-        "patients": {"train": 4, "validation": 1, "test": 2},
-        "curve": [[1, 0.5, 1.0], [5, value, 0.5]],
-        "minutes": 1.5,
-        "settings": SETTINGS | {"name": target} | settings,
-        "machine": "2 CPU cores",
-    }
-
 
 TRIALS = {
     "best": [0.90, 0.91, 0.92, 0.905],
@@ -132,6 +95,66 @@ def test_a_report_of_fractions_alone_keeps_them_apart_and_out_of_the_cards(tmp_p
     figures = {path.name for path in (tmp_path / "report").glob("*.png")}
     assert figures == {"bars.png", "fractions.png", "curves-task-10.png", "curves-task-25.png"}
     assert not (tmp_path / "task").exists()
+
+
+def test_doubtful_references_are_counted_apart(tmp_path):
+    for init, shift in (("best", 0.2), ("random:best", 0.0)):
+        for trial in range(3):
+            doubtful = {"items": {"p7": "drawn too large"}, "values": {"auc": 0.7 + shift + trial / 100}}
+            append(tmp_path, row(init, trial, 0.5 + shift + trial / 100) | {"doubtful": doubtful})
+    page = report(tmp_path).read_text(encoding="utf-8")
+    assert "Without 1 test items whose reference is known to be wrong (p7: drawn too large):" in page
+    assert "| best | 71.00±1.00 | 91.00±1.00 |" in page
+    assert "(Fig. 2 of the paper); ◇ mean without test items whose reference is known to be wrong" in page
+    text = (tmp_path / "report" / "table.csv").read_text(encoding="utf-8")
+    lines = {line["initialisation"]: line for line in csv.DictReader(text.splitlines())}
+    assert float(lines["best"]["mean_without_doubtful"]) == pytest.approx(0.91)
+    assert float(lines["random:best"]["sd_without_doubtful"]) == pytest.approx(0.01)
+    record = json.loads((tmp_path / "task" / "best-best.json").read_text(encoding="utf-8"))
+    assert "is known to be wrong it is 91.00±1.00 %, from random weights 71.00±1.00 %." in record["about"]
+
+
+def test_what_is_in_no_mean_is_counted(tmp_path):
+    for trial, count in enumerate((3, 5)):
+        append(tmp_path, row("a", trial, 0.5) | {"absent": {"spot": count}, "seen": 4})
+        append(tmp_path, row("b", trial, 0.5) | {"absent": {"spot": 4}, "seen": 4})
+    page = report(tmp_path).read_text(encoding="utf-8")
+    assert "spot is neither there nor found in 3 to 5 of the test items, which are in no mean of it." in page
+    assert "4 patients of the pre-training are trained on, not tested." in page
+
+
+def test_two_trials_have_no_interval(tmp_path):
+    for init in ("a", "b", "random:a"):
+        for trial in range(2):
+            append(tmp_path, row(init, trial, 0.1 + 0.8 * trial))
+    page = report(tmp_path).read_text(encoding="utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith("| b |") and line.count("|") == 10)
+    assert line.split("|")[5].strip() == ""
+    assert "from 3 trials on" in page
+    record = json.loads((tmp_path / "task" / "a-a.json").read_text(encoding="utf-8"))
+    assert record["rows"][0]["difference"] == "+0.000"
+
+
+@pytest.mark.parametrize("ranks", [(), ("best",), ("best", "worst"), ("best", "median", "worst")])
+def test_as_many_examples_are_drawn_as_there_are(tmp_path, ranks):
+    arrays = {f"{rank}_image": np.zeros((8, 8), dtype=np.uint8) for rank in ranks}
+    np.savez(tmp_path / "e.npz", **arrays, **{f"{rank}_title": np.array(f"{rank}\nauc") for rank in ranks})
+    assert examples({"a": tmp_path / "e.npz"}, tmp_path / "e.png") == bool(ranks)
+    assert (tmp_path / "e.png").is_file() == bool(ranks)
+
+
+def without_examples(text):
+    """Lines, but for those of the pictures of examples: they need more than the table of results."""
+    return [line for line in text.splitlines() if line and "best, median and worst test item" not in line]
+
+
+def test_the_report_of_what_was_measured_is_that_of_todays_code(tmp_path):
+    measured = ROOT / "training" / "measured"
+    shutil.copy(measured / "results.jsonl", tmp_path)
+    report(tmp_path)
+    for name in ("report.md", "table.md", "table.tex", "table.csv"):
+        text, kept = ((folder / "report" / name).read_text(encoding="utf-8") for folder in (tmp_path, measured))
+        assert without_examples(text) == without_examples(kept)
 
 
 def test_one_trial_has_no_scatter_and_no_test(tmp_path):

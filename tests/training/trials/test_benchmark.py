@@ -10,65 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from sg_hub import Preprocessing, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.cli import main
-from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.errors import InvalidInputError
 from tests.folders import ROOT
-from tests.training.report.test_report import row as row_of
-from tests.training.run.other_process import at_work
-from tests.training.targets.target_folders import lidc_patches
+from tests.training.trials.small_grid import QUICK, command, run, small_weights, small_weights_2d
 from training.data.leakage import patient_hashes
 from training.trials import grid as module
-from training.trials.benchmark import benchmark
-from training.trials.results import append, merge, read_results
-
-QUICK = [
-    "grid.size=[16, 16, 8]",
-    "crop=16",
-    "settings.steps=1",
-    "settings.validate_every=1",
-    "settings.batch_size=2",
-    'settings.precision="float32"',
-]
-
-
-def small_weights(folder: Path, **provenance) -> str:
-    torch.manual_seed(1)
-    model = SemanticGenesis3D(
-        width=2, num_classes=3, norm="batch", preprocessing=Preprocessing(), provenance=provenance
-    )
-    model.save_pretrained(folder)
-    return str(folder)
-
-
-def small_weights_2d(folder: Path) -> str:
-    torch.manual_seed(1)
-    SemanticGenesis2D(encoder="lcnet_050", decoder_width=4).save_pretrained(folder)
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Data, and weights."""
-    folder = tmp_path_factory.mktemp("place")
-    lidc_patches(folder / "data" / "lidc", patients=12)
-    small_weights(folder / "small")
-    return folder
-
-
-def run(place, out, trials=2, inits=None, **more):
-    inits = inits or [str(place / "small"), f"random:{place / 'small'}"]
-    more = {"targets": ["lidc-candidates"], "data": place / "data", "overrides": QUICK} | more
-    return benchmark(more.pop("targets"), inits, trials, out, progress=False, **more)
-
-
-@pytest.fixture(scope="module")
-def finished(place, tmp_path_factory):
-    """A grid of two initialisations, two targets and two trials."""
-    out = tmp_path_factory.mktemp("results") / "out"
-    return run(place, out, targets=["lidc-candidates", "lidc-nodules"])
+from training.trials.results import read_results
 
 
 def test_every_cell_has_a_row_and_a_folder(finished):
@@ -122,38 +71,6 @@ def test_names_and_places_do_not_make_another_cell(place, finished, tmp_path):
     assert len(read_results(out)) == 8
 
 
-def test_a_half_written_last_line_is_dropped(place, finished, tmp_path):
-    out = Path(shutil.copytree(finished, tmp_path / "out"))
-    lines = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
-    (out / "results.jsonl").write_bytes(b"".join(lines[:-1]) + lines[-1][:50])
-    assert len(read_results(out)) == 7
-    run(place, out, targets=["lidc-candidates", "lidc-nodules"])
-    rows = [json.loads(line) for line in (out / "results.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert len({row["key"] for row in rows}) == len(rows) == 8
-
-
-def test_a_damaged_line_is_named(finished, tmp_path):
-    out = Path(shutil.copytree(finished, tmp_path / "out"))
-    lines = (out / "results.jsonl").read_bytes().splitlines(keepends=True)
-    (out / "results.jsonl").write_bytes(lines[0] + b"{oops\n" + b"".join(lines[1:]))
-    with pytest.raises(ReadError, match="line 2 is damaged"):
-        read_results(out)
-
-
-def test_a_long_cut_off_line_is_dropped_too(tmp_path):
-    append(tmp_path, row_of("a", 0, 0.5) | {"key": "a", "filler": "x" * 200_000})
-    with open(tmp_path / "results.jsonl", "ab") as file:
-        file.write(b'{"key": "b", "filler": "' + b"y" * 150_000)
-    append(tmp_path, row_of("a", 1, 0.5) | {"key": "c"})
-    assert list(read_results(tmp_path)) == ["a", "c"]
-
-
-def command(place, out, *more):
-    inits = [str(place / "small"), f"random:{place / 'small'}"]
-    return ["benchmark", "--targets", "lidc-nodules", "--inits", *inits, "--trials", "3", "--out", str(out), "--data",
-            str(place / "data"), "--quiet", *QUICK, *more]  # fmt: skip
-
-
 KILLED = """
 import os, signal, sys
 from sg_hub.cli import main
@@ -187,20 +104,6 @@ def test_a_killed_grid_loses_at_most_the_running_trial(place, tmp_path):
 # -- several machines ------------------------------------------------------------------------------------------------
 
 
-def test_tables_merge_without_doubles(place, finished, tmp_path, capsys):
-    first = run(place, tmp_path / "first", trials=2)
-    second = run(place, tmp_path / "second", trials=3, inits=[str(place / "small")])
-    whole = tmp_path / "whole"
-    assert main(["merge", str(first), str(second), str(finished), "--out", str(whole)]) == 0
-    assert "9 trials added, 6 were there already" in capsys.readouterr().out
-    assert set(read_results(whole)) == {*read_results(first), *read_results(second), *read_results(finished)}
-    assert all((whole / "trials" / key / "examples.npz").is_file() for key in read_results(whole))
-    assert merge([first, second, finished], whole) == (0, 15)
-    assert merge([whole], first) == (5, 4)
-    with pytest.raises(ReadError, match="holds no results"):
-        merge([tmp_path], whole)
-
-
 def test_initialisations_go_with_the_targets_of_their_dimensions(place, tmp_path):
     flat = small_weights_2d(tmp_path / "flat")
     both = [str(place / "small"), flat]
@@ -224,11 +127,6 @@ def test_machines_agree_on_a_trial(place, finished, tmp_path):
         assert row["values"] == read_results(finished)[key]["values"]
 
 
-def test_two_benchmarks_do_not_write_to_one_folder(place, tmp_path):
-    with at_work(tmp_path), pytest.raises(InvalidInputError, match="is in use by process"):
-        run(place, tmp_path)
-
-
 def test_a_trial_that_fails_does_not_keep_the_others_from_running(place, tmp_path, monkeypatch, capsys):
     whole = module.result_of
 
@@ -243,31 +141,6 @@ def test_a_trial_that_fails_does_not_keep_the_others_from_running(place, tmp_pat
     assert len(read_results(tmp_path)) == 3
     monkeypatch.undo()
     assert len(read_results(run(place, tmp_path))) == 4
-
-
-@pytest.mark.slow
-def test_trials_run_side_by_side_on_ray(place, finished, tmp_path):
-    out = tmp_path / "out"
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    arguments = [sys.executable, "-m", "training", *command(place, out, "--ray", "--cpus-per-trial", "1")]
-    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = read_results(out)
-    assert len(rows) == 6
-    serial = read_results(finished)
-    both = [key for key in rows if key in serial]
-    assert len(both) == 4
-    assert all(rows[key]["values"] == serial[key]["values"] for key in both)
-
-
-def test_more_than_a_cluster_has_is_refused():
-    from training.trials.on_ray import _check_resources
-
-    _check_resources({"CPU": 4.0}, 4, 0)
-    with pytest.raises(InvalidInputError, match="--cpus-per-trial 5: the cluster has 4 CPUs"):
-        _check_resources({"CPU": 4.0}, 5, 0)
-    with pytest.raises(InvalidInputError, match=r"--gpus-per-trial 0\.25: the cluster has 0 GPUs"):
-        _check_resources({"CPU": 4.0}, 1, 0.25)
 
 
 # -- refused before anything is computed -----------------------------------------------------------------------------
@@ -303,13 +176,3 @@ def test_the_command_says_what_is_wrong_in_one_line(place, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("sg-hub: error: target ncc: data/luna16 is not there")
     assert error.count("\n") == 1
-
-
-def test_targets_are_listed_and_shown(place, tmp_path, capsys):
-    assert main(["targets"]) == 0
-    assert "lidc-malignancy" in capsys.readouterr().out
-    split = tmp_path / "split.csv"
-    lidc = f"root={place / 'data' / 'lidc'}"
-    assert main(["targets", "lidc-candidates", lidc, "--split", str(split)]) == 0
-    assert "train: " in capsys.readouterr().out
-    assert split.read_text(encoding="utf-8").count("\n") == 13

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +17,11 @@ from sg_hub.cli import main
 from tests.folders import ROOT
 from tests.training.conftest import SAMPLES
 from tests.training.targets.target_folders import lidc_patches, write_csv
+from training.data.identity import image_hashes
 from training.data.leakage import name_hashes, patient_hashes
 from training.targets import in_parts, load_target
+from training.trials.finetune import UNFINISHED
+from training.trials.training import Training
 
 QUICK = ["settings.steps=2", "settings.validate_every=1", "settings.batch_size=2", 'settings.precision="float32"']
 
@@ -89,6 +94,68 @@ def test_fine_tuned_weights_are_refused_on_patients_that_they_were_tuned_on(scan
     again = ["finetune", "--init", str(out), "--target", target, "--out", str(scans / "more"), "splits.seed=3", *QUICK]
     assert main(again) == 2
     assert "pre-training set" in capsys.readouterr().err
+
+
+def test_weights_of_another_data_set_are_refused_on_the_images_that_they_have_seen(scans, weights, capsys):
+    """The same scans under other names, and of a data set that is called otherwise."""
+    out, target = scans / "my-model", str(scans / "mytask.toml")
+    assert main(["finetune", "--init", str(weights / "small3d"), "--target", target, "--out", str(out), *QUICK]) == 0
+    known = sg_hub.from_pretrained(out).provenance["images"]
+    trained = [item for item in load_target(target).split_items().items if item.split != "test"]
+    assert sorted(known) == sorted(one for item in trained for one in image_hashes(item.image))
+    for kind in ("images", "labels"):
+        for path in sorted((scans / "mine" / kind).iterdir()):
+            path.rename(path.with_name(f"case{path.name}"))
+    again = ["finetune", "--init", str(out), "--target", target, "--out", str(scans / "more"), *QUICK]
+    assert main([*again, "dataset=elsewhere", "name=other", "splits.seed=3"]) == 2
+    assert "in the pre-training set of these weights (casept_" in capsys.readouterr().err
+
+
+# -- stopped, and started again ----------------------------------------------------------------------------------------
+
+
+def stopped_after(monkeypatch, step):
+    """Let a fine-tuning be killed after a step."""
+    real = Training.step
+
+    def stopped(self):
+        value = real(self)
+        if self.progress.step == step:
+            raise RuntimeError("killed")
+        return value
+
+    monkeypatch.setattr(Training, "step", stopped)
+
+
+def test_a_killed_fine_tuning_goes_on_and_leaves_nothing_behind(scans, weights, monkeypatch, capsys):
+    target, before = str(scans / "mytask.toml"), set(Path(tempfile.gettempdir()).iterdir())
+    arguments = ["finetune", "--init", str(weights / "small3d"), "--target", target, "--quiet", *QUICK]
+    out, whole = scans / "my-model", scans / "whole"
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 2)
+        with pytest.raises(RuntimeError, match="killed"):
+            main([*arguments, "--out", str(out)])
+    assert [path.name for path in out.iterdir()] == [UNFINISHED]  # patients' images, for the next start
+    capsys.readouterr()
+    assert main([*arguments, "--out", str(out)]) == 0
+    assert "goes on after step 1" in capsys.readouterr().out
+    assert main([*arguments, "--out", str(whole)]) == 0
+    same, other = (sg_hub.from_pretrained(folder).state_dict() for folder in (out, whole))
+    assert all(torch.equal(value, other[key]) for key, value in same.items())
+    assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
+    assert UNFINISHED not in {path.name for path in out.iterdir()}
+    assert {path for path in set(Path(tempfile.gettempdir()).iterdir()) - before if "sg_hub" in path.name} == set()
+
+
+def test_a_killed_fine_tuning_of_other_settings_starts_afresh(scans, weights, monkeypatch, capsys):
+    target, out = str(scans / "mytask.toml"), scans / "my-model"
+    arguments = ["finetune", "--init", str(weights / "small3d"), "--target", target, "--out", str(out), *QUICK]
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 2)
+        with pytest.raises(RuntimeError, match="killed"):
+            main(arguments)
+    assert main([*arguments, "settings.lr=0.01"]) == 0
+    assert "goes on" not in capsys.readouterr().out
 
 
 def test_broken_pairs_are_skipped_or_named(scans, weights, capsys):

@@ -1,6 +1,6 @@
 """A target that is ready for trials: what is left out, what is refused, and what its key holds."""
 
-import os
+import json
 import shutil
 import unicodedata
 
@@ -9,11 +9,15 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
+from sg_hub import SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
-from tests.training.targets.target_folders import lidc_patches, lidc_scan, write_csv, write_scan
-from training.targets import load_target
-from training.trials.content_hashes import ContentHashes, content_hash
-from training.trials.prepared_task import find_items, read_items
+from tests.training.targets.target_folders import lidc_patches, lidc_scan, target_at, write_csv, write_scan
+from training.data.identity import image_hashes
+from training.data.leakage import patient_hashes
+from training.targets import in_parts, load_target
+from training.trials.content_hashes import content_hash
+from training.trials.initialisation import look_up
+from training.trials.prepared_task import find_items, read_items, scored_classes
 
 TOML = """
 reader = "folder"
@@ -39,6 +43,12 @@ def scans(folder, count=12, more="values = { spot = 5 }"):
         write_scan(folder / "labels" / f"p{k:02d}.nii.gz", label)
     (folder / "mine.toml").write_text(TOML.format(dims=3, depth=", 8", more=more), encoding="utf-8")
     return str(folder / "mine.toml")
+
+
+def initialisation(folder, **provenance):
+    """Small untrained weights that say this of themselves."""
+    SemanticGenesis3D(width=2, num_classes=3, provenance=provenance).save_pretrained(folder)
+    return look_up(str(folder))
 
 
 def task_of(name, out, *overrides):
@@ -190,48 +200,6 @@ def test_the_data_folder_is_that_of_shipped_targets(tmp_path):
     assert len(load_target(name, data=tmp_path / "nowhere").split_items().items) == 12
 
 
-# -- hashes of contents ----------------------------------------------------------------------------------------------
-
-
-def test_hashes_are_remembered_until_a_file_changes(tmp_path, monkeypatch):
-    file, store = tmp_path / "a.bin", tmp_path / "hashes.json"
-    file.write_bytes(b"one")
-    hashes = ContentHashes(store)
-    first = hashes.of(str(file))
-    hashes.save()
-    monkeypatch.setattr("training.trials.content_hashes.content_hash", lambda _: pytest.fail("hashed twice"))
-    assert ContentHashes(store).of(str(file)) == first
-    monkeypatch.undo()
-    file.write_bytes(b"two")
-    os.utime(file, ns=(1, 1))
-    assert ContentHashes(store).of(str(file)) != first
-    assert ContentHashes(store).of(str(tmp_path / "nothing")) == ""
-
-
-def test_hashes_of_folders_and_headers_see_every_file(tmp_path):
-    (tmp_path / "series").mkdir()
-    (tmp_path / "series" / "1.dcm").write_bytes(b"slice")
-    (tmp_path / "scan.mhd").write_bytes(b"ElementDataFile = scan.raw\n")
-    (tmp_path / "scan.raw").write_bytes(b"voxels")
-    before = [ContentHashes(tmp_path / "no").of(str(tmp_path / name)) for name in ("series", "scan.mhd")]
-    (tmp_path / "series" / "2.dcm").write_bytes(b"slice")
-    (tmp_path / "scan.raw").write_bytes(b"VOXELS")
-    after = [ContentHashes(tmp_path / "no").of(str(tmp_path / name)) for name in ("series", "scan.mhd")]
-    assert before[0] != after[0]
-    assert before[1] != after[1]
-
-
-@pytest.mark.parametrize(
-    ("name", "header"), [("scan.mhd", "ElementDataFile = other.raw"), ("scan.nhdr", "data file: other.raw")]
-)
-def test_the_voxels_that_a_header_names_are_hashed(tmp_path, name, header):
-    (tmp_path / name).write_text(f"NRRD0004\n{header}\n", encoding="utf-8")
-    (tmp_path / "other.raw").write_bytes(b"voxels")
-    before = ContentHashes(tmp_path / "no").of(str(tmp_path / name))
-    (tmp_path / "other.raw").write_bytes(b"VOXELS")
-    assert ContentHashes(tmp_path / "no").of(str(tmp_path / name)) != before
-
-
 def test_a_file_that_may_not_be_read_is_one_unreadable_item(tmp_path, monkeypatch):
     name, real = scans(tmp_path), content_hash
 
@@ -280,3 +248,71 @@ def test_cases_are_found_whatever_they_are_called(tmp_path):
     write_csv(tmp_path / "table.csv", ("image", "patient"), [(decomposed, "a"), ("p00", "b"), ("p01", "c")])
     found = load_target(name).split_items()
     assert [item.name for item in found.items] == [unicodedata.normalize("NFC", "Zoë"), "p00", "p01"]
+
+
+# -- which classes are scored ------------------------------------------------------------------------------------------
+
+
+def test_a_part_without_positives_is_refused_before_training(patches):
+    target = target_at("lidc-candidates", patches, "grid.size=[16, 16, 8]")
+    items = [item for item in target.split_items().items if item.split != "test" or item.label == 0]
+    with pytest.raises(InvalidInputError, match="lidc-candidates, test part: no AUC: of 5 items, no class has 1"):
+        scored_classes(target, items)
+
+
+def test_the_step_is_chosen_by_the_findings_that_are_tested(tmp_path):
+    """Findings that only one of the two parts has enough of are in neither mean."""
+    names = ("both", "test alone", "validation alone", "nowhere")
+    counts = {"validation": (3, 1, 9, 0), "test": (6, 9, 5, 0)}  # of at least 6 in the test part, 2 in validation
+    rows = []
+    for part in ("train", "validation", "test"):
+        for number in range(12):
+            having = [name for name, count in zip(names, counts.get(part, (1, 1, 1, 1)), strict=True) if number < count]
+            rows.append((f"{part}{number}.png", "|".join(having), part))
+    (tmp_path / "images").mkdir()
+    for name, *_ in rows:
+        pixels = np.random.default_rng(len(name)).integers(0, 255, (32, 32)).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / name)
+    write_csv(tmp_path / "t.csv", ("image", "label", "split"), rows)
+    (tmp_path / "t.toml").write_text(
+        'reader = "folder"\nname = "t"\nroot = "."\ndims = 2\nhead = "classification"\nmetric = "auc"\n'
+        f'table = "t.csv"\nexclusive = false\nmin_positives = 6\nclasses = {json.dumps(names)}\n'
+        "grid = { size = [32, 32] }\n",
+        encoding="utf-8",
+    )
+    task = task_of(str(tmp_path / "t.toml"), tmp_path / "out")
+    assert task.scored == ("both",)
+    with pytest.raises(InvalidInputError, match=r"test part: .* \(test alone have too few validation items\)"):
+        task_of(str(tmp_path / "t.toml"), tmp_path / "out", "min_positives=8")
+
+
+# -- patients of the pre-training --------------------------------------------------------------------------------------
+
+
+def test_images_are_compared_where_names_do_not_say_whose_they_are(tmp_path):
+    name = scans(tmp_path)
+    target = load_target(name)
+    test = in_parts(target.split_items().items)["test"]
+    known = image_hashes(test[1].image)
+    of = {"patients": patient_hashes("elsewhere", ["x"]), "datasets": ["elsewhere"]}
+    leaky = initialisation(tmp_path / "leaky", **of, images=list(known))
+    with pytest.raises(InvalidInputError, match=rf"1 test images .* \({test[1].name}\)"):
+        find_items(target, [leaky], progress=False)
+    others = initialisation(tmp_path / "others", **of, images=["0" * 12])
+    assert find_items(target, [others], progress=False).unchecked == {others.init: ""}
+    unknown = initialisation(tmp_path / "unknown", **of)
+    assert "cannot be told" in find_items(target, [unknown], progress=False).unchecked[unknown.init]
+
+
+def test_the_split_follows_the_pre_training_even_of_fresh_weights(tmp_path, capsys):
+    name = scans(tmp_path)
+    target = load_target(name, ["splits.pretrained=train"])
+    first = in_parts(target.split_items().items)["test"][0].patient
+    folder = tmp_path / "w"
+    start = initialisation(folder, patients=patient_hashes("mine", [first]), datasets=["mine"])
+    for init in (start, look_up(f"random:{folder}")):
+        found = find_items(target, [init], progress=False)
+        assert {item.split for item in found.found.items if item.patient == first} <= {"train", "validation"}
+        assert "1 patients of the pre-training are trained on, not tested" in capsys.readouterr().out
+    with pytest.raises(InvalidInputError, match="1 test patients were in the pre-training set"):
+        find_items(load_target(name), [start], progress=False)

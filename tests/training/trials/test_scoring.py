@@ -1,0 +1,81 @@
+"""What a network does on some items: absent classes are in no mean, doubtful references are scored apart."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.targets.target_folders import target_at
+from tests.training.trials.small_trials import ORGANS, QUICK, SMALL, organs, task_of, trial_of
+from training.targets import in_parts
+from training.trials import scoring as module
+from training.trials.scoring import score
+
+
+def scored(monkeypatch, task, predictions):
+    """The scores of the test part, had the network given these predictions, by item."""
+    items = in_parts(task.items)["test"]
+    monkeypatch.setattr(module, "predict", lambda network, task, items: ((item, predictions(item)) for item in items))
+    return score(None, task, items)
+
+
+def test_a_network_that_draws_nothing_scores_nothing(patches, tmp_path, monkeypatch):
+    """Half of the nodules are taken away: what is not there and not found is no success."""
+    task = task_of(target_at("lidc-nodules", patches, *QUICK, *SMALL), tmp_path)
+    items = in_parts(task.items)["test"]
+    for item in items[::2]:
+        image, label = task.arrays[item]
+        task.arrays._held[item.name] = (image, torch.zeros_like(label))
+    nothing = scored(monkeypatch, task, lambda item: np.zeros((16, 16, 8), dtype=np.uint8))
+    assert nothing.value == 0
+    assert nothing.absent == {"nodule": len(items[::2])}
+    assert [row["iou"] for row in nothing.by_item[::2]] == [[None]] * len(items[::2])
+    right = scored(monkeypatch, task, lambda item: task.arrays[item][1].numpy())
+    assert (right.value, right.values["dice"]) == (1, 1)
+    everywhere = scored(monkeypatch, task, lambda item: np.ones((16, 16, 8), dtype=np.uint8))
+    assert everywhere.absent == {}
+    assert 0 < everywhere.value < 0.5  # false alarms count 0
+
+
+def test_the_mean_is_over_the_items_of_each_class_then_over_the_classes(tmp_path, monkeypatch):
+    task = task_of(organs(tmp_path), tmp_path)
+    first, second = in_parts(task.items)["test"]
+    for item in (first, second):
+        image, label = task.arrays[item]
+        task.arrays._held[item.name] = (image, label.clone())
+    task.arrays[second][1][task.arrays[second][1] == 2] = 0  # no mandible
+
+    def found(item):
+        label = task.arrays[item][1].numpy().copy()
+        return np.where(label == 1, 0, label) if item is second else label  # all right, but for the second cord
+
+    scores = scored(monkeypatch, task, found)
+    assert scores.values["iou spinal_cord"] == 0.5
+    assert scores.values["iou mandible"] == 1
+    assert scores.value == 0.75
+    assert scores.absent == {"mandible": 1}
+
+
+def test_doubtful_references_are_scored_apart(weights, tmp_path):
+    doubtful = f'doubtful={{ {ORGANS[5]} = "drawn too large", pt_215 = "as well" }}'
+    trial = trial_of(organs(tmp_path, doubtful), tmp_path, f"random:{weights / 'small3d'}")
+    record = trial.record()["doubtful"]
+    assert record["items"] == {ORGANS[5]: "drawn too large"}
+    (sure,) = (row for row in trial.test.by_item if row["item"] == ORGANS[4])
+    assert record["values"]["iou"] == pytest.approx(np.mean(sure["iou"]))
+    assert trial.test.value != record["values"]["iou"]
+    (tmp_path / "again").mkdir()
+    whole = trial_of(organs(tmp_path / "again", "doubtful={}"), tmp_path, f"random:{weights / 'small3d'}")
+    assert "doubtful" not in whole.record()
+    assert whole.test.values == trial.test.values
+
+
+def test_doubtful_labels_are_left_out_of_an_auc(patches, weights, tmp_path):
+    target = target_at("lidc-candidates", patches, *QUICK, *SMALL)
+    test = in_parts(target.split_items().items)["test"]
+    other = target.model_copy(update={"doubtful": {test[0].name: "the reader was not sure"}})
+    trial = trial_of(other, tmp_path, f"random:{weights / 'small3d'}")
+    rows = [row for row in trial.test.by_item if row["item"] != test[0].name]
+    wrong = [(a, b) for a in rows for b in rows if a["label"] == 1 and b["label"] == 0]
+    right = np.mean([(a["probabilities"][1] > b["probabilities"][1]) for a, b in wrong])
+    assert trial.test.without_doubtful["auc"] == pytest.approx(right, abs=0.05)
+    assert set(trial.test.without_doubtful) == {"auc"}

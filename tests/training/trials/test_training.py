@@ -1,0 +1,88 @@
+"""The training of a trial: its loss, and what stops it."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.signals import Terminated
+from tests.training.targets.target_folders import target_at
+from tests.training.trials.small_trials import QUICK, SMALL, trial_of
+from training.trials.training import Training, dice_cross_entropy
+
+
+@pytest.mark.parametrize("spatial", [(2, 2, 2), (4, 4)])
+def test_loss_on_known_masks(spatial):
+    labels = torch.zeros(1, *spatial, dtype=torch.long)
+    labels[0, 0] = 1
+    right = torch.nn.functional.one_hot(labels, 2).movedim(-1, 1).float() * 40
+    assert float(dice_cross_entropy(right, labels)) < 1e-4
+    assert float(dice_cross_entropy(-right, labels)) > 10
+
+
+def test_a_loss_that_is_no_number_ends_the_trial(patches, weights, tmp_path):
+    target = target_at("lidc-nodules", patches, *QUICK, *SMALL, "settings.steps=6", "settings.lr=1e18")
+    with pytest.raises(InvalidInputError, match=r"smaller settings\.lr"):
+        trial_of(target, tmp_path, weights / "small3d")
+
+
+# -- a training that is stopped ----------------------------------------------------------------------------------------
+
+FOUR = ("settings.steps=4", "settings.validate_every=2")
+
+
+class Killed(Exception):
+    """What nothing catches."""
+
+
+def stop_at(monkeypatch, step, how):
+    """Let the training be stopped after a step."""
+    real = Training.step
+
+    def stopped(self):
+        value = real(self)
+        if self.progress.step == step:
+            how()
+        return value
+
+    monkeypatch.setattr(Training, "step", stopped)
+
+
+def kill():
+    raise Killed
+
+
+@pytest.mark.parametrize(
+    ("step", "how", "raised", "goes_on_after"),
+    [
+        (3, kill, Killed, 2),  # of the last validation
+        (1, lambda: os.kill(os.getpid(), signal.SIGTERM), Terminated, 1),
+        (3, lambda: os.kill(os.getpid(), signal.SIGINT), KeyboardInterrupt, 3),
+    ],
+)
+def test_a_stopped_training_ends_in_the_same_weights(
+    patches, weights, tmp_path, monkeypatch, capsys, step, how, raised, goes_on_after
+):
+    target = target_at("lidc-nodules", patches, *QUICK, *SMALL, *FOUR)
+    init, kept = weights / "small3d", tmp_path / "kept.pt"
+    whole = trial_of(target, tmp_path, init)
+    with monkeypatch.context() as patch:
+        stop_at(patch, step, how)
+        with pytest.raises(raised):
+            trial_of(target, tmp_path, init, checkpoint=kept)
+    capsys.readouterr()
+    again = trial_of(target, tmp_path, init, checkpoint=kept)
+    assert f"goes on after step {goes_on_after}" in capsys.readouterr().out
+    assert again.curve == whole.curve
+    assert (again.best_step, again.test.by_item) == (whole.best_step, whole.test.by_item)
+    for key, value in whole.network.state_dict().items():
+        assert torch.equal(value, again.network.state_dict()[key])
+
+
+def test_a_checkpoint_of_another_trial_is_refused(patches, weights, tmp_path):
+    target, kept = target_at("lidc-nodules", patches, *QUICK, *SMALL), tmp_path / "kept.pt"
+    trial_of(target, tmp_path, weights / "small3d", checkpoint=kept)
+    with pytest.raises(ReadError, match="was written with another recipe or other data"):
+        trial_of(target, tmp_path, weights / "small3d", number=1, checkpoint=kept)
