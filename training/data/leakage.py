@@ -85,9 +85,10 @@ def check_unseen(
         return f"these weights were pre-trained on {other}, which has patients of {dataset} under other names"
     if told_by_name(provenance, dataset, names) or (known and images and all(images.values())):
         return ""
+    trained_on = ", ".join(sorted(provenance.get("datasets", ()))) or "data without a name"
     return (
-        f"whether patients of {dataset} are among those that these weights were pre-trained on "
-        f"({', '.join(sorted(sets)) or 'data without a name'}) cannot be told: neither names nor images say it"
+        f"whether patients of {dataset} are among those that these weights were pre-trained on ({trained_on}) cannot "
+        "be told: neither names nor images say it"
     )
 
 

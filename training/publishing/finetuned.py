@@ -109,13 +109,17 @@ def public_init(init: str) -> str:
 
 def _results(found: Finetuned, sha256: str) -> dict[str, Any]:
     """What may be published: no name of an item or patient, no path."""
+    record = found.trial.record()
+    if "doubtful" in record:  # why, but not of whom
+        why = record["doubtful"]["items"]
+        record["doubtful"]["items"] = dict(zip(_hashes(found.target, why), why.values(), strict=True))
     return {
         "target": _public_target(found.target),
         "init": public_init(found.init),
         "seed": found.seed,
         "steps": found.target.settings.steps,
         "sha256": sha256,
-        **found.trial.record(),
+        **record,
         "skipped": _hashes(found.target, found.skipped),
         "test_items": [
             row | {key: _hashes(found.target, [row[key]])[0] for key in ("item", "patient")}
@@ -131,7 +135,7 @@ def _hashes(target: Target, names: Iterable[str]) -> list[str]:
 
 def _public_target(target: Target) -> dict[str, Any]:
     """The settings of a task, without where its data lie and whom they name."""
-    settings = target.model_dump(mode="json", exclude={"root", "exclude"})
+    settings = target.model_dump(mode="json", exclude={"root", "exclude", "doubtful"})
     settings["splits"]["file"] = None
     return {key: value for key, value in settings.items() if not (isinstance(value, str) and Path(value).is_absolute())}
 

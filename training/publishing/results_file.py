@@ -158,6 +158,13 @@ class FinetunedTarget(Record):
     exclusive: bool
 
 
+class Doubtful(Record):
+    """Test items whose reference is known to be wrong, and why; and the results without them."""
+
+    items: dict[str, str]
+    values: dict[str, FiniteFloat]
+
+
 class FinetunedResults(Record):
     """Of one trial for a task of one's own."""
 
@@ -176,6 +183,9 @@ class FinetunedResults(Record):
     minutes: FiniteFloat
     machine: str
     commit: str
+    absent: dict[str, int] = {}
+    """By class, test items in which it was neither there nor found."""
+    doubtful: Doubtful | None = None
 
 
 def read_results(folder: Path, kind: type[Kind]) -> Kind:

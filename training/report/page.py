@@ -122,8 +122,8 @@ def _notes(column: Column) -> list[str]:
     notes = []
     if first["left_out"]:
         notes.append(
-            f"No AUC (fewer than {settings['min_positives']} positives in the test part, or a third of that in the "
-            f"validation part): {', '.join(first['left_out'])}."
+            f"No AUC, for too few positives (at least {settings['min_positives']} are asked for in the test part): "
+            f"{', '.join(first['left_out'])}."
         )
     if first.get("seen"):
         notes.append(f"{first['seen']} patients of the pre-training are trained on, not tested.")

@@ -98,8 +98,8 @@ def test_fine_tuned_weights_are_refused_on_patients_that_they_were_tuned_on(scan
 
 def test_weights_of_another_data_set_are_refused_on_the_images_that_they_have_seen(scans, weights, capsys):
     """The same scans under other names, and of a data set that is called otherwise."""
-    out, target = scans / "my-model", str(scans / "mytask.toml")
-    assert main(["finetune", "--init", str(weights / "small3d"), "--target", target, "--out", str(out), *QUICK]) == 0
+    out, target, fresh = scans / "my-model", str(scans / "mytask.toml"), f"random:{weights / 'small3d'}"
+    assert main(["finetune", "--init", fresh, "--target", target, "--out", str(out), *QUICK]) == 0
     known = sg_hub.from_pretrained(out).provenance["images"]
     trained = [item for item in load_target(target).split_items().items if item.split != "test"]
     assert sorted(known) == sorted(one for item in trained for one in image_hashes(item.image))
