@@ -35,7 +35,9 @@ def load_target(name: str | Path, overrides: Sequence[str] = (), data: str | Pat
         values["root"] = str(Path(data).joinpath(*place.parts[1:]))
     general = [text for text in overrides if ":" not in text.partition("=")[0]]
     mine = [text.partition(":")[2] for text in overrides if text.startswith(f"{values.get('name')}:")]
-    return settings_of(reader_class(values.get("reader"), str(name)), values, name, [*general, *mine])
+    target = settings_of(reader_class(values.get("reader"), str(name)), values, name, [*general, *mine])
+    target._file = str(name) if Path(name).is_file() else ""
+    return target
 
 
 def list_targets() -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, PrivateAttr, model_validator
 
 from sg_hub import ImagePreprocessing, Preprocessing
 from sg_hub.errors import InvalidInputError, ReadError
@@ -76,6 +76,9 @@ class Target(Section):
     grid: Grid = Grid()
     splits: Splits = Splits()
     settings: Settings = Settings()
+
+    _file: str = PrivateAttr("")
+    """The TOML that it was read from, for messages."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Target:
@@ -221,8 +224,8 @@ class Target(Section):
         path = Path(self.root).expanduser()
         if not path.exists():
             raise ReadError(
-                f"target {self.name}: {path} is not there (in {Path.cwd()}); give root=FOLDER of {self.dataset} as it "
-                "is downloaded"
+                f"target {self.name}{f' ({self._file})' if self._file else ''}: {path} is not there (in {Path.cwd()}); "
+                f"give root=FOLDER of {self.dataset} as it is downloaded"
             )
         return path
 

@@ -26,13 +26,20 @@ Row = dict[str, Any]
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Parts = dict[Literal["train", "validation", "test"], int]
 
 
 class _Written(BaseModel):
     """Other keys are left as they are."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+class _Parts(_Written):
+    """How many are in each part."""
+
+    train: int
+    validation: int
+    test: int
 
 
 class _Training(_Written):
@@ -78,8 +85,8 @@ class Written(_Written):
     value: Share
     values: dict[str, Share]
     left_out: list[str]
-    items: Parts
-    patients: Parts
+    items: _Parts
+    patients: _Parts
     curve: list[tuple[int, float, float]] = Field(min_length=1)
     unchecked: str
     minutes: float

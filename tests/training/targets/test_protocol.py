@@ -3,7 +3,7 @@
 import pytest
 
 from sg_hub import ImagePreprocessing, Preprocessing
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.targets.target_folders import lidc_patches, target_at
 from training.data.leakage import check_disjoint
 from training.targets import identities, in_parts, load_target
@@ -40,6 +40,16 @@ def test_unknown_targets_and_readers_are_refused(tmp_path):
     (tmp_path / "mine.toml").write_text('reader = "tar"\n', encoding="utf-8")
     with pytest.raises(InvalidInputError, match="luna16"):
         load_target(tmp_path / "mine.toml")
+
+
+def test_a_missing_folder_is_named_with_the_file_that_names_it(tmp_path):
+    (tmp_path / "mine.toml").write_text(
+        'reader = "folder"\nname = "t"\nroot = "gone"\nhead = "segmentation"\nmetric = "iou"\nclasses = ["a"]\n'
+        "grid = { size = [8, 8, 8] }\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(ReadError, match=r"target t \(.*mine\.toml\): gone is not there"):
+        load_target(tmp_path / "mine.toml").split_items()
 
 
 def test_items_can_be_left_out_by_name(root):

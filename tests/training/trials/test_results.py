@@ -42,7 +42,8 @@ def test_a_damaged_line_is_named(finished, tmp_path):
         ({"values": {"auc": 7}}, "values.auc: Input should be less than or equal to 1"),
         ({"curve": []}, "curve: "),
         ({"settings": {}}, r"settings\.\w+: Field required"),
-        ({"items": {"train": 1, "validation": "x"}}, "items.validation: "),
+        ({"items": {"train": 1, "validation": "x", "test": 1}}, "items.validation: "),
+        ({"items": {"train": 1, "validation": 1}}, "items.test: Field required"),
     ],
 )
 def test_a_row_that_says_something_else_is_named(tmp_path, change, said):
