@@ -246,6 +246,8 @@ def _write(model: Any, release: Release, folder: Path, file: str, keras: bool) -
                 f"{folder} holds {', '.join([*other, *unreadable])} of something else, or changed since an earlier "
                 "conversion, which would be overwritten: give a new folder"
             )
+        if len(there) == len(_FILES):
+            return
     write_model(new_folder(folder), *content)
 
 
