@@ -65,6 +65,8 @@ class HubServer:
         """What validate-yaml answers; absent: every card is valid."""
         self.after: dict[str, Callable[[], Any]] = {}
         """Called once, after the file of that name was sent whole."""
+        self.lies: dict[str, dict[str, str]] = {}
+        """Headers of answers about the file of that name, in place of the true ones."""
         self.stalled = threading.Event()
         """Set as soon as a stalled answer has sent its first half."""
         self.failures: list[tuple[str, str, str]] = []
@@ -103,13 +105,14 @@ class HubServer:
         return repository
 
     def fail(self, kind: str, path: str, times: int = 1, method: str = "GET") -> None:
-        """The next `times` answers with a file whose path ends in `path` fail.
+        """The next `times` answers with a file or a page whose path ends in `path` fail.
 
         Args:
-            kind: `500`; `reset`: the connection is reset in the middle of the file; `cut`: it is closed there, and the
-                client goes on from there by itself; `truncated`: half the file as if it were all of it; `corrupt`:
-                the right size with a wrong content; `stalled`: nothing comes after the first half. What is sent up
-                (PUT, by its sha256) is refused, whatever the kind.
+            kind: a status, such as `500`; `hangs`: no answer comes at all; `reset`: the connection is reset in the
+                middle of the file; `cut`: it is closed there, and the client goes on from there by itself;
+                `truncated`: half the file as if it were all of it; `corrupt`: the right size with a wrong content;
+                `stalled`: nothing comes after the first half. What is sent up (PUT, by its sha256) is refused,
+                whatever the kind. Of pages below /api/, a status or `hangs`.
         """
         self.failures += [(kind, method, path)] * times
 
@@ -150,6 +153,8 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
                 for method, pattern, answer in ROUTES:
                     match = re.fullmatch(pattern, url.path)
                     if match and self.command in method.split("|"):
+                        if url.path.startswith("/api/"):
+                            self.refuse(hub.take_failure(self.command, url.path))
                         answer(self, *(unquote(group) for group in match.groups()))
                         return
                 raise Refusal(404, "", f"no such page: {self.path}")
@@ -309,14 +314,14 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             if not path.endswith(LFS_SUFFIXES):
                 self.send_file(path, data, headers | {"ETag": f'"{etag(path, data)}"'})
                 return
-            if self.command == "HEAD" and hub.take_failure("HEAD", path):
-                raise Refusal(500, "", "Internal Error")
+            if self.command == "HEAD":
+                self.refuse(hub.take_failure("HEAD", path))
             oid = sha256(data)
             hub.lfs[oid] = data
             headers |= {"X-Linked-ETag": f'"{oid}"', "X-Linked-Size": str(len(data))}
             # Another name, so another host to the client: it must keep its token to itself.
             headers["Location"] = f"http://localhost:{hub.port}/storage/{oid}?path={quote(path)}"
-            self.answer({}, 302, headers)
+            self.answer({}, 302, headers | hub.lies.get(path, {}))
 
         def storage(self, oid: str) -> None:
             if "Authorization" in self.headers:
@@ -325,8 +330,8 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
 
         def send_file(self, path: str, data: bytes, headers: dict[str, str]) -> None:
             failure = hub.take_failure(self.command, path)
-            if failure == "500":
-                raise Refusal(500, "", "Internal Error")
+            self.refuse(failure)
+            headers = headers | hub.lies.get(path, {})
             if failure == "corrupt":
                 data = data[: len(data) // 2] + bytes(255 - byte for byte in data[len(data) // 2 :])
             if failure == "truncated":
@@ -345,6 +350,13 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(data)
             if hook := hub.after.pop(path, None):
                 hook()
+
+        def refuse(self, failure: str | None) -> None:
+            if failure == "hangs":
+                self.rfile.read(1)  # until the client goes away
+                raise BrokenPipeError
+            if failure is not None and failure.isdigit():
+                raise Refusal(int(failure), "", "Internal Error")
 
         def break_off(self, part: bytes, failure: str) -> None:
             self.wfile.write(part)

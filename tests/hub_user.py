@@ -59,6 +59,7 @@ def repo_id(hub, request):
     left = list(hub.failures)
     hub.failures.clear()
     hub.after.clear()
+    hub.lies.clear()
     hub.refuse_cards = None
     assert not left, "a failure that never happened"
     assert hub.tokens_at_storage == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,13 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from sg_hub.errors import shortened
+from sg_hub.hub.download import LONGEST_TEXT
 
 CARD = "README.md"
 NOTICE = "NOTICE"
+_TEXT = re.compile(r"README\.md|(LICEN[CS]E|NOTICE|COPYING)(\.(md|txt))?", re.IGNORECASE)
+_PICTURE = re.compile(r"^!\[.*?\]\((?!https?://).*?\)\s*$", re.MULTILINE)
+_HEAD = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _TEMPLATE = Path(__file__).with_name("card.md.jinja")
 _TASKS = {"segmentation": "image-segmentation", "classification": "image-classification"}
 _NORMS = {
@@ -24,6 +30,40 @@ _BATCH_STATS = (
     "The network normalises by the statistics of the batch, in evaluation too: **outputs depend on what else is in the "
     'batch**. `from_pretrained(..., norm="batch")` takes the running statistics instead; then they do not, and differ.'
 )
+
+
+def goes_with_weights(name: str) -> bool:
+    """Whether a file beside weights is their card, or says under which licence they are."""
+    return _TEXT.fullmatch(name) is not None
+
+
+def texts_beside(folder: Path) -> dict[str, str]:
+    """Card and licence texts of a model's folder by file name; what cannot be read as a text is passed over."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if goes_with_weights(path.name) and path.stat().st_size <= LONGEST_TEXT:
+                found[path.name] = path.read_text(encoding="utf-8")
+    return found
+
+
+def notices(folder: Path, *texts: str | None) -> str | None:
+    """What NOTICE of a folder has to hold so that none of the notices is lost; None: it does already."""
+    there = (folder / NOTICE).read_text(encoding="utf-8", errors="replace") if (folder / NOTICE).is_file() else ""
+    whole = there
+    for text in texts:
+        if text and text.strip() not in whole:
+            whole = f"{whole.rstrip()}\n\n{text}".lstrip()
+    return whole if whole != there else None
+
+
+def with_base(card: str, base: str) -> str:
+    """A card, and behind it the one of the weights that its own were made from, without its pictures and results."""
+    body = _PICTURE.sub("", _HEAD.sub("", base.replace("\r\n", "\n"))).strip()
+    return (
+        f"{card.rstrip()}\n\n## The weights that these were made from\n\nWhat follows is their card. Its results are "
+        f"not of the weights in this folder.\n\n<details>\n<summary>Card</summary>\n\n{body}\n\n</details>\n"
+    )
 
 
 def build_card(
@@ -68,7 +108,7 @@ def build_card(
 
 def notice_of(provenance: Mapping[str, Any]) -> str | None:
     """The text of NOTICE: under which licence weights are that say so themselves, and whose they are."""
-    if not provenance.get("licence"):
+    if not _said(provenance):
         return None
     lines = ["The weights in model.safetensors:", "", f"Licence: {_licence(provenance)}"]
     lines += [f"{name}: {value}" for name, value in _origin(provenance).items()]
@@ -77,13 +117,18 @@ def notice_of(provenance: Mapping[str, Any]) -> str | None:
     return "\n".join(lines) + "\n"
 
 
-def licence_data(provenance: Mapping[str, Any]) -> dict[str, str]:
+def licence_data(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """What a card's metadata say of the licence."""
-    licence = provenance.get("licence")
+    licence = _said(provenance)
     if licence != "other":
         return {"license": licence} if licence else {}
     data = {"license": "other", "license_name": _slug(provenance.get("licence_name") or "see-link")}
     return data | ({"license_link": provenance["licence_link"]} if provenance.get("licence_link") else {})
+
+
+def _said(provenance: Mapping[str, Any]) -> Any:
+    licence = provenance.get("licence")
+    return None if licence == "unknown" else licence
 
 
 def _slug(name: object) -> str:
@@ -146,7 +191,7 @@ def _origin(provenance: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _licence(provenance: Mapping[str, Any]) -> str:
-    licence = provenance.get("licence")
+    licence = _said(provenance)
     if not licence:
         return "Nobody said under which: put it into `model.provenance` before the weights are shared."
     if licence != "other":

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, RepoFile, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
-from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.hub.registry import unknown_name
+from sg_hub.errors import InvalidInputError, ReadError, shortened
+from sg_hub.hub.answers import COMMIT, ask, failure, handing_over, is_passing, is_unreachable, tried_again
 
-_COMMIT = re.compile("[0-9a-f]{40}")
+logger = logging.getLogger("sg_hub")
+
+LONGEST_TEXT = 1 << 20
+"""Bytes of a card or a licence."""
 _HASH = re.compile("[0-9a-f]{64}|[0-9a-f]{40}")
 
 
@@ -57,6 +51,9 @@ def download(
     """
     if local_files_only and force_download:
         raise InvalidInputError("local_files_only=True and force_download=True exclude each other: give one of them")
+    named = isinstance(revision, str) and ".." not in revision and not revision.startswith("/")
+    if revision is not None and not named:  # the cache has a file of that name
+        raise InvalidInputError(f"revision={revision!r}: no branch, tag or commit can be called that")
     options = {
         "token": token,
         "cache_dir": None if cache_dir is None else os.fspath(cache_dir),
@@ -67,9 +64,36 @@ def download(
     commit = revision
     for file in files:
         found.append(_checked(repo_id, file, commit, (pinned or {}).get(file), force_download, options))
-        if _COMMIT.fullmatch(found[0].parent.name):
+        if COMMIT.fullmatch(found[0].parent.name):
             commit = found[0].parent.name
     return found
+
+
+def download_texts(
+    repo_id: str,
+    commit: str | None,
+    wanted: Callable[[str], bool],
+    *,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> None:
+    """Put card and licence of a model into the cache, beside its weights; what cannot be had is left.
+
+    Args:
+        wanted: which files of the repository these are, by name.
+    """
+    try:
+        listed = list(HfApi(token=token, library_name="sg_hub").list_repo_tree(repo_id, revision=commit))
+    except Exception as error:
+        logger.debug("the files of %s cannot be listed: %s", repo_id, shortened(error))
+        return
+    for file in listed:
+        if not isinstance(file, RepoFile) or not wanted(file.path) or file.size > LONGEST_TEXT:
+            continue
+        try:
+            download(repo_id, (file.path,), revision=commit, token=token, cache_dir=cache_dir)
+        except ReadError as error:
+            logger.debug("%s", error)
 
 
 def _checked(
@@ -78,10 +102,10 @@ def _checked(
     damage = ""
     for again in (False, True):
         try:
-            path = Path(hf_hub_download(repo_id, file, revision=revision, force_download=force or again, **options))
+            path, answered = _fetched(repo_id, file, revision, force or again, options)
         except Exception as error:
             raise ReadError(damage + failure(error, repo_id, revision, file)) from error
-        expected = pinned or hub_hash(path) or _asked_hash(repo_id, file, path, options)
+        expected = pinned or hub_hash(path) or answered
         if expected is None or has_hash(path, expected):
             return path
         _drop(path)
@@ -94,24 +118,42 @@ def _checked(
     raise ReadError(damage + "It was downloaded twice: try again later, or give a local folder")
 
 
+def _fetched(
+    repo_id: str, file: str, revision: str | None, force: bool, options: dict[str, Any]
+) -> tuple[Path, str | None]:
+    """Where a file is, and its hash where the hub was asked for it (a cache without links, as on Windows, has none)."""
+
+    def cached() -> Path | None:
+        there = None if force else try_to_load_from_cache(repo_id, file, options["cache_dir"], revision)
+        return Path(there) if isinstance(there, str) else None
+
+    def fetch() -> Path:
+        return Path(hf_hub_download(repo_id, file, revision=revision, force_download=force, **options))
+
+    if options["local_files_only"]:
+        return fetch(), None
+    if revision is not None and COMMIT.fullmatch(revision) and (there := cached()) and there.is_symlink():
+        return there, None
+    url = hf_hub_url(repo_id, file, revision=revision)
+    try:
+        answer = ask(url, revision, options["token"])
+    except Exception as error:
+        if is_unreachable(error) and (there := cached()):
+            return there, None
+        if not is_passing(error):
+            raise
+        answer = tried_again(lambda: ask(url, revision, options["token"]))
+    with handing_over(answer):
+        path = tried_again(fetch)
+    return path, answer.etag if _HASH.fullmatch(answer.etag or "") else None
+
+
 def hub_hash(path: Path) -> str | None:
     """The hash that the hub gave for a file of its cache, where it is known: there a link leads to a blob named so."""
     if not path.is_symlink():
         return None
     blob = Path(os.readlink(path))
     return blob.name if blob.parent.name == "blobs" and _HASH.fullmatch(blob.name) else None
-
-
-def _asked_hash(repo_id: str, file: str, path: Path, options: dict[str, Any]) -> str | None:
-    """The hash as the hub says it now: a cache without links (as on Windows) does not keep it."""
-    if options["local_files_only"] or path.is_symlink() or not _COMMIT.fullmatch(path.parent.name):
-        return None
-    try:
-        url = hf_hub_url(repo_id, file, revision=path.parent.name)
-        etag = get_hf_file_metadata(url, token=options["token"]).etag
-    except Exception:  # the file is there, the hub is not: nothing to compare with
-        return None
-    return etag if etag and _HASH.fullmatch(etag) else None
 
 
 def has_hash(path: Path, expected: str) -> bool:
@@ -131,37 +173,3 @@ def _drop(path: Path) -> None:
         if file is not None:
             with contextlib.suppress(OSError):  # a cache that cannot be written: the next download says so
                 file.unlink(missing_ok=True)
-
-
-def failure(error: Exception, repo_id: str, revision: str | None = None, file: str | None = None) -> str:
-    """What went wrong with a repository, and what to do about it."""
-    if type(error) is ValueError and isinstance(error.__cause__, Exception):
-        error = error.__cause__  # how huggingface_hub reports that force_download failed
-    where = f"hub model {repo_id!r}" + (f" at revision {revision!r}" if revision else "")
-    reason = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
-    said = " ".join(str(reason).split())  # the client's messages have several lines
-    if isinstance(error, GatedRepoError):
-        return f"{where}: access is restricted; ask for it on the model's page and give token=..."
-    if isinstance(error, RepositoryNotFoundError):
-        return f"{where}: there is none, or it is private; check the id, or give token=... ({unknown_name(repo_id)})"
-    if isinstance(error, RevisionNotFoundError):
-        return f"{where}: no such branch, tag or commit"
-    if isinstance(reason, HfHubHTTPError) and not isinstance(reason, EntryNotFoundError):
-        status = reason.response.status_code
-        if status == 401:
-            return f"{where}: the hub asks for a valid token: log in (hf auth login), set HF_TOKEN, or give token=..."
-        if status == 403:
-            return f"{where}: this token may not do that; give one with the rights, or ask the owner ({said})"
-        return f"{where}: the hub answered with status {status}; try again later"
-    if isinstance(error, OfflineModeIsEnabled):
-        return f"{where}: the hub cannot be reached in offline mode; unset HF_HUB_OFFLINE"
-    if isinstance(error, LocalEntryNotFoundError):
-        return (
-            f"{where}: not in the local cache, and the hub cannot be reached (no network, or offline mode); "
-            "connect once, or copy the model's folder here and give its path"
-        )
-    if isinstance(error, EntryNotFoundError):
-        return f"{where}: it lacks {file}; only models with config.json and model.safetensors are loaded (no pickles)"
-    if isinstance(error, HFValidationError):
-        return unknown_name(repo_id)
-    return f"{where}: the transfer failed ({type(error).__name__}: {said}); try again, or give a local folder"

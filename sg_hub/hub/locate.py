@@ -6,9 +6,12 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from huggingface_hub import constants
+
 from sg_hub.errors import InvalidInputError, ReadError, shortened
+from sg_hub.hub.card import CARD, goes_with_weights, texts_beside
 from sg_hub.hub.config_file import CONFIG, sha256_of_weights
-from sg_hub.hub.download import download, has_hash, hub_hash
+from sg_hub.hub.download import download, download_texts, has_hash, hub_hash
 from sg_hub.hub.model_folder import weights_of
 from sg_hub.hub.registry import get_weights, is_registered, unknown_name
 from sg_hub.hub.weights_file import WEIGHTS
@@ -23,6 +26,8 @@ class ModelFiles:
     revision: str | None = None
     sha256: str | None = None
     """What model.safetensors must hash to, as the registry or config.json says; absent: neither does."""
+    cache_dir: str | None = None
+    """Of a model that came from a hub, which may be asked for more."""
 
 
 def locate(
@@ -85,7 +90,19 @@ def locate(
         local_files_only=local_files_only,
         force_download=force_download,
     )
-    return _same(ModelFiles(config, weights_file, repo_id, config.parent.name, sha256), sha256_of_weights(config))
+    files = ModelFiles(config, weights_file, repo_id, config.parent.name, sha256)
+    if not local_files_only:
+        files = replace(files, cache_dir=os.fspath(cache_dir or constants.HF_HUB_CACHE))
+    return _same(files, sha256_of_weights(config))
+
+
+def texts_of(files: ModelFiles) -> dict[str, str]:
+    """Card and licence texts of a model by file name, as far as they can be had: a hub is asked for those that are not
+    in the cache yet."""
+    folder = files.config.parent
+    if files.cache_dir is not None and not (folder / CARD).exists():
+        download_texts(files.source, files.revision, goes_with_weights, cache_dir=files.cache_dir)
+    return texts_beside(folder)
 
 
 def _local(folder: Path, source: str, revision: str | None, sha256: str | None) -> ModelFiles:

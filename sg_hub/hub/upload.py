@@ -9,12 +9,11 @@ from pathlib import Path
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 from huggingface_hub.errors import HFValidationError
 
-from sg_hub.errors import InvalidInputError, ReadError, SgHubError
-from sg_hub.hub.card import CARD, NOTICE
-from sg_hub.hub.download import failure
+from sg_hub.errors import InvalidInputError, ReadError, SgHubError, shortened
+from sg_hub.hub.answers import failure, tried_again
+from sg_hub.hub.card import CARD, goes_with_weights
 
-_MODEL = (CARD, NOTICE, "config.json", "model.safetensors", "golden.safetensors", "CITATION.cff")
-_LEGAL = ("LICENSE", "LICENCE", "NOTICE", "COPYING")
+_MODEL = ("config.json", "model.safetensors", "golden.safetensors", "CITATION.cff")
 _PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".bmp", ".tif", ".tiff")
 _RECORDS = (".json", ".jsonl", ".csv", ".toml")
 
@@ -59,7 +58,7 @@ def listing(folder: Path, *, pictures: bool = False, records: bool = False) -> L
         if not path.is_file() or any(part.startswith(".") for part in parts):
             continue
         name, suffix = "/".join(parts), path.suffix.lower()
-        if name in _MODEL or (len(parts) == 1 and path.stem.upper() in _LEGAL):
+        if name in _MODEL or goes_with_weights(name):
             files[name] = path
         elif suffix in _PICTURES:
             files |= {name: path} if pictures else {}
@@ -105,27 +104,32 @@ def upload(
     """
     try:
         api = HfApi(token=token, library_name="sg_hub")
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        if private and not api.repo_info(repo_id).private:
+        repo_id = tried_again(lambda: api.create_repo(repo_id, private=private, exist_ok=True).repo_id)
+        if private and not tried_again(lambda: api.repo_info(repo_id).private):
             raise InvalidInputError(
                 f"hub model {repo_id!r} is there already and public: nothing was uploaded; make it private on its "
                 "page, or give another id"
             )
         if branch is not None:
-            api.create_branch(repo_id, branch=branch, exist_ok=True)
-        before = api.repo_info(repo_id, revision=branch).sha
-        if keep_card and CARD in files and api.file_exists(repo_id, CARD, revision=branch):
+            tried_again(lambda: api.create_branch(repo_id, branch=branch, exist_ok=True))
+        before = tried_again(lambda: api.repo_info(repo_id, revision=branch).sha)
+        if keep_card and CARD in files and tried_again(lambda: api.file_exists(repo_id, CARD, revision=branch)):
             files = {name: path for name, path in files.items() if name != CARD}
-        commit = api.create_commit(
-            repo_id,
-            [CommitOperationAdd(name, path) for name, path in files.items()],
-            commit_message=message,
-            revision=branch,
+        # Once more is harmless where the hub did commit and only could not say so: nothing has changed then.
+        commit = tried_again(
+            lambda: api.create_commit(
+                repo_id,
+                [CommitOperationAdd(name, path) for name, path in files.items()],
+                commit_message=message,
+                revision=branch,
+            )
         )
     except SgHubError:
         raise
     except HFValidationError as error:
-        raise InvalidInputError(f"{repo_id!r} cannot be the id of a hub model, expected owner/name: {error}") from error
+        raise InvalidInputError(
+            f"{repo_id!r} cannot be the id of a hub model, expected owner/name: {shortened(error)}"
+        ) from error
     except Exception as error:
         raise ReadError(f"nothing was committed. {failure(error, repo_id, branch)}") from error
     return commit, commit.oid != before

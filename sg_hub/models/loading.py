@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError, shortened
+from sg_hub.hub.card import texts_beside
 from sg_hub.hub.config_file import read_config
 from sg_hub.hub.locate import ModelFiles
-from sg_hub.hub.weights_file import read_weights
+from sg_hub.hub.weights_file import read_weights, weights_header
 from sg_hub.models.heads import choose
 
 logger = logging.getLogger("sg_hub")
@@ -63,6 +64,27 @@ class LoadReport:
         logger.info("%s", self)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a model was loaded from, as it was then."""
+
+    files: ModelFiles
+    sha256: str
+    config: dict[str, Any]
+    texts: dict[str, str] | None
+    """Card and licence by file name; None of what came from a hub, which is asked for them where they are needed."""
+
+    def is_still(self, config: dict[str, Any], state: Mapping[str, Tensor]) -> bool:
+        """Whether a model is the one that was loaded; where the file is gone or another one, that cannot be told."""
+        try:
+            if config != self.config or weights_header(self.files.weights).keys() != state.keys():
+                return False
+            stored, _ = read_weights(self.files.weights, self.sha256)
+        except ReadError:
+            return False
+        return all(torch.equal(value, state[key].detach().cpu().to(value.dtype)) for key, value in stored.items())
+
+
 def load_model(
     cls: type[Any], files: ModelFiles, asked: Mapping[str, Any], changed: Mapping[str, Any], part: str | None
 ) -> Any:
@@ -106,6 +128,9 @@ def load_model(
     model = cls(**wanted)
     load_state(model, state, report)
     model.load_report = report
+    model.origin = Origin(
+        files, sha256, before.config(), None if files.cache_dir else texts_beside(files.config.parent)
+    )
     report.log()
     return model
 

@@ -11,9 +11,11 @@ from huggingface_hub import CommitInfo, ModelCard, PyTorchModelHubMixin
 from torch import nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.hub.card import CARD
+from sg_hub.hub.card import CARD, NOTICE, build_card, notice_of, notices, with_base
+from sg_hub.hub.locate import texts_of
 from sg_hub.hub.model_folder import new_folder, write_model
 from sg_hub.hub.upload import listing, upload
+from sg_hub.models.loading import LoadReport, Origin
 
 
 class Saved(
@@ -23,6 +25,11 @@ class Saved(
     tags=["medical-imaging", "semantic-genesis"],
 ):
     """`save_pretrained` and `push_to_hub` for the models of sg_hub."""
+
+    provenance: dict[str, Any]
+    load_report: LoadReport | None = None
+    origin: Origin | None = None
+    """What `from_pretrained` loaded it from; None on a model that was built afresh."""
 
     def config(self) -> dict[str, Any]:
         """What config.json holds; every model says its own."""
@@ -39,15 +46,17 @@ class Saved(
         model_card_kwargs: dict[str, Any] | None = None,
         **push_to_hub_kwargs: Any,
     ) -> str | None:
-        """Write config.json, model.safetensors and (where there is none) a card into a folder.
+        """Write config.json, model.safetensors, NOTICE and (where there is none) a card into a folder.
 
         Other files of the folder stay. A model that is in it stays whole, and is loaded, until the new one is complete.
+        A model that was loaded keeps its card; once it was changed it gets a new one, with the older behind it. What
+        the weights' licence asks for goes with them.
 
         Args:
             half: store parameters in half precision (running statistics stay in single precision).
             config: not used; the model's own config is written.
             push_to_hub: also upload to `repo_id` (absent: the folder's name), with the options of `push_to_hub`.
-            model_card_kwargs: for the template of huggingface_hub's mixin.
+            model_card_kwargs: for a card made anew: entries of its metadata, such as `license` or `datasets`.
 
         Raises:
             InvalidInputError: a path that is a file, or an option that does not exist.
@@ -56,11 +65,9 @@ class Saved(
         if push_to_hub_kwargs and not push_to_hub:
             raise InvalidInputError(f"save_pretrained has no option {', '.join(push_to_hub_kwargs)}")
         folder = new_folder(save_directory)
-        card_kwargs = model_card_kwargs or {}
-        texts = {} if (folder / CARD).exists() else {CARD: str(self.generate_model_card(**card_kwargs))}
-        self._write(folder, half, texts)
+        self._write(folder, half, self._texts(folder, f"./{folder.resolve().name}", model_card_kwargs))
         if push_to_hub:
-            name = repo_id or folder.name
+            name = repo_id or folder.resolve().name
             return self.push_to_hub(name, half=half, model_card_kwargs=model_card_kwargs, **push_to_hub_kwargs)
         return None
 
@@ -75,7 +82,7 @@ class Saved(
         commit_message: str = "Upload model",
         model_card_kwargs: dict[str, Any] | None = None,
     ) -> CommitInfo:
-        """Upload config.json, model.safetensors and (where the repository has none) a card, in one commit.
+        """Upload config.json, model.safetensors, NOTICE and (where the repository has none) a card, in one commit.
 
         Args:
             repo_id: owner/name; made where there is none.
@@ -92,8 +99,8 @@ class Saved(
             InvalidInputError: an id that cannot be, or `private` for a repository that is public.
             ReadError: no access, or no network.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder, half=half, model_card_kwargs=model_card_kwargs)
+        with tempfile.TemporaryDirectory(prefix="sg_hub-") as folder:
+            self._write(Path(folder), half, self._texts(Path(folder), repo_id, model_card_kwargs))
             commit, _ = upload(
                 listing(Path(folder)).files,
                 repo_id,
@@ -105,15 +112,48 @@ class Saved(
             )
         return commit
 
-    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """A short card; weights that go back to a licence of its own name it, as that licence demands."""
-        card = super().generate_model_card(*args, **kwargs)
-        provenance = getattr(self, "provenance", {})
-        if provenance.get("licence") == "other":
-            card.data["license"] = "other"
-            card.data["license_name"] = provenance.get("licence_name", "see-link").lower().replace(" ", "-")
-            card.data["license_link"] = provenance.get("licence_link")
-        return card
+    def generate_model_card(self, *, usage: str = "this/folder", **metadata: Any) -> ModelCard:
+        """A card built from what the model knows of itself: usage, what it expects, where it comes from, licence.
+
+        Args:
+            usage: what `from_pretrained` is to be given.
+            metadata: entries of the card's metadata, such as `license` or `datasets`.
+        """
+        about, report = f"A {type(self).__name__} of sg_hub.", self.load_report
+        if report is not None:
+            # Where a folder lay on this machine is nobody's business.
+            source = (
+                f"{report.source}` (revision {report.revision})" if report.revision else f"{Path(report.source).name}`"
+            )
+            about = f"A {type(self).__name__} of sg_hub, made from `{source}."
+            if report.revision and report.source.count("/") == 1:
+                metadata = {"base_model": report.source, **metadata}
+        return build_card(
+            type(self).__name__,
+            self.config(),
+            parameters=sum(p.numel() for p in self.parameters()),
+            usage=usage,
+            title=usage.removeprefix("./"),
+            about=about,
+            data=metadata,
+        )
+
+    def _texts(self, folder: Path, usage: str, metadata: dict[str, Any] | None) -> dict[str, str]:
+        """Card and licence to be written into a folder, by file name; what is there already is kept."""
+        came: dict[str, str] = {}
+        if self.origin is not None:
+            came = texts_of(self.origin.files) if self.origin.texts is None else self.origin.texts
+        texts = {
+            name: text for name, text in came.items() if name not in (CARD, NOTICE) and not (folder / name).exists()
+        }
+        if notice := notices(folder, came.get(NOTICE), notice_of(self.provenance)):
+            texts[NOTICE] = notice
+        if (folder / CARD).exists():
+            return texts
+        if metadata is None and self.origin and CARD in came and self.origin.is_still(self.config(), self.state_dict()):
+            return texts | {CARD: came[CARD]}
+        card = str(self.generate_model_card(usage=usage, **(metadata or {})))
+        return texts | {CARD: with_base(card, came[CARD]) if CARD in came else card}
 
     def _save_pretrained(self, save_directory: Path) -> None:
         self._write(save_directory, half=False, texts={})

@@ -178,7 +178,7 @@ def _finished(found: Finetuned) -> Any:
     model, target, trial = found.trial.network, found.target, found.trial
     seen = identities(target.dataset, trial.parts["train"] + trial.parts["validation"])
     before = model.provenance
-    licence = {key: before[key] for key in ("licence", "licence_name", "licence_link") if key in before}
+    licence = {key: before[key] for key in before if key.startswith("licence") or key in ("checkpoint", "citation")}
     model.provenance = {
         "data": f"{before['data']}; fine-tuned on {target.title}" if before.get("data") else target.title,
         "recipe": f"finetune {target.name}",

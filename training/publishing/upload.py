@@ -22,8 +22,8 @@ from huggingface_hub.utils import disable_progress_bars, hf_raise_for_status
 
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.hub.answers import failure
 from sg_hub.hub.card import CARD
-from sg_hub.hub.download import failure
 from sg_hub.hub.model_folder import sha256_of
 from sg_hub.hub.upload import upload
 from sg_hub.hub.weights_file import WEIGHTS

@@ -347,7 +347,7 @@ def test_a_hub_with_other_weights_than_the_registered_is_refused(hub, user, file
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
-@pytest.mark.parametrize(("kind", "times"), [("500", 1), ("reset", 1), ("truncated", 1), ("corrupt", 2)])
+@pytest.mark.parametrize(("kind", "times"), [("500", 3), ("reset", 3), ("truncated", 1), ("corrupt", 2)])
 def test_after_a_failed_download_the_next_try_succeeds(hub, user, files, repo_id, tmp_path, kind, times, file):
     hub.add(repo_id, files[0])
     hub.fail(kind, file, times)
