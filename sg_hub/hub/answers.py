@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from huggingface_hub import HfFileMetadata, constants, file_download, get_hf_file_metadata
+from huggingface_hub import HfFileMetadata, constants, file_download, get_hf_file_metadata, get_session
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -34,11 +35,17 @@ WAITS = (1.0, 2.0)
 """Seconds before the second and the third try."""
 _PASSING = (408, 429, 500, 502, 503, 504)
 """Answers of a hub that may be well again in a moment."""
-_NETWORK = frozenset({"NetworkError", "TimeoutException", "RemoteProtocolError"})
+_TIMED_OUT = frozenset({"TimeoutException", "TimeoutError"})
+_NETWORK = frozenset({"NetworkError", "RemoteProtocolError"}) | _TIMED_OUT
 """Classes of httpx, which has another name in each release of huggingface_hub."""
 _MOST_RESUMED = 2
 """How often a download that has come to a halt is taken up again, with the client's timeout (10 s) each time."""
 
+_LONGEST_ANSWER = 30.0
+"""Seconds that a hub may think about an upload."""
+
+_one_upload = threading.Lock()
+"""What is changed of the client, which is one for all, is changed back before the next upload."""
 _checked: ContextVar[HfFileMetadata | None] = ContextVar("checked", default=None)
 Result = TypeVar("Result")
 
@@ -81,6 +88,37 @@ def handing_over(answer: HfFileMetadata) -> Iterator[None]:
         _checked.reset(token)
 
 
+@contextlib.contextmanager
+def within_a_timeout() -> Iterator[float]:
+    """Within the block a request that is sent without a timeout, as huggingface_hub's uploads are, has one.
+
+    Gives the seconds, for calls that say themselves that they have none.
+    """
+    with _one_upload:
+        client = get_session()
+        unanswered: dict[tuple[str, str], float] = {}
+        before = client.timeout
+
+        def sent(request: Any) -> None:
+            page = (request.method, str(request.url))
+            if time.monotonic() - unanswered.setdefault(page, time.monotonic()) >= _LONGEST_ANSWER:
+                raise TimeoutError(f"{request.url} was asked again after no answer")  # huggingface_hub does so 5 times
+
+        def answered(response: Any) -> None:
+            unanswered.pop((response.request.method, str(response.request.url)), None)
+
+        client.event_hooks["request"].append(sent)
+        client.event_hooks["response"].append(answered)
+        if before.read is None:
+            client.timeout = _LONGEST_ANSWER
+        try:
+            yield _LONGEST_ANSWER
+        finally:
+            client.timeout = before
+            client.event_hooks["request"].remove(sent)
+            client.event_hooks["response"].remove(answered)
+
+
 def _answer_of(ask_hub: Callable[..., Any]) -> Callable[..., Any]:
     def get_hf_file_metadata(*values: Any, **options: Any) -> Any:
         return _checked.get() or ask_hub(*values, **options)
@@ -112,7 +150,7 @@ def tried_again(action: Callable[[], Result], waits: Sequence[float] = WAITS) ->
         try:
             return action()
         except Exception as error:
-            if not is_passing(error) or "TimeoutException" in _classes(error):
+            if not is_passing(error) or _TIMED_OUT & _classes(error):
                 raise
             time.sleep(wait)
     return action()
@@ -167,8 +205,8 @@ def failure(error: Exception, repo_id: str, revision: str | None = None, file: s
         )
     if _NETWORK & _classes(error):
         return (
-            f"{where}: not in the local cache, and the hub cannot be reached, or does not answer "
-            f"({type(error).__name__}: {said}); try again later, or copy the model's folder here and give its path"
+            f"{where}: the hub cannot be reached, or does not answer ({type(error).__name__}: {said}); try again "
+            "later, or copy the model's folder here and give its path"
         )
     if isinstance(error, EntryNotFoundError):
         return f"{where}: it lacks {file}; only models with config.json and model.safetensors are loaded (no pickles)"

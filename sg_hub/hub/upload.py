@@ -10,7 +10,7 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 from huggingface_hub.errors import HFValidationError
 
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError, shortened
-from sg_hub.hub.answers import failure, tried_again
+from sg_hub.hub.answers import failure, tried_again, within_a_timeout
 from sg_hub.hub.card import CARD, goes_with_weights
 
 _MODEL = ("config.json", "model.safetensors", "golden.safetensors", "CITATION.cff")
@@ -103,27 +103,28 @@ def upload(
         ReadError: no access, no network, or a card that the hub does not accept.
     """
     try:
-        api = HfApi(token=token, library_name="sg_hub")
-        repo_id = tried_again(lambda: api.create_repo(repo_id, private=private, exist_ok=True).repo_id)
-        if private and not tried_again(lambda: api.repo_info(repo_id).private):
-            raise InvalidInputError(
-                f"hub model {repo_id!r} is there already and public: nothing was uploaded; make it private on its "
-                "page, or give another id"
+        with within_a_timeout() as timeout:
+            api = HfApi(token=token, library_name="sg_hub")
+            repo_id = tried_again(lambda: api.create_repo(repo_id, private=private, exist_ok=True).repo_id)
+            if private and not tried_again(lambda: api.repo_info(repo_id, timeout=timeout).private):
+                raise InvalidInputError(
+                    f"hub model {repo_id!r} is there already and public: nothing was uploaded; make it private on its "
+                    "page, or give another id"
+                )
+            if branch is not None:
+                tried_again(lambda: api.create_branch(repo_id, branch=branch, exist_ok=True))
+            before = tried_again(lambda: api.repo_info(repo_id, revision=branch, timeout=timeout).sha)
+            if keep_card and CARD in files and tried_again(lambda: api.file_exists(repo_id, CARD, revision=branch)):
+                files = {name: path for name, path in files.items() if name != CARD}
+            # Once more is harmless where the hub did commit and only could not say so: nothing has changed then.
+            commit = tried_again(
+                lambda: api.create_commit(
+                    repo_id,
+                    [CommitOperationAdd(name, path) for name, path in files.items()],
+                    commit_message=message,
+                    revision=branch,
+                )
             )
-        if branch is not None:
-            tried_again(lambda: api.create_branch(repo_id, branch=branch, exist_ok=True))
-        before = tried_again(lambda: api.repo_info(repo_id, revision=branch).sha)
-        if keep_card and CARD in files and tried_again(lambda: api.file_exists(repo_id, CARD, revision=branch)):
-            files = {name: path for name, path in files.items() if name != CARD}
-        # Once more is harmless where the hub did commit and only could not say so: nothing has changed then.
-        commit = tried_again(
-            lambda: api.create_commit(
-                repo_id,
-                [CommitOperationAdd(name, path) for name, path in files.items()],
-                commit_message=message,
-                revision=branch,
-            )
-        )
     except SgHubError:
         raise
     except HFValidationError as error:

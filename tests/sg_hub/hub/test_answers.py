@@ -157,6 +157,24 @@ def test_a_hub_that_hangs_is_no_hindrance_to_what_is_there(hub, impatient_user, 
     hub.failures.clear()
 
 
+def push_impatiently(repo_id, seconds):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "_LONGEST_ANSWER", seconds)
+        return push(0, repo_id, token=ALICE)
+
+
+@pytest.mark.parametrize("page", ["/api/repos/create", "/api/models/REPO", "/preupload/main", "/commit/main"])
+def test_an_upload_to_a_hub_that_hangs_is_given_up_at_once(hub, user, repo_id, page):
+    hub.add(repo_id)
+    hub.fail("hangs", page.replace("REPO", repo_id), times=9, method="GET" if "models" in page else "POST")
+    with pytest.raises(ReadError, match=r"nothing was committed.*does not answer"):
+        user(push_impatiently, repo_id, 1.0)
+    assert len(hub.failures) >= 7  # once more at the most, and not at all for as long as the timeout
+    hub.failures.clear()
+    commit = user(push, 0, repo_id, token=ALICE)
+    assert hub.repositories[repo_id].branches["main"] == commit
+
+
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
