@@ -101,7 +101,14 @@ def test_its_card_can_be_built_again(tuned, tmp_path):
 
 def test_neither_names_nor_pictures_are_sent(tuned, tmp_path):
     chosen = select(tuned / "model")
-    assert set(chosen.files) == {"README.md", "config.json", "model.safetensors", "results.json", "curves.png"}
+    assert set(chosen.files) == {
+        "README.md",
+        "NOTICE",
+        "config.json",
+        "model.safetensors",
+        "results.json",
+        "curves.png",
+    }
     assert set(chosen.kept_back) == {"examples.png"}
     assert "examples.png" in select(tuned / "model", pictures=True).files
     named = shutil.copytree(tuned / "model", tmp_path / "model")
