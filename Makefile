@@ -12,6 +12,9 @@ TRIALS := 10
 FRACTIONS := 1
 OUT := runs/benchmark
 
+# Tests at a time, each on one thread.
+WORKERS := 2
+
 .PHONY: demo test reliability bench benchmark clean
 
 demo: $(READY)
@@ -22,7 +25,7 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # Damaged scans and images by the thousand, of which `make test` takes a small share.
 reliability: $(READY)

@@ -342,7 +342,7 @@ def test_a_full_disk_leaves_the_older_result(tmp_path, name, full_disk):
     older = image.save(np.zeros(image.size, dtype=np.uint8), tmp_path / "a.png")
     older = older.rename(tmp_path / name)
     before = older.read_bytes()
-    with pytest.raises(ReadError, match=r"cannot be written .*is there space"):
+    with full_disk(), pytest.raises(ReadError, match=r"cannot be written .*is there space"):
         image.save(image.array, older)
     assert older.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -159,7 +159,7 @@ def test_save_leaves_the_older_file_when_the_disk_is_full(nifti, tmp_path, suffi
     target = scan.save(np.ones(SIZE, dtype=np.uint8), tmp_path / f"labels{suffix}")
     before = target.read_bytes()
     noise = Scan(np.random.default_rng(0).normal(size=(1, 20, 20, 20)).astype(np.float32))
-    with pytest.raises(ReadError, match=r"labels.* cannot be written .*is there space"):
+    with full_disk(), pytest.raises(ReadError, match=r"labels.* cannot be written .*is there space"):
         noise.save(noise.array, target)
     assert target.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == [target.name, "scan.nii.gz"]
