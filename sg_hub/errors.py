@@ -31,8 +31,15 @@ def shortened(text: object, most: int = 300) -> str:
 
 
 class InputsError(SgHubError):
-    """Some of several inputs could not be used; what was made of the others is kept."""
+    """Some of several inputs could not be used; what was made of the others is kept.
+
+    Attributes:
+        errors: of those that could not be used.
+        partly: whether some of them could be.
+    """
 
     def __init__(self, errors: Sequence[SgHubError], count: int) -> None:
-        super().__init__(f"{len(errors)} of {count} failed; what was made of the others is kept")
+        self.partly = len(errors) < count
+        kept = "; what was made of the others is kept" if self.partly else ""
+        super().__init__(f"{len(errors)} of {count} failed{kept}")
         self.errors = list(errors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from sg_hub.cli.inputs import Each, load_model, read
+from sg_hub.cli.inputs import Each, all_scans, given_scans, load_model, read, say_json
 from sg_hub.cli.table import Table
 from sg_hub.errors import InvalidInputError
 from sg_hub.inference.classify import classify
@@ -12,25 +12,28 @@ from sg_hub.io.files import check_output
 
 
 def run(options: argparse.Namespace) -> None:
-    out = check_output(options.out, (".csv",), options.scans) if options.out else None
+    out = check_output(options.out, (".csv",), given_scans(options)) if options.out else None
     model = load_model(options)
     if not model.head.classifies:
         raise InvalidInputError(
             f"{options.model} has a {model.head_name} head and gives no classes of a whole scan: give --model a folder "
             "of weights that were fine-tuned for classification"
         )
-    alone = len(options.scans) == 1
+    scans = all_scans(model, options)
+    alone = len(scans) == 1
 
     def work(path: str) -> dict[str, float]:
         return classify(model, read(model, path, options), progress=options.progress and alone)
 
-    each = Each(options.scans, work, options.progress)
+    each = Each(scans, work, options.progress, options.json)
     with Table(out) as table:
         for path, found in each:
-            if alone and out is None:
-                print("\n".join(f"{name}: {share:.4f}" for name, share in found.items()))
-            else:
+            if options.json:
+                say_json({"scan": path, "classes": found})
+            if out is not None or not (alone or options.json):
                 table.add(path, list(found), found.values())
-    if out is not None and table.rows:
+            elif not options.json:
+                print("\n".join(f"{name}: {share:.4f}" for name, share in found.items()))
+    if out is not None and table.rows and not options.json:
         print(f"{out}: {table.rows} scans")
     each.check()

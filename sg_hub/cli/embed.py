@@ -6,28 +6,34 @@ import argparse
 
 import numpy as np
 
-from sg_hub.cli.inputs import Each, load_model, read
+from sg_hub.cli.inputs import Each, all_scans, given_scans, load_model, read, say_json
 from sg_hub.cli.table import Table
 from sg_hub.inference.embed import embed
 from sg_hub.io.files import check_output, writing
 
 
 def run(options: argparse.Namespace) -> None:
-    out = check_output(options.out, (".npy", ".csv"), options.scans) if options.out else None
+    out = check_output(options.out, (".npy", ".csv"), given_scans(options)) if options.out else None
     model = load_model(options)
-    alone = options.progress and len(options.scans) == 1
-    each = Each(options.scans, lambda path: embed(model, read(model, path, options), progress=alone), options.progress)
-    if out is not None and out.suffix.lower() == ".npy":
-        vectors = [vector for _, vector in each]
-        if vectors:
+    scans = all_scans(model, options)
+    bar = options.progress and len(scans) == 1
+    work = Each(
+        scans, lambda path: embed(model, read(model, path, options), progress=bar), options.progress, options.json
+    )
+    as_array = out is not None and out.suffix.lower() == ".npy"
+    vectors = []
+    try:
+        with Table(None if as_array else out) as table:
+            for path, vector in work:
+                vectors.append(vector)
+                if options.json:
+                    say_json({"scan": path, "features": vector.tolist()})
+                if not as_array and (out is not None or not options.json):
+                    table.add(path, [f"feature_{index}" for index in range(len(vector))], vector)
+    finally:  # those that are there are kept, when it is stopped too
+        if out is not None and as_array and vectors:
             with writing(out) as file:
                 np.save(file, np.stack(vectors))
-    else:
-        with Table(out) as table:
-            vectors = []
-            for path, vector in each:
-                table.add(path, [f"feature_{index}" for index in range(len(vector))], vector)
-                vectors.append(vector)
-    if out is not None and vectors:
+    if out is not None and vectors and not options.json:
         print(f"{out}: {len(vectors)} x {len(vectors[0])} (scans x features)")
-    each.check()
+    work.check()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
+from sg_hub.cli.inputs import say_json
 from sg_hub.models import from_pretrained
 
 
@@ -13,10 +15,18 @@ def run(options: argparse.Namespace) -> None:
     config = model.config()
     preprocessing, provenance = config.pop("preprocessing"), dict(config.pop("provenance"))
     patients = provenance.pop("patients", [])
-    print(f"{options.model}: {type(model).__name__}, {sum(p.numel() for p in model.parameters()):,} parameters")
+    parameters = sum(p.numel() for p in model.parameters())
+    encoder = {"channels": list(model.encoder.channels), "strides": list(model.encoder.strides)}
+    sha256 = model.load_report.sha256 if model.load_report else None
+    if options.json:
+        described: dict[str, Any] = {"model": options.model, "architecture": type(model).__name__}
+        described |= {"parameters": parameters, "sha256": sha256, "config": config, "encoder": encoder}
+        say_json(described | {"preprocessing": preprocessing, "provenance": provenance, "patients": len(patients)})
+        return
+    print(f"{options.model}: {type(model).__name__}, {parameters:,} parameters")
     print(f"  {model.load_report}")
-    if model.load_report and model.load_report.sha256:
-        print(f"  sha256 {model.load_report.sha256}")
+    if sha256:
+        print(f"  sha256 {sha256}")
     for key, value in config.items():
         print(f"  {key}: {json.dumps(value, ensure_ascii=False)}")
     print(f"  feature channels {model.encoder.channels}, strides {model.encoder.strides}")

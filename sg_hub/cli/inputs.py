@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
 from tqdm import tqdm
 
-from sg_hub.errors import InputsError, InvalidInputError, SgHubError
+from sg_hub.errors import InputsError, InvalidInputError, ReadError, SgHubError
+from sg_hub.io.files import given_path
+from sg_hub.io.finder import find_images, find_scans
 from sg_hub.io.image import Image, load_image
 from sg_hub.io.scan import Scan, load_scan
 from sg_hub.models import PretrainedModel, from_pretrained
@@ -39,9 +44,61 @@ def load_model(options: argparse.Namespace, **settings: Any) -> PretrainedModel:
             f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for {kind}, and {options.model} takes "
             f"{_KINDS[model.NDIM]}: leave {'it' if len(given) == 1 else 'them'} out"
         )
-    if getattr(options, "series", None) and len(getattr(options, "scans", ())) > 1:
-        raise InvalidInputError("--series chooses within one DICOM folder: give one scan with it")
     return model.to(device)
+
+
+def given_scans(options: argparse.Namespace) -> list[str]:
+    """The paths of the command line, and those in the file of `--list`.
+
+    Raises:
+        InvalidInputError: none.
+        ReadError: a list that cannot be read.
+    """
+    paths = [*options.scans, *(_listed(options.list) if options.list is not None else [])]
+    if not paths:
+        where = f"{options.list} names none" if options.list is not None else "none was given"
+        raise InvalidInputError(f"which scans? {where}: give files, a folder that holds some, or --list FILE")
+    return paths
+
+
+def all_scans(model: PretrainedModel, options: argparse.Namespace, without: Path | None = None) -> list[str]:
+    """Everything that was given, and in place of a folder of several what it holds, as far down as it goes.
+
+    Args:
+        without: folder of results, in which nothing is looked for.
+
+    Raises:
+        InvalidInputError, ReadError: see `given_scans`; a folder with two scans of one name.
+    """
+    found = [path for given in given_scans(options) for path in _below(given, model.NDIM, without)]
+    if getattr(options, "series", None) and len(found) > 1:
+        raise InvalidInputError("--series chooses within one DICOM folder: give one scan with it")
+    return found
+
+
+def _below(given: str, ndim: int, without: Path | None) -> list[str]:
+    """The path itself, or the scans in the folder that it is; nothing there is said when it is read."""
+    path = given_path(given, "a scan")
+    if not path.is_dir():
+        return [given]
+    files = (find_scans if ndim == 3 else find_images)(path).values()
+    kept = [str(file) for file in files if without is None or without not in (file.resolve(), *file.resolve().parents)]
+    return kept or [given]
+
+
+def _listed(name: str) -> list[str]:
+    """Paths of a text, one a line; those that are not there are looked for beside the text."""
+    path = given_path(name, "a text with the path of one scan a line")
+    try:
+        text = sys.stdin.read() if name == "-" else path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ReadError(f"--list {name} cannot be read ({reason}): give a text with one path a line") from error
+    lines = [line.strip() for line in text.splitlines()]
+    beside = Path() if name == "-" else path.parent
+    return [
+        str(beside / line) if not Path(line).exists() and (beside / line).exists() else line for line in lines if line
+    ]
 
 
 def device_of(name: str) -> torch.device:
@@ -64,6 +121,11 @@ def read(model: PretrainedModel, path: str, options: argparse.Namespace) -> Inpu
     return load_scan(path, **settings) if model.NDIM == 3 else load_image(path, **settings)
 
 
+def say_json(value: dict[str, Any]) -> None:
+    """An object on a line of standard output, which a reader of it gets at once."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
 class Each(Generic[Result]):
     """What `work` gives for each of some files; those that fail are kept for the end.
 
@@ -71,10 +133,16 @@ class Each(Generic[Result]):
     for path, result in each:
         ...
     each.check()
+
+    Args:
+        say_failed: whether a failure is also a JSON object on standard output, as soon as it is there.
     """
 
-    def __init__(self, paths: Sequence[str], work: Callable[[str], Result], progress: bool) -> None:
+    def __init__(
+        self, paths: Sequence[str], work: Callable[[str], Result], progress: bool, say_failed: bool = False
+    ) -> None:
         self.paths = paths
+        self._say_failed = say_failed
         self.failed: list[SgHubError] = []
         self._work = work
         self._progress = progress and len(paths) > 1
@@ -86,6 +154,8 @@ class Each(Generic[Result]):
             except SgHubError as error:
                 message = str(error)
                 self.failed.append(error if path in message else SgHubError(f"{path}: {message}"))
+                if self._say_failed:
+                    say_json({"scan": path, "error": " ".join(message.split())})
             else:
                 yield path, result
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import NoReturn
 
+from sg_hub.cli.help import AddCommand, Commands, Parser
 from sg_hub.version import __version__
 
 DEFAULT_MODEL = "semantic-genesis-3d-tiny"
@@ -16,50 +15,56 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 _MOST_CUBES = 32
 _FORMATS = "DICOM folder, NIfTI, MHD/MHA or NRRD file; for 2D weights a DICOM, PNG, JPEG or TIFF image"
 
-AddCommand = Callable[[str, str, str], argparse.ArgumentParser]
-"""(name, 'module:function' that runs it, what it does): the parser that its options are added to."""
-
-
-def say(message: str) -> None:
-    """One line on standard error."""
-    print(f"sg-hub: error: {' '.join(message.split())}", file=sys.stderr)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Mistakes in one line instead of a page of usage."""
-
-    def error(self, message: str) -> NoReturn:
-        say(f"{message}; see {self.prog} --help")
-        raise SystemExit(2)
+WEIGHTS, INPUTS = "Weights", "On scans and images of your own"
+"""Headings of the commands."""
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands. It sets `run`, 'module:function' that takes the options."""
-    parser = _Parser(prog="sg-hub", description="Pretrained weights on scans and images of your own, and their making.")
+    parser = Parser(
+        prog="sg-hub",
+        usage="sg-hub [--help] [--version] COMMAND ...",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=__version__)
-    added = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, run: str, text: str) -> argparse.ArgumentParser:
-        new = added.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        new.set_defaults(run=run, needs=(), warnings=False, stopped="stopped; nothing was left half written")
-        new.add_argument("--verbose", action="store_true", help="say what was loaded, and show warnings")
-        return new
-
+    command = Commands(parser)
     _add_about_models(command)
     _add_on_inputs(command)
+    missing = ""
     try:  # in a checkout they lie beside this package (see sg_hub.checkout), in the wheel within it
         import_module("sg_hub.training.cli.parser").add_commands(command)
     except ModuleNotFoundError as error:
-        parser.epilog = f"The commands of training are not here ({error})."
+        missing = f"The commands of training are not here ({error}).\n\n"
+    parser.description = "Pretrained weights on scans and images of your own, and their making."
+    parser.epilog = missing + command.describe()
     return parser
 
 
 def _add_about_models(command: AddCommand) -> None:
-    models = command("models", "sg_hub.cli.models:run", "list the registered models")
-    info = command("info", "sg_hub.cli.info:run", "say what a model is, what it expects, and where it comes from")
+    models = command(
+        "models",
+        "sg_hub.cli.models:run",
+        "list the registered weights",
+        group=WEIGHTS,
+        examples=["sg-hub models"],
+    )
+    info = command(
+        "info",
+        "sg_hub.cli.info:run",
+        "say what a model is, what it expects, and where it comes from",
+        group=WEIGHTS,
+        examples=["sg-hub info semantic-genesis-3d-tiny", "sg-hub info ./my-model --json"],
+    )
     info.add_argument("model", metavar="NAME", help="registered name, folder or hub id")
+    _add_json(info, "one JSON object")
 
-    convert = command("convert", "sg_hub.cli.convert:run", "make a model folder of a published checkpoint")
+    convert = command(
+        "convert",
+        "sg_hub.cli.convert:run",
+        "make a model folder of a published checkpoint",
+        group=WEIGHTS,
+        examples=["sg-hub convert semantic_genesis_chest_ct.pt my-folder"],
+    )
     convert.add_argument(
         "file", metavar="FILE", help="semantic_genesis_chest_ct.pt, Genesis_Chest_CT.pt, or the Keras .h5 of the former"
     )
@@ -70,7 +75,13 @@ def _add_about_models(command: AddCommand) -> None:
         help="statistics of the batch (batch_stats), or the running ones (batch); absent: as published",
     )
 
-    export = command("export", "sg_hub.cli.export:run", "write a network as an ONNX file, and check it")
+    export = command(
+        "export",
+        "sg_hub.cli.export:run",
+        "write a network as an ONNX file, and check it",
+        group=WEIGHTS,
+        examples=["sg-hub export semantic-genesis-3d-tiny --onnx net.onnx --size 32 32 16"],
+    )
     export.add_argument("model", metavar="NAME", help="registered name, folder or hub id")
     export.add_argument("--onnx", metavar="FILE", required=True, help="where to write it (.onnx)")
     export.add_argument(
@@ -91,13 +102,29 @@ def _add_about_models(command: AddCommand) -> None:
 
 
 def _add_on_inputs(command: AddCommand) -> None:
-    embed = command("embed", "sg_hub.cli.embed:run", "compute one feature vector per scan")
+    embed = command(
+        "embed",
+        "sg_hub.cli.embed:run",
+        "compute one feature vector per scan",
+        group=INPUTS,
+        examples=[
+            "sg-hub embed ct.nii.gz --out features.npy",
+            "sg-hub embed xrays/ --model semantic-genesis-2d-tiny --out features.csv",
+        ],
+    )
     _add_scans(embed)
     embed.add_argument(
         "--out", metavar="FILE", help=".csv, or .npy of (scans, features); absent: CSV to standard output"
     )
+    _add_json(embed)
 
-    restore = command("restore", "sg_hub.cli.restore:run", "hide a box of some cubes of a scan and restore them")
+    restore = command(
+        "restore",
+        "sg_hub.cli.restore:run",
+        "hide a box of some cubes of a scan and restore them",
+        group=INPUTS,
+        examples=["sg-hub restore ct.nii.gz --out restored.png"],
+    )
     _add_scans(restore, several=False)
     restore.add_argument(
         "--out", metavar="PNG", default="restored.png", help="input, corrupted, restored (%(default)s)"
@@ -113,7 +140,16 @@ def _add_on_inputs(command: AddCommand) -> None:
         "--seed", metavar="N", type=_whole(0, 2**63 - 1), default=0, help="of places and noise (%(default)s)"
     )
 
-    segment = command("segment", "sg_hub.cli.segment:run", "write the label map of a scan, with fine-tuned weights")
+    segment = command(
+        "segment",
+        "sg_hub.cli.segment:run",
+        "write the label map of a scan, with fine-tuned weights",
+        group=INPUTS,
+        examples=[
+            "sg-hub segment ct.nii.gz --model ./my-model --out labels.nii.gz --picture labels.png",
+            "sg-hub segment scans/ --model ./my-model --out maps",
+        ],
+    )
     _add_scans(segment)
     segment.add_argument(
         "--out",
@@ -124,14 +160,29 @@ def _add_on_inputs(command: AddCommand) -> None:
         "--overlap", metavar="SHARE", type=_share, help="of neighbouring windows (0.5); not for images"
     )
     segment.add_argument("--picture", metavar="PNG", help="the slices with the most labels; of several a folder")
+    _add_json(segment)
 
     classify = command(
-        "classify", "sg_hub.cli.classify:run", "say the probability of every class of a scan, with fine-tuned weights"
+        "classify",
+        "sg_hub.cli.classify:run",
+        "say the probability of every class of a scan, with fine-tuned weights",
+        group=INPUTS,
+        examples=[
+            "sg-hub classify xray.png --model ./my-findings",
+            "sg-hub classify cubes/ --model ./my-classes --out classes.csv",
+        ],
     )
     _add_scans(classify)
     classify.add_argument("--out", metavar="CSV", help="a row per scan; absent: to standard output")
+    _add_json(classify)
 
-    preprocess = command("preprocess", "sg_hub.cli.preprocess:run", "show what the network gets to see of a scan")
+    preprocess = command(
+        "preprocess",
+        "sg_hub.cli.preprocess:run",
+        "show what the network gets to see of a scan",
+        group=INPUTS,
+        examples=["sg-hub preprocess dicom_folder/ --picture seen.png"],
+    )
     _add_scans(preprocess, several=False)
     preprocess.add_argument("--out", metavar="NPY", help="the array (1, C, X, Y, Z) or (1, C, H, W)")
     preprocess.add_argument("--picture", metavar="PNG", help="some slices")
@@ -140,7 +191,10 @@ def _add_on_inputs(command: AddCommand) -> None:
 def _add_scans(parser: argparse.ArgumentParser, several: bool = True) -> None:
     """What is read, by which model, and how."""
     if several:
-        parser.add_argument("scans", metavar="SCAN", nargs="+", help=f"{_FORMATS}; several are allowed")
+        parser.add_argument(
+            "scans", metavar="SCAN", nargs="*", help=f"{_FORMATS}; or several, or a folder that holds several"
+        )
+        parser.add_argument("--list", metavar="FILE", help="text with the path of one scan a line; -: standard input")
     else:
         parser.add_argument("scan", metavar="SCAN", help=_FORMATS)
     parser.add_argument(
@@ -166,6 +220,10 @@ def _add_scans(parser: argparse.ArgumentParser, several: bool = True) -> None:
     )
     parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bar")
     _add_device(parser)
+
+
+def _add_json(parser: argparse.ArgumentParser, what: str = "a JSON object a scan, one a line, as they come") -> None:
+    parser.add_argument("--json", action="store_true", help=f"{what}, to standard output")
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

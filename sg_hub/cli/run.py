@@ -10,13 +10,17 @@ import sys
 import warnings
 from importlib.util import find_spec
 
-from sg_hub.cli.parser import make_parser, say
+from sg_hub.cli.help import say
+from sg_hub.cli.parser import make_parser
 from sg_hub.errors import InputsError, InvalidInputError, SgHubError
 from sg_hub.signals import exit_status, terminable
 
+MISTAKE, PARTLY = 2, 3
+"""Exit codes: of a mistake in what was given; of several inputs of which some failed."""
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit code (0 done, 2 a mistake in what was given, 130 and 143 stopped).
+    """Run a command; returns the exit code (`sg_hub.cli.help.EXIT_CODES`).
 
     Raises:
         SystemExit: help, the version, or (with 2) options that do not exist.
@@ -37,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         for each in error.errors if isinstance(error, InputsError) else []:
             say(str(each))
         say(str(error))
-        return 2
+        return PARTLY if isinstance(error, InputsError) and error.partly else MISTAKE
     except KeyboardInterrupt as stopped:
         say(options.stopped)
         return exit_status(stopped)
@@ -45,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a full disk or a missing right, wherever it is met
         say(f"{error.filename or 'a file'}: {error.strerror or error}: is there space, and may you write there?")
-        return 2
+        return MISTAKE
     return 0
 
 

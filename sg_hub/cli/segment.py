@@ -6,65 +6,93 @@ import argparse
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sg_hub.cli.inputs import Each, Input, load_model, read
+from sg_hub.cli.inputs import Each, Input, all_scans, given_scans, load_model, read, say_json
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.inference.predict import predict
 from sg_hub.io.files import LABEL_IMAGES, LABEL_MAPS, check_output, given_path, unwritable
 from sg_hub.io.image import Image
 from sg_hub.models import PretrainedModel
 
+_FOLDER = "labels"
+"""Of the results of several scans, where no other is given."""
 _SUFFIXES = {3: LABEL_MAPS, 2: LABEL_IMAGES}
 _READ = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".hdr", ".img", ".dcm", ".png", ".jpg", ".jpeg", ".tif")
 
 
 def run(options: argparse.Namespace) -> None:
-    many = len(options.scans) > 1 or _is_folder(options.out)
-    _check(options.out, LABEL_MAPS + LABEL_IMAGES, options.scans, many)
-    _check(options.picture, (".png",), options.scans, many)
+    given = given_scans(options)
+    _check_outputs(options, given)
     model = load_model(options)
     if not model.head.has_labels:
         raise InvalidInputError(
             f"{options.model} has a {model.head_name} head and knows no classes: give --model a "
             "folder of weights that were fine-tuned for segmentation"
         )
-    suffix = _SUFFIXES[model.NDIM][0]
-    if many:
-        outs = _files_in(options.out or "labels", options.scans, suffix)
-        pictures = _files_in(options.picture, options.scans, ".png") if options.picture else {}
-    else:
-        alone = options.scans[0]
-        outs = {alone: check_output(options.out or f"labels{suffix}", _SUFFIXES[model.NDIM], [alone])}
-        pictures = {alone: Path(options.picture).expanduser()} if options.picture else {}
+    scans = all_scans(model, options, without=_results_folder(options))
+    many = _check_outputs(options, scans)
+    outs, pictures = _results(options, scans, many, _SUFFIXES[model.NDIM])
 
-    def work(path: str) -> list[str]:
-        given = read(model, path, options)
+    def work(path: str) -> tuple[list[_Amount], list[Path]]:
+        scan = read(model, path, options)
         overlap = {} if getattr(options, "overlap", None) is None else {"overlap": options.overlap}
-        labels = predict(model, given, output="labels", progress=options.progress and not many, **overlap)
-        given.save(labels, outs[path])
-        lines, legend = _amounts(model, given, labels)
-        lines.append(str(outs[path]))
-        if pictures:
-            from sg_hub.cli.drawing import draw_labels
+        labels = predict(model, scan, output="labels", progress=options.progress and not many, **overlap)
+        scan.save(labels, outs[path])
+        amounts = _amounts(model, scan, labels)
+        if not pictures:
+            return amounts, [outs[path]]
+        from sg_hub.cli.drawing import draw_labels
 
-            draw_labels(model, given, labels, legend, pictures[path])
-            lines.append(str(pictures[path]))
-        return lines
+        draw_labels(model, scan, labels, {f"{one.name}: {one.share}": one.value for one in amounts}, pictures[path])
+        return amounts, [outs[path], pictures[path]]
 
-    each = Each(options.scans, work, options.progress)
-    for path, lines in each:
+    each = Each(scans, work, options.progress, options.json)
+    for path, (amounts, files) in each:
+        if options.json:
+            shown = dict(zip(("labels", "picture"), map(str, files), strict=False))
+            say_json({"scan": path, **shown, "classes": {one.name: one.numbers for one in amounts}})
+            continue
+        lines = [*(f"{one.name}: {one.count}, {one.share}" for one in amounts), *map(str, files)]
         print("\n".join([path, *(f"  {line}" for line in lines)] if many else lines), flush=True)
     each.check()
 
 
-def _is_folder(path: str | None) -> bool:
-    """Whether an output is a folder for one scan too: it is there, or written as one."""
+def _check_outputs(options: argparse.Namespace, scans: Sequence[str]) -> bool:
+    """Refuse outputs that cannot be written, before the work. Returns whether they are folders of several results."""
+    searched = any(Path(given).expanduser().is_dir() for given in options.scans)
+    many = len(scans) > 1 or _is_folder(options.out, searched)
+    _check(options.out, LABEL_MAPS + LABEL_IMAGES, scans, many)
+    _check(options.picture, (".png",), scans, many)
+    return many
+
+
+def _results_folder(options: argparse.Namespace) -> Path | None:
+    """Where the results of several go: what an earlier call wrote there is no scan."""
+    folder = Path(options.out or _FOLDER).expanduser().resolve()
+    return folder if folder.is_dir() and folder != Path().resolve() else None
+
+
+def _results(
+    options: argparse.Namespace, scans: Sequence[str], many: bool, suffixes: Sequence[str]
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The file of the label map of every scan, and that of its picture where there are pictures."""
+    if many:
+        outs = _files_in(options.out or _FOLDER, scans, suffixes[0])
+        return outs, _files_in(options.picture, scans, ".png") if options.picture else {}
+    alone = scans[0]
+    out = check_output(options.out or f"labels{suffixes[0]}", suffixes, [alone])
+    return {alone: out}, {alone: Path(options.picture).expanduser()} if options.picture else {}
+
+
+def _is_folder(path: str | None, searched: bool) -> bool:
+    """Whether an output is a folder for one scan too: it is there, or written as one, or a folder was given to it."""
     if path is None or path.lower().endswith((*LABEL_MAPS, *LABEL_IMAGES)):
         return False
-    return path.endswith(("/", os.sep)) or Path(path).expanduser().is_dir()
+    return searched or path.endswith(("/", os.sep)) or Path(path).expanduser().is_dir()
 
 
 def _check(path: str | None, suffixes: Sequence[str], scans: Sequence[str], many: bool) -> None:
@@ -113,21 +141,31 @@ def _stem(path: Path) -> str:
     return path.name if path.is_dir() else path.name[: len(path.name) - len(suffix)]
 
 
-def _amounts(model: PretrainedModel, given: Input, labels: np.ndarray) -> tuple[list[str], dict[str, int]]:
-    """How much there is of each class: lines of text, and the legend of a picture."""
-    lines, legend = [], {}
-    names = (
-        ("background", *getattr(model, "class_names", ()))
-        if model.num_classes == 1
-        else getattr(model, "class_names", ())
-    )
+@dataclass(frozen=True)
+class _Amount:
+    """How much there is of a class."""
+
+    value: int
+    name: str
+    count: str
+    share: str
+    numbers: dict[str, float]
+    """The same for programs."""
+
+
+def _amounts(model: PretrainedModel, given: Input, labels: np.ndarray) -> list[_Amount]:
+    """How much there is of each class but the background."""
+    names = getattr(model, "class_names", ())
+    names = ("background", *names) if model.num_classes == 1 else names
+    amounts = []
     for value in range(1, max(model.num_classes, 2)):
         count = int((labels == value).sum())
         if isinstance(given, Image):
-            unit, amount = "pixels", f"{100 * count / labels.size:.1f} % of the image"
+            percent = 100 * count / labels.size
+            unit, share, numbers = "pixels", f"{percent:.1f} % of the image", {"pixels": count, "percent": percent}
         else:
-            unit, amount = "voxels", f"{count * float(np.prod(given.spacing)) / 1000:.1f} ml"
+            millilitres = count * float(np.prod(given.spacing)) / 1000
+            unit, share, numbers = "voxels", f"{millilitres:.1f} ml", {"voxels": count, "ml": millilitres}
         name = names[value] if value < len(names) else f"class {value}"
-        lines.append(f"{name}: {count} {unit}, {amount}")
-        legend[f"{name}: {amount}"] = value
-    return lines, legend
+        amounts.append(_Amount(value, name, f"{count} {unit}", share, numbers))
+    return amounts

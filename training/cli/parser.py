@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from sg_hub.cli.help import AddCommand
 
 NEEDS = ("fsspec", "matplotlib", "pydantic", "scipy", "sklearn", "zarr")
 """Packages that the extra [training] brings."""
@@ -13,39 +15,48 @@ _FOLDER = Path(__file__).parent.parent
 _PACKAGE = __name__.removesuffix(".cli.parser")
 _OVERRIDES: dict[str, Any] = {"nargs": "*", "default": [], "metavar": "key=value"}
 
-AddCommand = Callable[[str, str, str], argparse.ArgumentParser]
-"""(name, 'module:function' that runs it, what it does): the parser that its options are added to."""
+TASK, COMPARE, PRETRAIN, PUBLISH = "A task of your own", "Weights compared", "Pre-training", "Publishing"
+"""Headings of the commands."""
 
 
 def add_commands(add: AddCommand) -> None:
     """Add the commands of training to those of sg-hub."""
 
-    def command(name: str, run: str, text: str) -> argparse.ArgumentParser:
-        parser = add(name, f"{_PACKAGE}.{run}", text)
+    def command(
+        name: str, run: str, text: str, *, group: str = "More", examples: Sequence[str] = ()
+    ) -> argparse.ArgumentParser:
+        parser = add(name, f"{_PACKAGE}.{run}", text, group=group, examples=examples)
         parser.set_defaults(needs=NEEDS, warnings=True, stopped="stopped; run the same command again to go on")
         return parser
 
-    _add_with_recipe(command)
     _add_with_targets(command)
+    _add_with_recipe(command)
     _add_with_folders(command)
-    demo = command("demo", "demo.demo:run", "the main job from end to end on scans and X-rays that come with it")
+    demo = command(
+        "demo",
+        "demo.demo:run",
+        "show the main job on scans and X-rays that come with it",
+        examples=["sg-hub demo --out demo"],
+    )
     demo.add_argument("overrides", **_OVERRIDES, help="of both recipes, such as pretrain.epochs=3")
     demo.add_argument("--out", metavar="FOLDER", default="demo", help="folder of all that it writes (%(default)s)")
 
 
 def _add_with_recipe(command: AddCommand) -> None:
     texts = {
-        "prepare": "a folder of scans to one store",
-        "autoencode": "the autoencoder and the features of every patient",
-        "discover": "the table of anatomical patterns, and its figure",
-        "transforms": "the figure of every transformation on real cubes",
-        "pretrain": "self-classification and self-restoration",
-        "evaluate": "the weights on patients that discovery never saw",
-        "publish": "model_cards/<model>/ and the registry's entry",
-        "regenerate": "all of the above that the method needs, in this order",
+        "prepare": "turn a folder of scans into one store",
+        "autoencode": "train the autoencoder, and keep the features of every patient",
+        "discover": "find the anatomical patterns: their table, and a figure",
+        "transforms": "draw every transformation on real cubes",
+        "pretrain": "train the network by the recipe's method",
+        "evaluate": "test the weights on patients that nothing saw",
+        "publish": "write model_cards/<model>/ and the registry's entry",
+        "regenerate": "do all of the above that the method needs, in this order",
     }
     for name, text in texts.items():
-        parser = command(name, f"cli.recipes:{name}", text)
+        example = f"sg-hub {name} semantic-genesis-3d-tiny source=/data/openkbp/ct split=/data/openkbp/patients.csv"
+        group = PUBLISH if name == "publish" else PRETRAIN
+        parser = command(name, f"cli.recipes:{name}", text, group=group, examples=[example])
         parser.add_argument("recipe", help=f"TOML file, or one of {_shipped('recipes')}")
         parser.add_argument("overrides", **_OVERRIDES, help="such as pretrain.epochs=3")
         _add_quiet(parser)
@@ -62,7 +73,30 @@ def _add_with_targets(command: AddCommand) -> None:
     targets = _shipped("targets/tasks")
     inits = "of weights, random:, encoder:, imagenet:NAME"
 
-    bench = command("benchmark", "cli.targets:benchmark", "initialisations against each other on target tasks")
+    tune = command(
+        "finetune",
+        "cli.targets:finetune",
+        "fine-tune weights for a task of your own",
+        group=TASK,
+        examples=["sg-hub finetune --init semantic-genesis-3d-tiny --target my.toml --out my-model"],
+    )
+    tune.add_argument("overrides", **_OVERRIDES, help="such as settings.steps=300")
+    tune.add_argument("--init", required=True, help=f"name or folder {inits}")
+    tune.add_argument("--target", required=True, help=f"TOML file, or one of {targets}")
+    tune.add_argument("--out", required=True, help="folder of the fine-tuned model")
+    tune.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    _add_quiet(tune)
+
+    bench = command(
+        "benchmark",
+        "cli.targets:benchmark",
+        "hold initialisations against each other on target tasks",
+        group=COMPARE,
+        examples=[
+            "sg-hub benchmark --targets my.toml --inits semantic-genesis-3d-tiny random:semantic-genesis-3d-tiny "
+            "--trials 5 --out runs/mine"
+        ],
+    )
     bench.add_argument("overrides", **_OVERRIDES, help="such as settings.steps=300, lidc-nodules:root=/data/lidc")
     bench.add_argument("--targets", nargs="+", required=True, help=f"TOML files, or {targets}")
     bench.add_argument("--inits", nargs="+", required=True, help=f"names or folders {inits}")
@@ -78,23 +112,33 @@ def _add_with_targets(command: AddCommand) -> None:
     bench.add_argument("--gpus-per-trial", type=float, default=0, help="on Ray; shares such as 0.25 (%(default)s)")
     _add_quiet(bench)
 
-    merge = command("merge", "cli.targets:merge", "results of several machines in one table, without doubles")
+    merge = command(
+        "merge",
+        "cli.targets:merge",
+        "put the results of several machines into one table, without doubles",
+        group=COMPARE,
+        examples=["sg-hub merge runs/a runs/b --out runs/both"],
+    )
     merge.add_argument("folders", nargs="+", help="folders that benchmark wrote")
     merge.add_argument("--out", required=True, help="folder that the trials are added to")
 
-    report = command("report", "cli.targets:report", "tables and figures of a benchmark")
+    report = command(
+        "report",
+        "cli.targets:report",
+        "make the tables and figures of a benchmark",
+        group=COMPARE,
+        examples=["sg-hub report runs/mine"],
+    )
     report.add_argument("folder", help="folder that benchmark wrote")
     report.add_argument("--out", help="folder of the report (<folder>/report)")
 
-    tune = command("finetune", "cli.targets:finetune", "weights for a task of your own")
-    tune.add_argument("overrides", **_OVERRIDES, help="such as settings.steps=300")
-    tune.add_argument("--init", required=True, help=f"name or folder {inits}")
-    tune.add_argument("--target", required=True, help=f"TOML file, or one of {targets}")
-    tune.add_argument("--out", required=True, help="folder of the fine-tuned model")
-    tune.add_argument("--seed", type=int, default=0, help="(%(default)s)")
-    _add_quiet(tune)
-
-    show = command("targets", "cli.targets:show", "the target tasks, or what is found of one on disk")
+    show = command(
+        "targets",
+        "cli.targets:show",
+        "list the target tasks, or what is found of one on disk",
+        group=COMPARE,
+        examples=["sg-hub targets", "sg-hub targets lidc-nodules root=/data/lidc"],
+    )
     show.add_argument("target", nargs="?", help="TOML file or name; absent: list them")
     show.add_argument("overrides", **_OVERRIDES, help="such as root=/data/lidc")
     show.add_argument("--split", help="write a CSV of its patients and their parts, for a recipe's split")
@@ -102,10 +146,22 @@ def _add_with_targets(command: AddCommand) -> None:
 
 def _add_with_folders(command: AddCommand) -> None:
     folder = "such as model_cards/semantic-genesis-3d-tiny"
-    card = command("card", "cli.folders:card", "rebuild the card of a model folder from its records")
+    card = command(
+        "card",
+        "cli.folders:card",
+        "rebuild the card of a model folder from its records",
+        group=PUBLISH,
+        examples=["sg-hub card my-model"],
+    )
     card.add_argument("folder", help=folder)
     card.add_argument("--results", help="folder of a benchmark and its report: what it found of these weights goes in")
-    upload = command("upload", "cli.folders:upload", "a model folder to a hub repository")
+    upload = command(
+        "upload",
+        "cli.folders:upload",
+        "send a model folder to a hub repository",
+        group=PUBLISH,
+        examples=["sg-hub upload my-model --to owner/my-model --dry-run"],
+    )
     upload.add_argument("folder", help=folder)
     upload.add_argument("--to", metavar="REPO_ID", required=True, help="owner/name; made where there is none")
     upload.add_argument("--private", action="store_true", help="make a new repository private")

@@ -1,6 +1,7 @@
 """sg-hub classify."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def test_classify_prints_name_and_probability(run, models, given, model):
 def test_classify_of_several_is_a_table(run, models, out):
     arguments = ("--model", models / "classification", "--quiet", *(() if out is None else ("--out", out)))
     code, text, error = run("classify", CT, "missing.nii", OTHER_CT, *arguments)
-    assert code == 2
+    assert code == 3
     missing, summary = error.splitlines()
     assert "missing.nii" in missing
     assert "1 of 3" in summary
@@ -36,3 +37,13 @@ def test_classify_of_several_is_a_table(run, models, out):
 
 def test_a_head_that_knows_no_classes_of_a_whole_scan_is_said(run, models):
     assert_mistake(run("classify", CT, "--model", models / "segmentation"), "fine-tuned for classification")
+
+
+def test_json_is_a_line_for_each_the_bad_ones_too(run, models):
+    code, out, error = run("classify", XRAYS[0], "missing.png", "--model", models / "classification-2d", "--json")
+    done, failed = map(json.loads, out.splitlines())
+    assert code == 3
+    assert list(done["classes"]) == list(sg_hub.from_pretrained(models / "classification-2d").class_names)
+    assert sum(done["classes"].values()) == pytest.approx(1)
+    assert failed["scan"] == "missing.png"
+    assert failed["error"] in error

@@ -1,12 +1,17 @@
 """sg-hub embed."""
 
 import csv
+import io
+import json
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sg_hub.cli import embed
 from tests.sg_hub.cli.commands import CT, OTHER_CT, XRAYS, assert_mistake, image, noise
 
 
@@ -51,7 +56,7 @@ def test_what_fails_among_several_is_named_at_the_end_and_the_others_are_kept(ru
     scans = [CT, "bad.nii.gz", "missing.nii", OTHER_CT]
     out = [] if suffix is None else ["--out", f"f{suffix}"]
     code, text, error = run("embed", *scans, "--model", models / "pretext", *out, "--quiet")
-    assert code == 2
+    assert code == 3
     bad, missing, summary = error.splitlines()
     assert "bad.nii.gz" in bad
     assert "missing.nii" in missing
@@ -94,3 +99,52 @@ def test_nan_voxels_can_be_replaced(run, models, tmp_path):
     image(tmp_path / "scan.nii.gz", values)
     assert run("embed", "scan.nii.gz", "--model", models / "pretext", "--nan", "-1000", "--out", "f.npy")[0] == 0
     assert np.isfinite(np.load("f.npy")).all()
+
+
+def test_several_are_given_as_a_folder_or_as_a_list(run, models, monkeypatch):
+    os.makedirs("lists/xrays")
+    for name, xray in zip("ab", XRAYS, strict=False):
+        shutil.copy(xray, f"lists/xrays/{name}.png")
+    Path("lists/list.txt").write_text(f"xrays/b.png\n\n{XRAYS[0]}\n", encoding="utf-8")
+    model = ("--model", models / "pretext-2d", "--quiet")
+
+    def rows(*given):
+        code, out, error = run("embed", *given, *model)
+        assert (code, error) == (0, "")
+        return [row[0] for row in csv.reader(out.splitlines())][1:]
+
+    assert rows("lists/xrays") == ["lists/xrays/a.png", "lists/xrays/b.png"]
+    assert rows("--list", "lists/list.txt") == ["lists/xrays/b.png", XRAYS[0]]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("lists/xrays/a.png\n"))
+    assert rows("--list", "-", XRAYS[1]) == [XRAYS[1], "lists/xrays/a.png"]
+
+
+def test_no_scan_at_all_is_said(run, models):
+    Path("empty.txt").write_text("\n", encoding="utf-8")
+    os.mkdir("nothing")
+    model = ("--model", models / "pretext-2d")
+    assert_mistake(run("embed", *model), "which scans?", "--list")
+    assert_mistake(run("embed", "--list", "empty.txt", *model), "empty.txt names none")
+    assert_mistake(run("embed", "--list", "missing.txt", *model), "missing.txt", "cannot be read")
+    assert_mistake(run("embed", "nothing", *model), "nothing")
+
+
+def test_json_is_the_vector_of_each(run, models):
+    code, out, _ = run("embed", XRAYS[0], "--model", models / "pretext-2d", "--json", "--out", "f.npy", "--quiet")
+    assert code == 0
+    given = json.loads(out)
+    assert given["scan"] == XRAYS[0]
+    np.testing.assert_allclose(given["features"], np.load("f.npy")[0])
+
+
+def test_vectors_that_are_there_are_kept_when_it_is_stopped(run, models, monkeypatch):
+    read = embed.read
+
+    def stopped(model, path, options):
+        if path == XRAYS[1]:
+            raise KeyboardInterrupt
+        return read(model, path, options)
+
+    monkeypatch.setattr(embed, "read", stopped)
+    assert run("embed", *XRAYS[:2], "--model", models / "pretext-2d", "--out", "f.npy", "--quiet")[0] == 130
+    assert np.load("f.npy").shape[0] == 1

@@ -1,5 +1,7 @@
 """sg-hub info."""
 
+import json
+
 
 def test_info_says_what_the_model_expects(run, models):
     code, out, error = run("info", models / "pretext")
@@ -18,3 +20,13 @@ def test_info_of_a_model_of_images(run, models):
     assert code == 0
     for part in ("SemanticGenesis2D", 'encoder: "lcnet_035"', "preprocessing.modality", "strides (2, 4, 8, 16, 32)"):
         assert part in out
+
+
+def test_json_says_the_same(run, models):
+    code, out, _ = run("info", models / "pretext", "--json")
+    said = json.loads(out)
+    assert code == 0
+    assert (said["architecture"], said["config"]["num_classes"]) == ("SemanticGenesis3D", 5)
+    assert said["preprocessing"]["spacing"] == [8, 8, 6]
+    assert len(said["sha256"]) == 64
+    assert f"{said['parameters']:,} parameters" in run("info", models / "pretext")[1]

@@ -1,5 +1,6 @@
 """The options of sg-hub: what they say, what they refuse, and that they wait for nothing."""
 
+import shlex
 import subprocess
 import sys
 
@@ -7,6 +8,8 @@ import pytest
 
 import sg_hub
 from sg_hub.cli.parser import make_parser
+from sg_hub.cli.run import PARTLY
+from sg_hub.signals import INTERRUPTED
 from tests.folders import ROOT
 from tests.sg_hub.cli.commands import assert_mistake
 
@@ -23,6 +26,25 @@ def test_help_says_what_the_command_does(run, command):
     assert command in run("--help")[1]
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_an_example_that_can_be_given(command):
+    assert COMMANDS[command].epilog, f"{command} has no example: give command(..., examples=[...])"
+    _, *examples = COMMANDS[command].epilog.splitlines()
+    for example in examples:
+        program, *arguments = shlex.split(example)
+        assert (program, make_parser().parse_args(arguments).command) == ("sg-hub", command)
+
+
+def test_the_list_of_commands_is_one_line_each_under_headings_and_says_the_exit_codes(run):
+    lines = run("--help")[1].splitlines()
+    shown = [line.split()[0] for line in lines if line.startswith("  ") and line.split()[0] in COMMANDS]
+    assert sorted(shown) == sorted(COMMANDS)
+    assert max(map(len, lines)) <= 100
+    assert {"Weights:", "A task of your own:", "exit codes:"} <= {*lines}
+    for code in ("0", "2", str(PARTLY), str(INTERRUPTED)):
+        assert any(line.strip().startswith(code) for line in lines)
+
+
 @pytest.mark.parametrize("command", sorted(OWN))
 def test_every_command_takes_a_device(command):
     assert COMMANDS[command].get_default("device") == "auto"
@@ -33,7 +55,6 @@ def test_every_command_takes_a_device(command):
     [
         ([], "COMMAND"),
         (["embd"], "'embed'"),
-        (["embed"], "SCAN"),
         (["restore", "x.nii", "--cubes", "0"], "from 1 to 32"),
         (["restore", "x.nii", "--seed", "-1"], "from 0"),
         (["segment", "x.nii", "--overlap", "1"], "below 1"),

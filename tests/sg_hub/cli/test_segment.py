@@ -1,5 +1,6 @@
 """sg-hub segment."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -62,7 +63,7 @@ def test_classes_are_called_by_their_names(run):
 def test_label_maps_of_several_go_into_a_folder(run, models, scans, model, suffix):
     arguments = ("--model", models / f"segmentation{model}", "--out", "maps", "--picture", "pictures", "--quiet")
     code, out, error = run("segment", scans[0], "missing.nii", scans[1], *arguments)
-    assert code == 2
+    assert code == 3
     first, last = error.splitlines()
     assert "missing.nii" in first
     assert "1 of 3" in last
@@ -115,3 +116,31 @@ def test_suffixes_fit_what_is_segmented(run, models):
     assert_mistake(run(*segment, "--out", "labels.nii.gz"), ".png")
     image = shutil.copy(XRAYS[0], "mine.png")
     assert_mistake(run("segment", image, *segment[2:], "--out", image), "would be lost")
+
+
+def test_a_folder_is_segmented_as_a_whole_and_earlier_results_in_it_are_no_images(run, models):
+    os.makedirs("xrays/more")
+    for place, xray in zip(("one.png", "more/two.png"), XRAYS, strict=False):
+        shutil.copy(xray, f"xrays/{place}")
+    arguments = ("xrays", "--model", models / "segmentation-2d", "--out", "xrays/maps", "--quiet")
+    for _ in range(2):
+        code, out, error = run("segment", *arguments)
+        assert (code, error) == (0, "")
+        assert [line for line in out.splitlines() if not line.startswith(" ")] == [
+            "xrays/more/two.png",
+            "xrays/one.png",
+        ]
+        assert sorted(os.listdir("xrays/maps")) == ["one.png", "two.png"]
+
+
+def test_json_says_what_was_written_and_how_much_there_is(run, models):
+    arguments = ("--model", models / "segmentation-2d", "--out", "maps", "--picture", "pictures", "--json", "--quiet")
+    code, out, _ = run("segment", XRAYS[0], "missing.png", *arguments)
+    done, failed = (json.loads(line) for line in out.splitlines())
+    assert code == 3
+    assert list(done) == ["scan", "labels", "picture", "classes"]
+    assert (done["scan"], Path(done["labels"]).is_file(), Path(done["picture"]).is_file()) == (XRAYS[0], True, True)
+    with Image.open(done["labels"]) as labels:
+        counts = np.bincount(np.asarray(labels).ravel(), minlength=3)[1:]
+    assert [amount["pixels"] for amount in done["classes"].values()] == counts.tolist()
+    assert list(failed) == ["scan", "error"]

@@ -1,0 +1,83 @@
+"""How sg-hub's help reads: the commands under headings, one line each, and examples in the help of each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn, Protocol
+
+_WIDTH = 14
+EXIT_CODES = """\
+exit codes:
+  0         done
+  2         a mistake in what was given, on one line of standard error
+  3         some of several inputs failed: they are named at the end, and the others are done
+  130, 143  stopped by Ctrl-C or by SIGTERM"""
+
+
+def say(message: str) -> None:
+    """One line on standard error."""
+    print(f"sg-hub: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+class Parser(argparse.ArgumentParser):
+    """Mistakes in one line instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{message}; see {self.prog} --help")
+        raise SystemExit(2)
+
+
+class AddCommand(Protocol):
+    """Adds a command; gives the parser that its options are added to."""
+
+    def __call__(
+        self, name: str, run: str, text: str, *, group: str = "More", examples: Sequence[str] = ()
+    ) -> argparse.ArgumentParser:
+        """
+        Args:
+            run: 'module:function' that runs it.
+            text: what it does, in one line.
+            group: heading that it stands under.
+            examples: command lines that run as they stand, but for the files that they name.
+        """
+
+
+class Commands:
+    """The commands of a parser, under headings."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._parser = parser
+        self._added = parser.add_subparsers(
+            dest="command",
+            required=True,
+            metavar="COMMAND",
+            help=argparse.SUPPRESS,
+            prog=parser.prog,
+            parser_class=Parser,
+        )
+        self._groups: dict[str, list[tuple[str, str]]] = {}
+
+    def __call__(
+        self, name: str, run: str, text: str, *, group: str = "More", examples: Sequence[str] = ()
+    ) -> argparse.ArgumentParser:
+        new: argparse.ArgumentParser = self._added.add_parser(
+            name,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog="\n".join(["example:" if len(examples) == 1 else "examples:", *(f"  {one}" for one in examples)])
+            if examples
+            else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        new.set_defaults(run=run, needs=(), warnings=False, stopped="stopped; nothing was left half written")
+        new.add_argument("--verbose", action="store_true", help="say what was loaded, and show warnings")
+        self._groups.setdefault(group, []).append((name, text))
+        return new
+
+    def describe(self) -> str:
+        """The list of all commands, for the parser's own help."""
+        lines = []
+        for group, commands in self._groups.items():
+            lines += [f"{group}:", *(f"  {name:{_WIDTH}}{text}" for name, text in commands), ""]
+        return "\n".join([*lines, "sg-hub COMMAND --help says what a command takes, with an example.", "", EXIT_CODES])
