@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.hub.locate import ModelFiles, locate
+from sg_hub.hub.find import ModelFiles, find_files
 from sg_hub.models import loading
 from sg_hub.models.heads import Classifier, Head, add_parts, checked_class_names, head_of
 from sg_hub.models.input_checks import check_shape, check_tensor, check_values, pad_to_multiple
@@ -200,7 +200,7 @@ class PretrainedModel(Saved):
         if isinstance(name, ModelFiles):  # sg_hub.from_pretrained has them, to see which class it is
             files = name
         else:
-            files = locate(name, revision, token, cache_dir, local_files_only, force_download)
+            files = find_files(name, revision, token, cache_dir, local_files_only, force_download)
         asked = {"head": head, "num_classes": num_classes, "class_names": class_names, "multilabel": multilabel}
         model = loading.load_model(cls, files, asked, {"in_chans": in_chans, **settings}, part)
         moved: Self = loading.moved(model.eval(), device)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError, shortened
 from sg_hub.hub.card import texts_beside
 from sg_hub.hub.config_file import read_config
-from sg_hub.hub.locate import ModelFiles
+from sg_hub.hub.find import ModelFiles
 from sg_hub.hub.weights_file import read_weights, weights_header
 from sg_hub.models.heads import choose
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sg_hub.errors import ReadError, SgHubError, shortened
 from sg_hub.hub.config_file import architecture_of
-from sg_hub.hub.locate import locate
+from sg_hub.hub.find import find_files
 from sg_hub.models import loading
 from sg_hub.models.base import PretrainedModel
 from sg_hub.models.loading import read_skeleton
@@ -31,7 +31,7 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> PretrainedM
         InvalidInputError, ReadError: see `PretrainedModel.from_pretrained`.
     """
     where = {key: options.pop(key) for key in _WHERE if key in options}
-    files = locate(name, **where)  # once, for a branch may move
+    files = find_files(name, **where)  # once, for a branch may move
     return _family_of(files.config).from_pretrained(files, **options)
 
 
@@ -41,7 +41,7 @@ def blueprint(name: str | os.PathLike[str]) -> PretrainedModel:
     Raises:
         InvalidInputError, ReadError: as for the model itself, which would not be had either.
     """
-    files = locate(name)
+    files = find_files(name)
     model: PretrainedModel = loading.blueprint(_family_of(files.config), files)
     return model
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.hub.card import CARD, NOTICE, build_card, notice_of, notices, with_base
-from sg_hub.hub.locate import texts_of
+from sg_hub.hub.find import texts_of
 from sg_hub.hub.model_folder import new_folder, write_model
 from sg_hub.hub.upload import listing, upload
 from sg_hub.models.loading import LoadReport, Origin

@@ -30,7 +30,7 @@ class ModelFiles:
     """Of a model that came from a hub, which may be asked for more."""
 
 
-def locate(
+def find_files(
     name: str | os.PathLike[str],
     revision: str | None = None,
     token: str | bool | None = None,
