@@ -1,6 +1,8 @@
 """A recipe: one TOML file with everything that determines a run. Unknown keys are errors.
 
 recipe = load_recipe("semantic-genesis-3d-tiny", ["pretrain.epochs=3", "source=/data/ct"])
+
+With `base = "semantic-genesis-3d-tiny"` it says only what differs from another recipe: see `_with_base`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from sg_hub.errors import InvalidInputError, ReadError
 
 from .settings import ROOT, Section, read_toml, settings_of
 
@@ -292,14 +296,50 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InvalidInputError: no such recipe, broken TOML, an unknown key or a value of the wrong kind.
     """
-    values = read_toml(RECIPES, recipe)
-    folder = Path(recipe).parent if Path(recipe).is_file() else ROOT / RECIPES
-    if isinstance(values.get("source"), str) and (beside := folder / values["source"]).is_dir():
-        values["source"] = os.path.normpath(beside)
+    values = _read(recipe)
     found = settings_of(Recipe, values, recipe, overrides)
     keys = {text.partition("=")[0] for text in overrides}
     given = tuple(text for text in TEXTS if f"publish.{text}" in keys)
     return found.model_copy(update={"publish": found.publish.model_copy(update={"given": given})}) if given else found
+
+
+def _read(recipe: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What a recipe's file says, and its base.
+
+    Args:
+        above: files whose base, or base's base, it is.
+    """
+    values = read_toml(RECIPES, recipe)
+    path = Path(recipe) if Path(recipe).is_file() else ROOT / RECIPES / f"{recipe}.toml"
+    if isinstance(values.get("source"), str) and (beside := path.parent / values["source"]).is_dir():
+        values["source"] = os.path.normpath(beside)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    above = (*above, path.resolve())
+    found = path.parent / str(base)
+    if not found.is_file():
+        found = ROOT / RECIPES / f"{base}.toml"
+    if not isinstance(base, str) or found.resolve() in above:
+        raise InvalidInputError(f"{recipe}: base={base!r}: expected the file or name of another recipe")
+    try:
+        return _with_base(values, _read(found if found.is_file() else base, above))
+    except (InvalidInputError, ReadError) as error:
+        raise type(error)(f"{recipe}: base={base!r}: {error}") from error
+
+
+def _with_base(values: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """A recipe that says what differs from its base, key by key in each section.
+
+    Not taken over are `name` and `run`, which are each recipe's own, and `[method]` where it names its method.
+    """
+    base, values = with_newer_keys({k: v for k, v in base.items() if k not in ("name", "run")}), dict(values)
+    for key, under in base.items():
+        over = values.get(key)
+        named = key == "method" and isinstance(over, dict) and "name" in over
+        if isinstance(under, dict) and isinstance(over, dict) and key != "split_names" and not named:
+            values[key] = {**under, **over}
+    return {**base, **values}
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:

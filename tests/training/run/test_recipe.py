@@ -232,6 +232,54 @@ def test_a_source_is_looked_for_beside_the_file(tmp_path, monkeypatch):
     assert load_recipe("mine/recipe.toml").source == "ct", "in the current folder"
 
 
+OWN = 'base = "demo"\nname = "own"\nrun = "runs/own"\n'
+
+
+def test_a_recipe_says_what_differs_from_its_base(tmp_path):
+    path = tmp_path / "own.toml"
+    text = "split_names = { a = 'test' }\n[pretrain]\nepochs = 2\n[method]\nname = 'autoencoder'\n"
+    path.write_text(OWN + text, encoding="utf-8")
+    own, demo = load_recipe(path, ["pretrain.batch_size=3"]), load_recipe("demo")
+    assert (own.name, own.run, own.pretrain.epochs, own.pretrain.batch_size) == ("own", "runs/own", 2, 3)
+    assert own.pretrain.size == demo.pretrain.size, "the rest of a section is the base's"
+    assert (own.source, own.discover, own.publish) == (demo.source, demo.discover, demo.publish)
+    assert own.split_names == {"a": "test"}
+    assert resolve(own).method.model_dump() == {"name": "autoencoder", "semantics": False, "whole": False}
+    assert "base" not in resolved(own)
+
+
+def test_a_base_has_a_base_and_lies_beside_the_file(tmp_path, monkeypatch):
+    (tmp_path / "mine" / "ct").mkdir(parents=True)
+    (tmp_path / "mine" / "first.toml").write_text(OWN + "source = 'ct'\n[method]\nshuffle_windows = 3\n")
+    second = OWN.replace("demo", "first.toml") + "[method]\nelastic = [2.0, 1.0]\n"
+    (tmp_path / "mine" / "second.toml").write_text(second)
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("mine/second.toml")
+    assert recipe.source == str(Path("mine/ct")), "beside the file that says it"
+    method = resolve(recipe).method.model_dump()
+    assert (method["name"], method["shuffle_windows"], method["elastic"]) == ("restoration", 3, (2.0, 1.0))
+    assert method["classification_epochs"] == resolve(load_recipe("demo")).method.model_extra["classification_epochs"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (OWN.replace("demo", "nothing"), "own.toml: base='nothing': no recipe 'nothing': give"),
+        (OWN.replace("demo", "own.toml"), "own.toml: base='own.toml': expected the file or name of another"),
+        (OWN.replace("demo", "other.toml"), "own.toml: base='other.toml': .*other.toml: base='own.toml': expected"),
+        (OWN.replace('"demo"', "3"), "own.toml: base=3: expected"),
+        (OWN.replace('run = "runs/own"', ""), "own.toml: run: Field required"),
+        (OWN + "[pretrain]\nepoch = 2\n", r"own.toml: pretrain\.epoch: Extra inputs"),
+        (OWN + "pretrain = 3\n", r"own.toml: .*pretrain: Input should be a valid dictionary"),
+    ],
+)
+def test_a_base_that_means_nothing(tmp_path, text, said):
+    (tmp_path / "own.toml").write_text(text)
+    (tmp_path / "other.toml").write_text(OWN.replace("demo", "own.toml"))
+    with pytest.raises(InvalidInputError, match=said):
+        load_recipe(tmp_path / "own.toml")
+
+
 @pytest.mark.parametrize("pattern", ["[0-9]+", "([0-9"])
 def test_patient_patterns_that_mean_nothing(tmp_path, pattern):
     with pytest.raises(InvalidInputError, match="patient"):
