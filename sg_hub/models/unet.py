@@ -174,6 +174,10 @@ class UNetDecoder(nn.Module):
         skips: join the encoder's feature maps (a U-Net); without them it is an autoencoder's decoder.
         block: makes a convolution block of (channels in, channels out); absent: `conv_block` with `norm`.
 
+    Attributes:
+        channels: of each map that `maps` gives, finest first.
+        out_chans: of the finest.
+
     Raises:
         InvalidInputError: strides of which one does not divide the next.
     """
@@ -199,6 +203,7 @@ class UNetDecoder(nn.Module):
             targets.append(((1,) * ndim, 0))  # no feature map has the size of the input
         self.levels = nn.ModuleList()
         deep, step = channels[-1], steps[-1]
+        self.channels: tuple[int, ...] = (deep,)
         for number, (finer, skip) in enumerate(targets):
             if any(coarse % fine for coarse, fine in zip(step, finer, strict=True)):
                 raise InvalidInputError(f"strides {tuple(strides)}: expected each to divide the next")
@@ -207,13 +212,18 @@ class UNetDecoder(nn.Module):
             transposed = _TRANSPOSED[ndim] if up == "transposed" else None
             self.levels.append(DecoderLevel(deep, skip if skips else 0, out, scale, transposed, block))
             deep, step = out, finer
+            self.channels = (out, *self.channels)
         self.out_chans = deep
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """(N, out_chans, spatial...), of the input's size, from the feature maps that the encoder gives."""
-        x = features[-1]
+        return self.maps(features)[0]
+
+    def maps(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """What every level gives, finest first, and last the encoder's deepest map, which they begin with."""
+        maps = [features[-1]]
         joined: list[Tensor | None] = list(features[-2::-1])
         joined += [None] * (len(self.levels) - len(joined))
         for level, skip in zip(self.levels, joined, strict=True):
-            x = level(x, skip if self.skips else None)
-        return x
+            maps.insert(0, level(maps[0], skip if self.skips else None))
+        return maps

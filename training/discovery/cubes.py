@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,23 +53,25 @@ class PatternDataset(Cubes):
     Args:
         rows: which rows of the table.
         size: voxels (x, y, z), or pixels (rows, columns), that every cube is resized to.
+        context: how many times as large as in the table a cube is cropped, around the same middle as far as the scan
+            goes.
     """
 
-    def __init__(self, table: PatternTable, store: Store, rows: np.ndarray, size: Size) -> None:
+    def __init__(self, table: PatternTable, store: Store, rows: np.ndarray, size: Size, context: float = 1.0) -> None:
         missing = set(table.patients) - set(store.names())
         if missing:
             raise InvalidInputError(
                 f"the patterns table names {len(missing)} patients that the store lacks "
                 f"({', '.join(sorted(missing)[:5])}): run discover again on this store"
             )
-        self.table, self.store, self.row_numbers, self.size = table, store, rows, size
+        self.table, self.store, self.row_numbers, self.size, self.context = table, store, rows, size, context
 
     def __len__(self) -> int:
         return len(self.row_numbers)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         patient, corner, size = self._place(index)
-        cube = self.store.crop(patient, corner, size)
+        cube = self.store.crop(patient, *_around(corner, size, self.context, self.store.shape(patient)))
         return to_network(cube, self.store.window, self.size), int(self.table.pattern[self.row_numbers[index]])
 
     def spread(self, count: int) -> list[int]:
@@ -146,6 +149,19 @@ class RandomCubes(Cubes):
 
 def _patient_count(store: Store, names: set[str]) -> int:
     return len({item.patient for item in store.items if item.name in names})
+
+
+def enlarged(size: Size, context: float) -> Size:
+    """Sides of a cube that is `context` times as large."""
+    return tuple(round(side * context) for side in size)
+
+
+def _around(corner: Size, size: Size, context: float, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Corner and size of a larger box with the same middle, moved and cut where it would leave the scan."""
+    large = tuple(min(pair) for pair in zip(enlarged(size, context), shape, strict=True))
+    first = (c - (new - old) // 2 for c, new, old in zip(corner, large, size, strict=True))
+    most = (length - new for length, new in zip(shape, large, strict=True))
+    return tuple(min(max(c, 0), m) for c, m in zip(first, most, strict=True)), large
 
 
 def tissue_share(cube: np.ndarray, store: Store, settings: Discover) -> float:

@@ -139,6 +139,9 @@ class Method(ABC):
     terms: str = ""
     """What whoever uses the method must know, such as patents that its publication declares."""
     needs: Needs = "patches"
+    context: float = 1.0
+    """Sides of the cubes that `views` gets, over those of the network's input: above 1 where views are cut from larger
+    cubes."""
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
     takes_semantics: bool = True
     """Whether `semantics = true` makes sense."""
@@ -177,6 +180,13 @@ class Method(ABC):
     def examples(self, cubes: Tensor, noise: Noise) -> dict[str, Tensor]:
         """For `sg-hub transforms`: what may happen to cubes (N, C, spatial...), each of the same shape, by name."""
         return {kind: self.views(Batch(cubes), noise(kind), kind).inputs[0][: len(cubes)] for kind in self.corruptions}
+
+    def central(self, cubes: Tensor) -> Tensor:
+        """Cubes without their context: the middle, of the size of the network's input."""
+        for axis, side in enumerate(cubes.shape[2:], 2):
+            inner = round(side / self.context)
+            cubes = cubes.narrow(axis, (side - inner) // 2, inner)
+        return cubes
 
     def draw(self, network: nn.Module, batch: Batch, noise: Noise, path: Path) -> None:
         """Draw what the network makes of a batch; here, what it sees of it."""

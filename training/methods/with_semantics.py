@@ -74,7 +74,7 @@ class WithSemantics(Method):
         self.source = "; ".join(filter(None, (SOURCE, inner.source)))
         self.title = f"self-discovery, self-classification and {inner.title}"
         self.about = f"The network tells which discovered anatomical pattern a cube is of. {inner.about}"
-        self.corruptions, self.picture = inner.corruptions, inner.picture
+        self.corruptions, self.picture, self.context = inner.corruptions, inner.picture, inner.context
 
     def network(self, blueprint: Blueprint) -> Network:
         return SemanticNetwork(self.inner.network(replace(blueprint, semantics=True)))
@@ -109,7 +109,7 @@ class WithSemantics(Method):
         self.inner.draw(network.inner, batch, noise, path)
 
     def evaluate(self, network: nn.Module, batch: Batch, noise: Noise) -> dict[str, Tensor]:
-        clean = Views((batch.cubes,), pattern_target(batch, batch.cubes))
+        clean = Views((self.central(batch.cubes),), pattern_target(batch, batch.cubes))
         outputs = network(FIRST, *clean.inputs)
         return pattern_scores(outputs, clean.targets) | super().evaluate(network, batch, noise)
 

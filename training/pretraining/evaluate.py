@@ -97,7 +97,7 @@ def _measure(
             return generator(me.device, recipe.seed, "evaluation", kind, number)
 
         for key, value in method.evaluate(network, batch, noise).items():
-            sums[key] = sums.get(key, 0.0) + float(value.double().expand(len(batch.cubes)).sum())
+            sums[key] = sums.get(key, 0.0) + float(value.double().mean()) * len(batch.cubes)  # of whatever many views
         if number == 0:
             method.draw(network, batch, noise, recipe.run_dir / method.picture)
     return {key: value / len(data) for key, value in sums.items()}

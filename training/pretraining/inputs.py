@@ -12,7 +12,7 @@ from sg_hub.errors import InvalidInputError
 
 from ..data.prepare import store_path
 from ..data.store import Store
-from ..discovery.cubes import Cubes, PatternDataset, RandomCubes
+from ..discovery.cubes import Cubes, PatternDataset, RandomCubes, enlarged
 from ..discovery.discover import table_path
 from ..discovery.features import FOLDER, WHOLE
 from ..discovery.patterns import SPLITS, PatternTable
@@ -47,7 +47,7 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
         InvalidInputError: a patterns table that does not fit the store.
     """
     store = Store.open(store_path(recipe), cache_mib=recipe.pretrain.cache_mib)
-    size = recipe.pretrain.size
+    size, context = enlarged(recipe.pretrain.size, method.context), method.context
     if method.needs == "scans":
         path = recipe.run_dir / FOLDER / WHOLE
         if me.is_main:
@@ -56,16 +56,15 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
         return Inputs(store, {split: WholeScans(store, path, split) for split in SPLITS}, None, store.fingerprint)
     if method.needs == "patches":
         length = {"train": recipe.pretrain.samples_per_epoch}
-        data = {
-            split: RandomCubes(store, split, recipe.discover, size, recipe.seed, length.get(split)) for split in SPLITS
-        }
+        cubes = recipe.discover.model_copy(update={"cube": enlarged(recipe.discover.cube, context)})
+        data = {split: RandomCubes(store, split, cubes, size, recipe.seed, length.get(split)) for split in SPLITS}
         keys = {"cube", "tissue", "tissue_hu", "tissue_level"}
         fingerprint = f"{store.fingerprint} {recipe.discover.model_dump_json(include=keys)}"
         return Inputs(store, dict(data), None, fingerprint)
     table = PatternTable.load(table_path(recipe))
     check_table(table, store)
-    cubes = {split: PatternDataset(table, store, table.rows(split), size) for split in SPLITS}
-    return Inputs(store, dict(cubes), table.classes, f"{store.fingerprint} {table.fingerprint}")
+    found = {split: PatternDataset(table, store, table.rows(split), size, context) for split in SPLITS}
+    return Inputs(store, dict(found), table.classes, f"{store.fingerprint} {table.fingerprint}")
 
 
 def check_table(table: PatternTable, store: Store) -> None:

@@ -19,6 +19,10 @@ def test_encoder_and_decoder_in_both_dimensions(ndim, norm, skips):
     decoder = UNetDecoder(encoder.channels, encoder.strides, ndim, norm=norm, skips=skips)
     assert decoder(maps).shape == (2, decoder.out_chans, *SIDE[ndim])
     assert decoder.out_chans == 4
+    levels = decoder.eval().maps(maps)
+    assert tuple(each.shape[1] for each in levels) == decoder.channels == (4, 8, 16)
+    assert torch.equal(levels[0], decoder(maps))
+    assert levels[-1] is maps[-1]
     seen = decoder.levels[0].blocks[0].conv.in_channels
     assert seen == (16 + 8 if skips else 16)
 

@@ -34,6 +34,23 @@ def test_cubes_of_the_data_set(root, store):
     assert cube.shape == (1, 24, 16, 8)
 
 
+def test_a_cube_with_context_has_the_same_middle_as_far_as_the_scan_goes(root, store):
+    table = PatternTable.load(discover(recipe_of(root), progress=False))
+    rows = np.flatnonzero(table.resolution == 0)
+    larger = tuple(2 * side for side in CUBE)
+    data = PatternDataset(table, store, rows, larger, context=2.0)
+    central = 0
+    for item, row in enumerate(rows):
+        whole = store.whole(table.patients[table.patient[row]])
+        space = [(large - side) // 2 for large, side in zip(larger, CUBE, strict=True)]
+        corner = [int(c) - s for c, s in zip(table.corner[row], space, strict=True)]
+        inside = [min(max(c, 0), n - s) for c, n, s in zip(corner, whole.shape[1:], larger, strict=True)]
+        place = tuple(slice(c, c + s) for c, s in zip(inside, larger, strict=True))
+        np.testing.assert_allclose(data[item][0].numpy(), (whole[:, *place].astype(float) + 1000) / 2000, atol=1e-6)
+        central += corner == inside
+    assert 0 < central < len(rows), "both are there"
+
+
 def test_resizing_keeps_axes_and_values():
     ramp = np.broadcast_to(np.linspace(-1000, 1000, 16)[:, None, None], (16, 8, 4)).astype(np.int16)[None]
     cube = to_network(ramp, (-1000.0, 1000.0), (8, 8, 8))

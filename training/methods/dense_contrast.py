@@ -1,0 +1,247 @@
+"""Dense contrast: the same voxel in two views of a cube, told from all other voxels (vox2vec; SAM).
+
+Two overlapping boxes of a cube, which has `context` for them, are displaced against one another, scaled in plane, and
+altered in intensity each by itself. Features of a voxel are those of all levels of the decoder and of the deepest map
+of the encoder, interpolated at its place and joined; a projection takes them to a unit vector. Of the vectors of a
+batch the two of the same voxel are to be the nearest (InfoNCE, both ways). Tissue within `apart` of a voxel is neither.
+
+The restoration of the published network is read from features that it does not change (no gradient goes further).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from .. import transforms
+from ..run import figures
+from .blueprint import Blueprint
+from .protocol import Batch, Method, MethodSettings, Network, Noise, Result, Views
+
+CANDIDATES = 4
+"""Places drawn for each voxel that is compared, of which those in tissue are taken first."""
+SHOWN = 5
+"""Cubes in a picture."""
+
+
+class DenseContrastSettings(MethodSettings):
+    context: float = Field(default=1.5, ge=1)
+    """Sides of the cube that views are cut from, over those of a view of scale 1."""
+    scale: tuple[PositiveFloat, PositiveFloat] = (0.7, 1.4)
+    """Range of a view's scale in plane; below 1 it is magnified."""
+    overlap: float = Field(default=0.4, gt=0, le=1)
+    """Least part of the smaller view's side, along each axis, that the other one shares."""
+    voxels: PositiveInt = 64
+    """Compared in each cube."""
+    tissue: float = Field(default=0.03, ge=0, lt=1)
+    """Intensity, over 4 voxels along each axis, above which there is something to tell apart."""
+    dimension: PositiveInt = 64
+    """Of the vectors."""
+    temperature: PositiveFloat = 0.1
+    apart: float = Field(default=2.0, ge=0)
+    """Voxels of the cube; what is nearer to a voxel is not told from it."""
+    patterns: float = Field(default=0.0, ge=0, lt=1)
+    """With semantics: weight of the voxels at the same place, up to `apart`, of other cubes of the pattern, as equals
+    of a voxel. At 0 they are only not told from it."""
+    nonlinear: float = Field(default=0.7, ge=0, le=1)
+    """Largest share of a random monotone curve in a view's intensities."""
+    blur: float = Field(default=0.5, ge=0)
+    """Largest widening of the interpolation that cuts a view out, over one voxel."""
+    noise: float = Field(default=0.03, ge=0)
+    """Largest standard deviation of the noise."""
+    painting: float = Field(default=0.3, ge=0, le=1)
+    """Probability of a box of noise."""
+
+    @model_validator(mode="after")
+    def _views_fit(self) -> DenseContrastSettings:
+        if not self.scale[0] <= self.scale[1] <= self.context:
+            raise ValueError(f"scale={list(self.scale)}: expected the smaller first, and up to context={self.context}")
+        return self
+
+
+class DenseContrastNetwork(Network):
+    """The vectors of the places that it is asked for, and the restoration."""
+
+    def __init__(self, model: Any, dimension: int) -> None:
+        super().__init__(model)
+        joined = sum(model.decoder.channels)
+        self.projection = nn.Sequential(
+            nn.Linear(joined, joined), nn.LayerNorm(joined), nn.ReLU(), nn.Linear(joined, dimension)
+        )
+
+    def decode(self, features: list[Tensor], *inputs: Tensor) -> dict[str, Tensor]:
+        maps = self.model.decoder.maps(features)
+        joined = torch.cat([sampled(each, inputs[1]) for each in maps], dim=-1)
+        restoration = torch.sigmoid(self.model.restoration(maps[0].detach()))
+        return {"vectors": F.normalize(self.projection(joined).float(), dim=-1), "restoration": restoration}
+
+
+class DenseContrast(Method):
+    name = "dense_contrast"
+    title = "dense contrast"
+    about = "The network finds each voxel of one view of a cube again in another, displaced, scaled and altered."
+    source = "Goncharov et al., vox2vec, MICCAI 2023; Yan et al., SAM, IEEE TMI 2022"
+    corruptions = ("views",)
+    picture = "similarity.png"
+    Settings = DenseContrastSettings
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self.context = settings.context
+
+    def network(self, blueprint: Blueprint) -> Network:
+        return DenseContrastNetwork(blueprint.model("restoration"), self.settings.dimension)
+
+    def views(self, batch: Batch, generator: torch.Generator, corruption: str | None = None) -> Views:
+        cubes, size = batch.cubes, self.central(batch.cubes).shape[2:]
+        corner, extent = self._boxes(cubes, size, generator)
+        margin = extent / (2 * torch.stack([torch.full_like(extent[0, 0, 0], side) for side in size]))
+        place = self._places(cubes, corner + margin, extent - 2 * margin, generator)
+        within = (2 * (place - corner[:, :, None]) / extent[:, :, None] - 1).flatten(0, 1)
+        widths = 1 + self.settings.blur * _uniform(corner.shape, cubes, generator)
+        twice = cubes.repeat(2, *[1] * (cubes.ndim - 1))
+        clean = cut(twice, corner.flatten(0, 1), extent.flatten(0, 1), widths.flatten(0, 1), size).clamp_(0, 1)
+        targets = {"place": place, "restoration": clean}
+        if batch.labels is not None:
+            targets["label"] = batch.labels
+        return Views((self._altered(clean, generator), within), targets)
+
+    def losses(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        first, second = outputs["vectors"].flatten(0, 1).chunk(2)
+        left_out, wanted = self._wanted(targets)
+        logits = (first @ second.T / self.settings.temperature).masked_fill(left_out, -1e4)
+        contrast = (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted)) / 2
+        mse = F.mse_loss(outputs["restoration"].float(), targets["restoration"])
+        return {"loss": contrast + mse, "contrast": contrast, "mse": mse}
+
+    def scores(self, outputs: dict[str, Tensor], views: Views) -> dict[str, Tensor]:
+        """Share of a cube's voxels in the first view whose nearest, of those in the second, is the same one.
+
+        `retrieval_by_place` is that of a guess that looks at nothing: the same place in both views.
+        """
+        first, second = outputs["vectors"].chunk(2)
+        here, there = views.inputs[1].chunk(2)
+        right = torch.arange(first.shape[1], device=first.device)
+        found, guessed = (first @ second.mT).argmax(2), torch.cdist(here, there).argmin(2)
+        shares = {"retrieval": found, "retrieval_by_place": guessed}
+        return {name: (index == right).float().mean(1) for name, index in shares.items()}
+
+    def examples(self, cubes: Tensor, noise: Noise) -> dict[str, Tensor]:
+        first, second = self.views(Batch(cubes), noise("views")).inputs[0].chunk(2)
+        return {"one view": first, "the other": second}
+
+    def draw(self, network: nn.Module, batch: Batch, noise: Noise, path: Path) -> None:
+        """A voxel of one view, circled, and how similar those of the other view's slice through it are."""
+        altered, within = self.views(Batch(batch.cubes[:SHOWN]), noise("views")).inputs
+        shape, n = altered.shape[2:], len(altered) // 2
+        plane = torch.cartesian_prod(*[(torch.arange(s, device=within.device) + 0.5) * 2 / s - 1 for s in shape[:2]])
+        point = within[:, :1].expand(-1, len(plane), -1)
+        slices = torch.cat([plane.expand(2 * n, -1, -1), point[..., 2:]], dim=-1)
+        asked = torch.cat([point[:n], slices[n:]])
+        one, other = network(self.stages(1)[-1].name, altered, asked)["vectors"].chunk(2)
+        similar = ((one * other).sum(-1) + 1) / 2
+        off = ((slices - point)[..., :2] * point.new_tensor(shape[:2]) / 2).norm(dim=-1)
+        shown = sampled(altered, slices)[..., 0].masked_fill((off - 2.5).abs() < 0.6, 1.0)
+        as_slice = (n, 1, *shape[:2], *[1] * (len(shape) - 2))
+        here, there = (each.reshape(as_slice) for each in shown.chunk(2))
+        columns = {"the other": there, "similarity": similar.reshape(as_slice)}
+        figures.transformations(here, columns, path)
+
+    def report(self, means: dict[str, float]) -> dict[str, Any]:
+        return {name.removesuffix(" views"): value for name, value in means.items()} | {
+            "retrieval_chance": 1 / self.settings.voxels
+        }
+
+    def results(self, evaluation: dict[str, Any], pieces: str = "cubes") -> list[Result]:
+        name = f"the same voxel found in another view, of {self.settings.voxels} of the {pieces[:-1]}"
+        guess = "by the same place in both views"
+        return [Result(name, evaluation["retrieval"], evaluation["retrieval_by_place"], guess, "accuracy")]
+
+    def _boxes(self, cubes: Tensor, size: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Corners and extents of both views in voxels of the cubes, (2, N, axes) each."""
+        low, high = self.settings.scale
+        n, axes = len(cubes), len(size)
+        plane = low * (high / low) ** _uniform((2, n), cubes, generator)
+        draw = _uniform((2, n, axes), cubes, generator)
+        corners, extents = [], []
+        for axis, (room, side) in enumerate(zip(cubes.shape[2:], size, strict=True)):
+            extent = (side * (plane if axis < 2 else torch.ones_like(plane))).clamp(max=room)
+            shared = self.settings.overlap * extent.amin(0)
+            first = draw[0, :, axis] * (room - extent[0])
+            least = (first + shared - extent[1]).clamp(min=0)
+            most = torch.minimum(room - extent[1], first + extent[0] - shared)
+            corners.append(torch.stack([first, least + draw[1, :, axis] * (most - least)]))
+            extents.append(extent)
+        return torch.stack(corners, dim=-1), torch.stack(extents, dim=-1)
+
+    def _places(self, cubes: Tensor, corner: Tensor, extent: Tensor, generator: torch.Generator) -> Tensor:
+        """(N, voxels, axes) in voxels of the cubes: places that both views see, in tissue as far as there is any."""
+        low, high = corner.amax(0)[:, None], (corner + extent).amin(0)[:, None]
+        count, (n, axes) = self.settings.voxels, corner.shape[1:]
+        place = low + (high - low) * _uniform((n, CANDIDATES * count, axes), cubes, generator)
+        around = F.interpolate(cubes.mean(1, keepdim=True), scale_factor=0.25, mode="area")
+        sides = torch.stack([torch.full((), float(side), device=cubes.device) for side in cubes.shape[2:]])
+        empty = sampled(around, 2 * place / sides - 1)[..., 0] <= self.settings.tissue
+        return place.gather(1, empty.int().argsort(dim=1, stable=True)[:, :count, None].expand(-1, -1, axes))
+
+    def _altered(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        each = (len(clean), *[1] * (clean.ndim - 1))
+        curved = transforms.nonlinear(clean, generator, reverse=0.0)
+        altered = clean.lerp(curved, self.settings.nonlinear * _uniform(each, clean, generator))
+        noise = torch.randn(clean.shape, generator=generator, device=clean.device)
+        altered.addcmul_(noise, self.settings.noise * _uniform(each, clean, generator)).clamp_(0, 1)
+        return transforms.in_paint(altered, generator, continuing=self.settings.painting)
+
+    def _wanted(self, targets: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """(N voxels, N voxels) which pairs do not count, and for each voxel which other is wanted, or their weights."""
+        n, voxels = targets["place"].shape[:2]
+        place = targets["place"].flatten(0, 1)
+        own = torch.arange(n * voxels, device=place.device)
+        near = (torch.cdist(place, place) < self.settings.apart).fill_diagonal_(False)
+        here = own[:, None] // voxels == own // voxels
+        if "label" not in targets:
+            return near & here, own
+        label = targets["label"].repeat_interleave(voxels)
+        alike = near & (label[:, None] == label)
+        if not self.settings.patterns:
+            return alike, own
+        equal = (alike & ~here).float()
+        weights = self.settings.patterns * equal / equal.sum(1, keepdim=True).clamp(min=1)
+        return alike & here, weights.diagonal_scatter(1 - weights.sum(1))
+
+
+def sampled(maps: Tensor, places: Tensor) -> Tensor:
+    """(N, places, C) of (N, C, spatial...), between voxels linearly.
+
+    Args:
+        places: (N, places, axes), from -1 at one edge of the map to 1 at the other.
+    """
+    grid = places.flip(-1).view(*places.shape[:2], *[1] * (places.shape[-1] - 1), places.shape[-1])
+    return F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False).flatten(2).mT
+
+
+def cut(cubes: Tensor, corner: Tensor, extent: Tensor, width: Tensor, size: Sequence[int]) -> Tensor:
+    """(N, C, *size): a box of each cube (N, C, spatial...), along each axis by itself.
+
+    Args:
+        corner, extent: (N, axes) in voxels of the cubes, from their edges.
+        width: (N, axes) of the interpolation; 1 is linear, and where voxels become larger it is as wide as they are.
+    """
+    for axis, side in enumerate(size):
+        step = extent[:, axis, None, None] / side
+        at = corner[:, axis, None, None] + step * (torch.arange(side, device=cubes.device)[:, None] + 0.5)
+        off = (at - torch.arange(cubes.shape[2], device=cubes.device) - 0.5).abs()
+        weight = (1 - off / (width[:, axis, None, None] * step.clamp(min=1))).clamp(min=0)
+        rows = cubes.movedim(2, -1)  # after the last axis they are in their order again
+        cubes = torch.bmm(rows.flatten(1, -2), (weight / weight.sum(-1, keepdim=True)).mT).view(*rows.shape[:-1], side)
+    return cubes
+
+
+def _uniform(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(*shape, generator=generator, device=like.device)
