@@ -71,6 +71,15 @@ class PretrainedModel(Saved):
     """Of SETTINGS, those that `from_pretrained` may change, as the weights fit all their values."""
     PATTERNS: ClassVar[int] = 44
     """num_classes where it is not given."""
+    TITLE: ClassVar[str] = ""
+    """What its authors call it, and what it is, in a few words. This and the next three are what a list of families
+    says of it; a family that leaves them out is listed by its name alone."""
+    SOURCE: ClassVar[str] = ""
+    """Who published it, where and when."""
+    LICENCE: ClassVar[str] = ""
+    """Of the weights that its authors published, as the hub calls it, or in words."""
+    EXPECTS: ClassVar[str] = ""
+    """What it takes: kind of scan, channels, intensities, spacing, sizes; the config of weights says it exactly."""
 
     encoder: Any
     decoder: Any

@@ -36,6 +36,10 @@ class SemanticGenesis3D(PretrainedModel):
     NDIM = 3
     SETTINGS = ("width", "norm")
     CHANGEABLE = ("norm",)
+    TITLE = "Semantic Genesis and Models Genesis, a 3D U-Net"
+    SOURCE = "Haghighi et al., MICCAI 2020; Zhou et al., MICCAI 2019"
+    LICENCE = "the authors' weights: ASU GitHub Project License (non-commercial); those made here: Apache 2.0"
+    EXPECTS = "CT in HU, 1 channel, window -1000 to 1000 to 0..1, each scan's own spacing, sides multiples of 8"
 
     def __init__(self, *, width: int = 32, norm: Norm | str = "batch_stats", **shared: Unpack[Shared]) -> None:
         super().__init__(**shared)
@@ -76,6 +80,10 @@ class SemanticGenesis2D(PretrainedModel):
     NDIM = 2
     SETTINGS = ("encoder", "decoder_width", "mean", "std")
     PATTERNS = 100
+    TITLE = "Semantic Genesis in 2D, a U-Net on any encoder of timm"
+    SOURCE = "Haghighi et al., MICCAI 2020; encoders: timm (Wightman), ImageNet weights of their authors"
+    LICENCE = "those made here: Apache 2.0; timm's ImageNet weights: as timm says of each encoder"
+    EXPECTS = "X-rays and other images, grey levels to 0..1, sides multiples of the largest stride (32 for most)"
 
     def __init__(
         self,
