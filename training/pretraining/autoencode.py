@@ -77,7 +77,11 @@ def _of_the_autoencoder(recipe: Recipe) -> Recipe:
             "epochs": settings.epochs,
             "samples_per_epoch": None,
             "lr": settings.lr,
+            "optimizer": "adam",
             "schedule": "cosine",
+            "warmup": 0,
+            "clip": 0.0,
+            "average": 0.0,
             "patience": settings.epochs,
             "workers": 0,
         }

@@ -1,7 +1,8 @@
 """The training loop: stages, epochs and steps of whatever method, resumable at any of them.
 
 The method (training/methods) says what the network is, how a batch becomes views and targets, and what the losses
-are. Adam; the rate is halved every `halve_every` epochs; early stopping on the validation loss of the last stage.
+are. How the weights move is said by [pretrain] (optimisation.py); early stopping on the validation loss of the last
+stage.
 Writes into the folder of the training:
 
     metrics.jsonl        a line every epoch: the method's losses and scores, cubes per second
@@ -33,6 +34,7 @@ from ..run.seeds import generator
 from ..run.signals import Stop, stopping
 from .divergence import Watch, diverged
 from .inputs import Inputs, Reader
+from .optimisation import learning_rate
 from .plan import Plan, train_only
 from .published import save_network
 from .state import State, determined_by
@@ -68,7 +70,7 @@ class Trainer:
         self.network = method.network(inputs.blueprint(recipe))
         to_device(self.network, me.device, recipe.model.ndim)
         of = determined_by(recipe, inputs, me.world)
-        self.state = State(self.network, self.settings, self.plan.epochs, folder, of)
+        self.state = State(self.network, self.settings, folder, of)
         self.metrics = Metrics(folder / "metrics.jsonl", me.is_main, tensorboard)
         self.readers = {split: Reader(inputs.data[split], self.settings, me) for split in ("train", "validation")}
         self.clock = time.monotonic()
@@ -111,7 +113,12 @@ class Trainer:
         self.state.optimizer.zero_grad(set_to_none=True)
         losses = self.method.losses(self._forward(network, stage, views), views.targets)
         losses["loss"].backward()
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(network.parameters(), self.settings.clip)
+        for group in self.state.optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, self.plan, at.epoch, at.step)
         self.state.optimizer.step()
+        self.state.average.update()
         return {key: value.detach() for key, value in losses.items()}
 
     def _forward(self, network: nn.Module, stage: Stage, views: Views) -> dict[str, Tensor]:
@@ -168,13 +175,13 @@ class Trainer:
         if not math.isfinite(values["validation_loss"]):
             raise diverged(self.section, f"the validation loss of epoch {at.epoch + 1}")
         if state.judge(values["validation_loss"], self.plan.begins(at.epoch)) and self.me.is_main:
-            save_network(self.network, self.folder)
+            save_network(self.state.average.network, self.folder)
         train = state.means(self.plan.steps)
         self.metrics.write(
             stage=stage.name,
             epoch=at.epoch,
             step=(at.epoch + 1) * self.plan.steps,
-            lr=state.schedule.get_last_lr()[0],
+            lr=state.optimizer.param_groups[0]["lr"],
             **train,
             **values,
             cubes_per_second=round(cubes_per_second, 1),
@@ -185,11 +192,11 @@ class Trainer:
         self._checkpoint()
 
     def _validate(self, stage: Stage) -> dict[str, float]:
-        self.network.eval()
+        network = self.state.average.network.eval()
         seed, drawn = self.recipe.seed, self.state.at.epoch % self.settings.picture_every == 0
         return validate(
             self.method,
-            lambda views: self._forward(self.network, stage, views),
+            lambda views: self._forward(network, stage, views),
             self.readers["validation"],
             self.plan.per_process,
             seed,
@@ -201,7 +208,7 @@ class Trainer:
         def noise(kind: str) -> torch.Generator:
             return generator(self.me.device, self.recipe.seed, "picture", kind)
 
-        self.method.draw(self.network, batch, noise, self.folder / self.method.picture)
+        self.method.draw(self.state.average.network, batch, noise, self.folder / self.method.picture)
 
     def _checkpoint(self) -> None:
         now = time.monotonic()

@@ -54,6 +54,10 @@ class Plan:
         ends = zip(self.stages, self._began[1:], strict=True)
         return next((stage for stage, end in ends if epoch < end), self.stages[-1])
 
+    def stage_began(self, epoch: int) -> int:
+        """Epochs before the stage of this one."""
+        return max(began for began in self._began if began <= epoch)
+
     def begins(self, epoch: int) -> bool:
         """Whether a stage begins with this epoch."""
         return epoch in self._began

@@ -13,6 +13,7 @@ from ..run.checkpoint import load_checkpoint, save_checkpoint
 from ..run.metrics import Metrics
 from ..run.recipe import Pretrain, Recipe
 from .inputs import Inputs
+from .optimisation import Average, optimizer_of
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -32,16 +33,16 @@ class Progress:
 
 
 class State:
-    """Network, optimiser, schedule, place and sums of a run, and the checkpoint that they are written to.
+    """Network, its average, optimiser, place and sums of a run, and the checkpoint that they are written to.
 
     Args:
         determined_by: what the weights depend on: a checkpoint of anything else is refused.
     """
 
-    def __init__(self, network: nn.Module, settings: Pretrain, epochs: int, folder: Path, determined_by: str) -> None:
+    def __init__(self, network: nn.Module, settings: Pretrain, folder: Path, determined_by: str) -> None:
         self.network = network
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr)
-        self.schedule = _schedule(self.optimizer, settings, epochs)
+        self.optimizer = optimizer_of(network, settings)
+        self.average = Average(network, settings.average)
         self.path, self.determined_by = folder / CHECKPOINT, determined_by
         self.at = Progress()
         self.sums: dict[str, Tensor] = {}
@@ -67,7 +68,6 @@ class State:
         return better
 
     def next_epoch(self) -> None:
-        self.schedule.step()
         self.at.epoch, self.at.step, self.sums = self.at.epoch + 1, 0, {}
 
     def save(self, metrics: Metrics) -> None:
@@ -76,7 +76,8 @@ class State:
             "determined_by": self.determined_by,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "average": self.average.state_dict(),
+            "averaged_steps": self.average.steps,
             "at": vars(self.at),
             "sums": self.means(1),
             "metrics": metrics.position(),
@@ -91,7 +92,7 @@ class State:
             return False
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        self.average.load(state.get("average"), state.get("averaged_steps", 0))
         self.at = Progress(**state["at"])
         self.sums = {key: torch.tensor(v, dtype=torch.float64, device=device) for key, v in state["sums"].items()}
         metrics.truncate(state["metrics"])
@@ -105,11 +106,3 @@ def determined_by(recipe: Recipe, inputs: Inputs, world: int) -> str:
         free.add("epochs")
     sections = (recipe.pretrain.model_dump_json(exclude=free), recipe.method.model_dump_json())
     return " ".join(map(str, (inputs.fingerprint, *sections, recipe.model.model_dump_json(), recipe.seed, world)))
-
-
-def _schedule(
-    optimizer: torch.optim.Optimizer, settings: Pretrain, epochs: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    if settings.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs))
-    return torch.optim.lr_scheduler.StepLR(optimizer, settings.halve_every, gamma=0.5)

@@ -123,11 +123,21 @@ class Pretrain(Section):
     """Most epochs of the last stage; early stopping ends it sooner."""
     samples_per_epoch: PositiveInt | None = None
     """Cubes drawn per epoch; absent: the whole table, or 32 random patches of every patient."""
+    optimizer: Literal["adam", "adamw"] = "adam"
     lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Of AdamW."""
     schedule: Literal["halve", "cosine"] = "halve"
-    """The learning rate is halved every `halve_every` epochs, or falls to 0 along a cosine over all epochs."""
+    """The learning rate is halved every `halve_every` epochs, or falls to 0 along a cosine over all steps."""
     halve_every: PositiveInt = 40
     """Epochs after which the learning rate is halved."""
+    warmup: NonNegativeInt = 0
+    """Steps at the beginning of each stage over which the learning rate rises."""
+    clip: float = Field(default=0.0, ge=0)
+    """Largest norm of a step's gradients, which are scaled down to it; 0: they are taken as they are."""
+    average: float = Field(default=0.0, ge=0, lt=1)
+    """Validated and published is a moving average of the weights, which keeps this share of itself at each step; 0: the
+    weights themselves."""
     patience: NonNegativeInt = 50
     precision: Literal["float32", "bfloat16"] = "float32"
     workers: NonNegativeInt = 4

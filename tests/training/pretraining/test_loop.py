@@ -134,21 +134,33 @@ sys.exit(main(["pretrain", "demo", *sys.argv[2:]]))
 """
 
 
+MOVED = ("pretrain.optimizer=adamw", "pretrain.schedule=cosine", "pretrain.warmup=2", "pretrain.clip=0.5")
+MOVED = (*MOVED, "pretrain.average=0.9")
+
+
 @pytest.mark.slow
 def test_killed_and_started_again_gives_the_same_weights_bit_for_bit(run, discovered):
-    pretrain(small_recipe(run), progress=False)
+    pretrain(small_recipe(run, *MOVED), progress=False)
     expected, expected_rows = weights(run), timeless(run)
     (run / "pretraining").rename(run / "never killed")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    recipe = (f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL, "--quiet")
+    recipe = (f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL, *MOVED, "--quiet")
     for saves in (1, 2, 1):  # right after a checkpoint, in the middle of an epoch or at its end
         killed = subprocess.run([sys.executable, "-c", KILLED, str(saves), *recipe], env=environment)
         assert killed.returncode == -signal.SIGKILL
-    pretrain(small_recipe(run), progress=False)
+    pretrain(small_recipe(run, *MOVED), progress=False)
     resumed = weights(run)
     assert resumed.keys() == expected.keys()
     assert all(torch.equal(resumed[key], expected[key]) for key in expected)
     assert timeless(run) == expected_rows
+
+
+def test_the_average_is_what_is_published(run):
+    pretrain(small_recipe(run, "pretrain.average=0.9", "pretrain.epochs=1"), progress=False)
+    state, published = torch.load(run / "pretraining" / "checkpoint.pt", weights_only=True), weights(run)
+    for key, value in published.items():
+        assert torch.equal(value, state["average"][f"inner.model.{key}"])
+    assert any(not torch.equal(value, state["network"][f"inner.model.{key}"]) for key, value in published.items())
 
 
 def stamp(path):
