@@ -1,5 +1,6 @@
 """How the weights move."""
 
+import itertools
 import math
 
 import pytest
@@ -32,7 +33,7 @@ def test_a_cosine_falls_at_every_step():
     found = rates(schedule="cosine")
     assert found[0] == 1
     assert found[25] == pytest.approx(0.5)
-    assert all(later < earlier for earlier, later in zip(found, found[1:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(found))
     assert found[-1] == pytest.approx((1 + math.cos(math.pi * 49 / 50)) / 2)
 
 
