@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..methods.protocol import Network
 from ..run.recipe import Pretrain
 from .plan import Plan
 
@@ -49,7 +50,7 @@ class Average:
         decay: of each step; 0: no average, and `network` here is the one that trains.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(self, network: Network, decay: float) -> None:
         self.decay, self.steps = decay, 0
         self.trained = network
         self.network = copy.deepcopy(network).requires_grad_(False) if decay else network

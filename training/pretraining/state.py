@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..methods.protocol import Network
 from ..run.checkpoint import load_checkpoint, save_checkpoint
 from ..run.metrics import Metrics
 from ..run.recipe import Pretrain, Recipe
@@ -39,7 +40,7 @@ class State:
         determined_by: what the weights depend on: a checkpoint of anything else is refused.
     """
 
-    def __init__(self, network: nn.Module, settings: Pretrain, folder: Path, determined_by: str) -> None:
+    def __init__(self, network: Network, settings: Pretrain, folder: Path, determined_by: str) -> None:
         self.network = network
         self.optimizer = optimizer_of(network, settings)
         self.average = Average(network, settings.average)

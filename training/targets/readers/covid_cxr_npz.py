@@ -40,7 +40,8 @@ class CovidCxrNpz(Target):
 
     def find(self) -> Found:
         path, archive = self._archive()
-        found, images = Found(), {}
+        found = Found()
+        images: dict[int, int] = {}
         for index, patient in enumerate(archive["patient"]):
             number = images[patient] = images.get(patient, -1) + 1
             name = f"patient_{int(patient):03d}_{number}"
