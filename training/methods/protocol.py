@@ -74,6 +74,7 @@ class MethodSettings(Section):
     """The recipe's section `[method]`; a method adds its own keys, with their defaults."""
 
     name: str
+    """The method's."""
     semantics: bool = False
     """Patches of the discovered patterns, and a branch that classifies them (see with_semantics.py)."""
 

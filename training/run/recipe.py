@@ -33,7 +33,7 @@ TEXTS = ("licence", "dataset", "data_name", "data_licence", "data_citation", "li
 class Prepare(Section):
     """Scans to one store of resampled volumes, or images to one store of resized images."""
 
-    spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
+    spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(default=None, examples=[[1.0, 1.0, 2.5]])
     """Voxel spacing (x, y, z) in mm that every scan is resampled to; absent: each keeps its own."""
     window: tuple[float, float] = (-1000.0, 1000.0)
     """HU range of scans that is kept in the store, and scaled to 0..1 for the network."""
@@ -41,11 +41,12 @@ class Prepare(Section):
     """Rows and columns that every image is made to fit, its proportions kept."""
     channels: Literal[1, 3] = 1
     """Of images: 1 makes colour grey."""
-    bits: PositiveInt | None = None
+    bits: PositiveInt | None = Field(default=None, examples=[12])
     """Bit depth of images whose files have room for more (12 in a 16-bit PNG); absent: the file's."""
     chunk: Sides = (64, 64, 32)
     """Voxels (or pixels) of one compressed chunk of the store."""
     workers: NonNegativeInt = 2
+    """Processes that read scans; 0: this one alone."""
 
     @field_validator("window")
     @classmethod
@@ -60,17 +61,21 @@ class Autoencode(Section):
 
     size: Size = (128, 128, 64)
     """Voxels (or pixels) that every whole scan (or image) is resized to."""
-    width: PositiveInt | None = None
+    width: PositiveInt | None = Field(default=None, examples=[8])
     """Channels of the first level in 3D; absent: the network's. In 2D the encoder is the network's."""
     epochs: PositiveInt = 100
+    """Passes over all scans."""
     batch_size: PositiveInt = 4
+    """Scans in a batch."""
     lr: float = Field(default=1e-3, gt=0)
+    """Learning rate."""
 
 
 class Discover(Section):
     """Self-discovery: which cubes of which patients carry which pattern label (paper, Sec. 2)."""
 
     patterns: PositiveInt = 44
+    """C: how many patterns are looked for, each a class that the network learns to tell."""
     neighbours: PositiveInt = 200
     """K: nearest patients of a reference that a pattern is cropped from, itself included."""
     cube: Sides = (64, 64, 32)
@@ -91,7 +96,9 @@ class Discover(Section):
     tissue: float = Field(default=0.5, ge=0, lt=1)
     """Share of a window's voxels that must lie above tissue_hu, of images above tissue_level."""
     tissue_hu: float = -150.0
+    """HU above which a voxel of a scan is tissue."""
     tissue_level: float = Field(default=0.1, ge=0, lt=1)
+    """Grey level in 0..1 above which a pixel of an image is tissue."""
 
     @model_validator(mode="after")
     def _range_is_in_order(self) -> Discover:
@@ -108,7 +115,8 @@ class MethodSection(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    name: str
+    name: str = Field(examples=["restoration"])
+    """A file of training/methods, or a method of another package."""
     semantics: bool = False
     """Patches of the discovered patterns, and a branch that classifies them."""
 
@@ -119,12 +127,15 @@ class Pretrain(Section):
     size: Size = (64, 64, 32)
     """Input of the network: every cube is resized to it."""
     batch_size: PositiveInt = 16
+    """Patches in a batch."""
     epochs: NonNegativeInt = 400
     """Most epochs of the last stage; early stopping ends it sooner."""
-    samples_per_epoch: PositiveInt | None = None
+    samples_per_epoch: PositiveInt | None = Field(default=None, examples=[2000])
     """Cubes drawn per epoch; absent: the whole table, or 32 random patches of every patient."""
     optimizer: Literal["adam", "adamw"] = "adam"
+    """Of torch."""
     lr: float = Field(default=1e-3, gt=0)
+    """Learning rate at the start."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Of AdamW."""
     schedule: Literal["halve", "cosine"] = "halve"
@@ -139,11 +150,15 @@ class Pretrain(Section):
     """Validated and published is a moving average of the weights, which keeps this share of itself at each step; 0: the
     weights themselves."""
     patience: NonNegativeInt = 50
+    """Epochs without a better validation loss after which training ends."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """Numbers that the network computes with; bfloat16 is faster on most GPUs and newer CPUs."""
     workers: NonNegativeInt = 4
+    """Processes that crop patches from the store; 0: this one alone."""
     cache_mib: NonNegativeInt = 2048
     """Decoded scans that each reading process may keep in memory."""
     picture_every: PositiveInt = 5
+    """Epochs between two pictures of what the network makes of some patches."""
     checkpoint_every: PositiveInt = 200
     """Steps between two checkpoints."""
 
@@ -172,6 +187,7 @@ class Model(Section):
     """What is trained: a class of sg_hub and its arguments."""
 
     architecture: Literal["SemanticGenesis3D", "SemanticGenesis2D"] = "SemanticGenesis3D"
+    """Class of sg_hub: for scans or for images."""
     width: PositiveInt = 32
     """Channels of the first level, in 3D."""
     norm: Literal["batch_stats", "batch", "instance"] = "batch_stats"
@@ -194,15 +210,21 @@ class Publish(Section):
     (`data.provenance.said_of`), but for those that were given with the command.
     """
 
-    licence: str = ""
-    dataset: str = ""
+    licence: str = Field(default="", examples=["apache-2.0"])
+    """Of the weights, as the hub calls it."""
+    dataset: str = Field(default="", examples=["openkbp"])
     """Short name of the data set: target tasks on it are checked for patients that were pre-trained on."""
-    data_name: str = ""
-    data_licence: str = ""
+    data_name: str = Field(default="", examples=["155 head-and-neck CT"])
+    """What the data are, in words."""
+    data_licence: str = Field(default="", examples=["MIT"])
+    """Licence of the data."""
     data_citation: str = ""
+    """Who is to be cited for the data."""
     modality: str = "CT"
+    """As DICOM calls it: CT, MR, PT, CR or DX."""
     limits: str = ""
-    names: str | None = None
+    """What the weights are not for; the card says it first."""
+    names: str | None = Field(default=None, examples=["pt_[0-9]+"])
     """Regular expression that the names of all items match."""
     patients: str | None = None
     """`data.provenance.digest` of the patients that are trained and validated on."""
@@ -219,16 +241,18 @@ class Publish(Section):
 
 
 class Recipe(Section):
-    name: str
+    name: str = Field(examples=["my-weights"])
+    """Of the weights: the folder that is published is called so."""
     seed: int = 2020
-    source: str
+    """Of everything that is drawn."""
+    source: str = Field(examples=["/data/ct"])
     """Folder of scans (or images); searched recursively."""
-    run: str
+    run: str = Field(examples=["runs/my-weights"])
     """Folder of everything that the run writes."""
-    split: str | None = None
+    split: str | None = Field(default=None, examples=["patients.csv"])
     """CSV with the columns patient and split (and image, where a patient has several), a file or the name of one that
     comes with the recipes; absent: every patient may train."""
-    patient: str | None = None
+    patient: str | None = Field(default=None, examples=["([0-9]+)_[0-9]+"])
     """Regular expression whose first group is the patient in the path of an image; absent: each is of another."""
     split_names: dict[str, Split] = Field(default={"train": "train", "validation": "validation", "test": "test"})
     """What the values of the CSV's column split mean here. Pre-training sees train, early stopping looks at

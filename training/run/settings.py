@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sg_hub.errors import InvalidInputError, ReadError
 
+from .explain import problems
+
 ROOT = Path(__file__).parent.parent
 """Of the training package."""
 LARGEST = 2**63 - 1
@@ -19,9 +20,12 @@ LARGEST = 2**63 - 1
 
 
 class Section(BaseModel):
-    """Settings of which unknown keys are errors, whose numbers are finite, and which do not change."""
+    """Settings of which unknown keys are errors, whose numbers are finite, and which do not change.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    The text below a field is its description, which messages and docs/reference show.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -74,8 +78,7 @@ def settings_of(
     except InvalidInputError as error:
         raise InvalidInputError(f"{name}: {error}") from None
     except ValidationError as error:
-        problems = "; ".join(_problem(model, problem) for problem in error.errors())
-        raise InvalidInputError(f"{name}: {problems}") from error
+        raise InvalidInputError(f"{name}: {'; '.join(problems(model, error))}") from error
 
 
 def _overridden(values: Any, override: str) -> dict[str, Any]:
@@ -109,23 +112,3 @@ def _whole_numbers(values: Any, place: str = "") -> Iterator[tuple[str, int]]:
             yield from _whole_numbers(value, place)
     elif isinstance(values, int):
         yield place, values
-
-
-def _problem(model: type[BaseModel], problem: Any) -> str:
-    """One line of pydantic's, with the key that may have been meant."""
-    place = [str(part) for part in problem["loc"]]
-    text = f"{'.'.join(place) or 'top level'}: {problem['msg']}"
-    if problem["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(place[-1], _keys(model, place[:-1]), 1)
-        text += f"; did you mean {close[0]}?" if close else ""
-    return text
-
-
-def _keys(model: type[BaseModel], place: list[str]) -> list[str]:
-    """Of the section at a place; none where it is not one of the model's."""
-    for part in place:
-        section = model.model_fields[part].annotation if part in model.model_fields else None
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
-            return []
-        model = section
-    return list(model.model_fields)

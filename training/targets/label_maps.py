@@ -27,9 +27,9 @@ class LabelMapTarget(Target):
 
     WHOLE_SCANS: ClassVar[bool] = True
 
-    values: dict[str, int | list[int]] = Field(default={})
+    values: dict[str, int | list[int]] = Field(default={}, examples=[{"liver": 1, "tumour": [2, 3]}])
     """Number, or numbers, of each class; absent: 1, 2, ... in the order of the classes."""
-    background: tuple[int, ...] | Literal["others"] = ()
+    background: tuple[int, ...] | Literal["others"] = Field(default=(), examples=["others"])
     """Numbers beside 0 that are background, such as other organs; `others`: all that no class has. Any other number is
     an error."""
 

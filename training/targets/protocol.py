@@ -44,34 +44,39 @@ class Target(Section):
     )
     """Fields that do not change what `load` gives."""
 
-    reader: str
-    name: str
+    reader: str = Field(examples=["folder"])
+    """What reads the data set: `folder` for a folder of your own, or a file of training/targets/readers."""
+    name: str = Field(examples=["liver"])
+    """Of the target, in one word: results are kept under it."""
     code: str = ""
     """As in the paper's Table 1, where the task is the same; or of the task that it stands in for."""
-    title: str
-    dataset: str
+    title: str = Field(examples=["liver in abdominal CT"])
+    """What the task is, for the card and the report."""
+    dataset: str = Field(examples=["my-hospital"])
     """Short name of the data set: patients of the same name in it are the same."""
     description: str = ""
     """What a reader of the results must know: source, limits."""
-    root: str
+    root: str = Field(examples=["data/liver"])
     """Folder (or file) of the data, as it was downloaded."""
     ndim: Literal[2, 3] = 3
     """Of the network."""
     channels: PositiveInt = 1
-    head: Head
-    classes: tuple[str, ...]
+    """Of the images: 1 grey, 3 colour; or as many as there are sequences."""
+    head: Head = Field(examples=["segmentation"])
+    """What is asked of the network: a class for every voxel, or for the whole item."""
+    classes: tuple[str, ...] = Field(examples=[["liver", "tumour"]])
     """Segmentation: all but the background. Classification: the classes, or the findings."""
     exclusive: bool = True
     """Classification: one class per item; else any number of findings."""
     min_positives: PositiveInt = 1
     """Findings with fewer positives in the test part get no AUC; in the validation part a third of it is enough."""
-    metric: Metric
+    metric: Metric = Field(examples=["dice"])
     """The one that results are compared by."""
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = Field(default=(), examples=[["case_07"]])
     """Names of items that are left out."""
-    doubtful: dict[str, str] = Field(default={})
+    doubtful: dict[str, str] = Field(default={}, examples=[{"case_12": "the left side is not outlined"}])
     """Items whose reference is known to be wrong, and why. They stay in, and results are given without them as well."""
-    mirror_pairs: tuple[tuple[str, str], ...] = ()
+    mirror_pairs: tuple[tuple[str, str], ...] = Field(default=(), examples=[[["left kidney", "right kidney"]]])
     """Classes of the two sides of the body, which change places when an item is mirrored along x."""
     grid: Grid = Grid()
     splits: Splits = Splits()

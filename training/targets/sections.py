@@ -18,14 +18,16 @@ class Grid(Section):
     """How an item becomes what the network takes: what a preprocessing of sg_hub is built from."""
 
     intensity: Literal["window", "percentile", "zscore"] = "window"
-    low: float | None = None
+    """What low and high are: values of the scan (`window`, for CT), percentiles of it (for MRI), or deviations from its
+    mean."""
+    low: float | None = Field(default=None, examples=[-1000.0])
     """What becomes 0: a value of the scan (HU) or a grey level in 0..1, or a percentile; or the least number of
     standard deviations. Absent: sg_hub's own window."""
-    high: float | None = None
+    high: float | None = Field(default=None, examples=[1000.0])
     """What becomes 1, or the largest number of standard deviations."""
-    spacing: tuple[float, float, float] | None = None
+    spacing: tuple[float, float, float] | None = Field(default=None, examples=[[1.0, 1.0, 2.5]])
     """Voxels (x, y, z) in mm that scans are resampled to; absent: each keeps its own."""
-    size: Sides | None = None
+    size: Sides | None = Field(default=None, examples=[[64, 64, 32]])
     """Voxels (x, y, z) or pixels (rows, columns) of an item; absent: each scan as large as it is."""
 
     def of_scans(self) -> Preprocessing:
@@ -50,11 +52,12 @@ class Splits(Section):
     """Who is trained, validated and tested on, where the data set does not say it."""
 
     seed: int = 0
+    """Of the draw of the patients."""
     validation: Share = 0.15
     """Share of the patients that are not tested on."""
     test: Share = 0.3
     """Share of all patients, where there is no official test part."""
-    file: str | None = None
+    file: str | None = Field(default=None, examples=["split.csv"])
     """CSV with the columns patient and split (train, validation, test), which comes before everything else."""
     pretrained: Literal["train"] | None = None
     """`train`: patients whom any of the initialisations was pre-trained on are trained on, not tested (as the paper's
@@ -65,11 +68,15 @@ class Settings(Section):
     """How a trial is trained: the same for every initialisation, chosen on validation patients."""
 
     steps: PositiveInt = 400
+    """Batches that are trained on."""
     batch_size: PositiveInt = 8
-    patch: Sides | None = None
+    """Patches, or items, in a batch."""
+    patch: Sides | None = Field(default=None, examples=[[64, 64, 32]])
     """Voxels that the network sees at once; absent: a whole item (grid.size)."""
     lr: float = Field(default=2e-3, gt=0)
+    """Highest learning rate; it rises during `warmup` and falls to 0 at the last step."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """Of AdamW."""
     body_lr_factor: float = Field(default=1.0, ge=0)
     """Learning rate of all layers but the last, as a share of lr, for every initialisation."""
     background_weight: float = Field(default=1.0, ge=0)
@@ -77,7 +84,7 @@ class Settings(Section):
     sooner."""
     balanced: bool = False
     """Classification: every class is drawn equally often."""
-    mirror: str = Field(default="", pattern="^[xyz]*$")
+    mirror: str = Field(default="", pattern="^[xyz]*$", examples=["x"])
     """Axes along which half of the items are mirrored (2D: x is left and right, y up and down). Along x, classes of one
     side of the body change places: see `mirror_pairs`."""
     shift: int = Field(default=0, ge=0)
@@ -85,6 +92,8 @@ class Settings(Section):
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the learning rate rises."""
     validate_every: PositiveInt = 100
+    """Steps between two looks at the validation items; the step that did best is kept."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Numbers that the network computes with; bfloat16 is faster."""
     slices: PositiveInt = 3
     """Classification of axial slices: how many around the middle stand for an item."""

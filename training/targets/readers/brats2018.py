@@ -21,7 +21,9 @@ class Brats2018(LabelMapTarget):
     """Whole tumour segmentation; split by patient."""
 
     sequence: str = "flair"
+    """Which of a patient's scans is taken: flair, t1, t1ce or t2."""
     values: dict[str, int | list[int]] = Field(default={"whole tumour": [1, 2, 4]})
+    """Numbers of each class in the label maps."""
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()

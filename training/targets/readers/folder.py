@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
@@ -33,8 +33,11 @@ class Folder(LabelMapTarget):
     dims: Literal[2, 3] = 3
     """Of the images: 3 for scans, 2 for pictures."""
     images: str = "images"
+    """Folder of the images, below root."""
     labels: str = "labels"
-    table: str | None = None
+    """Folder of the label maps, below root: files of the images' names."""
+    table: str | None = Field(default=None, examples=["table.csv"])
+    """CSV below root with the column image, for a classification label, and if wanted patient and split."""
     same_voxels: bool = False
     """Label maps of scans: whether voxels of the same index belong together, whatever the map's own header says."""
 

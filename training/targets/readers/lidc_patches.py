@@ -36,6 +36,7 @@ class LidcPatches(Target):
     """Patches of fixed in-plane size; z is resized, for patches cover few slices, and not equally many."""
 
     task: Literal["candidates", "nodules", "malignancy"]
+    """Which of the three."""
     minimum_readers: int = Field(default=1, ge=1, le=4)
     """Nodules that fewer readers outlined are left out."""
     crop: int | None = Field(default=None, ge=8)

@@ -29,6 +29,7 @@ class Lits(LabelMapTarget):
     """Liver segmentation."""
 
     values: dict[str, int | list[int]] = Field(default={"liver": [1, 2]})
+    """Numbers of each class in the label maps."""
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()

@@ -30,6 +30,7 @@ class Luna16(Target):
     """Nodule or not: reduction of false positives."""
 
     table: str = "candidates_V2.csv"
+    """CSV of the candidates, below root."""
     negatives_per_scan: NonNegativeInt = 20
     """Candidates that are no nodule, drawn by the name of the scan (of 750,000); 0: all of them. The AUC does not
     depend on how many there are, but for its scatter."""

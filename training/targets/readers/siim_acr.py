@@ -30,7 +30,9 @@ class SiimAcr(Target):
     DATA_NDIM: ClassVar[int] = 2
 
     table: str = "train-rle.csv"
+    """CSV of the masks, below root."""
     images: str = "dicom-images-train"
+    """Folder of the images, below root."""
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()
