@@ -44,6 +44,7 @@ class DenseContrastSettings(MethodSettings):
     dimension: PositiveInt = 64
     """Of the vectors."""
     temperature: PositiveFloat = 0.1
+    """Of the softmax: the lower, the more the hardest negatives count."""
     apart: float = Field(default=2.0, ge=0)
     """Voxels of the cube; what is nearer to a voxel is not told from it."""
     patterns: float = Field(default=0.0, ge=0, lt=1)
