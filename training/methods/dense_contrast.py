@@ -10,7 +10,6 @@ The restoration of the published network is read from features that it does not 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,11 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from .. import transforms
 from ..run import figures
+from ..transforms.views import altered, cut, overlapping, sampled, shared_places
 from .blueprint import Blueprint
 from .protocol import Batch, Method, MethodSettings, Network, Noise, Result, Views
 
-CANDIDATES = 4
-"""Places drawn for each voxel that is compared, of which those in tissue are taken first."""
 SHOWN = 5
 """Cubes in a picture."""
 
@@ -100,18 +97,17 @@ class DenseContrast(Method):
         return DenseContrastNetwork(blueprint.model("restoration"), self.settings.dimension)
 
     def views(self, batch: Batch, generator: torch.Generator, corruption: str | None = None) -> Views:
-        cubes, size = batch.cubes, self.central(batch.cubes).shape[2:]
-        corner, extent = self._boxes(cubes, size, generator)
-        margin = extent / (2 * torch.stack([torch.full_like(extent[0, 0, 0], side) for side in size]))
-        place = self._places(cubes, corner + margin, extent - 2 * margin, generator)
-        within = (2 * (place - corner[:, :, None]) / extent[:, :, None] - 1).flatten(0, 1)
-        widths = 1 + self.settings.blur * _uniform(corner.shape, cubes, generator)
-        twice = cubes.repeat(2, *[1] * (cubes.ndim - 1))
-        clean = cut(twice, corner.flatten(0, 1), extent.flatten(0, 1), widths.flatten(0, 1), size).clamp_(0, 1)
+        cubes, size, own = batch.cubes, self.central(batch.cubes).shape[2:], self.settings
+        corner, extent = overlapping(cubes, size, generator, scale=own.scale, overlap=own.overlap)
+        place, within = shared_places(cubes, corner, extent, size, own.voxels, generator, tissue=own.tissue)
+        width = 1 + own.blur * torch.rand(extent.shape, generator=generator, device=cubes.device)
+        box = [each.flatten(0, 1) for each in (corner, extent, width)]
+        clean = cut(torch.cat([cubes, cubes]), box[0], box[1], box[2], size).clamp_(0, 1)
+        seen = altered(clean, generator, nonlinear=own.nonlinear, noise=own.noise, painting=own.painting)
         targets = {"place": place, "restoration": clean}
         if batch.labels is not None:
             targets["label"] = batch.labels
-        return Views((self._altered(clean, generator), within), targets)
+        return Views((seen, within.flatten(0, 1)), targets)
 
     def losses(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         first, second = outputs["vectors"].flatten(0, 1).chunk(2)
@@ -139,16 +135,16 @@ class DenseContrast(Method):
 
     def draw(self, network: nn.Module, batch: Batch, noise: Noise, path: Path) -> None:
         """A voxel of one view, circled, and how similar those of the other view's slice through it are."""
-        altered, within = self.views(Batch(batch.cubes[:SHOWN]), noise("views")).inputs
-        shape, n = altered.shape[2:], len(altered) // 2
+        seen, within = self.views(Batch(batch.cubes[:SHOWN]), noise("views")).inputs
+        shape, n = seen.shape[2:], len(seen) // 2
         plane = torch.cartesian_prod(*[(torch.arange(s, device=within.device) + 0.5) * 2 / s - 1 for s in shape[:2]])
         point = within[:, :1].expand(-1, len(plane), -1)
         slices = torch.cat([plane.expand(2 * n, -1, -1), point[..., 2:]], dim=-1)
         asked = torch.cat([point[:n], slices[n:]])
-        one, other = network(self.stages(1)[-1].name, altered, asked)["vectors"].chunk(2)
+        one, other = network(self.stages(1)[-1].name, seen, asked)["vectors"].chunk(2)
         similar = ((one * other).sum(-1) + 1) / 2
         off = ((slices - point)[..., :2] * point.new_tensor(shape[:2]) / 2).norm(dim=-1)
-        shown = sampled(altered, slices)[..., 0].masked_fill((off - 2.5).abs() < 0.6, 1.0)
+        shown = sampled(seen, slices)[..., 0].masked_fill((off - 2.5).abs() < 0.6, 1.0)
         as_slice = (n, 1, *shape[:2], *[1] * (len(shape) - 2))
         here, there = (each.reshape(as_slice) for each in shown.chunk(2))
         columns = {"the other": there, "similarity": similar.reshape(as_slice)}
@@ -160,44 +156,9 @@ class DenseContrast(Method):
         }
 
     def results(self, evaluation: dict[str, Any], pieces: str = "cubes") -> list[Result]:
-        name = f"the same voxel found in another view, of {self.settings.voxels} of the {pieces[:-1]}"
+        name = f"the same voxel found in another view, of {self.settings.voxels}"
         guess = "by the same place in both views"
         return [Result(name, evaluation["retrieval"], evaluation["retrieval_by_place"], guess, "accuracy")]
-
-    def _boxes(self, cubes: Tensor, size: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Corners and extents of both views in voxels of the cubes, (2, N, axes) each."""
-        low, high = self.settings.scale
-        n, axes = len(cubes), len(size)
-        plane = low * (high / low) ** _uniform((2, n), cubes, generator)
-        draw = _uniform((2, n, axes), cubes, generator)
-        corners, extents = [], []
-        for axis, (room, side) in enumerate(zip(cubes.shape[2:], size, strict=True)):
-            extent = (side * (plane if axis < 2 else torch.ones_like(plane))).clamp(max=room)
-            shared = self.settings.overlap * extent.amin(0)
-            first = draw[0, :, axis] * (room - extent[0])
-            least = (first + shared - extent[1]).clamp(min=0)
-            most = torch.minimum(room - extent[1], first + extent[0] - shared)
-            corners.append(torch.stack([first, least + draw[1, :, axis] * (most - least)]))
-            extents.append(extent)
-        return torch.stack(corners, dim=-1), torch.stack(extents, dim=-1)
-
-    def _places(self, cubes: Tensor, corner: Tensor, extent: Tensor, generator: torch.Generator) -> Tensor:
-        """(N, voxels, axes) in voxels of the cubes: places that both views see, in tissue as far as there is any."""
-        low, high = corner.amax(0)[:, None], (corner + extent).amin(0)[:, None]
-        count, (n, axes) = self.settings.voxels, corner.shape[1:]
-        place = low + (high - low) * _uniform((n, CANDIDATES * count, axes), cubes, generator)
-        around = F.interpolate(cubes.mean(1, keepdim=True), scale_factor=0.25, mode="area")
-        sides = torch.stack([torch.full((), float(side), device=cubes.device) for side in cubes.shape[2:]])
-        empty = sampled(around, 2 * place / sides - 1)[..., 0] <= self.settings.tissue
-        return place.gather(1, empty.int().argsort(dim=1, stable=True)[:, :count, None].expand(-1, -1, axes))
-
-    def _altered(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        each = (len(clean), *[1] * (clean.ndim - 1))
-        curved = transforms.nonlinear(clean, generator, reverse=0.0)
-        altered = clean.lerp(curved, self.settings.nonlinear * _uniform(each, clean, generator))
-        noise = torch.randn(clean.shape, generator=generator, device=clean.device)
-        altered.addcmul_(noise, self.settings.noise * _uniform(each, clean, generator)).clamp_(0, 1)
-        return transforms.in_paint(altered, generator, continuing=self.settings.painting)
 
     def _wanted(self, targets: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """(N voxels, N voxels) which pairs do not count, and for each voxel which other is wanted, or their weights."""
@@ -215,34 +176,3 @@ class DenseContrast(Method):
         equal = (alike & ~here).float()
         weights = self.settings.patterns * equal / equal.sum(1, keepdim=True).clamp(min=1)
         return alike & here, weights.diagonal_scatter(1 - weights.sum(1))
-
-
-def sampled(maps: Tensor, places: Tensor) -> Tensor:
-    """(N, places, C) of (N, C, spatial...), between voxels linearly.
-
-    Args:
-        places: (N, places, axes), from -1 at one edge of the map to 1 at the other.
-    """
-    grid = places.flip(-1).view(*places.shape[:2], *[1] * (places.shape[-1] - 1), places.shape[-1])
-    return F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False).flatten(2).mT
-
-
-def cut(cubes: Tensor, corner: Tensor, extent: Tensor, width: Tensor, size: Sequence[int]) -> Tensor:
-    """(N, C, *size): a box of each cube (N, C, spatial...), along each axis by itself.
-
-    Args:
-        corner, extent: (N, axes) in voxels of the cubes, from their edges.
-        width: (N, axes) of the interpolation; 1 is linear, and where voxels become larger it is as wide as they are.
-    """
-    for axis, side in enumerate(size):
-        step = extent[:, axis, None, None] / side
-        at = corner[:, axis, None, None] + step * (torch.arange(side, device=cubes.device)[:, None] + 0.5)
-        off = (at - torch.arange(cubes.shape[2], device=cubes.device) - 0.5).abs()
-        weight = (1 - off / (width[:, axis, None, None] * step.clamp(min=1))).clamp(min=0)
-        rows = cubes.movedim(2, -1)  # after the last axis they are in their order again
-        cubes = torch.bmm(rows.flatten(1, -2), (weight / weight.sum(-1, keepdim=True)).mT).view(*rows.shape[:-1], side)
-    return cubes
-
-
-def _uniform(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(*shape, generator=generator, device=like.device)

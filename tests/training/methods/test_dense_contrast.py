@@ -11,7 +11,6 @@ from sg_hub.errors import InvalidInputError
 from tests.training.conftest import small_images, small_recipe
 from tests.training.transforms.random_cubes import cubes, seeded
 from training.data.prepare import prepare
-from training.methods.dense_contrast import sampled
 from training.methods.protocol import Batch
 from training.methods.registry import build, method_of
 from training.pretraining.evaluate import evaluate
@@ -21,6 +20,7 @@ from training.pretraining.pretrain import pretrain
 from training.pretraining.show_transforms import show_transforms
 from training.run.metrics import read_metrics
 from training.run.process_group import Process
+from training.transforms.views import sampled
 
 ALONE = Process(0, 1, torch.device("cpu"))
 NAME = {"name": "dense_contrast"}
@@ -189,7 +189,7 @@ def test_it_is_trained_published_and_evaluated(run, semantics):
     assert found["retrieval_chance"] == 1 / 16
     assert (run / "similarity.png").stat().st_size > 5000
     rows = method_of(recipe).results(found)
-    assert rows[-1].name == "the same voxel found in another view, of 16 of the cube"
+    assert rows[-1].name == "the same voxel found in another view, of 16"
     assert (rows[-1].value, rows[-1].compare) == (found["retrieval"], found["retrieval_by_place"])
 
 
