@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -18,7 +17,7 @@ from torch import Tensor
 from torch.export import Dim
 
 from sg_hub.errors import InvalidInputError, SgHubError
-from sg_hub.io.files import check_output
+from sg_hub.io.files import check_output, working_folder
 from sg_hub.models import PretrainedModel
 from sg_hub.models.input_checks import AXES
 
@@ -61,8 +60,8 @@ def export_onnx(
     try:
         program = _export(model.eval(), shape, fixed=size is not None, stride=stride)
         program.model.metadata_props["sg_hub_config"] = json.dumps(model.config())
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".exporting-") as temporary:
-            new = Path(temporary) / path.name
+        with working_folder(path.parent) as temporary:
+            new = temporary / path.name
             program.save(str(new))
             shapes = [(1, shape), (3, shape)]
             if size is None:

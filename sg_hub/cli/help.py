@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
+from sg_hub.devices import DEVICES
+
 _WIDTH = 14
 EXIT_CODES = """\
 exit codes:
@@ -72,6 +74,12 @@ class Commands:
         )
         new.set_defaults(run=run, needs=(), warnings=False, stopped="stopped; nothing was left half written")
         new.add_argument("--verbose", action="store_true", help="say what was loaded, and show warnings")
+        new.add_argument(
+            "--device",
+            choices=DEVICES,
+            default="auto",
+            help="where networks run; auto: on a GPU where there is one (%(default)s)",
+        )
         self._groups.setdefault(group, []).append((name, text))
         return new
 

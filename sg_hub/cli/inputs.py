@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import torch
 from tqdm import tqdm
 
+from sg_hub.devices import device_of
 from sg_hub.errors import InputsError, InvalidInputError, ReadError, SgHubError
 from sg_hub.io.files import given_path
 from sg_hub.io.finder import find_images, find_scans
@@ -99,20 +99,6 @@ def _listed(name: str) -> list[str]:
     return [
         str(beside / line) if not Path(line).exists() and (beside / line).exists() else line for line in lines if line
     ]
-
-
-def device_of(name: str) -> torch.device:
-    """Of `auto` the first GPU there is, or the CPU.
-
-    Raises:
-        InvalidInputError: not on this machine.
-    """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(kind for kind, found in there.items() if found)
-    if not there[name]:
-        raise InvalidInputError(f"--device {name}: torch finds no such device here; leave it out, or give --device cpu")
-    return torch.device(name)
 
 
 def read(model: PretrainedModel, path: str, options: argparse.Namespace) -> Input:

@@ -11,7 +11,6 @@ from sg_hub.cli.help import AddCommand, Commands, Parser
 from sg_hub.version import __version__
 
 DEFAULT_MODEL = "semantic-genesis-3d-tiny"
-DEVICES = ("auto", "cpu", "cuda", "mps")
 _MOST_CUBES = 32
 _FORMATS = "DICOM folder, NIfTI, MHD/MHA or NRRD file; for 2D weights a DICOM, PNG, JPEG or TIFF image"
 
@@ -41,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_about_models(command: AddCommand) -> None:
-    models = command(
+    command(
         "models",
         "sg_hub.cli.models:run",
         "list the registered weights",
@@ -97,8 +96,6 @@ def _add_about_models(command: AddCommand) -> None:
         "--in-chans", metavar="N", type=_whole(1, 1 << 20), help="input channels; absent: those of the weights"
     )
     export.add_argument("--norm", metavar="NAME", help="batch_stats, batch or instance; absent: the weights' own")
-    for parser in (models, info, convert, export):
-        _add_device(parser)
 
 
 def _add_on_inputs(command: AddCommand) -> None:
@@ -219,20 +216,10 @@ def _add_scans(parser: argparse.ArgumentParser, several: bool = True) -> None:
         "--bits", metavar="N", type=_whole(1, 32), help="bit depth of an image, where its file has room for more"
     )
     parser.add_argument("--quiet", dest="progress", action="store_false", help="no progress bar")
-    _add_device(parser)
 
 
 def _add_json(parser: argparse.ArgumentParser, what: str = "a JSON object a scan, one a line, as they come") -> None:
     parser.add_argument("--json", action="store_true", help=f"{what}, to standard output")
-
-
-def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--device",
-        choices=DEVICES,
-        default="auto",
-        help="where the network runs; auto: on a GPU where there is one (%(default)s)",
-    )
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 from sg_hub.cli.help import say
 from sg_hub.cli.parser import make_parser
+from sg_hub.devices import device_of
 from sg_hub.errors import InputsError, InvalidInputError, SgHubError
 from sg_hub.signals import exit_status, terminable
 
@@ -32,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO if options.verbose else logging.WARNING)
     try:
         _check_installed(options)
+        if options.device != "auto":
+            device_of(options.device)  # said now, whatever the command would do first
         with terminable(), warnings.catch_warnings():
             if not (options.verbose or options.warnings):
                 warnings.simplefilter("ignore")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import filecmp
 import logging
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from sg_hub.hub.card import CARD, NOTICE, build_card, notice_of
 from sg_hub.hub.config_file import CONFIG
 from sg_hub.hub.model_folder import new_folder, sha256_of, write_model
 from sg_hub.hub.weights_file import WEIGHTS
-from sg_hub.io.files import given_path
+from sg_hub.io.files import given_path, working_folder
 
 logger = logging.getLogger("sg_hub")
 
@@ -237,8 +236,8 @@ def _write(model: Any, release: Release, folder: Path, file: str, keras: bool) -
     content = (model.state_dict(), type(model).__name__, model.config(), texts)
     there = [name for name in _FILES if os.path.lexists(folder / name)]
     if there:
-        with tempfile.TemporaryDirectory(prefix="sg_hub-") as temporary:
-            write_model(Path(temporary), *content)
+        with working_folder() as temporary:
+            write_model(temporary, *content)
             # What a config says of its origin outlives fine-tuning, so only equal files are an earlier conversion.
             _, other, unreadable = filecmp.cmpfiles(temporary, folder, there, shallow=False)
         if other or unreadable:

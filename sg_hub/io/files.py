@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,7 @@ LABEL_IMAGES = (".png", ".tif", ".tiff")
 _UNFINISHED = ".unfinished-"
 """How the names of files and folders begin that are not complete yet. Then come the machine and the process, so that
 what a killed process left can be told from what is still being written."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _EXCHANGE = 2
 """Flag of Linux' renameat2: two names trade places at once."""
 
@@ -34,17 +36,19 @@ def given_path(path: Any, what: str) -> Path:
         what: what is to be given, for the message.
 
     Raises:
-        InvalidInputError: no path, or characters that no path has.
+        InvalidInputError: no path, or characters that no path has, or that would break the lines of tables and cards.
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
         raise InvalidInputError(f"a path is needed, not a value of type {type(path).__name__}: give {what}")
     text = os.fspath(path)
     try:
-        possible = b"\0" not in os.fsencode(text)
+        possible = b"\0" not in os.fsencode(text) and _CONTROL.search(text) is None
     except UnicodeError:
         possible = False
     if not possible:
-        raise InvalidInputError(f"{text!r} holds characters that no path can have: give {what}")
+        raise InvalidInputError(
+            f"{text!r} holds characters that no path can have, or that break lines (control characters): give {what}"
+        )
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -158,6 +162,26 @@ def writing_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         raise unwritable(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def working_folder(parent: str | os.PathLike[str] | None = None) -> Iterator[Path]:
+    """A folder in `parent` (absent: the system's for temporary files) for the time of the work. What a killed process
+    left of one there is cleared away first.
+
+    Raises:
+        ReadError: it cannot be made.
+    """
+    parent = tempfile.gettempdir() if parent is None else parent
+    try:
+        remove_unfinished(parent)
+        folder = Path(tempfile.mkdtemp(dir=parent, prefix=_own_prefix()))
+    except OSError as error:
+        raise unwritable(parent, error) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_unfinished(folder: str | os.PathLike[str]) -> None:

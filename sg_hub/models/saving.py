@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from sg_hub.hub.card import CARD, NOTICE, build_card, notice_of, notices, with_b
 from sg_hub.hub.find import texts_of
 from sg_hub.hub.model_folder import new_folder, write_model
 from sg_hub.hub.upload import listing, upload
+from sg_hub.io.files import working_folder
 from sg_hub.models.loading import LoadReport, Origin
 
 
@@ -99,10 +99,10 @@ class Saved(
             InvalidInputError: an id that cannot be, or `private` for a repository that is public.
             ReadError: no access, or no network.
         """
-        with tempfile.TemporaryDirectory(prefix="sg_hub-") as folder:
-            self._write(Path(folder), half, self._texts(Path(folder), repo_id, model_card_kwargs))
+        with working_folder() as folder:
+            self._write(folder, half, self._texts(folder, repo_id, model_card_kwargs))
             commit, _ = upload(
-                listing(Path(folder)).files,
+                listing(folder).files,
                 repo_id,
                 private=private,
                 token=token,

@@ -36,7 +36,7 @@ def prepare(options: Options) -> None:
 def autoencode(options: Options) -> None:
     from ..pretraining.autoencode import autoencode
 
-    print(autoencode(_recipe(options), progress=options.progress))
+    print(autoencode(_recipe(options), device=options.device, progress=options.progress))
 
 
 @_first_process
@@ -58,7 +58,8 @@ def transforms(options: Options) -> None:
 def pretrain(options: Options) -> None:
     from ..pretraining.pretrain import pretrain
 
-    print(pretrain(_recipe(options), progress=options.progress, tensorboard=options.tensorboard))
+    chosen = {name: getattr(options, name) for name in ("device", "progress", "tensorboard")}
+    print(pretrain(_recipe(options), **chosen))
 
 
 @_first_process
@@ -67,7 +68,7 @@ def evaluate(options: Options) -> None:
 
     recipe = _recipe(options)
     with run_lock(recipe.run_dir):
-        print(evaluate(recipe, progress=options.progress))
+        print(evaluate(recipe, device=options.device, progress=options.progress))
 
 
 @_first_process

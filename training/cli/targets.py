@@ -12,7 +12,7 @@ def benchmark(options: argparse.Namespace) -> None:
     if options.ray:
         from ..trials.on_ray import engine as on_ray
 
-        engine = on_ray(options.cpus_per_trial, options.gpus_per_trial, options.ray_address)
+        engine = on_ray(options.cpus_per_trial, options.gpus_per_trial, options.ray_address, options.device)
     folder = benchmark(
         options.targets,
         options.inits,
@@ -22,6 +22,7 @@ def benchmark(options: argparse.Namespace) -> None:
         data=options.data,
         overrides=options.overrides,
         engine=engine,
+        device=options.device,
         progress=options.progress,
     )
     print(f"{folder}: now `sg-hub report {folder}`")
@@ -45,7 +46,13 @@ def finetune(options: argparse.Namespace) -> None:
 
     print(
         publish_finetuned(
-            options.init, options.target, options.out, options.overrides, options.seed, progress=options.progress
+            options.init,
+            options.target,
+            options.out,
+            options.overrides,
+            options.seed,
+            device=options.device,
+            progress=options.progress,
         )
     )
 

@@ -37,15 +37,17 @@ def run(options: argparse.Namespace) -> None:
     print("\n2. The weights that ship")
     _run("models")
     print("\n3. The scan as one feature vector")
-    _run("embed", scan, "--out", out / "features.npy")
+    _run("embed", scan, "--out", out / "features.npy", "--device", options.device)
     print("\n4. Corrupted cubes, restored")
-    _run("restore", scan, "--out", out / "restored.png")
+    _run("restore", scan, "--out", out / "restored.png", "--device", options.device)
     print("\n5. Corrupted patches of the X-ray")
-    _run("restore", image, "--model", "semantic-genesis-2d-tiny", "--out", out / "restored-2d.png")
+    here = ("--out", out / "restored-2d.png", "--device", options.device)
+    _run("restore", image, "--model", "semantic-genesis-2d-tiny", *here)
     print("\n6. The whole training, at a very small scale, on twelve CT and on twelve X-rays")
     cards = out / "model_cards"
     for recipe in RECIPES:
-        _run("regenerate", recipe, f"run={out / 'run' / recipe}", *options.overrides, "--cards", cards)
+        run = f"run={out / 'run' / recipe}"
+        _run("regenerate", recipe, run, *options.overrides, "--cards", cards, "--device", options.device)
     print("\n7. The published models, loaded like any other")
     for recipe in RECIPES:
         print(sg_hub.from_pretrained(cards / recipe, head="segmentation", num_classes=2).load_report)

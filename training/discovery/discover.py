@@ -50,7 +50,7 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
         path = table_path(recipe)
         table.save(path)
         relative = recipe.discover.frame == "relative"
-        discovered_patterns(store, table, features, path.with_name("patterns.png"), relative)
+        discovered_patterns(store, table, features, path.with_name("patterns.png"), relative, recipe.publish.dataset)
         counts = {split: len(table.rows(split)) for split in SPLITS}
         record(recipe, "discover", rows=counts, store=store.fingerprint)
     return path

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from ..data.leakage import patient_hashes
 from ..data.store import Store
 from ..run.figures import bare, plt, row_label, save
 from .patterns import PatternTable
@@ -19,6 +20,7 @@ def discovered_patterns(
     features: np.ndarray,
     path: Path,
     relative: bool,
+    dataset: str = "",
     references: int = 3,
     neighbours: int = 4,
 ) -> None:
@@ -27,6 +29,8 @@ def discovered_patterns(
     Args:
         features: (patients, features), in the order of the store.
         relative: a place is the same fraction of every scan's size; else it is the same voxel.
+        dataset: short name of the data set. The figure is published, so patients stand in it under the hashes that
+            the weights' provenance has.
     """
     figure, axes = plt.subplots(
         references, 1 + 2 * neighbours, figsize=(1.6 * (1 + 2 * neighbours), 1.9 * references), squeeze=False
@@ -55,7 +59,8 @@ def discovered_patterns(
             else:
                 corner = np.round(centre * shape - size / 2) if relative else table.corner[rows[0]]
             _patient_slice(axis, store, patient, corner.astype(int), size, colour)
-            axis.set_title(f"{kind}: {store.patients[patient].name}", fontsize=7, color=colour)
+            (shown_name,) = patient_hashes(dataset, [store.patients[patient].patient])
+            axis.set_title(f"{kind}: {shown_name}", fontsize=7, color=colour)
         row_label(axes[row, 0], f"pattern {label}")
     save(figure, path)
 

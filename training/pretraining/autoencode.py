@@ -34,7 +34,7 @@ from .published import MODEL
 from .state import CHECKPOINT
 
 
-def autoencode(recipe: Recipe, *, progress: bool = True) -> Path:
+def autoencode(recipe: Recipe, *, device: str = "auto", progress: bool = True) -> Path:
     """Train the autoencoder on the train patients and write the features of all; returns the features' file.
 
     Resumes where it was stopped. Runs under torchrun.
@@ -44,7 +44,7 @@ def autoencode(recipe: Recipe, *, progress: bool = True) -> Path:
         InvalidInputError: nothing to train on, or training that diverged.
     """
     done, folder = features_path(recipe), recipe.run_dir / FOLDER
-    with run_lock(recipe.run_dir), process() as me:
+    with run_lock(recipe.run_dir), process(device) as me:
         me.barrier()  # the first process may still be writing the store
         store = Store.open(store_path(recipe))
         determined_by = f"{store.fingerprint} {recipe.autoencode!r} {recipe.model!r} {recipe.seed}"

@@ -26,7 +26,7 @@ from ..discovery.cubes import Cubes
 from ..methods.protocol import Method
 from ..methods.registry import method_of, resolve
 from ..run.layout import to_device
-from ..run.process_group import Process
+from ..run.process_group import Process, training_device
 from ..run.recipe import Recipe
 from ..run.record import read_json
 from ..run.seeds import generator
@@ -35,14 +35,14 @@ from .inputs import Reader, open_inputs
 from .published import FOLDER
 
 
-def evaluate(recipe: Recipe, *, progress: bool = True) -> Path:
+def evaluate(recipe: Recipe, *, device: str = "auto", progress: bool = True) -> Path:
     """Measure what the method says; returns the file of the figures.
 
     Raises:
         ReadError: an earlier step is missing, or no patients are left to evaluate on.
     """
     recipe = resolve(recipe)
-    method, me = method_of(recipe), _alone()
+    method, me = method_of(recipe), Process(0, 1, training_device(device))
     inputs = open_inputs(recipe, method, me, progress)
     split = "test" if len(inputs.data["test"]) else "validation"
     data = inputs.data[split]
@@ -101,7 +101,3 @@ def _measure(
         if number == 0:
             method.draw(network, batch, noise, recipe.run_dir / method.picture)
     return {key: value / len(data) for key, value in sums.items()}
-
-
-def _alone() -> Process:
-    return Process(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))

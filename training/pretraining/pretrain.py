@@ -21,7 +21,7 @@ from .loop import Trainer
 from .published import FOLDER, MODEL
 
 
-def pretrain(recipe: Recipe, *, progress: bool = True, tensorboard: bool = False) -> Path:
+def pretrain(recipe: Recipe, *, device: str = "auto", progress: bool = True, tensorboard: bool = False) -> Path:
     """Pre-train, from where the last run was stopped; returns the folder of the best weights.
 
     Raises:
@@ -31,7 +31,7 @@ def pretrain(recipe: Recipe, *, progress: bool = True, tensorboard: bool = False
     recipe = resolve(recipe)
     method = method_of(recipe)
     folder = recipe.run_dir / FOLDER
-    with run_lock(recipe.run_dir), process() as me:
+    with run_lock(recipe.run_dir), process(device) as me:
         me.barrier()  # the first process may still be writing the table
         inputs = open_inputs(recipe, method, me, progress)
         trainer = Trainer(recipe, method, inputs, me, folder, progress=progress, tensorboard=tensorboard)

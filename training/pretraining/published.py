@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from safetensors.torch import load_file, save
 
 from sg_hub import from_pretrained
 from sg_hub.errors import ReadError
-from sg_hub.io.files import write_atomic
+from sg_hub.io.files import working_folder, write_atomic
 from sg_hub.models import PretrainedModel
 
 from ..methods.blueprint import Blueprint
@@ -46,6 +45,6 @@ def published_model(folder: Path) -> PretrainedModel:
     """
     if not (folder / MODEL / "model.safetensors").is_file():
         raise ReadError(f"{folder / MODEL} is not there yet: run `sg-hub pretrain` first")
-    with tempfile.TemporaryDirectory() as temporary:
+    with working_folder(folder) as temporary:
         from_pretrained(folder / MODEL).save_pretrained(temporary, half=True)
         return from_pretrained(temporary)

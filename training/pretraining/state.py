@@ -12,6 +12,7 @@ from torch import Tensor
 from ..methods.protocol import Network
 from ..run.checkpoint import load_checkpoint, save_checkpoint
 from ..run.metrics import Metrics
+from ..run.precision import sum_type
 from ..run.recipe import Pretrain, Recipe
 from .inputs import Inputs
 from .optimisation import Average, optimizer_of
@@ -53,7 +54,8 @@ class State:
         """Add the metrics of a step, without reading them: a GPU would be waited for at every step."""
         for key, value in losses.items():
             before = self.sums.get(key)
-            self.sums[key] = value.double() if before is None else before + value.double()
+            value = value.to(sum_type(value.device))
+            self.sums[key] = value if before is None else before + value
 
     def means(self, steps: int) -> dict[str, float]:
         """Of the training metrics over the epoch's steps so far."""
@@ -95,7 +97,8 @@ class State:
         self.optimizer.load_state_dict(state["optimizer"])
         self.average.load(state.get("average"), state.get("averaged_steps", 0))
         self.at = Progress(**state["at"])
-        self.sums = {key: torch.tensor(v, dtype=torch.float64, device=device) for key, v in state["sums"].items()}
+        kind = sum_type(device)
+        self.sums = {key: torch.tensor(v, dtype=kind, device=device) for key, v in state["sums"].items()}
         metrics.truncate(state["metrics"])
         return True
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..methods.protocol import Batch, Method, Views
+from ..run.precision import sum_type
 from ..run.process_group import Process
 from ..run.seeds import generator
 from .inputs import Reader
@@ -35,14 +36,15 @@ def validate(
     # A process for which none is left takes the first, without counting it, so that all know what is measured.
     mine = list(range(me.rank, len(batches), me.world)) or [0]
     sums: dict[str, Tensor] = {}
+    kind = sum_type(me.device)
     for number, batch in zip(mine, reader.read([batches[i] for i in mine]), strict=True):
         views = method.views(batch, generator(me.device, seed, "validation", number))
         outputs = forward(views)
         scores = {key: value.float().mean() for key, value in method.scores(outputs, views).items()}
         weight = len(batch.cubes) if number % me.world == me.rank else 0
         for key, value in (scores | method.losses(outputs, views.targets)).items():
-            sums[key] = sums.get(key, 0.0) + value.double() * weight
-        sums[""] = sums.get("", 0.0) + torch.tensor(float(weight), dtype=torch.float64, device=me.device)
+            sums[key] = sums.get(key, 0.0) + value.to(kind) * weight
+        sums[""] = sums.get("", 0.0) + torch.tensor(float(weight), dtype=kind, device=me.device)
         if number == 0 and me.is_main and draw is not None:
             draw(batch)
     names = sorted(sums)  # the number of cubes is the first

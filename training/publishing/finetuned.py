@@ -48,6 +48,7 @@ def publish_finetuned(
     overrides: list[str] | tuple[str, ...] = (),
     seed: int = 0,
     *,
+    device: str = "auto",
     progress: bool = True,
 ) -> Path:
     """Fine-tune once and save; returns the folder of the model.
@@ -65,7 +66,7 @@ def publish_finetuned(
         out.mkdir(parents=True, exist_ok=True)  # now, not after hours of work
     except OSError as error:
         raise ReadError(f"{out} cannot be made a folder ({error.strerror}): give another --out") from error
-    save_finetuned(finetune(init, target, work, overrides, seed, progress=progress), out)
+    save_finetuned(finetune(init, target, work, overrides, seed, device=device, progress=progress), out)
     shutil.rmtree(work, ignore_errors=True)
     return out
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from sg_hub.hub.card import CARD
 from sg_hub.hub.model_folder import sha256_of
 from sg_hub.hub.upload import upload
 from sg_hub.hub.weights_file import WEIGHTS
-from sg_hub.io.files import given_path
+from sg_hub.io.files import given_path, working_folder
 
 from .registry import pin, read_registry, registry_file
 from .selection import select, without_pictures
@@ -75,11 +74,11 @@ def upload_folder(
         print(f"uploading {said}", file=sys.stderr)
     else:
         disable_progress_bars()
-    with tempfile.TemporaryDirectory(prefix="sg_hub-") as temporary:
+    with working_folder() as temporary:
         files = chosen.files
         if text != card:
-            (Path(temporary) / CARD).write_text(text, encoding="utf-8")
-            files = files | {CARD: Path(temporary) / CARD}
+            (temporary / CARD).write_text(text, encoding="utf-8")
+            files = files | {CARD: temporary / CARD}
         commit, new = upload(files, repo_id, private=private or None, message=f"Upload {folder.name}")
     done = f"{repo_id}: commit {commit.oid}" if new else f"{repo_id}: nothing has changed since commit {commit.oid}"
     if not weights.exists():

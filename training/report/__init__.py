@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sg_hub.errors import ReadError
-from sg_hub.io.files import write_atomic
+from sg_hub.io.files import given_path, write_atomic
 
 from ..trials.results import TABLE, read_results
 from .cards import write_card_record
@@ -29,7 +29,7 @@ def report(folder: str | Path, out: str | Path | None = None) -> Path:
         ReadError: there are no results, or damaged ones.
         InvalidInputError: results of one target with different settings.
     """
-    folder = Path(folder)
+    folder = given_path(folder, "the folder of a benchmark")
     rows = read_results(folder)
     if not rows:
         raise ReadError(f"{folder} holds no {TABLE}, or an empty one: run `sg-hub benchmark` first")
@@ -38,7 +38,7 @@ def report(folder: str | Path, out: str | Path | None = None) -> Path:
     if older:
         print(f"{len(older)} trials by an older version of the code are left out: they cannot be compared")
         rows = {key: row for key, row in rows.items() if key not in older}
-    out = Path(out) if out is not None else folder / "report"
+    out = given_path(out, "the folder of the report") if out is not None else folder / "report"
     columns = columns_of(rows)
     whole = [column for column in columns if column.fraction == 1] or columns
     figures = draw_figures(folder, out, columns, whole)

@@ -1,4 +1,4 @@
-"""In which precision networks are trained: one guard for every loop."""
+"""In which precision networks are trained and figures are summed: one guard for every loop."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def autocast(device: torch.device, precision: str, patch: Sequence[int], stride:
     """
     broken = device.type == "cpu" and len(patch) == 3 and patch[0] // stride < BROKEN_BELOW
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16" and not broken)
+
+
+def sum_type(device: torch.device) -> torch.dtype:
+    """That figures are summed in: 64 bits, where the device has them (Apple's has not)."""
+    return torch.float32 if device.type == "mps" else torch.float64

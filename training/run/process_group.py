@@ -17,6 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from sg_hub.devices import device_of
+
 
 @dataclass(frozen=True)
 class Process:
@@ -57,22 +59,39 @@ class Process:
             dist.barrier()
 
 
+def training_device(name: str = "auto") -> torch.device:
+    """Where a network is trained or measured: `auto` is CUDA or the CPU, on which all of it was tried.
+
+    Raises:
+        InvalidInputError: not on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return device_of(name)
+
+
 @contextmanager
-def process() -> Iterator[Process]:
-    """Join the run that torchrun's environment describes; alone where there is none."""
+def process(device: str = "auto") -> Iterator[Process]:
+    """Join the run that torchrun's environment describes; alone where there is none.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or `mps`, of every process; each has a GPU of its own.
+
+    Raises:
+        InvalidInputError: not on this machine.
+    """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.get("LOCAL_RANK", 0))
-    if torch.cuda.is_available():
-        device = torch.device("cuda", local)
-        torch.cuda.set_device(device)
-    else:
-        device = torch.device("cpu")
+    place = training_device(device)
+    if place.type == "cuda":
+        place = torch.device("cuda", local)
+        torch.cuda.set_device(place)
     if world > 1:
         # The others wait while the first process prepares or discovers, which may take hours.
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=timedelta(days=2))
     try:
-        yield Process(rank, world, device)
+        yield Process(rank, world, place)
     finally:
         if world > 1:
             dist.destroy_process_group()

@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.files import given_path
 
-from .settings import ROOT, Section, read_toml, settings_of
+from .settings import ROOT, Name, Section, read_toml, settings_of
 
 RECIPES = "recipes"
 """Folder of the shipped ones."""
@@ -241,7 +242,7 @@ class Publish(Section):
 
 
 class Recipe(Section):
-    name: str = Field(examples=["my-weights"])
+    name: Name = Field(examples=["my-weights"])
     """Of the weights: the folder that is published is called so."""
     seed: int = 2020
     """Of everything that is drawn."""
@@ -295,13 +296,18 @@ class Recipe(Section):
 
     @field_validator("name")
     @classmethod
-    def _name_is_a_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise ValueError(
-                f"{name!r}: expected letters, digits, dots, dashes and underscores, a letter or digit first (it is the "
-                "name of the published folder)"
-            )
+    def _name_is_one_of_a_hub(cls, name: str) -> str:
+        if not name.isascii() or set(name) & set(" +()"):
+            raise ValueError(f"{name!r}: expected letters, digits, dots, dashes and underscores, as hubs take them")
         return name
+
+    @field_validator("source", "run", "split")
+    @classmethod
+    def _home_is_resolved(cls, path: str | None) -> str | None:
+        if path is None or "://" in path:
+            return path
+        resolved_path = given_path(path, "a file or folder")
+        return str(resolved_path) if path.startswith("~") else path
 
     @field_validator("patient")
     @classmethod

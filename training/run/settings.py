@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from sg_hub.errors import InvalidInputError, ReadError
 
@@ -17,6 +18,25 @@ ROOT = Path(__file__).parent.parent
 """Of the training package."""
 LARGEST = 2**63 - 1
 """What fits a whole number anywhere: torch, NumPy and the tables keep 64 bits."""
+LONGEST_NAME = 100
+_NAME = re.compile(r"[^\W_]([\w.+() -]*[\w+)-])?")
+
+
+def checked_name(text: str) -> str:
+    """A name that files and folders are called by, and that stands on cards: it leads nowhere, and breaks no line.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not _NAME.fullmatch(text) or len(text) > LONGEST_NAME:
+        raise ValueError(
+            f"{text[:LONGEST_NAME]!r}: expected letters, digits, dots, dashes and underscores, a letter or digit first "
+            f"(it names files and folders), at most {LONGEST_NAME} characters"
+        )
+    return text
+
+
+Name = Annotated[str, AfterValidator(checked_name)]
 
 
 class Section(BaseModel):

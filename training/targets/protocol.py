@@ -21,7 +21,7 @@ from sg_hub import ImagePreprocessing, Preprocessing
 from sg_hub.errors import InvalidInputError, ReadError
 
 from ..data.identity import image_hashes
-from ..run.settings import Section
+from ..run.settings import Name, Section
 from .items import Found, Item, LoadedItem
 from .sections import Grid, Settings, Splits
 from .sides import check_sides, mirrored
@@ -46,7 +46,7 @@ class Target(Section):
 
     reader: str = Field(examples=["folder"])
     """What reads the data set: `folder` for a folder of your own, or a file of training/targets/readers."""
-    name: str = Field(examples=["liver"])
+    name: Name = Field(examples=["liver"])
     """Of the target, in one word: results are kept under it."""
     code: str = ""
     """As in the paper's Table 1, where the task is the same; or of the task that it stands in for."""

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.io.files import given_path
 
 from ..run.lock import run_lock
 from ..targets import Target, list_targets, load_target
@@ -37,6 +38,7 @@ def benchmark(
     data: str | Path | None = None,
     overrides: Sequence[str] = (),
     engine: Engine | None = None,
+    device: str = "auto",
     progress: bool = True,
 ) -> Path:
     """Run what is missing of the grid; returns the folder of results.
@@ -48,7 +50,7 @@ def benchmark(
         fractions: of the training patients.
         data: folder that stands for `data/` in the roots of the shipped targets.
         overrides: `key=value` for every target, `TARGET:key=value` for one.
-        engine: of `training.trials.on_ray`; absent: one trial after the other, here.
+        engine: of `training.trials.on_ray`; absent: one trial after the other, here, on `device`.
 
     Raises:
         InvalidInputError: a target or initialisation that cannot be had, test patients that were pre-trained on, or
@@ -59,7 +61,7 @@ def benchmark(
         raise InvalidInputError(f"trials={trials}: expected at least 1, and 3 for a confidence interval")
     for fraction in fractions:
         check_fraction(fraction)
-    out = Path(out)
+    out = given_path(out, "the folder of the results")
     with run_lock(out):
         done = read_results(out)
         read = [load_target(name, overrides, data) for name in targets]
@@ -81,7 +83,7 @@ def benchmark(
                 flush=True,
             )
 
-        failed = (engine or functools.partial(one_by_one, progress=progress))(missing, finished)
+        failed = (engine or functools.partial(one_by_one, device=device, progress=progress))(missing, finished)
     if failed:
         raise InvalidInputError(
             f"{len(failed)} of {len(planned)} trials failed; the others are in {out}\n"

@@ -36,7 +36,14 @@ class Finetuned:
 
 
 def finetune(
-    init: str, target: str, work: str | Path, overrides: Sequence[str] = (), seed: int = 0, *, progress: bool = True
+    init: str,
+    target: str,
+    work: str | Path,
+    overrides: Sequence[str] = (),
+    seed: int = 0,
+    *,
+    device: str = "auto",
+    progress: bool = True,
 ) -> Finetuned:
     """Fine-tune once.
 
@@ -58,6 +65,6 @@ def finetune(
         kept = Path(work) / f"{trial.key}.pt"
         for other in {*Path(work).glob("*.pt")} - {kept, previous_checkpoint(kept)}:
             other.unlink()  # of other settings or other data
-        done = run_trial(trial, kept, progress=progress)
+        done = run_trial(trial, kept, device=device, progress=progress)
         images = images_of(read, done.parts["train"] + done.parts["validation"], progress=progress)
         return Finetuned(init, seed, read, done, images, task.skipped, examples(done))

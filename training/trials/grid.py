@@ -35,12 +35,14 @@ def grid(
     return list({trial.key: trial for trial in planned}.values())
 
 
-def one_by_one(trials: list[Trial], finished: Finished, *, progress: bool = True) -> list[Failure]:
+def one_by_one(
+    trials: list[Trial], finished: Finished, *, device: str = "auto", progress: bool = True
+) -> list[Failure]:
     """Run trials here, one after the other; returns those that failed, which do not keep the others from running."""
     failed: list[Failure] = []
     for trial in trials:
         try:
-            result = result_of(trial, progress=progress)
+            result = result_of(trial, device=device, progress=progress)
         except (SgHubError, RuntimeError) as error:  # such as: out of memory
             failed.append((trial, error))
             print(f"{trial} failed: {error}", flush=True)
@@ -49,7 +51,7 @@ def one_by_one(trials: list[Trial], finished: Finished, *, progress: bool = True
     return failed
 
 
-def result_of(trial: Trial, *, progress: bool = True) -> Result:
+def result_of(trial: Trial, *, device: str = "auto", progress: bool = True) -> Result:
     """Run one trial: its row of the table, and the files of its folder."""
-    done = run_trial(trial, progress=progress)
+    done = run_trial(trial, device=device, progress=progress)
     return row_of(done), files_of(done)

@@ -17,12 +17,13 @@ from .prepared_task import PreparedTask
 from .trial import Trial
 
 
-def engine(cpus: float = 1, gpus: float = 0, address: str | None = None) -> Engine:
+def engine(cpus: float = 1, gpus: float = 0, address: str | None = None, device: str = "auto") -> Engine:
     """An engine for `training.trials.benchmark`: each trial takes a share of the CPU cores and GPUs.
 
     Args:
         cpus, gpus: of one trial; a GPU can be shared (0.25).
         address: of a running cluster, or `auto`; absent: this machine alone.
+        device: of each trial, where it runs.
 
     Raises:
         InvalidInputError: Ray is not installed.
@@ -51,7 +52,8 @@ def engine(cpus: float = 1, gpus: float = 0, address: str | None = None) -> Engi
             remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=1)(_result)
             tasks = {key: ray.put(task) for key, task in {trial.task.key: trial.task for trial in trials}.items()}
             waiting: dict[Any, Trial] = {
-                remote.remote(tasks[t.task.key], t.start, t.number, t.fraction, threads, os.getcwd()): t for t in trials
+                remote.remote(tasks[t.task.key], t.start, t.number, t.fraction, device, threads, os.getcwd()): t
+                for t in trials
             }
             while waiting:
                 ready, _ = ray.wait(list(waiting), num_returns=1)
@@ -89,9 +91,9 @@ def _check_resources(there: Mapping[str, float], cpus: float, gpus: float) -> No
 
 
 def _result(
-    task: PreparedTask, start: Initialisation, number: int, fraction: float, threads: int, folder: str
+    task: PreparedTask, start: Initialisation, number: int, fraction: float, device: str, threads: int, folder: str
 ) -> Result:
     if os.path.isdir(folder):
         os.chdir(folder)  # paths on the command line are relative to where it was given
     torch.set_num_threads(threads)
-    return result_of(Trial(task, start, number, fraction), progress=False)
+    return result_of(Trial(task, start, number, fraction), device=device, progress=False)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from pathlib import Path
 
-from sg_hub.io.files import write_atomic
+from sg_hub.io.files import given_path, write_atomic
 
 from ..targets import in_parts, list_targets, load_target
 from .prepared_task import scored_classes
@@ -46,5 +45,5 @@ def overview(name: str | None = None, overrides: list[str] | tuple[str, ...] = (
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("patient", "split"))
         writer.writerows(sorted({(item.patient, item.split) for item in found.items}))
-        write_atomic(Path(split), text.getvalue())
+        write_atomic(given_path(split, "the file of the split"), text.getvalue())
     return "\n".join(lines)

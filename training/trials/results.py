@@ -16,9 +16,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sg_hub.errors import ReadError
-from sg_hub.io.files import write_atomic
+from sg_hub.io.files import given_path, write_atomic
 
 from ..run.lock import run_lock
+from ..run.settings import Name
 
 TABLE = "results.jsonl"
 TRIALS = "trials"
@@ -74,7 +75,7 @@ class Written(_Written):
 
     key: str = Field(pattern=r"^\w[\w.-]*$")
     protocol: int
-    target: str
+    target: Name
     task: str
     init: str
     weights: str
@@ -169,7 +170,7 @@ def merge(sources: Sequence[str | Path], out: str | Path) -> tuple[int, int]:
         ReadError: a source without a table, or a damaged one.
         InvalidInputError: another process writes to `out`.
     """
-    tables = []
+    tables, out = [], given_path(out, "the folder that the trials are added to")
     for source in sources:
         if not (Path(source) / TABLE).is_file():
             raise ReadError(f"{source} holds no {TABLE}: give folders that `sg-hub benchmark` wrote")

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..run.environment import commit, machine
 from ..run.layout import to_device
+from ..run.process_group import training_device
 from ..run.seeds import seed_of
 from ..targets import Item, in_parts
 from ..targets.splits import label_fraction
@@ -93,11 +92,14 @@ class FinishedTrial:
         return record
 
 
-def run_trial(trial: Trial, checkpoint: Path | None = None, *, progress: bool = True) -> FinishedTrial:
+def run_trial(
+    trial: Trial, checkpoint: Path | None = None, *, device: str = "auto", progress: bool = True
+) -> FinishedTrial:
     """Build the network, fine-tune it, choose on the validation items, test once.
 
     Args:
         checkpoint: file that the training is kept in, and gone on from where it is there.
+        device: `auto`, `cpu`, `cuda` or `mps`.
 
     Raises:
         InvalidInputError: a loss that is no number.
@@ -105,7 +107,7 @@ def run_trial(trial: Trial, checkpoint: Path | None = None, *, progress: bool = 
     started = time.monotonic()
     task, parts = trial.task, trial.parts()
     network = trial.start.network(task.target, seed_of("initialise", trial.number))
-    to_device(network, "cuda" if torch.cuda.is_available() else "cpu", task.target.ndim)
+    to_device(network, training_device(device), task.target.ndim)
     training = Training(network, task, parts, trial.number)
     kept = Checkpoint(checkpoint, trial.key) if checkpoint is not None else None
     done = train(training, str(trial), kept, progress=progress)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
 
 from sg_hub.cli import inputs
 from tests.sg_hub.cli.commands import CT, XRAYS, assert_mistake, image, noise
@@ -130,18 +129,3 @@ def test_scans_and_images_are_told_apart(run, models, tmp_path):
     assert_mistake(run("embed", CT, "--model", models / "pretext-2d"), "format")
     assert_mistake(run("embed", tmp_path / "nothing.png", "--model", models / "pretext-2d"), "no such file")
     assert_mistake(run("embed", XRAYS[0], "--model", models / "pretext"), "2D picture")
-
-
-def test_a_device_that_is_not_there_is_said(run, models, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert_mistake(run("embed", CT, "--model", models / "pretext", "--device", "cuda"), "--device cuda", "cpu")
-
-
-def test_auto_is_the_first_gpu_there_is(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert [inputs.device_of(name).type for name in ("auto", "cpu", "mps")] == ["mps", "cpu", "mps"]
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert inputs.device_of("auto").type == "cuda"
-    monkeypatch.undo()
-    assert inputs.device_of("cpu").type == "cpu"

@@ -5,6 +5,7 @@ import sys
 import warnings
 
 import pytest
+import torch
 
 from sg_hub import SemanticGenesis3D
 from sg_hub.cli import info
@@ -51,3 +52,19 @@ def test_a_command_of_training_without_its_packages_says_how_to_install_them(run
     assert_mistake(run("pretrain", "demo"), "pretrain needs", "zarr", "pip install 'sg_hub[training]'")
     assert run("pretrain", "--help")[0] == 0
     assert run("models")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("embed", "x.nii"),
+        ("pretrain", "demo"),
+        ("finetune", "--init", "x", "--target", "y", "--out", "z"),
+        ("benchmark", "--targets", "y", "--inits", "x"),
+        ("models",),
+    ],
+)
+def test_a_device_that_is_not_there_is_said_before_anything_else(run, arguments, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert_mistake(run(*arguments, "--device", "cuda"), "--device cuda", "--device cpu")
+    assert list(tmp_path.iterdir()) == []

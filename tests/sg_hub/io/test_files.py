@@ -1,13 +1,14 @@
 """Files that are written."""
 
 import os
+import signal
 
 import numpy as np
 import pytest
 
 from sg_hub import load_scan
 from sg_hub.errors import InvalidInputError
-from sg_hub.io.files import LABEL_MAPS, check_output, writing
+from sg_hub.io.files import LABEL_MAPS, check_output, given_path, remove_unfinished, working_folder, writing
 from tests.folders import DEMO_SAMPLES
 
 CT = DEMO_SAMPLES / "openkbp" / "ct" / "pt_201.nii.gz"
@@ -37,3 +38,23 @@ def test_a_write_that_fails_leaves_the_older_file(tmp_path):
     assert os.listdir(tmp_path) == ["result.npy"]
     with pytest.raises(InvalidInputError, match=r"\.csv"):
         check_output(path, [".csv"])
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\nb", "a\rb", "a\x1b[2Jb", "a\u2028b"])
+def test_names_that_break_lines_are_refused(path):
+    with pytest.raises(InvalidInputError, match="control characters"):
+        given_path(path, "a file")
+
+
+def test_what_a_killed_process_left_of_its_work_is_cleared_away(tmp_path):
+    child = os.fork()
+    if child == 0:
+        with working_folder(tmp_path):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert len(os.listdir(tmp_path)) == 1
+    with working_folder(tmp_path) as folder:
+        assert os.listdir(tmp_path) == [folder.name]
+        remove_unfinished(tmp_path)
+        assert folder.is_dir(), "whose process lives"
+    assert os.listdir(tmp_path) == []

@@ -1,6 +1,7 @@
 """What is measured on held-out patients, against the definitions."""
 
 import json
+import tempfile
 
 import numpy as np
 import pytest
@@ -69,3 +70,10 @@ def test_without_anyone_held_out_there_is_nothing_to_measure(run, recipe):
     table.write_text("".join(line for line in lines if not line.endswith("validation\n")), encoding="utf-8")
     with pytest.raises(ReadError, match="no patient is left"):
         evaluate(recipe, progress=False)
+
+
+def test_nothing_of_a_run_lies_elsewhere(run, recipe, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    there = {path.name for path in (run / "pretraining").iterdir()}
+    assert published_model(recipe).load_report.sha256
+    assert {path.name for path in (run / "pretraining").iterdir()} == there

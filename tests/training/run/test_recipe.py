@@ -303,3 +303,10 @@ def test_patient_patterns_that_mean_nothing(tmp_path, pattern):
 def test_sizes_that_do_not_fit_the_network(tmp_path, override):
     with pytest.raises(InvalidInputError, match=override.partition("=")[0]):
         small_images(tmp_path / "run", override)
+
+
+def test_home_is_resolved(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    recipe = load_recipe("demo", ["run=~/run", "source=~/ct"])
+    assert (recipe.run_dir, recipe.source) == (tmp_path / "run", str(tmp_path / "ct"))
+    assert load_recipe("demo", ["source=s3://bucket/~ct"]).source == "s3://bucket/~ct"

@@ -27,6 +27,8 @@ def root(tmp_path_factory):
         (["settings.mirror=q"], "mirror"),
         (["splits.test=1.5"], "test"),
         (["classes=['nodule']"], "at least two"),
+        (['name="../up"'], "it names files and folders"),
+        (['name="a\\nb"'], "it names files and folders"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(overrides, said):
