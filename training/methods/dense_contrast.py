@@ -41,6 +41,7 @@ class DenseContrastSettings(MethodSettings):
     dimension: PositiveInt = 64
     """Of the vectors."""
     temperature: PositiveFloat = 0.1
+    """What similarities are divided by; the smaller, the more the most similar voxels count."""
     """Of the softmax: the lower, the more the hardest negatives count."""
     apart: float = Field(default=2.0, ge=0)
     """Voxels of the cube; what is nearer to a voxel is not told from it."""
@@ -134,7 +135,7 @@ class DenseContrast(Method):
         return {"one view": first, "the other": second}
 
     def draw(self, network: nn.Module, batch: Batch, noise: Noise, path: Path) -> None:
-        """A voxel of one view, circled, and how similar those of the other view's slice through it are."""
+        """A voxel of one view, circled, and how likely each of the other view's slice through it is the same one."""
         seen, within = self.views(Batch(batch.cubes[:SHOWN]), noise("views")).inputs
         shape, n = seen.shape[2:], len(seen) // 2
         plane = torch.cartesian_prod(*[(torch.arange(s, device=within.device) + 0.5) * 2 / s - 1 for s in shape[:2]])
@@ -142,12 +143,13 @@ class DenseContrast(Method):
         slices = torch.cat([plane.expand(2 * n, -1, -1), point[..., 2:]], dim=-1)
         asked = torch.cat([point[:n], slices[n:]])
         one, other = network(self.stages(1)[-1].name, seen, asked)["vectors"].chunk(2)
-        similar = ((one * other).sum(-1) + 1) / 2
+        similar = (one * other).sum(-1) / self.settings.temperature
+        likely = (similar - similar.amax(1, keepdim=True)).exp()
         off = ((slices - point)[..., :2] * point.new_tensor(shape[:2]) / 2).norm(dim=-1)
         shown = sampled(seen, slices)[..., 0].masked_fill((off - 2.5).abs() < 0.6, 1.0)
         as_slice = (n, 1, *shape[:2], *[1] * (len(shape) - 2))
         here, there = (each.reshape(as_slice) for each in shown.chunk(2))
-        columns = {"the other": there, "similarity": similar.reshape(as_slice)}
+        columns = {"the other": there, "where it is": likely.reshape(as_slice)}
         figures.transformations(here, columns, path)
 
     def report(self, means: dict[str, float]) -> dict[str, Any]:
