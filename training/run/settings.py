@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -78,12 +78,17 @@ def read_toml(kind: str, name: str | Path) -> dict[str, Any]:
 
 
 def settings_of(
-    model: type[Settings], values: dict[str, Any], name: str | Path, overrides: Sequence[str] = ()
+    model: type[Settings],
+    values: dict[str, Any],
+    name: str | Path,
+    overrides: Sequence[str] = (),
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda values: values,
 ) -> Settings:
     """Settings of what was read, with `section.key=value` overrides (values in TOML).
 
     Args:
         name: of the file, for messages.
+        complete: adds what the file and the overrides leave out.
 
     Raises:
         InvalidInputError: an unknown key, or a value of the wrong kind, which is named with the file.
@@ -94,7 +99,7 @@ def settings_of(
         for place, value in _whole_numbers(values):
             if not -LARGEST <= value <= LARGEST:
                 raise InvalidInputError(f"{place}: a whole number of {value.bit_length()} bits; 63 are the most")
-        return model.model_validate(values)
+        return model.model_validate(complete(values))
     except InvalidInputError as error:
         raise InvalidInputError(f"{name}: {error}") from None
     except ValidationError as error:

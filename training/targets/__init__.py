@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..run.settings import read_toml, settings_of, shipped
+from .defaults import AnyPreprocessing
 from .items import Found, Item, LoadedItem, identities, in_parts
 from .protocol import Target
 from .readers import reader_class
@@ -16,7 +17,12 @@ DATA = "data"
 """Where the shipped targets look for their data, below the current folder."""
 
 
-def load_target(name: str | Path, overrides: Sequence[str] = (), data: str | Path | None = None) -> Target:
+def load_target(
+    name: str | Path,
+    overrides: Sequence[str] = (),
+    data: str | Path | None = None,
+    weights: Sequence[AnyPreprocessing] = (),
+) -> Target:
     """Read a target by file or shipped name, with `key=value` overrides as for recipes.
 
     A relative `root` or `splits.file` in a file is looked for beside the file, then in the current folder.
@@ -24,6 +30,7 @@ def load_target(name: str | Path, overrides: Sequence[str] = (), data: str | Pat
     Args:
         overrides: `key=value`, or `TARGET:key=value`, which is heeded where the target is called so, and comes last.
         data: folder that stands for `data/` in the root of a shipped target.
+        weights: preprocessing of the initialisations, for what a target of a user's own does not say.
 
     Raises:
         InvalidInputError: no such target or reader, broken TOML, an unknown key or a value of the wrong kind.
@@ -35,8 +42,16 @@ def load_target(name: str | Path, overrides: Sequence[str] = (), data: str | Pat
         values["root"] = str(Path(data).joinpath(*place.parts[1:]))
     general = [text for text in overrides if ":" not in text.partition("=")[0]]
     mine = [text.partition(":")[2] for text in overrides if text.startswith(f"{values.get('name')}:")]
-    target = settings_of(reader_class(values.get("reader"), str(name)), values, name, [*general, *mine])
-    target._file = str(name) if Path(name).is_file() else ""
+    reader = reader_class(values.get("reader"), str(name))
+    taken: dict[str, Any] = {}
+
+    def complete(values: dict[str, Any]) -> dict[str, Any]:
+        whole, theirs = reader.completed(values, weights)
+        taken.update(theirs)
+        return whole
+
+    target = settings_of(reader, values, name, [*general, *mine], complete)
+    target._file, target._taken = str(name) if Path(name).is_file() else "", taken
     return target
 
 

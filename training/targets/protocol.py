@@ -11,9 +11,9 @@ import dataclasses
 import hashlib
 import json
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, PrivateAttr, model_validator
 
@@ -22,6 +22,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 
 from ..data.identity import image_hashes
 from ..run.settings import Name, Section
+from .defaults import AnyPreprocessing
 from .items import Found, Item, LoadedItem
 from .sections import Grid, Settings, Splits
 from .sides import check_sides, mirrored
@@ -84,6 +85,27 @@ class Target(Section):
 
     _file: str = PrivateAttr("")
     """The TOML that it was read from, for messages."""
+    _taken: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def from_weights(self) -> dict[str, Any]:
+        """By key, what its file does not say, and is as the weights expect it."""
+        return self._taken
+
+    @classmethod
+    def completed(
+        cls, values: dict[str, Any], weights: Sequence[AnyPreprocessing]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The values of a TOML with what they leave out, where that follows from the files or from the weights.
+
+        Args:
+            weights: preprocessing of the initialisations, in their order.
+
+        Returns:
+            the values, and what of them is as the weights expect it, by key. A reader whose data sets are described
+            in full changes nothing.
+        """
+        return values, {}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Target:

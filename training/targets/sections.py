@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PositiveInt
 
 from sg_hub import ImagePreprocessing, Preprocessing
 
@@ -12,6 +12,12 @@ from ..run.settings import Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Sides = tuple[PositiveInt, ...]
+OWN = "own"
+"""As a spacing: each scan keeps the one that it has."""
+
+
+def _spacing(given: Any) -> Any:
+    return None if given == OWN else given
 
 
 class Grid(Section):
@@ -22,13 +28,17 @@ class Grid(Section):
     mean."""
     low: float | None = Field(default=None, examples=[-1000.0])
     """What becomes 0: a value of the scan (HU) or a grey level in 0..1, or a percentile; or the least number of
-    standard deviations. Absent: sg_hub's own window."""
+    standard deviations. Absent: sg_hub's own window; with reader = "folder", as the weights expect."""
     high: float | None = Field(default=None, examples=[1000.0])
     """What becomes 1, or the largest number of standard deviations."""
-    spacing: tuple[float, float, float] | None = Field(default=None, examples=[[1.0, 1.0, 2.5]])
-    """Voxels (x, y, z) in mm that scans are resampled to; absent: each keeps its own."""
+    spacing: Annotated[tuple[float, float, float] | None, BeforeValidator(_spacing)] = Field(
+        default=None, examples=[[1.0, 1.0, 2.5]]
+    )
+    """Voxels (x, y, z) in mm that scans are resampled to; "own", or absent: each keeps its own. With reader = "folder",
+    absent: as the weights expect."""
     size: Sides | None = Field(default=None, examples=[[64, 64, 32]])
-    """Voxels (x, y, z) or pixels (rows, columns) of an item; absent: each scan as large as it is."""
+    """Voxels (x, y, z) or pixels (rows, columns) of an item; absent: each scan as large as it is. With reader =
+    "folder", absent in 2D and for a classification: as the weights expect."""
 
     def of_scans(self) -> Preprocessing:
         """How a whole scan becomes what the network takes."""
@@ -72,7 +82,8 @@ class Settings(Section):
     batch_size: PositiveInt = 8
     """Patches, or items, in a batch."""
     patch: Sides | None = Field(default=None, examples=[[64, 64, 32]])
-    """Voxels that the network sees at once; absent: a whole item (grid.size)."""
+    """Voxels that the network sees at once; absent: a whole item (grid.size), or with reader = "folder" as the weights
+    recommend."""
     lr: float = Field(default=2e-3, gt=0)
     """Highest learning rate; it rises during `warmup` and falls to 0 at the last step."""
     weight_decay: float = Field(default=0.0, ge=0)

@@ -22,7 +22,7 @@ from ..run.lock import run_lock
 from ..targets import Target, list_targets, load_target
 from ..targets.splits import check_fraction
 from .grid import Engine, Result, grid, one_by_one
-from .initialisation import Initialisation, look_up
+from .initialisation import Initialisation, look_up, say_taken
 from .prepared_task import find_items, read_items
 from .results import append, read_results
 from .trial import Trial
@@ -64,9 +64,12 @@ def benchmark(
     out = given_path(out, "the folder of the results")
     with run_lock(out):
         done = read_results(out)
-        read = [load_target(name, overrides, data) for name in targets]
-        _check_overrides(read, overrides)
         starts = [look_up(init) for init in dict.fromkeys(inits)]
+        expected = [start.config["preprocessing"] for start in starts]
+        read = [load_target(name, overrides, data, expected) for name in targets]
+        for target in read:
+            say_taken(target, next((start.init for start in starts if start.ndim == target.ndim), ""))
+        _check_overrides(read, overrides)
         _check_needed(read, starts)
         found = [find_items(target, starts, progress=progress) for target in read]
         tasks = [read_items(task, out, progress=progress) for task in found]

@@ -11,7 +11,7 @@ from ..run.checkpoint import previous_checkpoint
 from ..run.lock import run_lock
 from ..targets import Target, load_target
 from .examples import examples
-from .initialisation import look_up
+from .initialisation import look_up, say_taken
 from .prepared_task import find_items, images_of, read_items
 from .trial import FinishedTrial, Trial, run_trial
 
@@ -56,7 +56,9 @@ def finetune(
     Raises:
         InvalidInputError, ReadError: see `training.targets` and `training.trials.initialisation`.
     """
-    read, start = load_target(target, overrides), look_up(init)
+    start = look_up(init)
+    read = load_target(target, overrides, weights=[start.config["preprocessing"]])
+    say_taken(read, init)
     read.preprocessing(start.config["preprocessing"].modality)  # which a saved model needs
     found = find_items(read, [start], progress=progress)
     with run_lock(work):

@@ -15,6 +15,7 @@ import sg_hub
 from sg_hub.errors import InvalidInputError
 from sg_hub.models.registry import blueprint
 
+from ..run.explain import toml_text
 from ..targets import Target
 
 WHOLE = "whole"
@@ -140,6 +141,13 @@ def look_up(init: str) -> Initialisation:
     config = {key: value for key, value in model.config().items() if key not in OF_THE_HEAD}
     config["preprocessing"] = model.preprocessing
     return Initialisation(init, type(model), config, max(model.encoder.strides), model.load_report.sha256 or "")
+
+
+def say_taken(target: Target, init: str) -> None:
+    """Say what of a target is as the weights expect it, for its file does not say it."""
+    if target.from_weights:
+        said = ", ".join(f"{key} = {toml_text(value)}" for key, value in target.from_weights.items())
+        print(f"{target.name}: {said}, as {name_of(init)} expects; the target's TOML can say otherwise", flush=True)
 
 
 def head_parameters(model: nn.Module) -> set[str]:

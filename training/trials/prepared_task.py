@@ -71,8 +71,10 @@ def find_items(target: Target, starts: Sequence[Initialisation], *, progress: bo
     fitting = [start for start in starts if start.ndim == target.ndim]
     if starts and not fitting:
         named = ", ".join(start.init for start in starts)
+        such = f"semantic-genesis-{target.ndim}d-tiny"
         raise InvalidInputError(
-            f"target {target.name} takes a {target.ndim}D network, and none of these is one: {named}"
+            f"target {target.name} takes a {target.ndim}D network, and none of these is one: {named}. Its images are "
+            f"{target.data_ndim}D: give weights such as {such}"
         )
     for start in fitting:
         start.check_fits(target)

@@ -283,7 +283,7 @@ def test_scans_are_preprocessed_as_in_training(scans, weights, grid):
     assert sg_hub.predict(model, scan, output="labels", progress=False).shape == scan.size
 
 
-def test_pictures_are_preprocessed_as_in_training(pictures, weights):
+def test_pictures_are_preprocessed_as_in_training(pictures, weights, capsys):
     """The size of the whole picture counts, not the patch that the training cut from it."""
     (pictures / "labels").mkdir()
     for number in range(24):
@@ -305,8 +305,10 @@ def test_pictures_are_preprocessed_as_in_training(pictures, weights):
     assert sg_hub.predict(model, image, output="labels").shape == (30, 50)
     sizeless = [*QUICK, "grid={}"]
     assert (
-        main(["finetune", "--init", str(weights / "small2d"), "--target", target, "--out", f"{out}2", *sizeless]) == 2
+        main(["finetune", "--init", str(weights / "small2d"), "--target", target, "--out", f"{out}2", *sizeless]) == 0
     )
+    assert sg_hub.from_pretrained(f"{out}2").preprocessing.input_size == (224, 224), "as the weights expect"
+    assert "grid.size = [224, 224], as " in capsys.readouterr().out
 
 
 def test_grey_pictures_saved_in_colour_are_grey_again(pictures, weights, capsys):

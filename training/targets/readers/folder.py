@@ -9,6 +9,7 @@ number, separated by |). Optional columns in either: patient (else every image i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES, find_images, find_sc
 from sg_hub.io.labels import read_label_image
 
 from ...run.recipe import Split
+from ..defaults import AnyPreprocessing, as_weights_expect, dims_of
 from ..items import Found, Item, LoadedItem
 from ..label_maps import LabelMapTarget
 from ..on_grid import picture_on_grid, scan_on_grid
@@ -31,7 +33,7 @@ class Folder(LabelMapTarget):
     """Pairs of files, or images with classes."""
 
     dims: Literal[2, 3] = 3
-    """Of the images: 3 for scans, 2 for pictures."""
+    """Of the images: 3 for scans, 2 for pictures. Absent: what the files are."""
     images: str = "images"
     """Folder of the images, below root."""
     labels: str = "labels"
@@ -46,6 +48,15 @@ class Folder(LabelMapTarget):
     def _defaults(cls, values: dict[str, Any]) -> dict[str, Any]:
         named = {"title": values.get("name", ""), "dataset": values.get("name", "")}
         return named | {"ndim": values.get("dims", 3)} | values
+
+    @classmethod
+    def completed(
+        cls, values: dict[str, Any], weights: Sequence[AnyPreprocessing]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The dimension is that of the files; how an image becomes what the network takes is as the weights expect."""
+        images = Path(str(values.get("root", ""))).expanduser() / str(values.get("images", "images"))
+        dims = values["dims"] if "dims" in values else dims_of(images)
+        return as_weights_expect(values | {"dims": dims}, dims, weights)
 
     @property
     def data_ndim(self) -> int:
