@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.hub.find import ModelFiles, find_files
+from sg_hub.hub.weights_file import read_weights
 from sg_hub.models import loading
 from sg_hub.models.heads import Classifier, Head, add_parts, checked_class_names, head_of
 from sg_hub.models.input_checks import check_shape, check_tensor, check_values, pad_to_multiple
@@ -209,11 +210,37 @@ class PretrainedModel(Saved):
         if isinstance(name, ModelFiles):  # sg_hub.from_pretrained has them, to see which class it is
             files = name
         else:
-            files = find_files(name, revision, token, cache_dir, local_files_only, force_download)
+            where = {"revision": revision, "token": token, "cache_dir": cache_dir}
+            files = cls.find(name, **where, local_files_only=local_files_only, force_download=force_download)
         asked = {"head": head, "num_classes": num_classes, "class_names": class_names, "multilabel": multilabel}
         model = loading.load_model(cls, files, asked, {"in_chans": in_chans, **settings}, part)
         moved: Self = loading.moved(model.eval(), device)
         return moved
+
+    @classmethod
+    def find(cls, name: str | os.PathLike[str], **where: Any) -> ModelFiles:
+        """Where the files of a name are; a family whose weights others keep as they are says so here.
+
+        Args:
+            where: revision, token, cache_dir, local_files_only, force_download.
+        """
+        return find_files(name, **where)
+
+    @classmethod
+    def planned(cls, name: str | os.PathLike[str]) -> Self:
+        """The network of a name without memory, and without a look at its weights."""
+        return cls.described(cls.find(name))[1]
+
+    @classmethod
+    def described(cls, files: ModelFiles) -> tuple[dict[str, Any], Self]:
+        """The constructor's arguments that weights come with, and the network that they make, without memory."""
+        config, network = loading.read_skeleton(cls, files.config)
+        return config, network
+
+    @classmethod
+    def stored(cls, files: ModelFiles) -> tuple[dict[str, Tensor], str]:
+        """The weights by the names that they have in that network, and the sha256 of their file."""
+        return read_weights(files.weights, files.sha256)
 
     def forward(self, x: Tensor, pad: bool = False) -> Any:
         """Run the network on (N, in_chans, spatial...) in 0..1; see the class for what each head gives.

@@ -102,8 +102,8 @@ def load_model(
     """
     if part is not None and part not in PARTS:
         raise InvalidInputError(f"part={part!r}: expected {' or '.join(map(repr, PARTS))}, or nothing")
-    config, before = read_skeleton(cls, files.config)
-    state, sha256 = read_weights(files.weights, files.sha256)
+    config, before = cls.described(files)
+    state, sha256 = cls.stored(files)
     wanted = dict(config)
     task_changed = choose(wanted, **asked)
     for key, value in changed.items():
@@ -114,14 +114,13 @@ def load_model(
                     "weights says it, or there is none: leave it out"
                 )
             wanted[key] = value
-    after = before if wanted == config else _skeleton(cls, wanted)
+    after = before if wanted == config else skeleton(cls, wanted)
     report = compare(
         before,
         after,
         state,
         source=files.source,
         fresh=after.head.task_layers if task_changed else (),
-        channels=(config["in_chans"], wanted["in_chans"]),
         part=part,
     )
     report.revision, report.sha256 = files.revision, sha256
@@ -143,8 +142,8 @@ def blueprint(cls: type[Any], files: ModelFiles) -> Any:
         InvalidInputError: weights that do not fit the network.
         ReadError: a missing, damaged, newer or wrong file.
     """
-    model = read_skeleton(cls, files.config)[1]
-    state, sha256 = read_weights(files.weights, files.sha256)
+    model = cls.described(files)[1]
+    state, sha256 = cls.stored(files)
     model.load_report = compare(model, model, state, source=files.source)
     model.load_report.revision, model.load_report.sha256 = files.revision, sha256
     return model
@@ -159,17 +158,16 @@ def read_skeleton(cls: type[Any], path: Path) -> tuple[dict[str, Any], Any]:
     config = {**OPTIONAL_KEYS, **read_config(path, cls.__name__, cls.config_keys(), frozenset(OPTIONAL_KEYS))}
     with _naming(path):
         config["preprocessing"] = cls.preprocessing_class().from_dict(config["preprocessing"])
-        return config, _skeleton(cls, config)
+        return config, skeleton(cls, config)
 
 
 def compare(
-    before: nn.Module,
-    after: nn.Module,
+    before: Any,
+    after: Any,
     state: Mapping[str, Tensor],
     *,
     source: str,
     fresh: tuple[str, ...] = (),
-    channels: tuple[int, int] = (0, 0),
     part: str | None = None,
 ) -> LoadReport:
     """What becomes of every tensor. Only shapes and types are looked at: both networks may be without memory.
@@ -178,7 +176,6 @@ def compare(
         before: the network that the file must hold, to the last tensor.
         after: the one that is to be loaded.
         fresh: modules that start afresh, because the task is another.
-        channels: numbers of input channels of the two.
         part: what alone is taken of the file.
 
     Raises:
@@ -189,6 +186,7 @@ def compare(
     problems = [_misfit(key, state.get(key), value) for key, value in saved.items()]
     problems += [f"{key} is unexpected" for key in sorted(state.keys() - saved.keys())]
     starts = tuple(f"{name}." for name in fresh)
+    channels = {"encoder.": (_seen(before), _seen(after)), "restoration.": (before.in_chans, after.in_chans)}
     for key, value in target.items():
         outside = part is not None and not key.startswith(f"{part}.")
         if key not in saved or outside or (starts and key.startswith(starts)):
@@ -241,7 +239,7 @@ def moved(model: Model, device: str | torch.device | None) -> Model:
         raise InvalidInputError(f"device={str(device)!r} cannot be used ({reason}): try 'cpu' or 'cuda'") from error
 
 
-def _skeleton(cls: type[Any], config: Mapping[str, Any]) -> Any:
+def skeleton(cls: type[Any], config: Mapping[str, Any]) -> Any:
     """The network of a config without memory, whatever sizes the config asks for.
 
     Raises:
@@ -278,12 +276,19 @@ def _misfit(key: str, found: Tensor | None, wanted: Tensor) -> str | None:
     return None
 
 
-def _channel_axis(key: str, found: torch.Size, wanted: torch.Size, channels: tuple[int, int]) -> int | None:
+def _seen(network: Any) -> int:
+    """Channels that the encoder's first convolution sees."""
+    return int(network.encoder.get_parameter(network.encoder.input_key).shape[1])
+
+
+def _channel_axis(
+    key: str, found: torch.Size, wanted: torch.Size, channels: Mapping[str, tuple[int, int]]
+) -> int | None:
     """The axis of the image's channels: 1 in the convolutions that see the input, 0 in the one that restores it."""
     for dim, name in ((1, "encoder."), (0, "restoration.")):
         others = [size for axis, size in enumerate(found) if axis != dim]
         same = len(found) == len(wanted) > dim and others == [s for axis, s in enumerate(wanted) if axis != dim]
-        if key.startswith(name) and same and (found[dim], wanted[dim]) == channels:
+        if key.startswith(name) and same and (found[dim], wanted[dim]) == channels[name]:
             return dim
     return None
 

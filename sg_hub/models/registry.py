@@ -10,7 +10,7 @@ from typing import Any
 
 from sg_hub.errors import ReadError, SgHubError, shortened
 from sg_hub.hub.config_file import architecture_of
-from sg_hub.hub.find import find_files
+from sg_hub.hub.find import ModelFiles, find_files
 from sg_hub.models import loading
 from sg_hub.models.base import PretrainedModel
 from sg_hub.models.loading import read_skeleton
@@ -20,7 +20,10 @@ GROUP = "sg_hub.models"
 _MODULES = {
     "SemanticGenesis2D": "sg_hub.models.semantic_genesis",
     "SemanticGenesis3D": "sg_hub.models.semantic_genesis",
+    "TimmUNet": "sg_hub.models.timm_unet",
 }
+_PREFIXES = {"timm:": "TimmUNet"}
+"""How names of weights begin that others keep as they are, and the family that reads them."""
 _WHERE = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 
 
@@ -31,8 +34,8 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> PretrainedM
         InvalidInputError, ReadError: see `PretrainedModel.from_pretrained`.
     """
     where = {key: options.pop(key) for key in _WHERE if key in options}
-    files = find_files(name, **where)  # once, for a branch may move
-    return _family_of(files.config).from_pretrained(files, **options)
+    cls, files = _find(name, **where)  # once, for a branch may move
+    return cls.from_pretrained(files, **options)
 
 
 def blueprint(name: str | os.PathLike[str]) -> PretrainedModel:
@@ -41,9 +44,19 @@ def blueprint(name: str | os.PathLike[str]) -> PretrainedModel:
     Raises:
         InvalidInputError, ReadError: as for the model itself, which would not be had either.
     """
-    files = find_files(name)
-    model: PretrainedModel = loading.blueprint(_family_of(files.config), files)
+    cls, files = _find(name)
+    model: PretrainedModel = loading.blueprint(cls, files)
     return model
+
+
+def planned(name: str | os.PathLike[str]) -> PretrainedModel:
+    """The network of a name without memory, and without a look at its weights.
+
+    Raises:
+        InvalidInputError, ReadError: a name or a config that cannot be had.
+    """
+    reader = _reader_of(name)
+    return network_of(find_files(name).config) if reader is None else reader.planned(name)
 
 
 def network_of(config: Path) -> PretrainedModel:
@@ -54,6 +67,19 @@ def network_of(config: Path) -> PretrainedModel:
     """
     network: PretrainedModel = read_skeleton(_family_of(config), config)[1]
     return network
+
+
+def _find(name: str | os.PathLike[str], **where: Any) -> tuple[type[PretrainedModel], ModelFiles]:
+    """The family of a name, and where its files are."""
+    if (reader := _reader_of(name)) is not None:
+        return reader, reader.find(name, **where)
+    files = find_files(name, **where)
+    return _family_of(files.config), files
+
+
+def _reader_of(name: object) -> type[PretrainedModel] | None:
+    """The family that reads weights of that name as others keep them."""
+    return next((family(_PREFIXES[start]) for start in _PREFIXES if str(name).startswith(start)), None)
 
 
 def _family_of(config: Path) -> type[PretrainedModel]:

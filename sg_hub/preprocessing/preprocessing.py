@@ -106,7 +106,7 @@ class BasePreprocessing:
             )
         if self.intensity == "zscore":
             x.mul_(self.high - self.low).add_(self.low)
-        return steps.resize(x, self.fitted_size(scan), antialias=self.NDIM == 2).clamp_(*self.values)
+        return self._resized(x, self.fitted_size(scan)).clamp_(*self.values)
 
     def limits(self, scan: Any) -> tuple[Tensor, Tensor]:
         """The values of the scan that become the ends of `values`, each (C, 1, ...) float32.
@@ -178,6 +178,9 @@ class BasePreprocessing:
                 f"from_pretrained(..., in_chans={x.shape[1]})" + (", or convert it to grey" if self.NDIM == 2 else "")
             )
         return x
+
+    def _resized(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
+        return steps.resize(x, size)
 
     def _doubt(self, scan: Any) -> None:
         """Say what is not wrong for certain."""
@@ -256,12 +259,13 @@ class Preprocessing(BasePreprocessing):
 class ImagePreprocessing(BasePreprocessing):
     """What weights expect of an image: grey levels, and the size that it is resized to.
 
-    The image keeps its proportions: it is resized (bilinear, with antialiasing) so that it fits the input size, and
+    The image keeps its proportions: it is resized (with antialiasing) so that it fits the input size, and
     black is added on both sides of the shorter side. `restore_grid` is the way back.
     """
 
     NDIM = 2
     _TAKES = Image
+    _OPTIONAL = ("interpolation",)
     _OTHERWISE = "an Image, not a {}: sg_hub.load_image(path), or for an array in 0..1 sg_hub.Image(array[None])"
     _SHARED_LIMITS = True
 
@@ -275,9 +279,13 @@ class ImagePreprocessing(BasePreprocessing):
     """What becomes 1; all above it, too."""
     input_size: tuple[int, int] = (224, 224)
     """Rows and columns of the network's input."""
+    interpolation: str | None = None
+    """`bilinear` or `bicubic`; absent: bilinear."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.interpolation not in (None, "bilinear", "bicubic"):
+            raise InvalidInputError(f"interpolation={self.interpolation!r}: expected 'bilinear' or 'bicubic'")
         self._keep(input_size=check_size("input_size", self.input_size, 2))
 
     def fitted_size(self, scan: Image) -> tuple[int, ...]:
@@ -289,6 +297,9 @@ class ImagePreprocessing(BasePreprocessing):
     def grid_size(self, scan: Image) -> tuple[int, ...]:
         """Rows and columns of the network's input."""
         return self.input_size
+
+    def _resized(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
+        return steps.resize(x, size, antialias=True, mode=self.interpolation)
 
     def _channels(self, x: Tensor, in_chans: int | None, source: str) -> Tensor:
         if in_chans == 1 and x.shape[1] > 1 and bool((x.amax(1) - x.amin(1)).max() <= _GREY):

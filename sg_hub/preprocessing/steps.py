@@ -54,15 +54,17 @@ def resampled_size(size: Sequence[int], spacing: Sequence[float], new_spacing: S
     return tuple(max(1, round(n * s / new)) for n, s, new in zip(size, spacing, new_spacing, strict=True))
 
 
-def resize(x: Tensor, size: Sequence[int], *, antialias: bool = False) -> Tensor:
-    """Interpolate (N, C, spatial...) linearly to `size` voxels that cover the same extent, edge to edge.
+def resize(x: Tensor, size: Sequence[int], *, antialias: bool = False, mode: str | None = None) -> Tensor:
+    """Interpolate (N, C, spatial...) to `size` voxels that cover the same extent, edge to edge; linearly if no
+    `mode` is given.
 
     Args:
         antialias: of images that become smaller; torch has it in 2D only.
+        mode: `bicubic` (2D) may go beyond the values that there are.
     """
     if tuple(x.shape[2:]) == tuple(size):
         return x
-    return F.interpolate(x, tuple(size), mode=_LINEAR[x.ndim], align_corners=False, antialias=antialias)
+    return F.interpolate(x, tuple(size), mode=mode or _LINEAR[x.ndim], align_corners=False, antialias=antialias)
 
 
 def resize_labels(labels: Tensor, size: Sequence[int]) -> Tensor:

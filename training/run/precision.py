@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import torch
 
+from sg_hub.models.input_checks import Stride, per_axis
+
 BROKEN_BELOW = 3
 """On the CPU, oneDNN's bfloat16 gradient of a 3D convolution's weights is garbage, and another one at every call, where
 the map has 2 voxels along its first axis (torch 2.13; seen for every other size of the other axes, in both layouts)."""
 
 
-def autocast(device: torch.device, precision: str, patch: Sequence[int], stride: int) -> torch.autocast:
+def autocast(device: torch.device, precision: str, patch: Sequence[int], stride: Stride) -> torch.autocast:
     """The context in which a network of that largest stride sees patches: mixed precision, where that can be trusted.
 
     Args:
@@ -19,7 +21,7 @@ def autocast(device: torch.device, precision: str, patch: Sequence[int], stride:
         patch: (x, y, z) or (rows, columns), as the network gets them.
         stride: of the encoder's deepest feature map.
     """
-    broken = device.type == "cpu" and len(patch) == 3 and patch[0] // stride < BROKEN_BELOW
+    broken = device.type == "cpu" and len(patch) == 3 and patch[0] // per_axis(stride, len(patch))[0] < BROKEN_BELOW
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16" and not broken)
 
 

@@ -13,7 +13,8 @@ from torch import nn
 
 import sg_hub
 from sg_hub.errors import InvalidInputError
-from sg_hub.models.registry import blueprint
+from sg_hub.models.input_checks import per_axis
+from sg_hub.models.registry import blueprint, planned
 
 from ..run.explain import toml_text
 from ..targets import Target
@@ -52,10 +53,10 @@ class Initialisation:
     """Class of the network."""
     config: Mapping[str, Any]
     """Arguments of the network that it names, but for its head."""
-    stride: int
-    """Of the encoder's deepest feature map: sides of what the network takes are multiples of it."""
+    stride: tuple[int, ...]
+    """Of the encoder's deepest feature map along each axis: sides of what the network takes are multiples of it."""
     sha256: str
-    """Of the weights that it names."""
+    """Of the weights that it takes; empty where it takes none."""
 
     @property
     def kind(self) -> str:
@@ -96,9 +97,10 @@ class Initialisation:
         name = name_of(self.init)
         if self.kind == IMAGENET and self.ndim != 2:
             raise InvalidInputError(f"{self.init}: there are ImageNet weights of 2D networks only, and this one is 3D")
-        if any(side % self.stride for side in target.patch):
+        if any(side % step for side, step in zip(target.patch, self.stride, strict=True)):
+            multiple = self.stride[0] if len(set(self.stride)) == 1 else self.stride
             raise InvalidInputError(
-                f"target {target.name}: patches of {target.patch}; {name} takes multiples of {self.stride}"
+                f"target {target.name}: patches of {target.patch}; {name} takes multiples of {multiple}"
             )
 
     def network(self, target: Target, seed: int) -> Any:
@@ -136,11 +138,12 @@ def look_up(init: str) -> Initialisation:
     Raises:
         InvalidInputError, ReadError: weights that cannot be had.
     """
-    model = blueprint(name_of(init))
-    assert model.load_report is not None
+    named = name_of(init)
+    model = planned(named) if kind_of(init) in FRESH else blueprint(named)
     config = {key: value for key, value in model.config().items() if key not in OF_THE_HEAD}
     config["preprocessing"] = model.preprocessing
-    return Initialisation(init, type(model), config, max(model.encoder.strides), model.load_report.sha256 or "")
+    stride, report = per_axis(model.encoder.strides[-1], model.NDIM), model.load_report
+    return Initialisation(init, type(model), config, stride, (report and report.sha256) or "")
 
 
 def say_taken(target: Target, init: str) -> None:

@@ -138,7 +138,7 @@ class _Forward:
     def __init__(self, network: Any, target: Target) -> None:
         self.network, self.target = network, target
         self.device = next(network.parameters()).device
-        self.stride = max(network.encoder.strides)
+        self.stride = network.encoder.strides[-1]
 
     def precision(self) -> torch.autocast:
         return autocast(self.device, self.target.settings.precision, self.target.patch, self.stride)

@@ -76,7 +76,7 @@ class Training:
         self.network.train()
         x, y = self.batches.draw(self.noise)
         x = x.to(self.device).contiguous(memory_format=layout(x.ndim - 2))
-        with autocast(self.device, target.settings.precision, target.patch, max(self.network.encoder.strides)):
+        with autocast(self.device, target.settings.precision, target.patch, self.network.encoder.strides[-1]):
             logits = self.network(x)
         value = loss(target, logits.float(), y.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)

@@ -25,6 +25,7 @@ SAMPLES = DEMO_SAMPLES
 XRAYS = sorted((SAMPLES / "chestxray14" / "images").glob("*.png"))
 CT = SAMPLES / "openkbp" / "ct" / "pt_201.nii.gz"
 SMALL = "lcnet_035"
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def small(**options):
@@ -58,6 +59,7 @@ def folder(tmp_path):
         ("vgg11_bn", (64, 128, 256, 512, 512, 512), (1, 2, 4, 8, 16, 32)),
         ("swin_tiny_patch4_window7_224", (96, 192, 384, 768), (4, 8, 16, 32)),
         ("mambaout_femto", (48, 96, 192, 288), (4, 8, 16, 32)),
+        ("vit_tiny_patch16_224", (192, 192, 192), (16, 16, 16)),
     ],
 )
 def test_any_encoder_of_timm(encoder, channels, strides):
@@ -135,15 +137,17 @@ def test_grey_levels_of_255_are_refused():
         ({"encoder": "resnet81"}, "did you mean"),
         ({"encoder": "hf-hub:someone/something"}, "no such model"),
         ({"encoder": 3}, "no such model"),
-        ({"encoder": "vit_tiny_patch16_224"}, "one size only"),
+        ({"encoder": "levit_128s"}, "one size only.*able to: fastvit_t8"),
         ({"head": "detection"}, "head"),
         ({"in_chans": 0}, "in_chans"),
         ({"decoder_width": 0}, "decoder_width"),
         ({"std": 0.0}, "std"),
-        ({"encoder": "inception_v3"}, "takes no images|feature maps"),
+        ({"encoder": "inception_v3"}, "takes no images of 64 x 128.*able to: "),
         ({"encoder": "resnet18.no_such_tag"}, "Invalid pretrained tag"),
         ({"preprocessing": Preprocessing()}, "images need ImagePreprocessing"),
-        ({"mean": "grey"}, "mean"),
+        ({"mean": "grey"}, "mean='grey'"),
+        ({"std": [0.2, 0.0]}, "above 0, or one for each channel"),
+        ({"mean": []}, "mean"),
     ],
 )
 def test_wrong_arguments_are_refused(options, words):
@@ -165,18 +169,23 @@ def test_weights_of_timm_from_a_file(tmp_path):
     file = tmp_path / "model.safetensors"
     save_file(theirs.state_dict(), str(file))
     model = small(encoder_weights=str(file))
-    expected = theirs.conv_stem.weight.sum(1, keepdim=True)
-    torch.testing.assert_close(model.encoder.get_parameter(model.encoder.input_key), expected)
-    assert model.encoder.mean == pytest.approx(0.449)
-    assert model.config()["std"] == pytest.approx(0.226)
+    torch.testing.assert_close(model.encoder.get_parameter(model.encoder.input_key), theirs.conv_stem.weight)
+    assert (model.encoder.mean, model.config()["std"]) == (MEAN, list(STD))
+    two = small(encoder_weights=str(file), in_chans=2)
+    assert two.encoder.get_parameter(two.encoder.input_key).shape[1] == 2
+    assert two.encoder.mean == pytest.approx(0.449, abs=5e-4)
     assert model.provenance["encoder_weights"] == "model.safetensors"
     colour = small(encoder_weights=str(file), in_chans=3)
     with torch.inference_mode():
         x = torch.rand(1, 3, 64, 64)
         reference = import_timm().create_model(SMALL, features_only=True).eval()
         reference.load_state_dict(colour.encoder.body.state_dict())
-        wanted = reference((x - colour.encoder.mean) / colour.encoder.std)
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (MEAN, STD))
+        wanted = reference((x - mean) / std)
         for ours, theirs_ in zip(colour.encoder(x), wanted, strict=True):
+            torch.testing.assert_close(ours, theirs_)
+        grey = x[:, :1]
+        for ours, theirs_ in zip(model.encoder(grey), colour.encoder(grey.expand(-1, 3, -1, -1)), strict=True):
             torch.testing.assert_close(ours, theirs_)
 
 

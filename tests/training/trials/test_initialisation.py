@@ -67,13 +67,13 @@ def test_imagenet_weights_are_of_2d_networks_and_none_of_the_pretrained_ones(pat
     def filled(encoder, name, source):
         for parameter in encoder.parameters():
             torch.nn.init.constant_(parameter, 0.25)
-        return f"timm/{name}.{source}", (0.449, 0.226)
+        return f"timm/{name}.{source}"
 
-    monkeypatch.setattr("sg_hub.models.semantic_genesis.load_encoder_weights", filled)
+    monkeypatch.setattr("sg_hub.models.timm_weights.load_encoder_weights", filled)
     network = imagenet.network(target, 0)
     assert all(bool((parameter == 0.25).all()) for parameter in network.encoder.parameters())
     assert network.provenance == {"patients": [], "encoder_weights": "timm/lcnet_050.imagenet"}
-    assert (network.encoder.mean, network.encoder.std) == (0.449, 0.226)
+    assert (network.encoder.mean, network.encoder.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     with pytest.raises(InvalidInputError, match="2D networks only"):
         look_up(f"imagenet:{weights / 'small3d'}").check_fits(target_at("lidc-nodules", patches, *SMALL))
 
