@@ -63,7 +63,8 @@ def build(section: dict[str, Any]) -> Method:
     semantics = section.get("semantics", False)
     if semantics and not kind.takes_semantics:
         raise InvalidInputError(
-            f"method.semantics=true: {kind.name} restores nothing that patterns could be added to; leave it out"
+            f"method.semantics=true: {kind.name} has patterns already, or restores nothing that they could be "
+            "added to; leave it out"
         )
     model = settings_with(kind.Settings) if semantics else kind.Settings
     settings = settings_of(model, section, f"[method], {kind.name}")
