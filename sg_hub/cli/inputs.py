@@ -22,9 +22,9 @@ from sg_hub.models import PretrainedModel, from_pretrained
 Result = TypeVar("Result")
 Input = Scan | Image
 _KINDS = {3: "scans", 2: "images"}
-_OPTIONS = {3: ("series", "nan", "spacing", "outside", "overlap"), 2: ("bits",)}
+_OPTIONS = {3: ("series", "nan", "spacing", "rescale", "outside", "overlap"), 2: ("bits",)}
 """By number of dimensions: options that nothing else has."""
-_READING = {3: ("series", "nan", "spacing", "outside"), 2: ("bits",)}
+_READING = {3: ("series", "nan", "spacing", "rescale", "outside"), 2: ("bits",)}
 """Those of them that say how a file is read."""
 
 

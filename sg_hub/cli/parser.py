@@ -207,6 +207,13 @@ def _add_scans(parser: argparse.ArgumentParser, several: bool = True) -> None:
         help="mm between voxels along left, posterior, superior, where the file does not say it",
     )
     parser.add_argument(
+        "--rescale",
+        metavar=("SLOPE", "INTERCEPT"),
+        type=_number,
+        nargs=2,
+        help="of the stored values, where DICOM files of CT or PET do not say it",
+    )
+    parser.add_argument(
         "--outside",
         action="store_const",
         const=True,

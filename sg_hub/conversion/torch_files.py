@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sg_hub.errors import InvalidInputError, ReadError, shortened
+from sg_hub.io.pickles import check_archive, check_legacy
 
 ZIP = b"PK\x03\x04"
 PICKLE = b"\x80"
@@ -63,8 +63,8 @@ def read_torch(path: Path, zipped: bool) -> dict[str, Tensor]:
 
 def _load(path: Path, zipped: bool) -> Any:
     try:
-        if zipped:
-            _check_archive(path)
+        with open(path, "rb") as file:
+            check_archive(file) if zipped else check_legacy(file)
         with torch.serialization.safe_globals(_NUMPY_NUMBERS):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
@@ -79,14 +79,3 @@ def _load(path: Path, zipped: bool) -> Any:
             f"{path} is damaged, or not written by torch.save ({type(error).__name__}: {shortened(said, 160)}): "
             "download it again"
         ) from error
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse an archive that holds more than the file does, before anything of it is unpacked."""
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    size = sum(entry.file_size for entry in entries)
-    if size > path.stat().st_size or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise ValueError(
-            f"its parts have {size} bytes, more than the file, or are compressed, which torch.save never does"
-        )

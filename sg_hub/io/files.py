@@ -42,13 +42,13 @@ def given_path(path: Any, what: str) -> Path:
         raise InvalidInputError(f"a path is needed, not a value of type {type(path).__name__}: give {what}")
     text = os.fspath(path)
     try:
-        possible = b"\0" not in os.fsencode(text) and _CONTROL.search(text) is None
+        possible = b"\0" not in os.fsencode(text)
     except UnicodeError:
         possible = False
     if not possible:
-        raise InvalidInputError(
-            f"{text!r} holds characters that no path can have, or that break lines (control characters): give {what}"
-        )
+        raise InvalidInputError(f"{text!r} holds characters that no path can have: give {what}")
+    if _CONTROL.search(text):
+        raise InvalidInputError(f"{text!r} holds control characters, which break the lines of tables: give {what}")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

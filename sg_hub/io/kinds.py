@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, ReadError
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -67,6 +68,14 @@ def check_image(image: sitk.Image, source: str) -> None:
     if looks_like_colour(channels, 8 if "8-bit" in kind else 16, "unsigned" in kind):
         refuse_colour(source, channels, kind)
     check_shape(source, image.GetSize())
+
+
+def lossy_labels(path: str | Path, kind: str) -> ReadError:
+    """The error for a label map whose compression has changed its numbers; `kind` says which."""
+    return ReadError(
+        f"{path} is a label map saved with loss ({kind}): its numbers are no longer those that were drawn. Export "
+        "the labels again without: as PNG or TIFF, in 3D as NIfTI, NRRD or MHA"
+    )
 
 
 def picture_format(start: bytes) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.files import given_path
+from sg_hub.io.kinds import lossy_labels
 from sg_hub.io.picture_files import COMPRESSION, opened, white_is_zero
 from sg_hub.io.scan import Scan, load_scan
 
@@ -81,7 +82,4 @@ def _refuse_lossy(path: Path, picture: object) -> None:
     tags = getattr(picture, "tag_v2", {})
     kind = getattr(picture, "format", "")
     if kind in _LOSSY or tags.get(COMPRESSION) in _LOSSY_TIFF:
-        raise ReadError(
-            f"{path} is a label map saved with loss ({'JPEG in a TIFF' if kind == 'TIFF' else kind}): its numbers are "
-            f"no longer those that were drawn. Expected {_EXPECTED}: export the labels again, as PNG"
-        )
+        raise lossy_labels(path, "JPEG in a TIFF" if kind == "TIFF" else kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,11 @@ class Stored:
     measured: bool = False
     """Whether the third spacing is the distance of positions, which a given spacing does not replace."""
     nifti: NiftiTransforms | None = None
+    unscaled: str = ""
+    """A modality (CT, PET), where the file does not say what its stored values mean; empty where they mean
+    themselves."""
+    lossy: str = ""
+    """A file whose values were changed by a compression; empty where none is."""
 
 
 def check_spacing(source: Path | str, spacing: Sequence[float | None], field: str) -> None:
@@ -109,6 +114,37 @@ def check_spacing(source: Path | str, spacing: Sequence[float | None], field: st
             "(SimpleITK: image.SetSpacing(...), then WriteImage), or give the spacing: "
             "load_scan(path, spacing=(x, y, z)) (command: --spacing X Y Z)"
         )
+
+
+def in_units(stored: Stored, rescale: Sequence[float] | None, labels: bool) -> Stored:
+    """The values in the units of the modality. Label maps have none: their numbers are taken as they are stored.
+
+    Args:
+        rescale: slope and intercept, where the file does not say them.
+
+    Raises:
+        InvalidInputError: it does not, and nobody gave them; or they were given, and it needs none.
+    """
+    if stored.unscaled and rescale is None and not labels:
+        raise InvalidInputError(
+            f"{stored.source} is {stored.unscaled} and does not say what its stored values mean (RescaleSlope, "
+            "RescaleIntercept), and nothing is made up: give both: load_scan(path, rescale=(slope, intercept)) "
+            "(command: --rescale SLOPE INTERCEPT, 1 0 where they are stored as they are meant)"
+        )
+    if rescale is None:
+        return stored
+    try:
+        slope, intercept = (float(value) for value in rescale)
+    except (TypeError, ValueError):
+        slope = intercept = math.nan
+    if not math.isfinite(slope) or not math.isfinite(intercept) or slope == 0:
+        raise InvalidInputError(f"rescale={rescale!r}: expected a slope other than 0 and an intercept")
+    if not stored.unscaled:
+        raise InvalidInputError(
+            f"{stored.source}: rescale={tuple(rescale)} was given, which is for DICOM files of CT or PET that do not "
+            "say their own: leave it out"
+        )
+    return replace(stored, planes=(plane * np.float64(slope) + intercept for plane in stored.planes))
 
 
 def grid_of(stored: Stored, spacing: Sequence[float] | None = None) -> FileGrid:

@@ -17,7 +17,7 @@ from sg_hub.io.byte_stream import GZIP
 from sg_hub.io.dicom.files import SUFFIXES as DICOM_SUFFIXES
 from sg_hub.io.dicom.files import starts_as_dicom
 from sg_hub.io.files import LABEL_MAPS, check_output, given_path
-from sg_hub.io.kinds import check_image, picture_format
+from sg_hub.io.kinds import check_image, lossy_labels, picture_format
 from sg_hub.io.meta_image import SUFFIXES as META_SUFFIXES
 from sg_hub.io.meta_image import is_meta_image, read_meta_image
 from sg_hub.io.nifti import SUFFIXES as NIFTI_SUFFIXES
@@ -33,6 +33,7 @@ from sg_hub.io.orientation import (
     check_values,
     from_sitk,
     grid_of,
+    in_units,
     lps_array,
     triple,
 )
@@ -164,6 +165,8 @@ class Scan:
 
     @classmethod
     def _of(cls, stored: Stored, *, nan: float | None, labels: bool, spacing: Sequence[float] | None = None) -> Scan:
+        if labels and stored.lossy:
+            raise lossy_labels(stored.lossy, "DICOM, compressed with loss")
         grid = grid_of(stored, spacing)
         array = lps_array(stored, grid)
         check_values(array, stored.source, nan, labels)
@@ -189,6 +192,7 @@ def load_scan(
     nan: float | None = None,
     labels: bool = False,
     spacing: Sequence[float] | None = None,
+    rescale: Sequence[float] | None = None,
     outside: bool = False,
 ) -> Scan:
     """Read a scan into LPS order, whatever its file says.
@@ -200,6 +204,7 @@ def load_scan(
         labels: a label map: whole numbers only, and one value everywhere is allowed.
         spacing: distance of voxels along x (left), y (posterior) and z (superior) in mm, where the file does not say it
             or says it wrongly. The distance of DICOM slices follows from their positions, which it has to agree with.
+        rescale: slope and intercept of the stored values, where DICOM files of CT or PET do not say them.
         outside: whether an .mhd or .nhdr file may name a file of voxels outside its own folder.
 
     Returns:
@@ -208,8 +213,8 @@ def load_scan(
     Raises:
         ReadError: missing, empty, truncated or damaged, or no scan.
         InvalidInputError: not a 3D scan of grey values (2D, 4D, colour), an impossible or contradictory geometry, no
-            spacing, missing slices, several series, NaN voxels, the same value everywhere, or more voxels than are
-            read (SG_HUB_MAX_BYTES in the environment allows more).
+            spacing, CT or PET without rescaling, missing slices, several series, NaN voxels, the same value everywhere,
+            or more voxels than are read (SG_HUB_MAX_BYTES in the environment allows more).
     """
     if not isinstance(path, (str, os.PathLike)):
         raise InvalidInputError(f"load_scan takes a path, not a {type(path).__name__}: {_FORMATS}")
@@ -219,7 +224,8 @@ def load_scan(
     try:
         if not path.exists():
             raise ReadError(_missing(path))
-        return Scan._of(_read(path, series, outside), nan=nan, labels=labels, spacing=spacing)
+        stored = in_units(_read(path, series, outside), rescale, labels)
+        return Scan._of(stored, nan=nan, labels=labels, spacing=spacing)
     except OSError as error:
         if isinstance(error, ReadError):
             raise

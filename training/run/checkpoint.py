@@ -18,6 +18,7 @@ import torch
 
 from sg_hub.errors import ReadError
 from sg_hub.io.files import write_atomic, writing_path
+from sg_hub.io.pickles import check_archive
 
 DIGITS = 64
 """Of a sha256 in hexadecimal."""
@@ -88,6 +89,7 @@ def _read(path: Path) -> dict[str, Any]:
                 size -= len(block)
             if file.read() != digest.hexdigest().encode():
                 raise ReadError(f"{path} is damaged (its checksum is another)")
+            check_archive(file)
             file.seek(0)
             state = torch.load(file, map_location="cpu", weights_only=True)
     except ReadError:

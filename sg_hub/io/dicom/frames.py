@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +10,18 @@ import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.dicom.files import SEGMENTATION
-from sg_hub.io.dicom.header import numbers, reading, text, whole
+from sg_hub.io.dicom.header import is_lossy, numbers, reading, text, whole
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-_log = logging.getLogger(__name__)
 DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
-_CT = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+_RESCALED = {
+    f"1.2.840.10008.5.1.4.1.1.{number}": modality
+    for modality, numbers_of in (("CT", ("2", "2.1", "2.2")), ("PET", ("128", "128.1", "130")))
+    for number in numbers_of
+}
+"""Storage classes whose stored values mean something by their rescaling alone; those of MR need none."""
 _MOST_FRAMES = 1_000_000
 
 
@@ -37,6 +40,10 @@ class Frame:
     orientation: tuple[float, ...]
     modality: Dataset
     """How stored values become those of the modality (HU): for `pixels.rescaled`."""
+    unscaled: str
+    """The modality, where its values mean something rescaled only and the file does not say how; else empty."""
+    lossy: bool
+    """Whether a compression has changed its values."""
 
     def __str__(self) -> str:
         return self.file.name if self.number is None else f"frame {self.number + 1} of {self.file.name}"
@@ -139,8 +146,6 @@ def modality_of(data: Dataset, groups: Groups, path: Path) -> Dataset:
     if text(data, "SOPClassUID") == DOSE:
         slope, intercept = data.get("DoseGridScaling"), 0.0
     if slope is None and intercept is None:
-        if text(data, "SOPClassUID") in _CT:
-            _log.warning("%s has no RescaleSlope: its stored values are taken for HU", path)
         return own
     values = numbers([slope, intercept], 2) if slope is not None and intercept is not None else ()
     if not values or values[0] == 0:
@@ -167,7 +172,9 @@ def _frame(data: Dataset, path: Path, number: int | None, position: tuple[float,
     size = (whole(data, "Rows", 0), whole(data, "Columns", 0))
     if min(size) < 1:
         raise ReadError(f"{path} has {size[0]} rows and {size[1]} columns: export it again")
-    return Frame(path, number, size, spacing, position, orientation, modality_of(data, groups, path))
+    modality = modality_of(data, groups, path)
+    unscaled = "" if len(modality) else _RESCALED.get(text(data, "SOPClassUID"), "")
+    return Frame(path, number, size, spacing, position, orientation, modality, unscaled, is_lossy(data))
 
 
 def _position(data: Dataset, groups: Groups, count: int) -> tuple[float, ...]:

@@ -18,6 +18,16 @@ from sg_hub.io.limits import refuse_long
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+_LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+"""Transfer syntaxes that change values: JPEG of 8 and 12 bits."""
+_PERHAPS_LOSSY = (
+    "1.2.840.10008.1.2.4.81",
+    "1.2.840.10008.1.2.4.91",
+    "1.2.840.10008.1.2.4.93",
+    "1.2.840.10008.1.2.4.112",
+    "1.2.840.10008.1.2.4.203",
+)
+"""Those that may: JPEG-LS, JPEG 2000, JPEG XL."""
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _UNDEFINED = 0xFFFFFFFF
 
@@ -97,6 +107,12 @@ def whole(data: Dataset, keyword: str, absent: int) -> int:
     """An element as a whole number; `absent` where there is none, or it is empty."""
     value = data.get(keyword)
     return absent if value is None or value == "" else int(value)
+
+
+def is_lossy(data: Dataset) -> bool:
+    """Whether values were changed by a compression, the file's own or an earlier one, as far as it says."""
+    said, syntax = text(data, "LossyImageCompression"), str(data.file_meta.get("TransferSyntaxUID", ""))
+    return said == "01" or syntax in _LOSSY or (syntax in _PERHAPS_LOSSY and said != "00")
 
 
 class _Within(io.BytesIO):

@@ -186,7 +186,24 @@ def _stored(frames: Sequence[Frame], where: str) -> Stored:
         triple(first.position),
         tuple(direction.ravel().tolist()),
         measured=True,
+        unscaled=_unscaled(where, ordered),
+        lossy=next((str(frame.file) for frame in ordered if frame.lossy), ""),
     )
+
+
+def _unscaled(where: str, frames: Sequence[Frame]) -> str:
+    """The modality, where no slice says what its stored values mean; empty where all do, or need not.
+
+    Raises:
+        InvalidInputError: some do, and others do not.
+    """
+    unscaled = [frame for frame in frames if frame.unscaled]
+    if unscaled and len(unscaled) < len(frames):
+        raise InvalidInputError(
+            f"{where}: {unscaled[0]} has no RescaleSlope and RescaleIntercept, and other slices have: export the "
+            "series again"
+        )
+    return unscaled[0].unscaled if unscaled else ""
 
 
 def _planes(frames: Sequence[Frame]) -> Iterator[np.ndarray]:

@@ -40,7 +40,7 @@ def test_a_write_that_fails_leaves_the_older_file(tmp_path):
         check_output(path, [".csv"])
 
 
-@pytest.mark.parametrize("path", ["a\0b", "a\nb", "a\rb", "a\x1b[2Jb", "a\u2028b"])
+@pytest.mark.parametrize("path", ["a\nb", "a\rb", "a\x1b[2Jb", "a\u2028b"])
 def test_names_that_break_lines_are_refused(path):
     with pytest.raises(InvalidInputError, match="control characters"):
         given_path(path, "a file")

@@ -1,12 +1,15 @@
 """Label maps keep their numbers, or are refused."""
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from PIL import Image as PillowImage
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.labels import load_labels, read_label_image
+from sg_hub.io.scan import load_scan
+from tests.sg_hub.io.dicom.dicom_files import VOLUME, compress, write_series
 
 MAP = np.arange(8 * 9 * 10).reshape(10, 9, 8) % 7
 
@@ -50,6 +53,23 @@ def test_fractions_and_numbers_that_run_into_each_other(tmp_path):
         load_labels(write(tmp_path, (MAP + 100_000_000).astype(np.int32), "many.nrrd"))
 
 
+@pytest.mark.parametrize("tags", [{"LossyImageCompression": "01"}, {"LossyImageCompression": "00"}, {}])
+@pytest.mark.parametrize("name", ["none", "JPEG2000"])
+def test_labels_in_dicom_that_was_compressed_with_loss(tmp_path, tags, name):
+    """JPEG 2000 may have changed them, unless the file says that it did not."""
+    write_series(tmp_path, VOLUME % 5, RescaleIntercept=0, **tags)
+    if name != "none":
+        compress(tmp_path, name)
+    said = tags.get("LossyImageCompression")
+    syntax = pydicom.dcmread(tmp_path / "0.dcm").file_meta.TransferSyntaxUID
+    if said == "01" or (said is None and syntax == pydicom.uid.JPEG2000):
+        with pytest.raises(ReadError, match=r"saved with loss \(DICOM, compressed with loss\)"):
+            load_labels(tmp_path)
+    else:
+        assert np.array_equal(load_labels(tmp_path).array[0], (VOLUME % 5).transpose(2, 1, 0))
+    assert load_scan(tmp_path).array.max() == 4
+
+
 PICTURE = np.arange(60, dtype=np.uint8).reshape(6, 10) % 5
 
 
@@ -87,7 +107,7 @@ def test_a_label_picture_is_turned_as_its_image_is(tmp_path):
 )
 def test_labels_saved_with_loss_are_refused(tmp_path, name, options, words):
     PillowImage.fromarray(PICTURE).save(tmp_path / name, **options)
-    with pytest.raises(ReadError, match=f"{words}.*export the labels again, as PNG"):
+    with pytest.raises(ReadError, match=f"{words}.*Export the labels again without: as PNG"):
         read_label_image(tmp_path / name)
 
 

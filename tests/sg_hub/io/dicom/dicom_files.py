@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pydicom
+import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless, generate_uid
 
 STORAGE = {
     "CT": "1.2.840.10008.5.1.4.1.1.2",
     "ENHANCED CT": "1.2.840.10008.5.1.4.1.1.2.1",
+    "MR": "1.2.840.10008.5.1.4.1.1.4",
     "PT": "1.2.840.10008.5.1.4.1.1.128",
     "ULTRASOUND FILM": "1.2.840.10008.5.1.4.1.1.3.1",
     "STRUCTURES": "1.2.840.10008.5.1.4.1.1.481.3",
@@ -114,3 +117,22 @@ def enhanced(
     data.NumberOfFrames = len(places)
     data.SharedFunctionalGroupsSequence, data.PerFrameFunctionalGroupsSequence = [shared], frames
     return data
+
+
+def compress(folder, name) -> None:
+    """The pixels of every file of a folder, compressed by pydicom or by ITK."""
+    for path in sorted(folder.iterdir()):
+        data = pydicom.dcmread(path)
+        if name == "RLE":
+            data.compress(RLELossless)
+        else:
+            writer = sitk.ImageFileWriter()
+            writer.SetUseCompression(True)
+            writer.SetCompressor(name)
+            writer.SetFileName(str(folder / "itk.dcm"))
+            writer.Execute(sitk.GetImageFromArray(data.pixel_array[None]))
+            written = pydicom.dcmread(folder / "itk.dcm")
+            data.PixelData, data.file_meta.TransferSyntaxUID = written.PixelData, written.file_meta.TransferSyntaxUID
+            data["PixelData"].is_undefined_length = True
+            (folder / "itk.dcm").unlink()
+        data.save_as(path)

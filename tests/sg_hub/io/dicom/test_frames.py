@@ -5,7 +5,7 @@ import pytest
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.scan import load_scan
-from tests.sg_hub.io.dicom.dicom_files import VOLUME, base, enhanced, item, slice_of, write
+from tests.sg_hub.io.dicom.dicom_files import VOLUME, base, enhanced, item, slice_of, write, write_series
 
 PLACES = [0, 2, 4, 6, 8, 10]
 HU = (VOLUME - 1024).transpose(2, 1, 0)
@@ -140,12 +140,46 @@ def test_half_of_a_rescaling_is_an_error(tmp_path, tags):
         load_scan(tmp_path)
 
 
-def test_ct_without_a_rescaling_is_said(tmp_path, caplog):
-    for number in range(3):
-        data = slice_of(VOLUME[number], 2.0 * number, RescaleSlope=None, RescaleIntercept=None)
-        write(tmp_path / f"{number}.dcm", data)
-    assert load_scan(tmp_path).array.max() == VOLUME[:3].max()
-    assert "its stored values are taken for HU" in caplog.text
+NO_RESCALING = {"RescaleSlope": None, "RescaleIntercept": None}
+
+
+@pytest.mark.parametrize(("kind", "called"), [("CT", "CT"), ("PT", "PET")])
+def test_a_rescaling_that_is_not_there_is_asked_for(tmp_path, kind, called):
+    write_series(tmp_path, kind=kind, **NO_RESCALING)
+    with pytest.raises(InvalidInputError, match=rf"is {called} and does not say .*rescale=\(slope, intercept\)"):
+        load_scan(tmp_path)
+    values = VOLUME.transpose(2, 1, 0).astype(np.float32)
+    assert np.array_equal(load_scan(tmp_path, rescale=(2, -1024)).array[0], 2 * values - 1024)
+    assert np.array_equal(load_scan(tmp_path, labels=True).array[0], values), "numbers of classes have no unit"
+    for wrong in ((0, 1), (1,), "ab", (float("nan"), 0)):
+        with pytest.raises(InvalidInputError, match="expected a slope other than 0 and an intercept"):
+            load_scan(tmp_path, rescale=wrong)
+
+
+def test_magnetic_resonance_needs_no_rescaling(tmp_path):
+    write_series(tmp_path, kind="MR", **NO_RESCALING)
+    assert np.array_equal(load_scan(tmp_path).array[0], VOLUME.transpose(2, 1, 0))
+
+
+def test_a_rescaling_beside_that_of_the_file_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"rescale=\(1, 0\) was given.*leave it out"):
+        load_scan(write_series(tmp_path), rescale=(1, 0))
+
+
+def test_a_rescaling_that_some_slices_lack(tmp_path):
+    write_series(tmp_path)
+    write(tmp_path / "3.dcm", slice_of(VOLUME[3], 6.0, **NO_RESCALING))
+    with pytest.raises(InvalidInputError, match=r"3\.dcm has no RescaleSlope and RescaleIntercept, and other slices"):
+        load_scan(tmp_path, rescale=(1, 0))
+
+
+def test_enhanced_files_without_a_rescaling(tmp_path):
+    data = enhanced(VOLUME, [2.0 * k for k in range(6)])
+    del data.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence
+    path = write(tmp_path / "a.dcm", data)
+    with pytest.raises(InvalidInputError, match="is CT and does not say"):
+        load_scan(path)
+    assert load_scan(path, rescale=(1, 0)).array.max() == VOLUME.max()
 
 
 def test_a_table_of_the_modality(tmp_path):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-import SimpleITK as sitk
 from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
@@ -16,7 +15,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.dicom.pixels import Pixels
 from sg_hub.io.image import load_image
 from sg_hub.io.scan import load_scan
-from tests.sg_hub.io.dicom.dicom_files import VOLUME, enhanced, slice_of, write, write_series
+from tests.sg_hub.io.dicom.dicom_files import VOLUME, compress, enhanced, slice_of, write, write_series
 from tests.sg_hub.io.xray_files import write_xray
 
 HU = (VOLUME - 1024).transpose(2, 1, 0)
@@ -47,25 +46,6 @@ def test_bits_beyond_those_that_are_stored_are_left_out(tmp_path):
 
 
 # Compressed
-
-
-def compress(folder, name) -> None:
-    """The pixels of every file of a folder, compressed by pydicom or by ITK."""
-    for path in sorted(folder.iterdir()):
-        data = pydicom.dcmread(path)
-        if name == "RLE":
-            data.compress(RLELossless)
-        else:
-            writer = sitk.ImageFileWriter()
-            writer.SetUseCompression(True)
-            writer.SetCompressor(name)
-            writer.SetFileName(str(folder / "itk.dcm"))
-            writer.Execute(sitk.GetImageFromArray(data.pixel_array[None]))
-            written = pydicom.dcmread(folder / "itk.dcm")
-            data.PixelData, data.file_meta.TransferSyntaxUID = written.PixelData, written.file_meta.TransferSyntaxUID
-            data["PixelData"].is_undefined_length = True
-            (folder / "itk.dcm").unlink()
-        data.save_as(path)
 
 
 @pytest.mark.parametrize("name", ["RLE", "JPEG", "JPEG2000"])
