@@ -73,6 +73,31 @@ def _add_with_targets(command: AddCommand) -> None:
     targets = _shipped("targets/tasks")
     inits = "of weights, random:, encoder:, imagenet:NAME"
 
+    init = command(
+        "init-target",
+        "cli.targets:init_target",
+        "look at a folder of labelled images, and write its TOML",
+        group=TASK,
+        examples=["sg-hub init-target data/livers --out livers.toml --classes liver tumour"],
+    )
+    init.add_argument("folder", help="images/ and labels/, or a folder for each class, or images and a CSV of classes")
+    init.add_argument("--out", metavar="TOML", help="absent: NAME.toml in the current folder, after the folder")
+    init.add_argument(
+        "--classes", metavar="NAME", nargs="+", default=[], help="in the order of the label maps' numbers"
+    )
+
+    checked = command(
+        "check",
+        "cli.targets:check",
+        "say all that is wrong with a target and its files",
+        group=TASK,
+        examples=["sg-hub check livers.toml --init semantic-genesis-3d-tiny"],
+    )
+    checked.add_argument("target", help="TOML file, or the name of a shipped one")
+    checked.add_argument("overrides", **_OVERRIDES, help="such as root=/data/livers")
+    checked.add_argument("--init", help="weights that it is for")
+    _add_quiet(checked)
+
     tune = command(
         "finetune",
         "cli.targets:finetune",

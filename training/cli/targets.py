@@ -57,6 +57,20 @@ def finetune(options: argparse.Namespace) -> None:
     )
 
 
+def init_target(options: argparse.Namespace) -> None:
+    from ..trials.init_target import init_target
+
+    path, found = init_target(options.folder, options.out, options.classes)
+    print(found)
+    print(f"{path}: look it through, then `sg-hub check {path}`")
+
+
+def check(options: argparse.Namespace) -> None:
+    from ..trials.check import check
+
+    print(check(options.target, options.overrides, options.init, progress=options.progress))
+
+
 def show(options: argparse.Namespace) -> None:
     from ..trials.overview import overview
 

@@ -81,17 +81,28 @@ def find_items(target: Target, starts: Sequence[Initialisation], *, progress: bo
     found = target.split_items(seen)
     if found.seen:
         print(f"{target.name}: {found.seen} patients of the pre-training are trained on, not tested", flush=True)
-    names = identities(target.dataset, found.items)
-    check_disjoint(names)
+    check_disjoint(identities(target.dataset, found.items))
     scored_classes(target, found.items)
+    return FoundTask(target, found, check_seen(fitting, target, found.items, progress=progress))
+
+
+def check_seen(
+    fitting: Sequence[Initialisation], target: Target, items: list[Item], *, progress: bool = True
+) -> dict[str, str]:
+    """Refuse weights that have seen a test patient; gives, by initialisation, why that cannot be told.
+
+    Raises:
+        InvalidInputError: naming some of the patients.
+    """
+    names = identities(target.dataset, items)
     compared = [start.provenance for start in fitting if _needs_images(start.provenance, target, names["test"])]
-    images = images_of(target, in_parts(found.items)["test"], progress=progress) if compared else None
+    images = images_of(target, in_parts(items)["test"], progress=progress) if compared else None
     unchecked = {}
     for start in fitting:
         unchecked[start.init] = check_unseen(start.provenance, target.dataset, names["test"], images)
         if unchecked[start.init]:
             print(f"warning: {target.name}, {start.init}: {unchecked[start.init]}", flush=True)
-    return FoundTask(target, found, unchecked)
+    return unchecked
 
 
 def _needs_images(provenance: Mapping[str, Any], target: Target, test: list[str]) -> bool:

@@ -9,7 +9,7 @@ number, separated by |). Optional columns in either: patient (else every image i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 import sg_hub
-from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES, find_images, find_scans, plain_name
 from sg_hub.io.labels import read_label_image
 
@@ -64,9 +64,8 @@ class Folder(LabelMapTarget):
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()
-        files = self._files(folder / self.images)
-        masks = self._files(folder / self.labels) if self.head == "segmentation" else {}
-        for row in self._rows(folder, files):
+        files, masks, rows = self._whole(folder)
+        for row in rows:
             name = next((known for known in self._names(row["image"]) if known in files), None)
             split = row.get("split") or None
             if split is not None and split not in PARTS:
@@ -81,6 +80,43 @@ class Folder(LabelMapTarget):
             part: Split | None = split
             found.items.append(Item(name, row.get("patient") or name, str(files[name]), label, split=part))
         return found
+
+    def _whole(self, folder: Path) -> tuple[dict[str, Path], dict[str, Path], list[dict[str, str]]]:
+        """Images, label maps and rows of the table; what is missing of them is said at once.
+
+        Raises:
+            ReadError, InvalidInputError: see `_files` and `_rows`.
+        """
+        wrong: list[SgHubError] = []
+
+        def tried(work: Callable[[], Any], otherwise: Any) -> Any:
+            try:
+                return work()
+            except SgHubError as error:
+                wrong.append(error)
+                return otherwise
+
+        files = tried(lambda: self._files(folder / self.images), {})
+        masks = tried(lambda: self._files(folder / self.labels), {}) if self.head == "segmentation" else {}
+        rows = tried(lambda: self._rows(folder, files), [])
+        if wrong:
+            raise type(wrong[0])("; ".join(map(str, wrong)))
+        unknown = self._unknown_labels(rows)
+        if unknown:
+            raise InvalidInputError(unknown)
+        return files, masks, rows
+
+    def _unknown_labels(self, rows: list[dict[str, str]]) -> str:
+        """What is said of labels of a classification that are no class; empty where there are none."""
+        if self.head != "classification":
+            return ""
+        wrong: dict[str, str] = {}
+        for row in rows:
+            given = [part for part in row["label"].split("|") if part]
+            if not {*given} <= {*self.classes} or (self.exclusive and len(given) != 1):
+                wrong.setdefault(row["label"], row["image"])
+        said = ", ".join(f"{label!r} (of {image})" for label, image in list(wrong.items())[:5])
+        return f"{self.table}: label {said}; expected one of {list(self.classes)}" if wrong else ""
 
     def _rows(self, folder: Path, files: dict[str, Path]) -> list[dict[str, str]]:
         if self.table is not None:
@@ -114,9 +150,6 @@ class Folder(LabelMapTarget):
 
     def _label(self, row: dict[str, str]) -> int | tuple[int, ...]:
         given = [part for part in row["label"].split("|") if part]
-        unknown = [part for part in given if part not in self.classes]
-        if unknown or (self.exclusive and len(given) != 1):
-            raise InvalidInputError(f"{self.table}: label {row['label']!r} of {row['image']}; expected {self.classes}")
         if self.exclusive:
             return self.classes.index(given[0])
         return tuple(int(name in given) for name in self.classes)

@@ -1,0 +1,115 @@
+"""sg-hub init-target: a folder as it lies on a disk becomes a target that can be trained on as it is."""
+
+import csv
+import json
+import tomllib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sg_hub.cli import main
+from tests.training.targets.target_folders import write_csv, write_scan
+from training.targets import in_parts, load_target
+from training.trials.check import check
+
+
+def scan(path, value=-500):
+    array = np.random.default_rng(0).integers(value, 300, (8, 8, 6)).astype(np.int16)
+    write_scan(path, array, spacing=(2.0, 2.0, 3.0))
+
+
+def mask(path, *numbers):
+    array = np.zeros((8, 8, 6), np.uint8)
+    for place, number in enumerate(numbers):
+        array[place, 2:6, 2:5] = number
+    write_scan(path, array, spacing=(2.0, 2.0, 3.0))
+
+
+def picture(path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (16, 16)).astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def init(tmp_path, monkeypatch, capsys):
+    """Runs the command in an empty folder; gives exit code, what was said, and the target where one was written."""
+    monkeypatch.chdir(tmp_path)
+
+    def init(*arguments):
+        code = main(["init-target", *map(str, arguments)])
+        out, error = capsys.readouterr()
+        written = sorted(tmp_path.glob("*.toml"))
+        return code, out + error, load_target(written[0]) if written else None
+
+    return init
+
+
+def test_images_beside_label_maps(init, tmp_path):
+    for number in range(8):
+        scan(tmp_path / "livers" / "imagesTr" / f"case_{number}.nii.gz")
+        if number:
+            mask(tmp_path / "livers" / "labelsTr" / f"case_{number}.nii.gz", 1, *([5] if number % 2 else []))
+    code, said, target = init("livers", "--classes", "liver", "tumour")
+    assert code == 0
+    for words in ("8 scans (3D)", "spacing 2 x 2 x 3 mm", "patients: 8", "tumour: number 5, in 4 of them", "case_0"):
+        assert words in said
+    assert (target.head, target.classes, target.numbers) == ("segmentation", ("liver", "tumour"), [[1], [5]])
+    assert (target.dims, target.grid.intensity) == (3, "window")
+    for part, items in in_parts(target.split_items().items).items():
+        assert {int(item.name[-1]) % 2 for item in items} >= {1}, f"{part} has both classes"
+    assert "nothing is wrong" in check("livers.toml", progress=False)
+
+
+def test_values_that_are_no_hu_are_taken_by_percentiles_and_names_come_from_dataset_json(init, tmp_path):
+    for number in range(6):
+        scan(tmp_path / "mr" / "images" / f"{number}.nii.gz", value=0)
+        mask(tmp_path / "mr" / "labels" / f"{number}.nii.gz", 1, 2)
+    (tmp_path / "mr" / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "left": 1, "right": 2}}))
+    _, said, target = init("mr")
+    assert "no CT" in said
+    assert target.classes == ("left", "right")
+    assert (target.grid.intensity, target.grid.low, target.grid.high) == ("percentile", 0.5, 99.5)
+
+
+def test_a_folder_for_each_class(init, tmp_path):
+    for number in range(24):
+        name = f"p{number // 2:02d}_{number % 2}.png"
+        picture(tmp_path / "xrays" / ("ill", "well")[number % 4 // 2] / name, number)
+    code, said, target = init("xrays")
+    assert (code, target.dims, target.head, target.classes) == (0, 2, "classification", ("ill", "well"))
+    assert "ill (12 images), well (12 images)" in said
+    assert "patients: 12 (by their names)" in said
+    with open(tmp_path / "xrays.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {"image": "ill/p00_0.png", "label": "ill", "patient": "p00"}
+    for items in in_parts(target.split_items().items).values():
+        assert {item.label for item in items} == {0, 1}
+    assert "nothing is wrong" in check("xrays.toml", progress=False)
+
+
+def test_a_table_of_findings(init, tmp_path):
+    labels = ["a|b", "", "a", "b"] * 5
+    for number in range(20):
+        picture(tmp_path / "xrays" / "images" / f"{number}.png", number)
+    rows = [(f"{number}.png", label) for number, label in enumerate(labels)]
+    write_csv(tmp_path / "xrays" / "findings.csv", ("image", "label"), rows)
+    code, _, target = init("xrays", "--out", "t.toml")
+    assert (code, target.exclusive, target.classes, target.table) == (0, False, ("a", "b"), "findings.csv")
+    assert tomllib.loads((tmp_path / "t.toml").read_text(encoding="utf-8"))["images"] == "images"
+
+
+def test_what_cannot_be_a_target_is_said(init, tmp_path):
+    assert "no folder" in init("gone")[1]
+    scan(tmp_path / "mine" / "images" / "a.nii.gz")
+    assert "nothing that says what is in them" in init("mine")[1]
+    mask(tmp_path / "mine" / "labels" / "b.nii.gz", 1)
+    assert "give each label map the name of its image" in init("mine")[1]
+    mask(tmp_path / "mine" / "labels" / "a.nii.gz")
+    assert "nothing is outlined" in init("mine")[1]
+    mask(tmp_path / "mine" / "labels" / "a.nii.gz", 1, 2)
+    assert "the numbers 1, 2" in init("mine", "--classes", "one")[1]
+    code, said, target = init("mine")
+    assert (code, target.classes) == (0, ("class 1", "class 2"))
+    assert "too little to train on" in said
+    assert "there already" in init("mine")[1]

@@ -1,0 +1,141 @@
+"""sg-hub check: everything that is wrong with a target and its files, before hours of work, and all of it at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from sg_hub.errors import InputsError, InvalidInputError, SgHubError
+
+from ..targets import Item, Target, in_parts, load_target
+from .initialisation import Initialisation, look_up, say_taken
+from .prepared_task import check_seen, scored_classes
+
+_SHOWN = 5
+"""Files of one fault that are named."""
+
+
+class TargetError(InputsError):
+    """What is wrong with a target."""
+
+    def __init__(self, errors: Sequence[SgHubError], target: str) -> None:
+        super().__init__(errors, len(errors))
+        self.args = (f"{target}: {len(errors)} thing{'s' if len(errors) > 1 else ''} to put right",)
+
+
+def check(name: str, overrides: Sequence[str] = (), init: str | None = None, *, progress: bool = True) -> str:
+    """Read a target, and every one of its items; returns what there is, in lines.
+
+    Args:
+        init: weights that are to be fine-tuned on it.
+
+    Raises:
+        TargetError: everything that is wrong.
+    """
+    wrong: list[SgHubError] = []
+    start = None
+    try:
+        start = look_up(init) if init is not None else None
+    except SgHubError as error:
+        wrong.append(error)
+    try:
+        target = load_target(name, overrides, weights=[start.config["preprocessing"]] if start else ())
+    except SgHubError as error:
+        raise TargetError([*wrong, error], name) from error
+    if start is not None:
+        say_taken(target, start.init)
+        wrong += _fits(start, target)
+    items, skipped, split = _items(target, wrong)
+    unreadable, present = _read(target, items, progress)
+    wrong += [*unreadable, *_absent(target, items if split else [], present)]
+    if start is not None and start.ndim == target.ndim and split:
+        _try(wrong, lambda: check_seen([start], target, items, progress=progress))
+    if wrong:
+        raise TargetError(wrong, name)
+    lines = [f"{target.name}: {len(items)} items of {len({item.patient for item in items})} patients, nothing is wrong"]
+    for part, found in in_parts(items).items():
+        lines.append(f"  {part}: {len(found)} items of {len({item.patient for item in found})} patients")
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for item, why in skipped.items():
+        reasons[why].append(item)
+    lines += [f"  left out: {len(names)}, such as {names[0]}: {why}" for why, names in reasons.items()]
+    return "\n".join(lines)
+
+
+def _try(wrong: list[SgHubError], work: Callable[[], Any]) -> None:
+    try:
+        work()
+    except SgHubError as error:
+        wrong.append(error)
+
+
+def _fits(start: Initialisation, target: Target) -> list[SgHubError]:
+    wrong: list[SgHubError] = []
+    if start.ndim != target.ndim:
+        return [
+            InvalidInputError(f"{start.init} is a {start.ndim}D network, and the target takes a {target.ndim}D one")
+        ]
+    _try(wrong, lambda: start.check_fits(target))
+    _try(wrong, lambda: target.preprocessing("CT"))
+    return wrong
+
+
+def _items(target: Target, wrong: list[SgHubError]) -> tuple[list[Item], dict[str, str], bool]:
+    """The items, those that are left out, and whether they are split; they are not where that is what is wrong."""
+    try:
+        found = target.split_items()
+    except SgHubError as error:
+        wrong.append(error)
+    else:
+        _try(wrong, lambda: scored_classes(target, found.items))
+        return found.items, found.skipped, True
+    try:
+        found = target.find()
+    except SgHubError:  # which is what split_items said
+        return [], {}, False
+    return found.items, found.skipped, False
+
+
+def _read(target: Target, items: list[Item], progress: bool) -> tuple[list[SgHubError], dict[str, set[int]]]:
+    """What is wrong with the files, and the classes in each of the label maps."""
+    wrong: list[SgHubError] = []
+    present: dict[str, set[int]] = {}
+    for item in tqdm(items, "reading", unit="item", disable=not progress, leave=False):
+        try:
+            loaded = target.load(item)
+        except SgHubError as error:
+            wrong.append(error if item.name in str(error) else InvalidInputError(f"{item.name}: {error}"))
+            continue
+        channels = loaded.image.shape[0]
+        if channels != target.channels:
+            wrong.append(
+                InvalidInputError(f"{item.image} has {channels} channels, the target channels = {target.channels}")
+            )
+        present[item.name] = {int(value) for value in np.unique(loaded.label)} if loaded.label.ndim > 1 else set()
+    if len(wrong) > _SHOWN:
+        more = InvalidInputError(f"and {len(wrong) - _SHOWN} more of {len(items)} items cannot be used")
+        wrong = [*wrong[:_SHOWN], more]
+    return wrong, present
+
+
+def _absent(target: Target, items: list[Item], present: dict[str, set[int]]) -> list[SgHubError]:
+    """Classes that occur in no label map of a part."""
+    if target.head != "segmentation" or not present:
+        return []
+    wrong: list[SgHubError] = []
+    for part, found in in_parts(items).items():
+        there: set[int] = set().union(*(present.get(item.name, set()) for item in found))
+        names = [name for number, name in enumerate(target.classes, 1) if number not in there]
+        if found and names:
+            wrong.append(
+                InvalidInputError(
+                    f"no label map of the {part} part ({len(found)} items) has the class "
+                    f"{', '.join(map(repr, names))} on the target's grid: say in `values` which number it has, give "
+                    "more items, another splits.seed, or a finer grid.spacing"
+                )
+            )
+    return wrong
