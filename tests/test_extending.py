@@ -57,17 +57,22 @@ def run(package: Path, folder: Path, *arguments: str) -> str:
 
 
 def test_an_example_is_short():
-    for name in ("rotation.py", "two_level_net.py", "npz_folder.py"):
+    for name in ("rotation.py", "denoising.py", "two_level_net.py", "npz_folder.py"):
         assert len([line for line in FILES[name].splitlines() if line.strip()]) < 40
+
+
+def pretrained(package: Path, folder: Path, name: str, *commands: str) -> None:
+    """Run commands with a method of the page, as its recipe there has it."""
+    (recipe,) = (tomllib.loads(text)["method"] for kind, of, text in BLOCKS if (kind, of) == ("recipe", name))
+    method = ", ".join(f"{key} = {json.dumps(value)}" for key, value in recipe.items())
+    settings = [f"source={DEMO_SAMPLES / 'openkbp' / 'ct'}", f"run={folder}", f"method={{ {method} }}", *TINY]
+    for command in commands:
+        run(package, folder, "-m", "sg_hub", command, "demo", *settings, "--quiet")
 
 
 @pytest.mark.slow
 def test_a_method_of_another_package_is_prepared_trained_and_evaluated(package, tmp_path):
-    (recipe,) = (tomllib.loads(text)["method"] for kind, _, text in BLOCKS if kind == "recipe")
-    method = ", ".join(f"{key} = {json.dumps(value)}" for key, value in recipe.items())
-    settings = [f"source={DEMO_SAMPLES / 'openkbp' / 'ct'}", f"run={tmp_path}", f"method={{ {method} }}", *TINY]
-    for command in ("prepare", "transforms", "pretrain", "evaluate"):
-        run(package, tmp_path, "-m", "sg_hub", command, "demo", *settings, "--quiet")
+    pretrained(package, tmp_path, "rotation", "prepare", "transforms", "pretrain", "evaluate")
     metrics = json.loads((tmp_path / "pretraining" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     assert metrics["stage"] == "rotation"
     assert 0 <= metrics["validation_top1"] <= 1
@@ -76,6 +81,16 @@ def test_a_method_of_another_package_is_prepared_trained_and_evaluated(package, 
     assert (tmp_path / "transforms.png").is_file()
     loads = "import sg_hub; print(sg_hub.from_pretrained('pretraining/model', head='segmentation', num_classes=2))"
     assert "SemanticGenesis3D" in run(package, tmp_path, "-c", loads)
+
+
+@pytest.mark.slow
+def test_a_method_of_another_package_gets_semantics(package, tmp_path):
+    pretrained(package, tmp_path, "denoising", "prepare", "autoencode", "discover", "pretrain", "evaluate")
+    lines = (tmp_path / "pretraining" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["stage"] for line in lines] == ["classification", "joint"]
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
+    assert {"top1", "mse", "mse_corrupted", "by_transformation"} <= evaluation.keys()
+    assert (tmp_path / "restorations.png").is_file()
 
 
 def test_a_family_of_another_package_is_saved_loaded_and_used(package, tmp_path):
