@@ -1,52 +1,85 @@
-"""Reliability, the whole of it: `python -m tests.reliability fuzz --inputs 1000`. Exits with 1 where one is wrong."""
+"""Reliability, the whole of it or parts: `python -m tests.reliability fuzz kills faults`. Exits with 1 where one fails.
+
+Every input and every kill is told by its name, its seed and its number, so that one can be made again:
+`python -m tests.reliability fuzz --only "nifti" --seed 0 --first 17 --count 1`.
+"""
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import pkgutil
+import json
 import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from tests import reliability
-from tests.reliability.harness import CLASSES, Counts, run
+from tqdm import tqdm
+
+from tests.reliability import fuzz_data, fuzz_io, fuzz_models, fuzz_results, fuzz_targets, harness
+from tests.reliability.counts import Counts, table
+from tests.reliability.processes import prepare_process
+
+KINDS = fuzz_io.KINDS | fuzz_models.KINDS | fuzz_data.KINDS | fuzz_targets.KINDS | fuzz_results.KINDS
+Done = Callable[[], object]
 
 
-def fuzz_kinds() -> dict[str, str]:
-    """Kind of input to the module (`fuzz_...`) that makes it."""
+def fuzz(options: argparse.Namespace, done: Callable[[str, int], Done]) -> dict[str, Counts]:
+    """Damaged inputs for every parser."""
     found = {}
-    for module in pkgutil.iter_modules(reliability.__path__):
-        if module.name.startswith("fuzz_"):
-            name = f"{reliability.__name__}.{module.name}"
-            found |= dict.fromkeys(importlib.import_module(name).PARSERS, name)
+    for name, kind in KINDS.items():
+        if options.only and name not in options.only:
+            continue
+        count = max(1, round(options.count * kind.weight))
+        inputs = kind.inputs(name, count, options.seed, options.first)
+        found[name] = harness.run(kind, inputs, options.workers, done(name, count), options.show)
     return found
 
 
-def fuzz(kind: str, count: int, seed: int, workers: int) -> Counts:
-    """Counts of damaged inputs of one kind."""
-    module = importlib.import_module(fuzz_kinds()[kind])
-    return run(module.PARSERS[kind], module.inputs(kind, count, seed), workers=workers)
+PARTS: dict[str, tuple[Callable[..., dict[str, Counts]], str, tuple[str, ...], int]] = {
+    "fuzz": (fuzz, "parser", harness.CLASSES, 500),
+}
+"""What runs each part, what its rows are, the classes, and how many of each row there are by default."""
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    fuzzing = commands.add_parser("fuzz", help="damaged inputs for every parser")
-    fuzzing.add_argument("kinds", nargs="*", help="absent: all")
-    fuzzing.add_argument("--inputs", type=int, default=500, help="of each kind (%(default)s)")
-    fuzzing.add_argument("--seed", type=int, default=0)
-    fuzzing.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
-    kinds = options.kinds or sorted(fuzz_kinds())
-    wrong = 0
-    print(f"{'kind':18}" + "".join(f"{kind:>9}" for kind in CLASSES))
-    for kind in kinds:
-        counts = fuzz(kind, options.inputs, options.seed, options.workers)
-        print(f"{kind:18}" + "".join(f"{counts.classes[name]:9}" for name in CLASSES), flush=True)
-        for name, examples in counts.examples.items():
-            for example in examples:
-                print(f"  {name}: {example}")
-        wrong += counts.bad
-    return 1 if wrong else 0
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="absent: all")
+    parser.add_argument("--only", nargs="+", help="names of rows")
+    parser.add_argument("--count", type=int, help="of each row; of some a share of it")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first, to go on from")
+    parser.add_argument("--workers", type=int, default=2, help="processes at a time, where that matters")
+    parser.add_argument("--show", action="store_true", help="print what came of each")
+    parser.add_argument("--json", type=Path, help="file for the counts")
+    options = parser.parse_args(arguments)
+    warnings.filterwarnings("ignore", module="pydicom")  # of the damage that is done on purpose
+    given, bad, written = options.count, 0, dict[str, Any]()
+    with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
+        prepare_process(Path(folder))
+        for part in options.parts or PARTS:
+            run, what, classes, count = PARTS[part]
+            options.count, began = given or count, time.monotonic()
+            with tqdm(total=0, desc=part, disable=None) as bar:
+
+                def done(name: str, more: int, bar: Any = bar, part: str = part) -> Done:
+                    bar.total += more
+                    bar.set_description(f"{part}: {name}")
+                    return lambda: bar.update()
+
+                rows = run(options, done)
+            print(f"\n{table(what, classes, rows)}\n\n{part}: {time.monotonic() - began:.0f} s, seed {options.seed}")
+            for name, counts in rows.items():
+                for kind, examples in counts.examples.items():
+                    print(*(f"{name}, {kind}: {example}" for example in examples), sep="\n")
+            bad += sum(counts.bad for counts in rows.values())
+            written[part] = {name: counts.as_json() for name, counts in rows.items()}
+            sys.stdout.flush()
+        if options.json:
+            options.json.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

@@ -7,15 +7,15 @@ import hashlib
 import json
 import random
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from tests.folders import ROOT
-from tests.reliability.harness import Input
-from tests.reliability.mutations import damage, edit_text
+from tests.reliability.harness import Files, Kind
+from tests.reliability.mutations import damage, edited_text
+from tests.reliability.processes import of_a_fork
 from tests.training.scan_files import SIZE, recipe_of, write_scan
 from training.data.prepare import prepare
 from training.data.split_table import read_split
@@ -25,7 +25,6 @@ from training.run.metrics import read_metrics
 from training.run.recipe import load_recipe, resolved
 from training.run.record import read_json
 
-Files = tuple[dict[str, bytes], str]
 RECIPES = ("demo", "demo-2d", "semantic-genesis-3d", "models-genesis-3d")
 NAMES = "ab"
 """Of the store's patients; each one's place is the seed of its voxels."""
@@ -84,11 +83,11 @@ def read_record(path: Path) -> None:
 
 def _recipe(rng: random.Random) -> Files:
     text = (ROOT / "training" / "recipes" / f"{rng.choice(RECIPES)}.toml").read_text(encoding="utf-8")
-    return {"own.toml": _edited(text, rng)}, "own.toml"
+    return {"own.toml": edited_text(text, rng)}, "own.toml"
 
 
 def _split(rng: random.Random) -> Files:
-    return {"split.csv": _edited(SPLIT, rng)}, "split.csv"
+    return {"split.csv": edited_text(SPLIT, rng)}, "split.csv"
 
 
 def _store(rng: random.Random) -> Files:
@@ -96,7 +95,7 @@ def _store(rng: random.Random) -> Files:
     rows = [name for name in files if name.endswith((".csv", ".json"))]
     name = rng.choice(rows) if rng.random() < 0.7 else rng.choice(sorted(set(files) - set(rows)))
     raw = files[name]
-    files[name] = _edited(raw.decode(), rng) if name in rows else damage(raw, rng)
+    files[name] = edited_text(raw.decode(), rng) if name in rows else damage(raw, rng)
     if rng.random() < 0.5:  # as in stores that were written before there were checksums
         files.pop("store.zarr/checksums.json", None)
     return files, "store.zarr"
@@ -116,23 +115,20 @@ def _sealed(rng: random.Random) -> Files:
 
 
 def _metrics(rng: random.Random) -> Files:
-    return {"metrics.jsonl": _edited(METRICS, rng)}, "metrics.jsonl"
+    return {"metrics.jsonl": edited_text(METRICS, rng)}, "metrics.jsonl"
 
 
 def _record(rng: random.Random) -> Files:
-    return {"pretrain.json": _edited(RECORD, rng)}, "pretrain.json"
-
-
-def _edited(text: str, rng: random.Random) -> bytes:
-    """A text whose numbers, values and lines are changed, or its bytes."""
-    if rng.random() < 0.6:
-        return edit_text(text, rng).encode("utf-8", "surrogateescape")
-    return damage(text.encode(), rng)
+    return {"pretrain.json": edited_text(RECORD, rng)}, "pretrain.json"
 
 
 @functools.cache
-def _prepared() -> Mapping[str, bytes]:
+def _prepared() -> dict[str, bytes]:
     """The files of a store of two scans."""
+    return of_a_fork(_prepare)
+
+
+def _prepare() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         for seed, name in enumerate(NAMES):
@@ -143,7 +139,7 @@ def _prepared() -> Mapping[str, bytes]:
 
 
 @functools.cache
-def _saved() -> Mapping[str, bytes]:
+def _saved() -> dict[str, bytes]:
     """A checkpoint, and the one before."""
     with tempfile.TemporaryDirectory() as temporary:
         for step in (1, 2):
@@ -152,21 +148,12 @@ def _saved() -> Mapping[str, bytes]:
         return {path.name: path.read_bytes() for path in sorted(Path(temporary).iterdir())}
 
 
-_KINDS: Mapping[str, tuple[str, Callable[[random.Random], Files]]] = {
-    "recipe": ("read_recipe", _recipe),
-    "split": ("read_split_table", _split),
-    "store": ("read_store", _store),
-    "checkpoint": ("read_checkpoint", _checkpoint),
-    "sealed checkpoint": ("read_sealed_checkpoint", _sealed),
-    "metrics": ("read_lines", _metrics),
-    "record": ("read_record", _record),
+KINDS = {
+    "recipe": Kind(read_recipe, _recipe),
+    "split": Kind(read_split_table, _split),
+    "store": Kind(read_store, _store),
+    "checkpoint": Kind(read_checkpoint, _checkpoint, weight=0.5),
+    "sealed checkpoint": Kind(read_sealed_checkpoint, _sealed, weight=0.5),
+    "metrics": Kind(read_lines, _metrics, weight=0.5),
+    "record": Kind(read_record, _record, weight=0.5),
 }
-PARSERS = {kind: f"{__name__}:{function}" for kind, (function, _) in _KINDS.items()}
-"""Kind of input to the parser that is given it."""
-
-
-def inputs(kind: str, count: int, seed: int = 0) -> Iterator[Input]:
-    """Damaged inputs of a kind; the same for the same seed."""
-    for number in range(count):
-        files, target = _KINDS[kind][1](random.Random(f"{kind} {seed} {number}"))
-        yield Input(f"{kind} {seed} {number}", files, target)

@@ -9,19 +9,18 @@ import io
 import random
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pydicom
 
 import sg_hub
-from sg_hub.io.labels import read_label_image
+from sg_hub.errors import SgHubError
+from sg_hub.io.labels import load_labels, read_label_image
 from tests.reliability import io_samples as samples
-from tests.reliability.harness import Input
+from tests.reliability.harness import Files, Kind, Limits
 from tests.reliability.mutations import NUMBERS, damage, edit_text, packed, set_fields
 
-Files = tuple[dict[str, bytes], str]
 _WORDS = ("", "MONOCHROME1", "RGB", "PALETTE COLOR", samples.CT, samples.ENHANCED_CT, "1.2", "\\\\", "ü")
 
 
@@ -51,6 +50,26 @@ def read_labels(path: Path) -> None:
     labels = read_label_image(path)
     assert labels.ndim == 2
     assert labels.dtype.kind in "iu"
+
+
+def read_label_map(path: Path) -> None:
+    """What comes out has to be whole numbers, in one layer."""
+    labels = load_labels(path).array
+    assert labels.shape[0] == 1
+    assert np.array_equal(labels, np.rint(labels))
+
+
+def read_bomb(path: Path) -> None:
+    """Whatever it is, every reader has to refuse it."""
+    readers = (read_image, read_labels) if path.name.startswith("wide") else (read_scan, read_label_map)
+    refusals: list[SgHubError] = []
+    for read in readers:
+        try:
+            read(path)
+        except SgHubError as error:
+            refusals.append(error)
+    assert len(refusals) == len(readers)
+    raise refusals[0]
 
 
 # -- inputs -------------------------------------------------------------------------------------------------------
@@ -275,25 +294,28 @@ def _change_chunk(raw: bytes, rng: random.Random) -> bytes:
     return out
 
 
-_KINDS: Mapping[str, tuple[str, Callable[[random.Random], Files]]] = {
-    "nifti": ("read_scan", _nifti),
-    "nifti2": ("read_scan", _nifti_two),
-    "nifti pair": ("read_scan", _nifti_pair),
-    "metaimage": ("read_scan", _meta_image),
-    "nrrd": ("read_scan", _nrrd),
-    "dicom series": ("read_scan", _dicom_series),
-    "dicom enhanced": ("read_scan", _dicom_enhanced),
-    "dicom image": ("read_image", _dicom_image),
-    "dicom compressed": ("read_image", _dicom_compressed),
-    "picture": ("read_image", _picture),
-    "label picture": ("read_labels", _picture),
+def _label_map(rng: random.Random) -> Files:
+    return rng.choice((_nifti, _nifti_pair, _meta_image, _nrrd, _dicom_series))(rng)
+
+
+def _bomb(rng: random.Random) -> Files:
+    """A small file that unpacks to what would fill the memory, or that promises it."""
+    name, data = rng.choice(sorted(samples.bombs().items()))
+    return {name: data}, name
+
+
+KINDS = {
+    "nifti": Kind(read_scan, _nifti),
+    "nifti2": Kind(read_scan, _nifti_two, weight=0.5),
+    "nifti pair": Kind(read_scan, _nifti_pair, weight=0.5),
+    "metaimage": Kind(read_scan, _meta_image),
+    "nrrd": Kind(read_scan, _nrrd),
+    "dicom series": Kind(read_scan, _dicom_series),
+    "dicom enhanced": Kind(read_scan, _dicom_enhanced),
+    "dicom image": Kind(read_image, _dicom_image),
+    "dicom compressed": Kind(read_image, _dicom_compressed, weight=0.5),
+    "picture": Kind(read_image, _picture),
+    "label map": Kind(read_label_map, _label_map),
+    "label picture": Kind(read_labels, _picture, weight=0.5),
+    "bomb": Kind(read_bomb, _bomb, Limits(memory=100 << 20), weight=0.1),
 }
-PARSERS = {kind: f"{__name__}:{function}" for kind, (function, _) in _KINDS.items()}
-"""Kind of input to the parser that is given it."""
-
-
-def inputs(kind: str, count: int, seed: int = 0) -> Iterator[Input]:
-    """Damaged inputs of a kind; the same for the same seed."""
-    for number in range(count):
-        files, target = _KINDS[kind][1](random.Random(f"{kind} {seed} {number}"))
-        yield Input(f"{kind} {seed} {number}", files, target)

@@ -1,6 +1,6 @@
 """Parsers are given damaged inputs, each in a process that may crash; what comes of it is counted.
 
-    counts = run("tests.reliability.fuzz_io:read_scan", inputs)
+    counts = run(read_scan, inputs)
 
 Classes, of which the first two are as they should be:
 
@@ -12,34 +12,37 @@ Classes, of which the first two are as they should be:
     crash    the process ended
     hang     more processor time than is allowed
     memory   more memory than is allowed
-    outside  files were left that nobody asked for
+    outside  a file that nobody asked for was written, or is left
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import pickle
+import random
+import resource
 import select
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from tests.folders import ROOT
+from sg_hub.errors import SgHubError
+from tests.reliability.counts import Counts
+from tests.reliability.processes import Fork, at_change, session_time
 
 GOOD = ("ok", "clear")
 CLASSES = (*GOOD, "unnamed", "long", "raw", "crash", "hang", "memory", "outside")
-_EXAMPLES = 5
 _STUCK = 600
 """Seconds after which a process that uses no processor time is given up."""
+Parser = Callable[[Path], object]
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class Input:
     """How it was made, so that it can be made again."""
     files: Mapping[str, bytes]
     target: str
+
+
+Files = tuple[dict[str, bytes], str]
+"""And which of them is given."""
 
 
 @dataclass(frozen=True)
@@ -64,75 +71,68 @@ class Limits:
     """Of a message."""
 
 
-@dataclass
-class Counts:
-    """How many inputs are of each class, and the first few that are not as they should be."""
+@dataclass(frozen=True)
+class Kind:
+    """A parser, and how its inputs are made."""
 
-    classes: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    parse: Parser
+    make: Callable[[random.Random], Files]
+    """The same for the same random numbers."""
+    limits: Limits = Limits()
+    weight: float = 1.0
+    """How many of its inputs there are in a whole run, as a share of what there are of others."""
+    known_by: tuple[str, ...] = ()
+    """Words of a message that name what was given, beside the names of its files."""
 
-    def add(self, kind: str, what: str) -> None:
-        self.classes[kind] += 1
-        if kind not in GOOD and len(self.examples.setdefault(kind, [])) < _EXAMPLES:
-            self.examples[kind].append(what)
-
-    @property
-    def total(self) -> int:
-        return sum(self.classes.values())
-
-    @property
-    def bad(self) -> int:
-        return self.total - sum(self.classes[kind] for kind in GOOD)
-
-    def __str__(self) -> str:
-        shown = ", ".join(f"{self.classes[kind]} {kind}" for kind in CLASSES if self.classes[kind])
-        return f"{self.total} inputs: {shown}"
+    def inputs(self, name: str, count: int, seed: int = 0, first: int = 0) -> Iterator[Input]:
+        """Damaged inputs, number `first` and on: the same for the same seed and number."""
+        for number in range(first, first + count):
+            label = f"{name} {seed} {number}"
+            yield Input(label, *self.make(random.Random(label)))
 
 
-def run(parser: str, inputs: Iterable[Input], limits: Limits | None = None, workers: int = 2) -> Counts:
-    """Give every input to a parser, in processes of their own.
+def run(
+    kind: Kind,
+    inputs: Iterable[Input],
+    workers: int = 2,
+    done: Callable[[], object] = lambda: None,
+    show: bool = False,
+) -> Counts:
+    """Give every input to a kind's parser, in processes of their own.
 
     Args:
-        parser: `module:function`; the function takes a path.
         workers: processes at a time; each takes one input after the other, and is replaced where it ends.
+        done: called after each.
+        show: print what came of each.
     """
-    counts, lock, source = Counts(), threading.Lock(), iter(inputs)
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            with (
-                tempfile.TemporaryDirectory(prefix="reliability-") as folder,
-                _Worker(parser, Path(folder), limits) as one,
-            ):
-                while (given := _next(source, lock)) is not None:
-                    kind, what = one.judge(given)
-                    with lock:
-                        counts.add(kind, f"{given.name}: {what}")
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return counts
-
-
-def _next(source: Iterator[Input], lock: threading.Lock) -> Input | None:
-    with lock:
-        return next(source, None)
+    counts, source = Counts(GOOD, show), iter(inputs)
+    with tempfile.TemporaryDirectory(prefix="reliability-") as folder, contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(_Worker(kind, Path(folder) / str(k))) for k in range(workers)]
+        busy: list[_Worker] = []
+        while True:
+            while idle and (given := next(source, None)) is not None:
+                busy.append(idle.pop())
+                busy[-1].give(given)
+            if not busy:
+                return counts
+            ready = select.select(busy, [], [], 0.5)[0]
+            for worker in list(busy):
+                answer = worker.answer() if worker in ready else worker.given_up()
+                if answer is not None:
+                    counts.add(answer[0], f"{worker.given.name}: {answer[1]}")
+                    busy.remove(worker)
+                    idle.append(worker)
+                    done()
 
 
 class _Worker:
-    """A process that runs `worker.py`."""
+    """A process that takes one input after the other."""
 
-    def __init__(self, parser: str, folder: Path, limits: Limits | None) -> None:
-        self._parser, self._folder, self._limits = parser, folder, limits or Limits()
-        self._process: subprocess.Popen[bytes] | None = None
+    given: Input
+
+    def __init__(self, kind: Kind, folder: Path) -> None:
+        self._kind, self._folder, self._limits = kind, folder, kind.limits
+        self._fork: Fork | None = None
 
     def __enter__(self) -> _Worker:
         return self
@@ -140,70 +140,123 @@ class _Worker:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def judge(self, given: Input) -> tuple[str, str]:
-        """Class of an input, and what was said or done."""
-        process = self._process = self._process or self._start()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        before = _processor_time(process.pid)
+    def fileno(self) -> int:
+        return self._answers.fileno()
+
+    def give(self, given: Input) -> None:
+        self.given = given
+        if self._fork is None:
+            self._start()
+        assert self._fork is not None
+        self._before, self._began = session_time(self._fork.pid), time.monotonic()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which its answer says
+            pickle.dump((given.files, given.target), self._inputs)
+            self._inputs.flush()
+
+    def answer(self) -> tuple[str, str]:
+        """Class of the input, and what was said or done."""
+        assert self._fork is not None
         try:
-            pickle.dump((given.files, given.target), process.stdin)
-            process.stdin.flush()
-        except OSError:
-            return self._crashed()
-        began = time.monotonic()
-        while not select.select([process.stdout], [], [], 0.5)[0]:
-            used = _processor_time(process.pid) - before
-            if used > self._limits.seconds or time.monotonic() - began > _STUCK:
-                self._end()
-                return "hang", f"{used:.0f} s of processor time"
-        line = process.stdout.readline()
-        if not line:
-            return self._crashed()
-        kind, what, memory = json.loads(line)
+            kind, what, memory = pickle.load(self._answers)
+        except (EOFError, pickle.UnpicklingError):
+            self._fork.wait(10)
+            status = self._fork.status or 0
+            self._end()
+            return "crash", signal.Signals(-status).name if status < 0 else f"exit {status}"
         if memory > self._limits.memory:
             self._end()
             return "memory", f"{memory / 2**30:.1f} GiB, then {kind}: {what}"
         return kind, what
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        place = self._folder / "work"
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(place)}
-        limits = [str(self._limits.memory), str(self._limits.letters)]
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.reliability.worker", self._parser, *limits],
-            cwd=place,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    def _crashed(self) -> tuple[str, str]:
-        assert self._process is not None
-        code = self._process.wait()
+    def given_up(self) -> tuple[str, str] | None:
+        """The same where there is no answer yet: only whether it has taken too long."""
+        assert self._fork is not None
+        used = session_time(self._fork.pid) - self._before
+        if used <= self._limits.seconds and time.monotonic() - self._began <= _STUCK:
+            return None
         self._end()
-        return "crash", signal.Signals(-code).name if code < 0 else f"exit {code}"
+        return "hang", f"{used:.0f} s of processor time"
+
+    def _start(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        place = self._folder / "work"
+        place.mkdir(parents=True)
+        (ours_in, self_in), (self_out, ours_out) = os.pipe(), os.pipe()
+
+        def work() -> int:
+            low, high = sorted((ours_in, ours_out))
+            for first, last in ((3, low), (low + 1, high), (high + 1, 4096)):  # whose end others wait for
+                os.closerange(first, last)
+            with open(ours_in, "rb") as inputs, open(ours_out, "wb") as answers:
+                _serve(self._kind, inputs, answers)
+            return 0
+
+        self._fork = Fork(work, place, place)
+        os.close(ours_in)
+        os.close(ours_out)
+        self._inputs: BinaryIO = open(self_in, "wb")  # noqa: SIM115
+        self._answers: BinaryIO = open(self_out, "rb")  # noqa: SIM115
 
     def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            with process:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+        fork, self._fork = self._fork, None
+        if fork is not None:
+            fork.end()
+            self._answers.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._inputs.close()
 
 
-def _processor_time(session: int) -> float:
-    """Seconds of all processes of a session, and of those that they have waited for."""
-    ticks = 0
-    for place in Path("/proc").glob("[0-9]*/stat"):
+# -- in the worker ------------------------------------------------------------------------------------------------
+
+
+def _serve(kind: Kind, inputs: BinaryIO, answers: BinaryIO) -> None:
+    sys.dont_write_bytecode = True  # what is imported late is no file of a parser's
+    base, size = _status("VmRSS"), _status("VmSize")
+    resource.setrlimit(resource.RLIMIT_AS, (size + 3 * kind.limits.memory, resource.RLIM_INFINITY))
+    here, written = Path.cwd(), list[str]()
+    at_change(lambda count, place: written.append(place), Path("/"), but=(here, Path("/dev")))
+    number = 0
+    while True:
         try:
-            fields = place.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session:
-            ticks += sum(int(value) for value in fields[11:15])
-    return ticks / os.sysconf("SC_CLK_TCK")
+            files, target = pickle.load(inputs)
+        except EOFError:
+            return
+        number += 1
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        written.clear()
+        found, what = _judge(kind, files, target, here / f"input-{number}")
+        if written:
+            found, what = "outside", f"{written}, then {found}: {what}"
+        pickle.dump((found, what[:2000], max(0, _status("VmHWM") - base)), answers)
+        answers.flush()
+
+
+def _judge(kind: Kind, files: Mapping[str, bytes], target: str, folder: Path) -> tuple[str, str]:
+    folder.mkdir()
+    for name, data in files.items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    try:
+        kind.parse(folder / target)
+        found, what = "ok", ""
+    except SgHubError as error:
+        what = str(error)
+        named = any(str(part) in what for part in (folder, *map(Path, files), *kind.known_by))
+        found = ("clear" if len(what) <= kind.limits.letters else "long") if named else "unnamed"
+    except BaseException as error:
+        found, what = "raw", "".join(traceback.format_exception(error))[-1500:]
+    left = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - set(files)
+    if left or os.listdir(folder.parent) != [folder.name]:
+        found, what = "outside", f"{sorted(left)} {os.listdir(folder.parent)}"
+    for entry in folder.parent.iterdir():
+        shutil.rmtree(entry, ignore_errors=True)
+    return found, what
+
+
+def _status(key: str) -> int:
+    """Bytes of a line of /proc/self/status."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(key):
+            return 1024 * int(line.split()[1])
+    return 0

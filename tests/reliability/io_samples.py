@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import struct
+import zlib
 from functools import cache
 
 import numpy as np
@@ -180,3 +183,31 @@ def picture(kind: str) -> bytes:
     name = {"png": "PNG", "png16": "PNG", "palette": "PNG", "jpeg": "JPEG"}.get(kind, "TIFF")
     image.save(file, format=name, **options)
     return file.getvalue()
+
+
+@cache
+def bombs() -> dict[str, bytes]:
+    """Small files by name: they unpack to far more than their headers say, or their headers promise far more."""
+    raw, voxels, zeros = nifti(), VOXELS.tobytes(order="F"), bytes(1 << 27)
+    large = bytearray(raw)
+    struct.pack_into("<8h", large, 40, 3, 32767, 32767, 8, 1, 1, 1, 1)
+    wide, tiff = io.BytesIO(), io.BytesIO()
+    Image.new("1", (13000, 13000)).save(wide, "PNG")
+    Image.new("1", (13000, 13000)).save(tiff, "TIFF", compression="tiff_lzw")
+    meta = META.format(packed=True, where="LOCAL")
+    nrrd = NRRD.format(encoding="gzip")
+    promised = nrrd.replace("sizes: 6 7 8", "sizes: 1000 1000 1000")
+    return {
+        "more.nii.gz": gzip.compress(raw + zeros),
+        "promised.nii.gz": gzip.compress(bytes(large)),
+        "promised.nii": bytes(large),
+        "more.mha": meta.encode() + zlib.compress(voxels + zeros),
+        "promised.mha": meta.replace("6 7 8", "1000 1000 900").encode() + zlib.compress(voxels),
+        "huge.mha": meta.replace("6 7 8", "99999999 99999999 99999999").encode() + zlib.compress(voxels),
+        "more.nrrd": nrrd.encode() + b"\n" + gzip.compress(voxels + zeros),
+        "promised.nrrd": promised.encode() + b"\n" + gzip.compress(voxels),
+        "more2.nrrd": nrrd.replace("gzip", "bzip2").encode() + b"\n" + bz2.compress(voxels + zeros),
+        "empty.nii.gz": gzip.compress(b"") * 200_000,
+        "wide.png": wide.getvalue(),
+        "wide.tif": tiff.getvalue(),
+    }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import math
 import random
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 NUMBERS = (
     "0",
@@ -52,6 +55,13 @@ def damage(data: bytes, rng: random.Random, most: int | None = None) -> bytes:
     """
     for _ in range(rng.choice((1, 1, 2, 3))):
         data = rng.choice(_DAMAGES)(bytearray(data), rng, min(most or len(data), len(data)))
+    return data
+
+
+def overwrite(data: bytes, rng: random.Random, most: int | None = None) -> bytes:
+    """The same, of the same length: nothing moves."""
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        data = rng.choice((_flip, _overwrite, _noise))(bytearray(data), rng, min(most or len(data), len(data)))
     return data
 
 
@@ -141,3 +151,69 @@ def edit_text(text: str, rng: random.Random) -> str:
             lines.insert(rng.randrange(len(lines) + 1), lines[place])
         lines = lines or [""]
     return "\n".join(lines)
+
+
+_JSON = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    3,
+    0.5,
+    10**9,
+    2**63,
+    10**400,
+    1e300,
+    float("nan"),
+    float("inf"),
+    "",
+    "abc",
+    "../x",
+)
+_JSON += ("a" * 100_000, "ü", "\0", "/etc/passwd", "12", [], [1], [[1, 2], [3]], [None], {}, {"a": 1})
+
+
+def edit_json(value: Any, rng: random.Random) -> Any:
+    """A copy of a JSON value with one to three of: a value replaced, a key left out or added, a list longer."""
+    changed = copy.deepcopy(value)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        places = list(_places(changed))
+        holder, key = rng.choice(places) if places else (None, None)
+        how = rng.randrange(6)
+        if holder is None:
+            return rng.choice(_JSON)
+        if how <= 2:
+            holder[key] = rng.choice(_JSON)
+        elif how == 3:
+            del holder[key]
+        elif how == 4 and isinstance(holder[key], int | float):
+            holder[key] = holder[key] * rng.choice((-1, 0, 2, 0.5, 1000)) + rng.choice((0, 1))
+        elif isinstance(holder, dict):
+            holder[rng.choice(("own", key.upper(), ""))] = rng.choice(_JSON)
+        else:
+            holder.insert(key, rng.choice(_JSON))
+    return changed
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (object or list, key or index) of a JSON value."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield value, key
+            yield from _places(inner)
+
+
+def edited_json(text: bytes, rng: random.Random) -> bytes:
+    """A JSON text whose values are changed, or its bytes."""
+    if rng.random() < 0.75:
+        return json.dumps(edit_json(json.loads(text), rng)).encode()
+    return damage(text, rng)
+
+
+def edited_text(text: str, rng: random.Random) -> bytes:
+    """A text whose numbers, values and lines are changed, or its bytes."""
+    if rng.random() < 0.6:
+        return edit_text(text, rng).encode("utf-8", "surrogateescape")
+    return damage(text.encode(), rng)

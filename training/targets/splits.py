@@ -149,6 +149,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
                 composed = (unicodedata.normalize("NFC", value.strip()) for value in values)
                 rows.append(dict(zip(header, composed, strict=False)))
             return rows
+    except ReadError:
+        raise
     except FileNotFoundError:
         raise ReadError(f"{path} is not there; expected a CSV with the columns {', '.join(columns)}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -40,7 +40,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 from scipy.spatial.distance import pdist
 
-from sg_hub.errors import ReadError
+from sg_hub.errors import ReadError, shortened
 
 MOST_READERS = 4
 _FACTOR, _LEAST = 0.9, 0.1
@@ -99,8 +99,8 @@ def read_xml(path: Path) -> Reading | None:
     """
     try:
         root = ElementTree.parse(path).getroot()
-    except (ElementTree.ParseError, OSError) as error:
-        raise ReadError(f"{path} is truncated or damaged ({error}): download it again") from error
+    except (ElementTree.ParseError, LookupError, ValueError, OSError) as error:  # also: an encoding that does not exist
+        raise ReadError(f"{path} is truncated or damaged ({shortened(error)}): download it again") from error
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     series = (root.findtext("ResponseHeader/SeriesInstanceUid") or "").strip()
@@ -114,8 +114,9 @@ def read_xml(path: Path) -> Reading | None:
             try:
                 outlines = tuple(_outline(roi) for roi in nodule.findall("roi"))
                 values = {c.tag: int(c.text or "") for c in nodule.findall("characteristics/*")}
-            except (TypeError, ValueError) as error:
-                raise ReadError(f"{path}: nodule {name!r} of reader {reader + 1} is damaged ({error})") from error
+            except (TypeError, ValueError, OverflowError) as error:
+                what = f"{path}: nodule {shortened(name, 40)!r} of reader {reader + 1} is damaged"
+                raise ReadError(f"{what} ({shortened(error)})") from error
             if not any(len(outline.points) > 1 for outline in outlines):
                 small += 1
                 continue

@@ -68,7 +68,7 @@ class SiimAcr(Target):
         image = sg_hub.load_image(item.image)
         mask = np.zeros(image.size, dtype=bool)
         for runs in item.place:
-            mask |= decode_runs(runs, mask.shape, item.name)
+            mask |= decode_runs(runs, mask.shape, f"{item.name} of {self.table}")
         return picture_on_grid(self, image, mask)
 
 
