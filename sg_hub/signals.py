@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -11,6 +13,8 @@ from typing import Any
 
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
+_AGAIN_AFTER = 0.02
+"""Seconds."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -29,8 +33,28 @@ def terminable() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
-    with handled(end, signal.SIGTERM):
+    with handled(end, signal.SIGTERM), _raised_again():
         yield
+
+
+@contextlib.contextmanager
+def _raised_again() -> Iterator[None]:
+    """A signal that comes while Python runs what it ignores exceptions of, such as a destructor, comes once more."""
+    before = sys.unraisablehook
+
+    def again(ignored: Any) -> None:
+        stopped = ignored.exc_value
+        if not isinstance(stopped, KeyboardInterrupt):
+            before(ignored)
+            return
+        number = signal.SIGTERM if isinstance(stopped, Terminated) else signal.SIGINT
+        threading.Timer(_AGAIN_AFTER, os.kill, (os.getpid(), number)).start()
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextlib.contextmanager

@@ -14,8 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
@@ -70,7 +69,8 @@ def write_model(
                 write_atomic(folder / name, text)
             # The last to be named is the first to take its place.
             with writing_path(folder / CONFIG) as config, writing_path(folder / WEIGHTS) as weights:
-                _save(state, weights)
+                # Not by its save_file: of that a killed process leaves a file of a name that nobody knows.
+                weights.write_bytes(save(dict(state), metadata={"format": "pt"}))
                 write_config(config, architecture, arguments, sha256_of(weights))
                 _keep_older(folder)
         except BaseException:
@@ -94,14 +94,6 @@ def weights_of(folder: Path) -> tuple[Path, str | None]:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _save(state: Mapping[str, Tensor], path: Path) -> None:
-    try:
-        save_file(dict(state), path, metadata={"format": "pt"})
-    except SafetensorError as error:  # which is what a full disk becomes
-        raise OSError(str(error)) from error
-    path.chmod(0o644)  # written for this user alone, and a model is there to be shared
 
 
 def _keep_older(folder: Path) -> None:

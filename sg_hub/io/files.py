@@ -25,6 +25,8 @@ _UNFINISHED = ".unfinished-"
 """How the names of files and folders begin that are not complete yet. Then come the machine and the process, so that
 what a killed process left can be told from what is still being written."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+_cleared: set[Path] = set()
+"""Folders in which this process has written a file, and before it cleared away what killed ones had left."""
 _EXCHANGE = 2
 """Flag of Linux' renameat2: two names trade places at once."""
 
@@ -109,6 +111,9 @@ def writing_path(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Pat
     """
     path = Path(path)
     temporary = path.with_name(f"{_own_prefix()}{path.name}"[: 250 - len(suffix)] + suffix)
+    if path.parent not in _cleared:
+        _cleared.add(path.parent)
+        remove_unfinished(path.parent)
     try:
         yield temporary
         _to_disk(temporary)
@@ -135,33 +140,27 @@ def writing_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     folder = Path(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(folder.parent)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_own_prefix()))
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    new, older = temporary / "new", temporary / "older"
-    try:
-        new.mkdir()
-        yield new
-        for path in (*new.rglob("*"), new):
-            if not path.is_symlink():  # it may lead nowhere
-                _to_disk(path)
-        if not folder.exists():
-            new.replace(folder)
-        elif not _exchange(new, folder):
-            folder.replace(older)
-            try:
+        with working_folder(folder.parent) as temporary:
+            new, older = temporary / "new", temporary / "older"
+            new.mkdir()
+            yield new
+            for path in (*new.rglob("*"), new):
+                if not path.is_symlink():  # it may lead nowhere
+                    _to_disk(path)
+            if not folder.exists():
                 new.replace(folder)
-            except OSError:
-                older.replace(folder)
-                raise
-        _to_disk(folder.parent)
+            elif not _exchange(new, folder):
+                folder.replace(older)
+                try:
+                    new.replace(folder)
+                except OSError:
+                    older.replace(folder)
+                    raise
+            _to_disk(folder.parent)
     except OSError as error:
         if isinstance(error, SgHubError):
             raise
         raise unwritable(folder, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager

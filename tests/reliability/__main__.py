@@ -18,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tests.reliability import fuzz_data, fuzz_io, fuzz_models, fuzz_results, fuzz_targets, harness
+from tests.reliability import fuzz_data, fuzz_io, fuzz_models, fuzz_results, fuzz_targets, harness, kills
 from tests.reliability.counts import Counts, table
 from tests.reliability.processes import prepare_process
 
@@ -38,8 +38,18 @@ def fuzz(options: argparse.Namespace, done: Callable[[str, int], Done]) -> dict[
     return found
 
 
+def kill(options: argparse.Namespace, done: Callable[[str, int], Done]) -> dict[str, Counts]:
+    """Kills of every long command, and what the next run makes of it."""
+    chosen = [name for name in kills.LONG if not options.only or name in options.only]
+    return {
+        name: kills.kills(name, options.count, options.seed, options.first, done(name, options.count), options.show)
+        for name in chosen
+    }
+
+
 PARTS: dict[str, tuple[Callable[..., dict[str, Counts]], str, tuple[str, ...], int]] = {
-    "fuzz": (fuzz, "parser", harness.CLASSES, 500),
+    "fuzz": (fuzz, "parser", harness.CLASSES, 700),
+    "kills": (kill, "command", kills.CLASSES, 28),
 }
 """What runs each part, what its rows are, the classes, and how many of each row there are by default."""
 

@@ -27,7 +27,6 @@ from training.discovery.patterns import PatternTable
 from training.publishing.cards import build_card
 from training.publishing.publish import publish
 from training.publishing.registry import pin, register
-from training.publishing.replacing import check_replaceable
 from training.report import report
 from training.report.cards import write_card_record
 from training.report.columns import columns_of
@@ -103,7 +102,6 @@ def make_card(path: Path) -> None:
         assert build_card(path).read_text(encoding="utf-8").startswith("---\n")
     finally:
         card.unlink(missing_ok=True)
-    check_replaceable(path, "give another folder")
 
 
 def publish_run(path: Path) -> None:

@@ -29,8 +29,6 @@ Result = TypeVar("Result")
 RAW = 70
 """Exit status of a fork that an exception ended."""
 _TICK = 0.002
-_PATIENCE = 10.0
-"""Seconds that the processes of a killed one have to end, too."""
 
 
 _IMPORTED = ("SimpleITK", "nibabel", "pydicom", "matplotlib.pyplot", "scipy.ndimage", "sklearn", "zarr", "h5py")
@@ -52,9 +50,10 @@ def prepare_process(folder: Path) -> None:
     global _folder
     _folder = folder
     (folder / "cache").mkdir(exist_ok=True)
-    os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg", "PYTHONPATH": str(ROOT)}
-    os.environ |= {"TORCHINDUCTOR_CACHE_DIR": str(folder / "cache")}
-    os.environ |= {"HF_HOME": str(folder / "cache"), "MPLCONFIGDIR": str(folder / "cache")}
+    os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    os.environ |= {"MPLBACKEND": "agg", "COLUMNS": "120"}
+    caches = ("HF_HOME", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR")
+    os.environ |= dict.fromkeys(caches, str(folder / "cache"))
     for name in _IMPORTED:
         importlib.import_module(name)
     import_timm()
@@ -67,9 +66,11 @@ class Fork:
     Args:
         work: what it does; its result is the exit status.
         temporary: its folder of temporary files; what is printed is in files beside it.
+        patience: seconds that the processes that it started have to end when it has.
     """
 
-    def __init__(self, work: Callable[[], int], folder: Path, temporary: Path) -> None:
+    def __init__(self, work: Callable[[], int], folder: Path, temporary: Path, patience: float = 10.0) -> None:
+        self._patience = patience
         self._said = temporary.with_name(temporary.name + ".out")
         temporary.mkdir(parents=True, exist_ok=True)
         self.status: int | None = None
@@ -114,9 +115,9 @@ class Fork:
     def end(self) -> bool:
         """Make sure that nothing of the session is left; returns whether nothing was, a moment after its end."""
         self.send(signal.SIGKILL)
-        self.wait(_PATIENCE)
-        end = time.monotonic() + _PATIENCE
-        while (alone := not processes_of(self.pid)) is False and time.monotonic() < end:
+        self.wait(60)
+        end = time.monotonic() + self._patience
+        while not (alone := not processes_of(self.pid)) and time.monotonic() < end:
             time.sleep(0.05)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -132,6 +133,7 @@ def _run(work: Callable[[], int], folder: Path, temporary: Path, said: Path) -> 
             os.dup2(nothing.fileno(), 0)
             os.dup2(out.fileno(), 1)
             os.dup2(out.fileno(), 2)
+        sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
         os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
         os.chdir(folder)
         status = work()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.files import writing
 
 from ..data.store import Store
+from ..run.arrays import read_arrays
 from ..run.recipe import Recipe
 
 FOLDER = "autoencoder"
@@ -50,16 +50,18 @@ def load_features(recipe: Recipe, store: Store) -> np.ndarray:
     saved = read_features(path)
     if not str(saved.get("determined_by", "")).startswith(store.fingerprint):
         raise ReadError(f"{path} is damaged or of another store: run `sg-hub autoencode` again")
-    _check_finite(saved["features"], store, f"remove {path} and run `sg-hub autoencode` again with a lower rate")
-    return saved["features"]
+    features = saved.get("features")
+    if not isinstance(features, np.ndarray) or features.ndim != 2 or len(features) != len(store.names()):
+        raise ReadError(f"{path} is damaged (no row for every patient): run `sg-hub autoencode` again")
+    _check_finite(features, store, f"remove {path} and run `sg-hub autoencode` again with a lower rate")
+    return features
 
 
 def read_features(path: Path) -> dict[str, Any]:
     """What is in a file of features; nothing where it is missing or damaged."""
     try:
-        with np.load(path) as saved:
-            return {key: saved[key] if saved[key].ndim else str(saved[key]) for key in saved}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return {key: array if array.ndim else str(array) for key, array in read_arrays(path).items()}
+    except ReadError:
         return {}
 
 

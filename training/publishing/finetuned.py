@@ -14,7 +14,6 @@ import csv
 import io
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import numpy as np
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.hub.model_folder import sha256_of
 from sg_hub.hub.weights_file import WEIGHTS
-from sg_hub.io.files import given_path, write_atomic, write_json, writing_folder
+from sg_hub.io.files import given_path, working_folder, write_atomic, write_json, writing_folder
 
 from ..data.leakage import name_hashes
 from ..report import figures
@@ -94,9 +93,9 @@ def _draw(found: Finetuned, folder: Path) -> None:
     }
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        (Path(temporary) / "examples.npz").write_bytes(buffer.getvalue())
-        figures.examples({"": Path(temporary) / "examples.npz"}, folder / EXAMPLES)
+    with working_folder(folder.parent) as temporary:
+        (temporary / "examples.npz").write_bytes(buffer.getvalue())
+        figures.examples({"": temporary / "examples.npz"}, folder / EXAMPLES)
     curves = {public_init(found.init): [found.trial.curve]}
     figures.learning_curves(curves, METRICS[found.target.metric], folder / CURVES)
 

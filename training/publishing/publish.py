@@ -9,7 +9,9 @@ and the registry's entry, of the same weights.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 from sg_hub import from_pretrained
-from sg_hub.errors import ReadError
+from sg_hub.errors import ReadError, shortened
 from sg_hub.hub.model_folder import sha256_of
 from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import given_path, write_json, writing_folder
@@ -60,8 +62,8 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
     if not (trained / WEIGHTS).is_file():
         raise ReadError(f"{trained} is not there yet: run `sg-hub pretrain` first")
     store, pretraining = Store.open(store_path(recipe)), read_json(recipe.run_dir / "pretrain.json", "pretrain")
-    said = _said(recipe, pretraining, store)
-    with writing_folder(folder) as new:
+    with writing_folder(folder) as new, _as_recorded(recipe.run_dir, new):
+        said = _said(recipe, pretraining, store)
         model = from_pretrained(trained)
         model.provenance |= {"data": said.data_name, "licence": said.licence or "unknown"}
         model.save_pretrained(new, half=True)
@@ -90,6 +92,25 @@ def check_publishable(recipe: Recipe, cards: str | Path = "model_cards", registr
     cards = given_path(cards, "the folder of the cards")
     check_name(registry_file(cards) if registry is None else registry, recipe.name)
     check_replaceable(cards / recipe.name, "give name=ANOTHER, or another --cards")
+
+
+@contextlib.contextmanager
+def _as_recorded(run: Path, new: Path) -> Iterator[None]:
+    """Say of the run's records what is wrong with them, not of the files that are made of them.
+
+    Raises:
+        ReadError: in place of every error of what is in them.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ReadError) as error:
+        said = str(error)
+        if isinstance(error, ReadError) and str(new) not in said:
+            raise
+        raise ReadError(
+            f"{run}: a record of its steps (pretrain.json, discover.json, evaluation.json) is damaged "
+            f"({shortened(said.replace(f'{new}/', ''))}): run the step again"
+        ) from error
 
 
 def _said(recipe: Recipe, pretraining: dict[str, Any], store: Store) -> Publish:

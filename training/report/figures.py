@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..run.arrays import read_arrays
 from ..run.figures import plt, save
 from ..trials.examples import RANKS
 from .statistics import Summary, summarise
@@ -134,34 +135,36 @@ def examples(files: Mapping[str, Path], path: Path) -> bool:
 
     Returns:
         whether there was anything to draw.
+
+    Raises:
+        ReadError: a file is damaged.
     """
-    there = {label: file for label, file in files.items() if file.is_file() and _proportion(file)}
+    read = {label: read_arrays(file) for label, file in files.items() if file.is_file()}
+    there = {label: arrays for label, arrays in read.items() if _proportion(arrays)}
     if not there:
         return False
-    tall = max(_proportion(file) for file in there.values())
+    tall = max(_proportion(arrays) for arrays in there.values())
     figure, panels = plt.subplots(len(there), 3, figsize=(7, (0.5 + 2.2 * tall) * len(there)), squeeze=False)
-    for row, (label, file) in enumerate(there.items()):
-        with np.load(file) as arrays:
-            for panel, rank in zip(panels[row], RANKS, strict=True):
-                panel.set_xticks([])
-                panel.set_yticks([])
-                if f"{rank}_image" not in arrays.files:  # there are fewer items with a score
-                    panel.set_frame_on(False)
-                    continue
-                panel.imshow(arrays[f"{rank}_image"], cmap="gray", vmin=0, vmax=255)
-                for kind, colour in (("truth", "lime"), ("found", "red")):
-                    key = f"{rank}_{kind}"
-                    if key in arrays.files and arrays[key].any():
-                        panel.contour(arrays[key] > 0, levels=[0.5], colors=colour, linewidths=1)
-                lines = f"{rank}: {arrays[f'{rank}_title']}".splitlines()
-                panel.set_title("\n".join(part for line in lines for part in textwrap.wrap(line, 44)), fontsize=6)
+    for row, (label, arrays) in enumerate(there.items()):
+        for panel, rank in zip(panels[row], RANKS, strict=True):
+            panel.set_xticks([])
+            panel.set_yticks([])
+            if f"{rank}_image" not in arrays:  # there are fewer items with a score
+                panel.set_frame_on(False)
+                continue
+            panel.imshow(arrays[f"{rank}_image"], cmap="gray", vmin=0, vmax=255)
+            for kind, colour in (("truth", "lime"), ("found", "red")):
+                key = f"{rank}_{kind}"
+                if key in arrays and arrays[key].any():
+                    panel.contour(arrays[key] > 0, levels=[0.5], colors=colour, linewidths=1)
+            lines = f"{rank}: {arrays[f'{rank}_title']}".splitlines()
+            panel.set_title("\n".join(part for line in lines for part in textwrap.wrap(line, 44)), fontsize=6)
         panels[row, 0].set_ylabel(label, fontsize=7)
     save(figure, path)
     return True
 
 
-def _proportion(file: Path) -> float:
-    """Height of the tallest image of a file, as a share of its width; 0 where there is none."""
-    with np.load(file) as arrays:
-        shapes = [arrays[name].shape for name in arrays.files if name.endswith("_image")]
+def _proportion(arrays: Mapping[str, np.ndarray]) -> float:
+    """Height of the tallest image, as a share of its width; 0 where there is none."""
+    shapes = [array.shape for name, array in arrays.items() if name.endswith("_image")]
     return max((rows / columns for rows, columns in shapes), default=0.0)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,7 @@ import numpy as np
 from sg_hub.errors import InvalidInputError, ReadError, shortened
 from sg_hub.io.dicom.frames import frame_count
 from sg_hub.io.dicom.header import reading, whole
+from sg_hub.io.files import working_folder
 from sg_hub.io.limits import SCAN_BYTES, refuse_large
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ class Pixels:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._open = ExitStack()
+        """Its folder for temporary files, which hold what a patient's image shows."""
         self._split: tuple[Dataset, list[bytes]] | None = None
         """A data set, and its compressed frames."""
 
@@ -98,12 +103,7 @@ class Pixels:
 
         if self._split is None or self._split[0] is not data:
             self._split = data, list(generate_frames(data.PixelData, number_of_frames=count))
-        process = self._process = self._process or subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).with_name("decoder.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+        process = self._process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         single = _single(data, self._split[1][number])
@@ -123,11 +123,22 @@ class Pixels:
             f"({shortened(answer.get('error', 'the decoder failed'), 200)}): copy or export it again"
         )
 
+    def _start(self) -> subprocess.Popen[bytes]:
+        folder = str(self._open.enter_context(working_folder()))
+        return subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).with_name("decoder.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"TMPDIR": folder, "TEMP": folder, "TMP": folder},
+        )
+
     def _stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:
             with process:
                 process.kill()
+        self._open.close()
 
 
 def rescaled(values: np.ndarray, modality: Dataset, path: Path) -> np.ndarray:

@@ -58,3 +58,16 @@ def test_what_a_killed_process_left_of_its_work_is_cleared_away(tmp_path):
         remove_unfinished(tmp_path)
         assert folder.is_dir(), "whose process lives"
     assert os.listdir(tmp_path) == []
+
+
+def test_before_a_file_is_written_what_killed_processes_left_beside_it_is_cleared_away(tmp_path):
+    child = os.fork()
+    if child == 0:
+        with writing(tmp_path / "a"):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (left,) = os.listdir(tmp_path)
+    assert left.startswith(".unfinished-")
+    with writing(tmp_path / "b") as file:
+        file.write(b"x")
+    assert os.listdir(tmp_path) == ["b"]

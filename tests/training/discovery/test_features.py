@@ -5,6 +5,8 @@ import pytest
 
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.discovery.conftest import recipe_of
+from training.data.prepare import store_path
+from training.data.store import Store
 from training.discovery.discover import discover
 from training.discovery.features import save_features
 
@@ -19,6 +21,10 @@ def test_features_that_are_missing_or_of_others(root, tmp_path):
             discover(recipe, progress=False)
         np.savez(path, patients=["x"], features=np.zeros((1, 6)), determined_by="")
         with pytest.raises(ReadError, match="of another store"):
+            discover(recipe, progress=False)
+        of = Store.open(store_path(recipe)).fingerprint
+        np.savez(path, patients=["x"], features=np.zeros((1, 6)), determined_by=of)
+        with pytest.raises(ReadError, match="no row for every patient"):
             discover(recipe, progress=False)
     finally:
         path.write_bytes(kept)

@@ -133,6 +133,26 @@ def test_an_evaluation_of_other_weights_is_not_published(trained, tmp_path):
     assert list((tmp_path / "cards").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("pretrain.json", lambda record: record.pop("recipe")),
+        ("pretrain.json", lambda record: record["recipe"]["publish"].update(dataset=0.5)),
+        ("pretrain.json", lambda record: record["recipe"]["method"].update(name="?")),
+        ("discover.json", lambda record: record["recipe"].pop("prepare")),
+        ("evaluation.json", lambda record: record.pop("chance")),
+    ],
+)
+def test_records_that_are_damaged_are_said_to_be(trained, tmp_path, name, change):
+    run = shutil.copytree(trained, tmp_path / "run")
+    record = json.loads((run / name).read_text(encoding="utf-8"))
+    change(record)
+    (run / name).write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ReadError, match=r"run: a record of its steps .* is damaged .*: run the step again"):
+        publish(small_recipe(run), tmp_path / "cards")
+    assert list((tmp_path / "cards").iterdir()) == []
+
+
 def recorded(run, folder, **publish):
     """A copy of a run whose pre-training had this given for [publish]."""
     run = shutil.copytree(run, folder)

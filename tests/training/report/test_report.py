@@ -143,6 +143,15 @@ def test_as_many_examples_are_drawn_as_there_are(tmp_path, ranks):
     assert (tmp_path / "e.png").is_file() == bool(ranks)
 
 
+def test_a_damaged_file_of_examples_is_named(tmp_path):
+    np.savez(tmp_path / "e.npz", best_image=np.zeros((8, 8)), best_title=np.array("x"))
+    raw = bytearray((tmp_path / "e.npz").read_bytes())
+    raw[150] ^= 1
+    (tmp_path / "e.npz").write_bytes(raw)
+    with pytest.raises(ReadError, match=r"e\.npz is damaged"):
+        examples({"a": tmp_path / "e.npz"}, tmp_path / "e.png")
+
+
 def without_examples(text):
     """Lines, but for those of the pictures of examples: they need more than the table of results."""
     return [line for line in text.splitlines() if line and "best, median and worst test item" not in line]

@@ -33,3 +33,25 @@ def test_samples_are_read_once_and_kept(root, tmp_path, monkeypatch):
     changed = ItemArrays(target_at("lidc-nodules", root, "grid.size=[8, 16, 8]"), tmp_path)
     with pytest.raises(pytest.fail.Exception):
         changed[items[0]]
+
+
+def cut(raw):
+    return raw[:-40]
+
+
+def flip(raw):
+    return raw[:200] + bytes([raw[200] ^ 1]) + raw[201:]
+
+
+@pytest.mark.parametrize("harm", [cut, flip, lambda raw: b""])
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_what_is_damaged_is_read_again(root, tmp_path, harm, kind):
+    target = target_at("lidc-nodules", root, *SMALL)
+    item = target.split_items().items[0]
+    image, label = ItemArrays(target, tmp_path)[item]
+    (path,) = tmp_path.rglob(f"*.{kind}.npy")
+    path.write_bytes(harm(path.read_bytes()))
+    again = ItemArrays(target, tmp_path)
+    assert torch.equal(again[item][0], image)
+    assert torch.equal(again[item][1], label)
+    assert again.classes(item) == {1}

@@ -9,6 +9,8 @@ import numpy as np
 
 from sg_hub.errors import ReadError
 
+from ...run.arrays import read_arrays
+
 
 def read_archive(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     """All of these arrays of a file, which are not to be changed: they are kept until another file is read.
@@ -27,9 +29,4 @@ def read_archive(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 @lru_cache(maxsize=1)  # items are read one after the other, and each is a part of the same arrays
 def _read(path: Path, keys: tuple[str, ...], _stamp: tuple[int, int]) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path) as file:
-            arrays = {key: file[key] for key in keys}
-    except Exception as error:  # what zipfile, zlib and numpy raise of damaged bytes has no common class
-        raise ReadError(f"{path} is damaged or lacks an array ({error}); expected {', '.join(keys)}") from error
-    return arrays
+    return read_arrays(path, *keys)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from sg_hub.errors import ReadError
 from tests.folders import TEST_SAMPLES
 from tests.training.targets.target_folders import lidc_xml, nodule, roi, square
 from training.targets.readers._lidc_xml import annotation_mask, consensus, outline_mask, read_xml, same_nodule
@@ -130,3 +131,21 @@ def test_the_consensus_is_at_least_half_of_the_readers():
     one, two = np.array([1, 1, 0, 0], dtype=bool), np.array([0, 1, 1, 0], dtype=bool)
     assert consensus([one, two]).tolist() == [True, True, True, False]
     assert consensus([one, one, two]).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "words"),
+    [
+        ('encoding="UTF-8"', 'encoding="UTF-99"', "is truncated or damaged"),
+        ("<xCoord>9</xCoord>", f"<xCoord>{'9' * 40}</xCoord>", "nodule '1' of reader 1 is damaged"),
+        ("</LidcReadMessage>", "", "is truncated or damaged"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, text, other, words):
+    path = tmp_path / "069.xml"
+    lidc_xml(path, SERIES, [[nodule("1", outlined(9, 20))]])
+    whole = path.read_text(encoding="utf-8")
+    assert text in whole
+    path.write_text(whole.replace(text, other), encoding="utf-8")
+    with pytest.raises(ReadError, match=rf"069\.xml.*{words}"):
+        read_xml(path)
