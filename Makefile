@@ -27,9 +27,9 @@ test: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-# Damaged scans and images by the thousand, of which `make test` takes a small share.
+# Damaged inputs, kills and faults by the thousand, of which `make test` takes a small share.
 reliability: $(READY)
-	$(BIN)/python -m tests.reliability fuzz
+	$(BIN)/python -m tests.reliability
 
 benchmark: $(READY)
 	$(BIN)/sg-hub benchmark --targets $(TARGETS) --inits $(INITS) --trials $(TRIALS) --label-fraction $(FRACTIONS) --data $(DATA) --out $(OUT) --ray
