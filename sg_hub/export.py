@@ -19,7 +19,7 @@ from torch.export import Dim
 from sg_hub.errors import InvalidInputError, SgHubError
 from sg_hub.io.files import check_output, working_folder
 from sg_hub.models import PretrainedModel
-from sg_hub.models.input_checks import AXES
+from sg_hub.models.input_checks import AXES, per_axis
 
 _NEEDED = ("onnx", "onnxscript")
 _TOLERANCE = 1e-3
@@ -54,18 +54,18 @@ def export_onnx(
     missing = [name for name in _NEEDED if not _installed(name)]
     if missing:
         raise SgHubError(f"export needs {' and '.join(missing)}: pip install onnx onnxscript onnxruntime")
-    stride = model.encoder.strides[-1]
-    shape = _check_size(size, model.NDIM, stride)
+    steps = per_axis(model.encoder.strides[-1], model.NDIM)
+    shape = _check_size(size, steps)
     training = model.training
     try:
-        program = _export(model.eval(), shape, fixed=size is not None, stride=stride)
+        program = _export(model.eval(), shape, fixed=size is not None, steps=steps)
         program.model.metadata_props["sg_hub_config"] = json.dumps(model.config())
         with working_folder(path.parent) as temporary:
             new = temporary / path.name
             program.save(str(new))
             shapes = [(1, shape), (3, shape)]
             if size is None:
-                shapes.append((2, tuple(side + stride for side in shape)))
+                shapes.append((2, tuple(side + step for side, step in zip(shape, steps, strict=True))))
             difference = _check(model, new, shapes) if _installed("onnxruntime") else None
             os.replace(new, path)
     finally:
@@ -77,24 +77,25 @@ def _installed(name: str) -> bool:
     return find_spec(name) is not None
 
 
-def _check_size(size: Sequence[int] | None, ndim: int, stride: int) -> tuple[int, ...]:
+def _check_size(size: Sequence[int] | None, steps: tuple[int, ...]) -> tuple[int, ...]:
     if size is None:
-        return tuple(stride * (2 + axis) for axis in range(ndim))
-    shape = tuple(size)
+        return tuple(step * (2 + axis) for axis, step in enumerate(steps))
+    shape, ndim = tuple(size), len(steps)
     whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in shape)
-    if len(shape) != ndim or not whole or any(side % stride for side in shape):
+    if len(shape) != ndim or not whole or any(side % step for side, step in zip(shape, steps, strict=True)):
+        divisor = f"{steps[0]} divides" if len(set(steps)) == 1 else f"{' '.join(map(str, steps))} divide"
         raise InvalidInputError(
             f"size={' '.join(map(str, shape))}: a {ndim}D model takes {AXES[ndim]}, so give {ndim} whole numbers that "
-            f"{stride} divides, such as {' '.join([str(4 * stride)] * ndim)}"
+            f"{divisor}, such as {' '.join(str(4 * step) for step in steps)}"
         )
     return shape
 
 
-def _export(model: PretrainedModel, shape: tuple[int, ...], fixed: bool, stride: int) -> Any:
+def _export(model: PretrainedModel, shape: tuple[int, ...], fixed: bool, steps: tuple[int, ...]) -> Any:
     sizes: dict[int, Any] = {0: Dim("batch", min=1, max=_MOST_STEPS)}
     if not fixed:
         for axis, name in enumerate("xyz" if model.NDIM == 3 else "hw"):
-            sizes[2 + axis] = stride * Dim(f"{name}_steps", min=1, max=_MOST_STEPS)
+            sizes[2 + axis] = steps[axis] * Dim(f"{name}_steps", min=1, max=_MOST_STEPS)
     example = torch.rand(2, model.in_chans, *shape, device=_device(model))
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")

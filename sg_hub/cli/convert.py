@@ -6,13 +6,15 @@ import argparse
 import json
 
 from sg_hub.conversion.convert import convert
+from sg_hub.models.heads import head_of
 
 
 def run(options: argparse.Namespace) -> None:
     folder = convert(options.file, options.out_dir, norm=options.norm)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     provenance = config["provenance"]
-    classes = f", {config['num_classes']} patterns" if config["num_classes"] else ", no classifier"
+    called = "classes" if head_of(config["head"]).is_task else "patterns"
+    classes = f", {config['num_classes']} {called}" if config["num_classes"] else ", no classifier"
     print(f"{provenance['checkpoint']}: head {config['head']}{classes}, norm {config.get('norm', 'its own')}")
     if provenance["left_out"]:
         print(f"left out: {', '.join(provenance['left_out'])}")

@@ -14,6 +14,7 @@ from torch import Tensor
 from sg_hub.cli.inputs import load_model, read
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import check_output
+from sg_hub.models.input_checks import Stride, per_axis
 
 
 def run(options: argparse.Namespace) -> None:
@@ -45,11 +46,11 @@ def run(options: argparse.Namespace) -> None:
     print(out)
 
 
-def patch_size(recommended: Sequence[int], grid: Sequence[int], stride: int) -> tuple[int, ...]:
+def patch_size(recommended: Sequence[int], grid: Sequence[int], stride: Stride) -> tuple[int, ...]:
     """The recommended patch; along an axis where that is all there is, or more, about half of what there is."""
     return tuple(
-        side if side < have else stride * max(1, have // 2 // stride)
-        for side, have in zip(recommended, grid, strict=True)
+        side if side < have else step * max(1, have // 2 // step)
+        for side, have, step in zip(recommended, grid, per_axis(stride, len(grid)), strict=True)
     )
 
 

@@ -24,6 +24,7 @@ from sg_hub.hub.config_file import CONFIG
 from sg_hub.hub.model_folder import new_folder, sha256_of, write_model
 from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import given_path, working_folder
+from sg_hub.models.input_checks import all_finite
 
 logger = logging.getLogger("sg_hub")
 
@@ -66,7 +67,7 @@ def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, no
     _check_folder(folder)
     try:
         tensors, labels = _read(source, known)
-        release, published, left_out = _nearest(tensors, known)
+        release, published, left_out = _nearest(tensors, known, source)
         state = _renamed(published, release, labels, source)
     except (ReadError, InvalidInputError) as error:
         raise type(error)(f"{error}; {wanted}") from error
@@ -121,14 +122,24 @@ def _other_format(start: bytes, size: int) -> str:
     return "is no file of torch.save and no HDF5 file"
 
 
-def _nearest(tensors: dict[str, Tensor], known: list[Release]) -> tuple[Release, dict[str, Tensor], list[str]]:
+def _nearest(
+    tensors: dict[str, Tensor], known: list[Release], source: Path
+) -> tuple[Release, dict[str, Tensor], list[str]]:
     """The release whose tensors are called most like those of a checkpoint, the checkpoint's tensors without the
-    prefixes of how that release was trained, and the keys that were left out."""
+    prefixes of how that release was trained, and the keys that were left out.
+
+    Raises:
+        InvalidInputError: a file without a tensor of any of them, or with one twice.
+    """
     distances = []
     for index, release in enumerate(known):
         published, *others = _without_prefixes(tensors, release)
         names = release.published_names(_shapes(release, published))
-        distances.append((len(names.keys() ^ published.keys()), index, published, others))
+        if names.keys() & published.keys():
+            distances.append((len(names.keys() ^ published.keys()), index, published, others))
+    if not distances:
+        titles = ", ".join(release.title for release in known)
+        raise InvalidInputError(f"{source} holds no tensor of {titles}, but {_some(list(tensors), 6)}")
     _, index, published, (left_out, twice) = min(distances, key=lambda entry: entry[:2])
     if twice:
         raise InvalidInputError(f"two of its keys are {shortened(twice[0])} without their prefixes")
@@ -176,12 +187,12 @@ def _renamed(published: dict[str, Tensor], release: Release, labels: dict[str, s
         if key not in published:
             continue
         label = f"{key} ({labels[key]} in the file)" if key in labels else key
-        if (wrong := _wrong(key, published[key], target[name])) is not None:
+        value = release.tensor(key, published[key].detach())
+        if (wrong := _wrong(key, value, target[name])) is not None:
             problem, details = wrong
             problems.setdefault(problem, []).append(label + details)
         else:
-            value = published[key].detach().to(target[name].dtype)
-            renamed[name] = value.clone(memory_format=torch.contiguous_format)
+            renamed[name] = value.to(target[name].dtype).clone(memory_format=torch.contiguous_format)
     found = [f"{len(keys)} {problem}: {_some(keys)}" for problem, keys in problems.items() if keys]
     if found:
         raise InvalidInputError(f"{source} is not a published checkpoint of {release.title}. {'. '.join(found)}")
@@ -195,7 +206,7 @@ def _wrong(key: str, value: Tensor, wanted: Tensor) -> tuple[str, str] | None:
     count = key.endswith("num_batches_tracked")
     if value.dtype not in (_COUNTS if count else _FLOATS):
         return "have the wrong type", f" is {value.dtype}, expected {'whole' if count else 'floating-point'} numbers"
-    if not bool(value.to(wanted.dtype).isfinite().all()):
+    if not all_finite(value.to(wanted.dtype)):
         return "hold values that are no finite numbers", ""
     if (count or key.endswith("running_var")) and bool((value < 0).any()):
         return "hold negative values, where there can be none", ""

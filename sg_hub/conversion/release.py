@@ -46,6 +46,8 @@ class Release:
     """Tensor names of that model to {published name: own name}."""
     known_by: str
     """What tells it from other releases."""
+    tensor: Callable[[str, Tensor], Tensor] = lambda name, value: value
+    """(published name, tensor) to the tensor as the model has it: other axes, another shape."""
     prefixes: tuple[str, ...] = ("module.",)
     """What keys may begin with, and do not in the model."""
     left_out: tuple[str, ...] = ()
@@ -64,6 +66,7 @@ class Release:
         return {
             "data": f"as published by the authors of {self.title}: {self.data}",
             "checkpoint": self.title,
+            "source": self.home,
             "checkpoint_known_by": self.known_by,
             "licence": self.licence,
             "licence_name": self.licence_name,
@@ -71,6 +74,11 @@ class Release:
             "licence_terms": self.licence_terms,
             "citation": self.citation,
         }
+
+
+def xyz(value: Tensor) -> Tensor:
+    """A tensor of published weights whose last three axes are z, y, x (depth, rows, columns), as x, y, z."""
+    return value.transpose(-3, -1) if value.ndim >= 5 else value
 
 
 def releases() -> list[Release]:

@@ -16,7 +16,7 @@ from sg_hub.models import loading
 from sg_hub.models.heads import Classifier, Head, add_parts, checked_class_names, head_of
 from sg_hub.models.input_checks import check_shape, check_tensor, check_values, pad_to_multiple
 from sg_hub.models.saving import Saved
-from sg_hub.models.unet import UNetDecoder
+from sg_hub.models.unet import CONVOLUTION, UNetDecoder
 from sg_hub.preprocessing.preprocessing import ImagePreprocessing, Preprocessing
 
 _PREPROCESSING: dict[int, type[Any]] = {2: ImagePreprocessing, 3: Preprocessing}
@@ -133,6 +133,11 @@ class PretrainedModel(Saved):
     def build_classifier(self) -> nn.Module:
         """What takes the deepest feature map to logits."""
         return Classifier(self.encoder.channels[-1], self.num_classes, ndim=self.NDIM)
+
+    def build_last(self, out_chans: int) -> nn.Module:
+        """What takes the decoder's result to that many channels, at the size of the input."""
+        layer: nn.Module = CONVOLUTION[self.NDIM](self.decoder.out_chans, out_chans, kernel_size=1)
+        return layer
 
     @property
     def head_name(self) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.models.unet import CONVOLUTION, conv_block
+from sg_hub.models.unet import conv_block
 
 
 class PretextOutput(NamedTuple):
@@ -44,8 +44,8 @@ class Classifier(nn.Module):
 _PARTS: dict[str, Callable[[Any], nn.Module]] = {
     "decoder": lambda network: network.build_decoder(),
     "classifier": lambda network: network.build_classifier(),
-    "segmentation": lambda network: _last_convolution(network, network.num_classes),
-    "restoration": lambda network: _last_convolution(network, network.in_chans),
+    "segmentation": lambda network: network.build_last(network.num_classes),
+    "restoration": lambda network: network.build_last(network.in_chans),
 }
 
 
@@ -264,11 +264,6 @@ def checked_class_names(names: object, head: Head, num_classes: int) -> tuple[st
             + (", the background included" if head.has_labels else "")
         )
     return tuple(names)
-
-
-def _last_convolution(network: Any, out_chans: int) -> nn.Module:
-    layer: nn.Module = CONVOLUTION[network.NDIM](network.decoder.out_chans, out_chans, kernel_size=1)
-    return layer
 
 
 def _restored(network: Any, features: list[Tensor], size: Sequence[int]) -> Tensor:

@@ -18,6 +18,7 @@ from sg_hub.hub.config_file import read_config
 from sg_hub.hub.find import ModelFiles
 from sg_hub.hub.weights_file import read_weights, weights_header
 from sg_hub.models.heads import choose
+from sg_hub.models.input_checks import all_finite
 
 logger = logging.getLogger("sg_hub")
 
@@ -220,7 +221,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], report: LoadReport
     chosen: dict[str, Tensor] = {}
     for key in (*report.loaded, *report.adapted):
         found, wanted = state[key], target[key]
-        if found.is_floating_point() and not bool(torch.isfinite(found).all()):
+        if found.is_floating_point() and not all_finite(found):
             raise InvalidInputError(f"{report.source}: {key} holds NaN or infinite values: download or save it again")
         chosen[key] = found if found.shape == wanted.shape else _adapt(found, wanted.shape, key)
     model.load_state_dict(target | chosen)

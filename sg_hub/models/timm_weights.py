@@ -24,6 +24,7 @@ from sg_hub.hub.config_file import CONFIG
 from sg_hub.hub.download import download
 from sg_hub.hub.find import ModelFiles
 from sg_hub.hub.weights_file import WEIGHTS, read_weights
+from sg_hub.models.input_checks import all_finite
 from sg_hub.models.timm_encoder import Scaling, TimmEncoder, build_body
 from sg_hub.models.timm_import import import_timm
 
@@ -130,7 +131,7 @@ def read(encoder: str, in_chans: int, file: Path) -> tuple[dict[str, Tensor], st
     except (RuntimeError, ValueError, KeyError) as error:  # tensors of other shapes
         raise ReadError(f"{file} does not fit encoder={encoder!r}: {shortened(error, 300)}") from error
     found: dict[str, Tensor] = body.state_dict()
-    broken = [key for key, value in found.items() if not bool(torch.isfinite(value).all())]
+    broken = [key for key, value in found.items() if not all_finite(value)]
     if broken:
         raise ReadError(f"{file}: NaN or infinite values in {', '.join(broken[:4])}: copy or download it again")
     return found, sha256

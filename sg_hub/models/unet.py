@@ -136,7 +136,8 @@ class UNetEncoder(nn.Module):
 
 
 class DecoderLevel(nn.Module):
-    """Up-sampling by whole numbers, the skip connection joined behind it, two convolution blocks."""
+    """Up-sampling by whole numbers (by 1 along every axis: none), the skip connection joined behind it, two convolution
+    blocks."""
 
     def __init__(
         self,
@@ -149,11 +150,15 @@ class DecoderLevel(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = scale
-        self.up = None if up is None else up(in_chans, in_chans, kernel_size=scale, stride=scale)
+        learned = up is not None and max(scale) > 1
+        self.up = up(in_chans, in_chans, kernel_size=scale, stride=scale) if learned else None
         self.blocks = nn.Sequential(block(in_chans + skip_chans, out_chans), block(out_chans, out_chans))
 
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
-        x = F.interpolate(x, scale_factor=self.scale, mode="nearest") if self.up is None else self.up(x)
+        if self.up is not None:
+            x = self.up(x)
+        elif max(self.scale) > 1:
+            x = F.interpolate(x, scale_factor=self.scale, mode="nearest")
         result: Tensor = self.blocks(x if skip is None else torch.cat([x, skip], dim=1))
         return result
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, shortened
 from sg_hub.io.image import Image
 from sg_hub.io.scan import Scan
 from sg_hub.preprocessing import steps
@@ -207,7 +207,7 @@ class Preprocessing(BasePreprocessing):
         "a Scan, not a {}: sg_hub.load_scan(path), or for an array in HU sg_hub.Scan(array[None], spacing=(x, y, z))"
     )
     _SHARED_LIMITS = False
-    _OPTIONAL = ("size",)
+    _OPTIONAL = ("size", "repeat")
 
     modality: str = "CT"
     """As DICOM calls it: CT, MR, PT."""
@@ -226,6 +226,9 @@ class Preprocessing(BasePreprocessing):
     """Recommended patch (x, y, z) in voxels."""
     size: tuple[int, int, int] | None = None
     """Voxels (x, y, z) that every scan is resized to as a whole, whatever its spacing; absent: `spacing` says it."""
+    repeat: bool | None = None
+    """A scan of one channel becomes as many equal ones as the network takes (weights of colour pictures); absent: scans
+    have the network's channels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -236,6 +239,8 @@ class Preprocessing(BasePreprocessing):
         self._keep(input_size=check_size("input_size", self.input_size, 3))
         if self.size is not None:
             self._keep(size=check_size("size", self.size, 3))
+        if self.repeat not in (None, True, False):
+            raise InvalidInputError(f"repeat={shortened(repr(self.repeat), 80)}: expected True or False, or nothing")
 
     def fitted_size(self, scan: Scan) -> tuple[int, ...]:
         """Voxels (x, y, z) of the scan as the network takes it."""
@@ -244,6 +249,11 @@ class Preprocessing(BasePreprocessing):
         if self.spacing is None:
             return scan.size
         return steps.resampled_size(scan.size, scan.spacing, self.spacing)
+
+    def _channels(self, x: Tensor, in_chans: int | None, source: str) -> Tensor:
+        if self.repeat and in_chans is not None and x.shape[1] == 1:
+            return x.expand(-1, in_chans, -1, -1, -1)
+        return super()._channels(x, in_chans, source)
 
     def _doubt(self, scan: Scan) -> None:
         if self.modality == "CT" and self.intensity == "window" and self.low < 0 <= scan.array.min():

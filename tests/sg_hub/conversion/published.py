@@ -9,17 +9,22 @@ import torch.nn.functional as F
 from tests.folders import TEST_SAMPLES
 
 FOLDER = TEST_SAMPLES / "official_checkpoint"
-SHAPES = {
-    key: tuple(shape)
-    for key, shape in json.loads((FOLDER / "state_dict_keys.json").read_text(encoding="utf-8")).items()
-}
+PUBLIC = TEST_SAMPLES / "public_models"
 
 
-def filled(seed=2020):
-    """Every tensor of the checkpoint: key number i (sorted) draws from default_rng([seed, i])."""
+def shapes_in(file):
+    """Keys and shapes of a published state dict."""
+    return {key: tuple(shape) for key, shape in json.loads(file.read_text(encoding="utf-8")).items()}
+
+
+SHAPES = shapes_in(FOLDER / "state_dict_keys.json")
+
+
+def filled(seed=2020, shapes=SHAPES):
+    """Every tensor of a checkpoint: key number i (sorted) draws from default_rng([seed, i])."""
     state = {}
-    for index, key in enumerate(sorted(SHAPES)):
-        generator, shape = np.random.default_rng([seed, index]), SHAPES[key]
+    for index, key in enumerate(sorted(shapes)):
+        generator, shape = np.random.default_rng([seed, index]), shapes[key]
         last = key.rsplit(".", 1)[1]
         if last == "num_batches_tracked":
             state[key] = torch.tensor(7)

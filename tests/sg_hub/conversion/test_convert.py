@@ -292,7 +292,11 @@ def changed(**values):
         ),
         (changed(out_tr__final_conv__bias="text"), ["out_tr.final_conv.bias is a str"]),
         (light() | {"module.out_tr.final_conv.bias": torch.zeros(1)}, ["two of its keys are out_tr.final_conv.bias"]),
-        ({"conv1.weight": torch.zeros(8, 3, 7, 7)}, ["are missing: down_tr64.ops", "1 are unexpected: conv1.weight"]),
+        (
+            {"conv1.weight": torch.zeros(8, 3, 7, 7)},
+            ["MedicalNet. 71 keys", "conv1.weight has (8, 3, 7, 7)"],
+        ),
+        ({"stem.weight": torch.zeros(8, 3, 7, 7)}, ["holds no tensor of I3D, MedicalNet", "but stem.weight"]),
         ({"weights": 1}, ["no state dict, but weights"]),
         ({}, ["no state dict"]),
     ],

@@ -193,6 +193,22 @@ def test_the_scans_own_spacing_changes_nothing():
 # Images
 
 
+def test_one_channel_becomes_several_where_the_settings_say_so():
+    repeated = Preprocessing(repeat=True)
+    x = repeated.apply(make_scan(), 3)
+    assert x.shape == (1, 3, 6, 8, 10)
+    assert torch.equal(x[:, 0], x[:, 2])
+    assert Preprocessing.from_dict(json.loads(json.dumps(repeated.to_dict()))) == repeated
+    assert "repeat" not in Preprocessing().to_dict()
+    with pytest.raises(InvalidInputError, match="has 1 channels, the model in_chans=3"):
+        Preprocessing().apply(make_scan(), 3)
+    two = Scan(np.concatenate([make_scan().array] * 2), spacing=(1, 1, 2))
+    with pytest.raises(InvalidInputError, match="has 2 channels, the model in_chans=3"):
+        repeated.apply(two, 3)
+    with pytest.raises(InvalidInputError, match="repeat='yes': expected True or False"):
+        Preprocessing(repeat="yes")
+
+
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (64, 64), (64, 17), (1000, 3)])
 def test_the_image_is_fitted_with_its_proportions_and_back(size):
     rows, columns = np.meshgrid(np.linspace(0.2, 0.8, size[0]), np.linspace(0.1, 0.2, size[1]), indexing="ij")
