@@ -16,8 +16,8 @@ Packing = Literal["none", "deflate", "bzip2"]
 """deflate: gzip or zlib, told by their first bytes."""
 GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
-_SPARE = 1 << 20
-"""Bytes that may follow the voxels, as some programs pad their files."""
+_SPARE = 512
+"""Bytes that may follow the voxels, as some programs pad their files to whole blocks."""
 _MOST_PACKED = {"none": 1, "deflate": 1040, "bzip2": 50_000}
 """How many bytes one byte of a file can stand for at most."""
 _MOST_EMPTY = 100
@@ -80,8 +80,12 @@ class ByteStream:
         return data
 
     def finish(self) -> None:
-        """Read packed data to its end, where its checksum stands."""
+        """Look at what follows the voxels: more than a little means that the header is of another file. Packed data is
+        read to its end, where its checksum stands."""
         if self._packing == "none":
+            spare = os.fstat(self._file.fileno()).st_size - self._file.tell()
+            if spare > _SPARE:
+                raise truncated(self._path, f"it holds {spare} bytes more than its header says")
             return
         spare = 0
         while part := self._next(_PIECE):

@@ -79,6 +79,9 @@ def read_parts(
         ReadError: a file is missing, cut off or damaged.
         InvalidInputError: the voxels do not go evenly into the files, or these are elsewhere.
     """
+    double = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if double is not None:
+        raise InvalidInputError(f"{header}: it names {shortened(double, 80)} twice; expected a file for each slice")
     share, left = divmod(length, len(names))
     if left or not share:
         raise InvalidInputError(
@@ -95,6 +98,8 @@ def read_parts(
             stream.skip(max(0, skip))
             parts.append(stream.voxels(share))
             stream.finish()
+            if packing == "none" and skip == 0 and file.read(1):
+                raise truncated(path, f"{os.fstat(file.fileno()).st_size} bytes for {share} bytes of voxels")
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

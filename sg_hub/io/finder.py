@@ -33,7 +33,7 @@ def find_scans(root: str | os.PathLike[str]) -> dict[str, Path]:
     """
     root = Path(root)
     found: dict[str, Path] = {}
-    for folder, names in _walk(root):
+    for folder, names in walk(root):
         paths = [folder / name for name in names if _is_scan_file(folder / name)]
         if any(is_dicom_image(folder / name) for name in names if not name.lower().endswith(SCAN_SUFFIXES)):
             paths.append(folder)
@@ -46,7 +46,7 @@ def find_images(root: str | os.PathLike[str]) -> dict[str, Path]:
     """2D images below a folder: files of the known suffixes, and DICOM whatever it is called. As `find_scans`."""
     root = Path(root)
     found: dict[str, Path] = {}
-    for folder, names in _walk(root):
+    for folder, names in walk(root):
         for path in (folder / name for name in names):
             called = path.name.lower().endswith(PICTURE_SUFFIXES)
             if called or is_dicom_image(path):
@@ -74,8 +74,13 @@ def _is_scan_file(path: Path) -> bool:
     return start[344:347] == b"ni1" or start[4:7] == b"ni2"
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Every folder below `root` with the names of its files, both sorted; each folder once, however it is linked."""
+def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder below `root`, itself first, with the names of its files, both sorted; each folder once, however it
+    is linked. Hidden ones and stores are passed over.
+
+    Raises:
+        ReadError: no such folder, or one that may not be looked at.
+    """
     if not root.is_dir():
         raise ReadError(f"{root} is no folder: give the folder that holds the scans or images")
     seen: dict[str, str] = {}

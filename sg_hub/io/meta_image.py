@@ -17,7 +17,7 @@ from sg_hub.io.byte_stream import ByteStream, Packing, truncated
 from sg_hub.io.data_files import TEXT_HEADER, numbered_names, read_parts, real_numbers, whole_number
 from sg_hub.io.kinds import check_shape, looks_like_colour, refuse_colour
 from sg_hub.io.limits import refuse_large
-from sg_hub.io.orientation import IDENTITY, Stored, planes_of
+from sg_hub.io.orientation import IDENTITY, Stored, planes_of, triple
 
 SUFFIXES = (".mha", ".mhd")
 _TYPES = {
@@ -35,6 +35,8 @@ _TYPES = {
     "MET_DOUBLE": "f8",
 }
 _START = re.compile(rb"\s*(ObjectType|NDims|Comment|ObjectSubType|DimSize)\s*=")
+_UNITS = {"mm": 1.0, "cm": 10.0, "um": 0.001, "?": 1.0}
+"""Millimetres in DistanceUnits; where it is not said they are mm, as everybody takes it."""
 _OTHER_NAMES = {
     "Position": "Offset",
     "Origin": "Offset",
@@ -82,8 +84,15 @@ def read_meta_image(path: Path, outside: bool = False) -> Stored:
         origin = (x, y, z)
     key = "ElementSpacing" if "ElementSpacing" in fields or "ElementSize" not in fields else "ElementSize"
     spacing = [*real_numbers(fields[key], path, key, len(sides))[:3]] if key in fields else [None] * 3
+    unit = _UNITS.get(fields.get("DistanceUnits", "mm").lower())
+    if unit is None:
+        raise InvalidInputError(
+            f"{path}: DistanceUnits is {shortened(fields['DistanceUnits'], 40)!r}; expected one of {', '.join(_UNITS)}"
+        )
+    in_mm = [None if step is None else step * unit for step in spacing]
+    origin = triple(np.array(origin) * unit)
     planes = planes_of(np.moveaxis(voxels.reshape(*sides[2::-1], channels), -1, 1))
-    return Stored(str(path), (sides[0], sides[1], sides[2]), channels, planes, spacing, key, origin, matrix)
+    return Stored(str(path), (sides[0], sides[1], sides[2]), channels, planes, in_mm, key, origin, matrix)
 
 
 def data_names(path: Path) -> list[str]:

@@ -108,6 +108,8 @@ def _header(stream: ByteStream, path: Path) -> tuple[Nifti1Header, bool]:
     from nibabel.nifti2 import Nifti2Header
 
     start = stream.take(352)
+    if start.startswith(GZIP):
+        raise InvalidInputError(f"{path} is compressed twice: unpack it once (gunzip), and give what comes of it")
     if not is_nifti(start):
         raise truncated(path, "it has no NIfTI header")
     kind: type[Nifti1Header]
@@ -225,6 +227,7 @@ def _affine(header: Nifti1Header, name: str, scale: float) -> np.ndarray | None:
     header = header.copy()
     pixdim = header["pixdim"][1:4]
     pixdim[~(np.isfinite(pixdim) & (pixdim > 0))] = 1  # the direction is known without the spacing
+    header["pixdim"][0] = -1 if header["pixdim"][0] < 0 else 1  # of which the sign alone counts
     try:
         affine = np.array(header.get_sform() if name == "sform" else header.get_qform(), dtype=float)
     except Exception:  # nibabel's own kinds of error

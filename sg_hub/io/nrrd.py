@@ -201,6 +201,7 @@ def _place(
         with np.errstate(invalid="ignore"):
             origin = turn @ (np.array(given) * units)
     if directions is not None:
+        _refuse_others(fields, path)
         vectors = np.array([directions[axis] for axis in axes.space], dtype=float) * units
         with np.errstate(all="ignore"):
             lengths = np.sqrt((vectors**2).sum(1))
@@ -215,6 +216,18 @@ def _place(
         scales = _units(fields.get("units", ""), path, "units", count, axes.space)
         spacing = [numbers[axis] * float(scales[axis]) for axis in axes.space]
     return spacing, triple(origin), tuple(turn.ravel().tolist()) if fields.get("space") else IDENTITY
+
+
+def _refuse_others(fields: dict[str, str], path: Path) -> None:
+    """Spacings, or units of the axes, beside directions: the format forbids them, and they may say something else."""
+    said = {"spacings": fields.get("spacings", ""), "units": fields.get("units", "")}
+    empty = {"nan", '""', '"???"', "???", '"mm"', "mm"}
+    for field, text in said.items():
+        if set(text.lower().split()) - empty:
+            raise InvalidInputError(
+                f"{path} has space directions and {field} ({shortened(text, 60)}), of which one may be wrong; expected "
+                f"its distances in one of them: take {field} out of the header, or the directions"
+            )
 
 
 def _space(name: str, path: Path) -> np.ndarray:

@@ -44,6 +44,8 @@ class Frame:
     """The modality, where its values mean something rescaled only and the file does not say how; else empty."""
     lossy: bool
     """Whether a compression has changed its values."""
+    belongs_to: tuple[str, str]
+    """Modality and frame of reference, in which its position is."""
 
     def __str__(self) -> str:
         return self.file.name if self.number is None else f"frame {self.number + 1} of {self.file.name}"
@@ -172,9 +174,9 @@ def _frame(data: Dataset, path: Path, number: int | None, position: tuple[float,
     size = (whole(data, "Rows", 0), whole(data, "Columns", 0))
     if min(size) < 1:
         raise ReadError(f"{path} has {size[0]} rows and {size[1]} columns: export it again")
-    modality = modality_of(data, groups, path)
+    modality, belongs_to = modality_of(data, groups, path), (text(data, "Modality"), text(data, "FrameOfReferenceUID"))
     unscaled = "" if len(modality) else _RESCALED.get(text(data, "SOPClassUID"), "")
-    return Frame(path, number, size, spacing, position, orientation, modality, unscaled, is_lossy(data))
+    return Frame(path, number, size, spacing, position, orientation, modality, unscaled, is_lossy(data), belongs_to)
 
 
 def _position(data: Dataset, groups: Groups, count: int) -> tuple[float, ...]:

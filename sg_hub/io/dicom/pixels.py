@@ -84,6 +84,7 @@ class Pixels:
             size = (whole(data, "Rows", 0), whole(data, "Columns", 0))
             refuse_large(path, (*size, samples), most)
             syntax = data.file_meta.TransferSyntaxUID
+            _refuse_contradictions(data, path, size, samples, count)
             if not syntax.is_encapsulated:
                 values = pixel_array(data, index=number or 0, raw=samples == 1)
             elif str(syntax) in _DECODED:
@@ -102,7 +103,10 @@ class Pixels:
         from pydicom.encaps import generate_frames
 
         if self._split is None or self._split[0] is not data:
-            self._split = data, list(generate_frames(data.PixelData, number_of_frames=count))
+            frames = list(generate_frames(data.PixelData, number_of_frames=count))
+            if len(frames) != count:
+                raise ReadError(f"{path} says that it holds {count} frames and has {len(frames)}: export it again")
+            self._split = data, frames
         process = self._process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -141,6 +145,20 @@ class Pixels:
         self._open.close()
 
 
+def _refuse_contradictions(data: Dataset, path: Path, size: tuple[int, int], samples: int, count: int) -> None:
+    """Bits that stand where programs do not look for them, and frames beyond those that the file says it has."""
+    stored, high = whole(data, "BitsStored", 0), whole(data, "HighBit", -1)
+    if 0 < stored != high + 1 > 0:
+        raise InvalidInputError(
+            f"{path}: its {stored} bits a value end at bit {high} (HighBit), a layout of old files that programs read "
+            "differently; expected them from bit 0 on: convert it first (gdcmconv, dcmconv)"
+        )
+    one = size[0] * size[1] * samples * whole(data, "BitsAllocated", 0) // 8
+    have = 0 if data.file_meta.TransferSyntaxUID.is_encapsulated else len(data.get("PixelData", b""))
+    if 0 < one * (count + 1) <= have:
+        raise ReadError(f"{path} says that it holds {count} frame(s) and has {have // one}: export it again")
+
+
 def rescaled(values: np.ndarray, modality: Dataset, path: Path) -> np.ndarray:
     """Stored values in the units of the modality, such as HU."""
     from pydicom.pixels import apply_modality_lut
@@ -157,17 +175,18 @@ def by_table(values: np.ndarray, item: Dataset, data: Dataset) -> np.ndarray:
     Args:
         data: whose `file_meta` says in which order the bytes of the table are.
     """
-    from pydicom.dataset import Dataset
-    from pydicom.pixels import apply_voi
-
-    table = Dataset()
-    table.VOILUTSequence, table.file_meta = [item], data.file_meta  # pydicom reads tables of 10 to 15 bits only there
-    entries, first, depth = item.LUTDescriptor
+    entries, first, depth = (int(number) for number in item.LUTDescriptor)
     entries = entries or 1 << 16
-    if depth == 8 and entries > 1 << 8:
-        raise ValueError("a lookup table of 8 bits with more than 256 entries")
-    # pydicom takes places in the table in the type of its entries, which may be too small for them.
-    return apply_voi(np.rint(values).astype(np.int64).clip(first, first + entries - 1), table)
+    table = item.LUTData
+    if isinstance(table, bytes):  # entries of 8 bits may have 16 to stand in
+        order = "<" if data.file_meta.TransferSyntaxUID.is_little_endian else ">"
+        table = np.frombuffer(table, dtype=np.uint8 if len(table) in (entries, entries + 1) else f"{order}u2")
+    table = np.asarray(table).astype(np.int64)[:entries] & 0xFFFF
+    if len(table) < entries or table.max() >= 1 << depth:
+        raise ValueError(f"a lookup table of {len(table)} entries up to {table.max()}, not {entries} of {depth} bits")
+    places = np.rint(values).astype(np.int64).clip(first, first + entries - 1) - first
+    found: np.ndarray = table[places]
+    return found
 
 
 def _single(data: Dataset, frame: bytes) -> bytes:

@@ -4,7 +4,6 @@ normal, read."""
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from sg_hub.io.dicom.files import SUFFIXES, is_dicom, without_pixels
 from sg_hub.io.dicom.frames import Frame, frame_count, frames_of
 from sg_hub.io.dicom.header import read_dataset, read_header, reading, text
 from sg_hub.io.dicom.pixels import Pixels, rescaled
+from sg_hub.io.finder import walk
 from sg_hub.io.limits import refuse_large
 from sg_hub.io.orientation import Stored, triple
 
@@ -102,11 +102,12 @@ class _DamagedError(ReadError):
 def _look_through(folder: Path) -> tuple[list[Series], list[_DamagedError]]:
     found: list[Series] = []
     damaged: list[_DamagedError] = []
-    for number, (root, folders, names) in enumerate(os.walk(folder, followlinks=False)):
-        folders.sort()
+    own: set[str] = set()
+    """Series of the folder itself. Below it one file of a folder says whether one of them goes on there."""
+    for number, (root, names) in enumerate(walk(folder)):
         files: dict[str, list[str]] = {}
         descriptions: dict[str, str] = {}
-        for path in (Path(root, name) for name in sorted(names)):
+        for path in (root / name for name in names):
             try:
                 uid, description = _told(path)
             except _DamagedError as error:
@@ -115,8 +116,11 @@ def _look_through(folder: Path) -> tuple[list[Series], list[_DamagedError]]:
             if uid:
                 files.setdefault(uid, []).append(str(path))
                 descriptions.setdefault(uid, description)
-        found += [Series(uid, tuple(paths), descriptions[uid]) for uid, paths in files.items()]
-        if (found and number == 0) or len(found) >= _MOST_SERIES or number >= _MOST_FOLDERS:
+            if uid and own:
+                break
+        found += [Series(uid, tuple(paths), descriptions[uid]) for uid, paths in files.items() if not own or uid in own]
+        own = {entry.uid for entry in found} if number == 0 else own
+        if len(found) >= _MOST_SERIES or number >= _MOST_FOLDERS:
             break
     return found, damaged
 
@@ -154,10 +158,11 @@ def choose(found: Sequence[Series], series: str | None, folder: Path) -> Series:
         if not matching:
             raise InvalidInputError(f"{folder} has no series {series!r}; give one of:{listed}")
         found = matching
-        if len(found) > 1:
-            raise InvalidInputError(
-                f"{folder}: series {series} is in several folders; give one of the folders:{listed}"
-            )
+    if len(found) > 1 and len({entry.uid for entry in found}) == 1:
+        raise InvalidInputError(
+            f"{folder}: series {found[0].uid} is in several folders, {found[0].folder} and {found[1].folder}: put all "
+            "of its slices into one, or move copies of it elsewhere"
+        )
     if len(found) > 1:
         raise InvalidInputError(
             f"{folder} holds {len(found)} DICOM series, and one is expected; choose with load_scan(path, "
@@ -236,6 +241,12 @@ def sort_frames(where: str, frames: Sequence[Frame]) -> tuple[list[Frame], float
                 f"{where}: {entry} differs from {first} in size, pixel "
                 "spacing or orientation; put the slices of one volume (no localizer) into a folder of "
                 "their own"
+            )
+        if entry.belongs_to != first.belongs_to:
+            raise InvalidInputError(
+                f"{where}: {entry} differs from {first} in modality or frame of reference "
+                f"({' '.join(entry.belongs_to)}, not {' '.join(first.belongs_to)}), so their positions cannot be "
+                "compared; put the slices of one volume into a folder of their own"
             )
     rows, columns = np.array(first.orientation[:3]), np.array(first.orientation[3:])
     normal = np.cross(rows, columns)

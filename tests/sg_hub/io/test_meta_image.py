@@ -160,7 +160,33 @@ def test_bytes_before_the_voxels(tmp_path, skip, before, after):
     assert np.array_equal(load_scan(path).array[0], VOXELS)
 
 
+def test_a_file_of_voxels_that_is_longer_than_the_header_says(tmp_path):
+    (tmp_path / "a.raw").write_bytes(RAW + RAW)
+    with pytest.raises(ReadError, match=r"a\.raw is truncated or damaged \(840 bytes for 420 bytes of voxels\)"):
+        load_scan(write(tmp_path / "a.mhd", ElementDataFile="a.raw"))
+    with pytest.raises(ReadError, match="holds 840 bytes more than its header says"):
+        load_scan(write(tmp_path / "a.mha", data=3 * RAW))
+
+
+def test_a_slice_that_is_listed_twice(tmp_path):
+    (tmp_path / "s").write_bytes(RAW[:60])
+    with pytest.raises(InvalidInputError, match="names s twice"):
+        load_scan(write(tmp_path / "a.mhd", rest="s\n" * 7, ElementDataFile="LIST"))
+
+
 # Headers
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("mm", 1), ("cm", 10), ("um", 0.001), ("?", 1), (None, 1)])
+def test_the_unit_of_lengths_is_honoured(tmp_path, unit, scale):
+    scan = load_scan(write(tmp_path / "a.mha", DistanceUnits=unit, Offset="1 2 3"))
+    assert np.allclose(scan.spacing, np.array([0.8, 0.9, 2.5]) * scale)
+    assert np.allclose(scan.origin, np.array([1, 2, 3]) * scale)
+
+
+def test_a_unit_that_is_none(tmp_path):
+    with pytest.raises(InvalidInputError, match="DistanceUnits is 'furlong'; expected one of mm, cm, um"):
+        load_scan(write(tmp_path / "a.mha", DistanceUnits="furlong"))
 
 
 def test_a_missing_spacing_is_not_made_up(tmp_path):

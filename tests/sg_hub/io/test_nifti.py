@@ -291,3 +291,23 @@ def test_a_spacing_that_is_zero_can_be_given(tmp_path):
 def test_spacings_that_cannot_be(tmp_path, wrong):
     with pytest.raises(InvalidInputError, match="expected three positive numbers"):
         load_scan(write(tmp_path / "a.nii", codes=(1, 1)), spacing=wrong)
+
+
+@pytest.mark.parametrize(("sign", "turned"), [(0.0, False), (7.0, False), (-1.0, True), (-3.0, True)])
+def test_the_sign_alone_of_the_first_pixdim_counts(tmp_path, sign, turned):
+    path = write(tmp_path / "a.nii", codes=(1, 0), qfac=(76, "<f", sign))
+    assert np.array_equal(load_scan(path).array[0], VOXELS[:, :, ::-1] if turned else VOXELS)
+
+
+def test_a_file_that_is_packed_twice_is_called_so(tmp_path):
+    raw = write(tmp_path / "a.nii.gz", codes=(1, 1)).read_bytes()
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(raw))
+    with pytest.raises(InvalidInputError, match="is compressed twice: unpack it once"):
+        load_scan(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_fewer_slices_than_there_are_voxels(tmp_path, name):
+    longer = np.random.default_rng(1).integers(0, 9, (20, 20, 12)).astype("<i2")
+    with pytest.raises(ReadError, match="more than its header says"):
+        load_scan(write(tmp_path / name, longer, codes=(1, 1), third=(46, "<h", 6)))

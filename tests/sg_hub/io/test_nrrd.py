@@ -253,3 +253,17 @@ def test_a_header_without_end_and_a_field_given_twice(tmp_path):
     path.write_bytes(whole.replace(b"endian", b"sizes: 6 5 7\nendian"))
     with pytest.raises(ReadError, match="its header gives sizes twice"):
         load_scan(path)
+
+
+@pytest.mark.parametrize("field", [{"spacings": "1 1 2"}, {"units": '"cm" "cm" "cm"'}])
+def test_distances_that_are_given_twice(tmp_path, field):
+    with pytest.raises(InvalidInputError, match=rf"has space directions and {next(iter(field))} \("):
+        read(tmp_path, field)
+    assert read(tmp_path, {"spacings": "nan nan nan", "units": '"mm" "mm" "mm"'}).spacing == (0.8, 0.9, 2.5)
+
+
+def test_voxels_beyond_those_of_the_header(tmp_path):
+    with pytest.raises(ReadError, match="bytes more than its header says"):
+        load_scan(write(tmp_path / "a.nrrd", data=3 * RAW))
+    with pytest.raises(ReadError, match="unpacks to more than its header says"):
+        load_scan(write(tmp_path / "a.nrrd", data=gzip.compress(3 * RAW), fields={"encoding": "gzip"}))

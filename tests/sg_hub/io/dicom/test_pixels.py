@@ -157,3 +157,34 @@ def test_a_size_that_is_too_large(tmp_path, monkeypatch):
     monkeypatch.setenv("SG_HUB_MAX_BYTES", "1e9")
     with pytest.raises(InvalidInputError, match="expected a number of bytes"):
         load_scan(tmp_path)
+
+
+def test_bits_at_the_other_end_of_a_word(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"its 12 bits a value end at bit 15 \(HighBit\)"):
+        load_scan(write_series(tmp_path, VOLUME << 4, BitsStored=12, HighBit=15))
+
+
+def test_frames_beyond_those_that_the_file_says(tmp_path):
+    data = enhanced(VOLUME, [2.0 * k for k in range(6)])
+    data.NumberOfFrames, data.PerFrameFunctionalGroupsSequence = 5, data.PerFrameFunctionalGroupsSequence[:5]
+    path = write(tmp_path / "a.dcm", data)
+    with pytest.raises(ReadError, match=r"says that it holds 5 frame\(s\) and has 6"):
+        load_scan(path)
+    data = pydicom.dcmread(path)
+    data.NumberOfFrames, groups = 6, data.PerFrameFunctionalGroupsSequence
+    data.compress(RLELossless)
+    data.NumberOfFrames, data.PerFrameFunctionalGroupsSequence = 5, groups
+    data.save_as(path)
+    with pytest.raises(ReadError, match="says that it holds 5 frames and has 6"):
+        load_scan(path)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_table_of_8_bits_whose_entries_stand_in_16(tmp_path, wide):
+    entries = np.arange(256) // 2
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [256, 0, 8]
+    table.add_new("LUTData", "OW", entries.astype("<u2" if wide else "u1").tobytes())
+    pixels = np.tile(np.arange(256, dtype=np.uint16), (8, 1))
+    path = write_xray(tmp_path / "x.dcm", pixels, VOILUTSequence=[table])
+    assert np.allclose(load_image(path).array[0, 0], entries / 255)

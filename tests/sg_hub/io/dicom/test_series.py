@@ -222,3 +222,37 @@ def test_slices_of_every_orientation_are_where_they_say(tmp_path, orientation):
     saved = sitk.ReadImage(str(scan.save(scan.array[0], tmp_path / "result.nrrd")))
     assert np.array_equal(sitk.GetArrayFromImage(saved), VOLUME - 1024)
     np.testing.assert_allclose(saved.GetOrigin(), (5, 6, 7))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("FrameOfReferenceUID", "1.2.3"), ("Modality", "MR"), ("ImageOrientationPatient", [0, 1, 0, 1, 0, 0])],
+)
+def test_slices_that_cannot_be_compared(tmp_path, keyword, value):
+    write_series(tmp_path)
+    write(tmp_path / "3.dcm", slice_of(VOLUME[3], 6.0, **{keyword: value}))
+    with pytest.raises(InvalidInputError, match=r"3\.dcm differs from 0\.dcm in"):
+        load_scan(tmp_path)
+
+
+@pytest.mark.parametrize("first", ["", "a"])
+def test_a_series_in_several_folders_is_not_read_in_part(tmp_path, first):
+    for number, pixels in enumerate(VOLUME):
+        write(tmp_path / (first if number < 3 else "b") / f"{number}.dcm", slice_of(pixels, 2.0 * number))
+    with pytest.raises(InvalidInputError, match="is in several folders"):
+        load_scan(tmp_path)
+
+
+def test_other_series_below_a_folder_do_not_matter(tmp_path):
+    write_series(tmp_path)
+    write_series(tmp_path / "other", SeriesInstanceUID="1.2.3")
+    assert load_scan(tmp_path).size == (12, 10, 6)
+
+
+def test_links_are_followed_as_the_finder_does(tmp_path):
+    write_series(tmp_path / "elsewhere")
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "case").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "given")
+    (tmp_path / "elsewhere" / "._0.dcm").write_bytes(b"of a Mac")
+    assert load_scan(tmp_path / "given").size == (12, 10, 6)
