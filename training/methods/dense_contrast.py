@@ -149,8 +149,8 @@ class DenseContrast(Method):
         shown = sampled(seen, slices)[..., 0].masked_fill((off - 2.5).abs() < 0.6, 1.0)
         as_slice = (n, 1, *shape[:2], *[1] * (len(shape) - 2))
         here, there = (each.reshape(as_slice) for each in shown.chunk(2))
-        columns = {"the other": there, "where it is": likely.reshape(as_slice)}
-        figures.transformations(here, columns, path)
+        columns = {"one view": here, "the other": there, "where it is": likely.reshape(as_slice)}
+        figures.transformations(batch.cubes[:SHOWN], columns, path)
 
     def report(self, means: dict[str, float]) -> dict[str, Any]:
         return {name.removesuffix(" views"): value for name, value in means.items()} | {
