@@ -110,7 +110,26 @@ def _add_with_targets(command: AddCommand) -> None:
     tune.add_argument("--target", required=True, help=f"TOML file, or one of {targets}")
     tune.add_argument("--out", required=True, help="folder of the fine-tuned model")
     tune.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    tune.add_argument(
+        "--predictions", metavar="FOLDER", help="keep what the model makes of the test items, under their names"
+    )
     _add_quiet(tune)
+
+    scored = command(
+        "score",
+        "cli.targets:score",
+        "score a folder of predictions: Dice, IoU and surface distance of each class",
+        group=TASK,
+        examples=["sg-hub score maps/ livers.toml --part all --out scores.csv"],
+    )
+    scored.add_argument("predictions", help="folder of label maps as `segment` writes them, or CSV as `classify` does")
+    scored.add_argument("target", help="TOML file of the images and their labels")
+    scored.add_argument("overrides", **_OVERRIDES, help="such as root=/data/livers")
+    scored.add_argument(
+        "--part", choices=("train", "validation", "test", "all"), default="test", help="of the items (%(default)s)"
+    )
+    scored.add_argument("--out", metavar="CSV", help="write the table here, too")
+    _add_quiet(scored)
 
     bench = command(
         "benchmark",

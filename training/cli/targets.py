@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from sg_hub.io.files import check_output
+
 
 def benchmark(options: argparse.Namespace) -> None:
     from ..trials.benchmark import benchmark
@@ -51,6 +53,7 @@ def finetune(options: argparse.Namespace) -> None:
             options.out,
             options.overrides,
             options.seed,
+            predictions=options.predictions,
             device=options.device,
             progress=options.progress,
         )
@@ -69,6 +72,19 @@ def check(options: argparse.Namespace) -> None:
     from ..trials.check import check
 
     print(check(options.target, options.overrides, options.init, progress=options.progress))
+
+
+def score(options: argparse.Namespace) -> None:
+    from ..trials.predictions import score_predictions, write_scores
+
+    if options.out:
+        check_output(options.out, (".csv",))
+    given = (options.predictions, options.target, options.overrides, options.part)
+    table, scored, missing = score_predictions(*given, progress=options.progress)
+    print(table, end="")
+    print(f"{scored} items" + (f", {len(missing)} without a prediction, such as {missing[0]}" if missing else ""))
+    if options.out:
+        write_scores(table, options.out)
 
 
 def show(options: argparse.Namespace) -> None:

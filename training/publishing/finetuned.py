@@ -2,10 +2,11 @@
 
     sg-hub finetune --init semantic-genesis-3d-tiny --target mytask.toml --out my-model
 
-Writes config.json and model.safetensors (which `sg_hub.from_pretrained` loads), README.md (the card), results.json and
-two figures. The model's preprocessing is the target's, so that `sg_hub.predict` and `sg-hub segment` treat new images
-as the training did. Nothing in the folder but `examples.png` tells of a patient: results.json has hashes in place of
-names, and no paths. Which hash is whom stands beside the folder, in `my-model-items.csv`, which stays here.
+Writes config.json and model.safetensors (which `sg_hub.from_pretrained` loads), README.md (the card), results.json,
+metrics.csv (each class) and two figures. The model's preprocessing is the target's, so that `sg_hub.predict` and
+`sg-hub segment` treat new images as the training did. Nothing in the folder but `examples.png` tells of a patient:
+results.json has hashes in place of names, and no paths. Which hash is whom stands beside the folder, in
+`my-model-items.csv`, which stays here.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.hub.model_folder import sha256_of
 from sg_hub.hub.weights_file import WEIGHTS
@@ -27,12 +29,13 @@ from sg_hub.io.files import given_path, working_folder, write_atomic, write_json
 
 from ..data.leakage import name_hashes
 from ..report import figures
-from ..targets import Target, identities
+from ..targets import Target, identities, load_target
 from ..trials.finetune import UNFINISHED, Finetuned, finetune
 from ..trials.initialisation import kind_of, name_of
-from ..trials.metrics import METRICS
+from ..trials.metrics import METRICS as NAMES_OF_METRICS
+from ..trials.predictions import check_folder, keep
 from .finetuned_card import write_finetuned_card
-from .replacing import CURVES, carry_over, check_replaceable
+from .replacing import CURVES, METRICS, carry_over, check_replaceable
 from .results_file import RESULTS
 
 EXAMPLES = "examples.png"
@@ -47,10 +50,14 @@ def publish_finetuned(
     overrides: list[str] | tuple[str, ...] = (),
     seed: int = 0,
     *,
+    predictions: str | Path | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> Path:
     """Fine-tune once and save; returns the folder of the model.
+
+    Args:
+        predictions: folder for what the model makes of the test items, under their names.
 
     Raises:
         InvalidInputError: a folder that holds something else than a fine-tuned model; see also
@@ -65,8 +72,14 @@ def publish_finetuned(
         out.mkdir(parents=True, exist_ok=True)  # now, not after hours of work
     except OSError as error:
         raise ReadError(f"{out} cannot be made a folder ({error.strerror}): give another --out") from error
-    save_finetuned(finetune(init, target, work, overrides, seed, device=device, progress=progress), out)
+    kept = None if predictions is None else check_folder(predictions, load_target(target, overrides), out)
+    found = finetune(init, target, work, overrides, seed, device=device, progress=progress)
+    save_finetuned(found, out)
     shutil.rmtree(work, ignore_errors=True)
+    if found.advice:
+        print(found.advice, flush=True)
+    if kept is not None:
+        keep(sg_hub.from_pretrained(out), found.target, found.trial.parts["test"], kept, progress=progress)
     return out
 
 
@@ -80,6 +93,7 @@ def save_finetuned(found: Finetuned, out: Path) -> None:
     with writing_folder(out) as new:
         _finished(found).save_pretrained(new)
         _draw(found, new)
+        write_atomic(new / METRICS, found.classes)
         write_json(new / RESULTS, _results(found, sha256_of(new / WEIGHTS)))
         write_finetuned_card(new, out.name)
         carry_over(out, new)
@@ -97,7 +111,7 @@ def _draw(found: Finetuned, folder: Path) -> None:
         (temporary / "examples.npz").write_bytes(buffer.getvalue())
         figures.examples({"": temporary / "examples.npz"}, folder / EXAMPLES)
     curves = {public_init(found.init): [found.trial.curve]}
-    figures.learning_curves(curves, METRICS[found.target.metric], folder / CURVES)
+    figures.learning_curves(curves, NAMES_OF_METRICS[found.target.metric], folder / CURVES)
 
 
 def public_init(init: str) -> str:
@@ -119,6 +133,7 @@ def _results(found: Finetuned, sha256: str) -> dict[str, Any]:
         "seed": found.seed,
         "steps": found.target.settings.steps,
         "sha256": sha256,
+        "advice": found.advice,
         **record,
         "skipped": _hashes(found.target, found.skipped),
         "test_items": [

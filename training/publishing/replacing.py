@@ -26,7 +26,11 @@ GOLDEN = "golden.safetensors"
 PICTURES = ("restorations.png", "patterns.png", "transforms.png", "examples.png")
 """They show patients."""
 CURVES = "curves.png"
-WRITTEN = frozenset({CARD, NOTICE, CONFIG, WEIGHTS, RESULTS, GOLDEN, CURVES, *PICTURES})
+METRICS = "metrics.csv"
+"""How each class of a fine-tuned model did."""
+NAMELESS = (CURVES, METRICS)
+"""They tell of no patient."""
+WRITTEN = frozenset({CARD, NOTICE, CONFIG, WEIGHTS, RESULTS, GOLDEN, *NAMELESS, *PICTURES})
 """Every file that publishing writes, of whatever kind of model."""
 BUILT = "<!-- Built by "
 """In every card that was built from records."""

@@ -186,6 +186,8 @@ class FinetunedResults(Record):
     absent: dict[str, int] = {}
     """By class, test items in which it was neither there nor found."""
     doubtful: Doubtful | None = None
+    advice: str = ""
+    """What to change in the settings."""
 
 
 def read_results(folder: Path, kind: type[Kind]) -> Kind:

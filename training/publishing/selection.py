@@ -9,7 +9,7 @@ from pathlib import Path
 from sg_hub.errors import ReadError
 from sg_hub.hub.upload import Listing, listing
 
-from .replacing import CURVES, PICTURES
+from .replacing import NAMELESS, PICTURES
 from .results_file import RESULTS, FinetunedResults, PretrainedResults, read_object, read_results
 
 _IMAGE = re.compile(r"!\[[^\]\n]*\]\(([^)\s]+)\)")
@@ -18,17 +18,19 @@ _IMAGE = re.compile(r"!\[[^\]\n]*\]\(([^)\s]+)\)")
 def select(folder: Path, pictures: bool = False) -> Listing:
     """What is sent of a folder, and what stays here.
 
-    Beside what every model folder may send, these are its results, which hold hashes in place of names, and its curves.
+    Beside what every model folder may send, these are its results, which hold hashes in place of names, its curves, and
+    the table of its classes.
 
     Args:
         pictures: also pictures, which may show patients.
     """
     found = listing(folder, pictures=pictures)
     files, kept_back, notes = dict(found.files), dict(found.kept_back), dict(found.notes)
-    if (folder / CURVES).is_file():
-        files[CURVES] = folder / CURVES
-        kept_back.pop(CURVES, None)
-        notes.pop(CURVES, None)
+    for name in NAMELESS:
+        if (folder / name).is_file():
+            files[name] = folder / name
+            kept_back.pop(name, None)
+            notes.pop(name, None)
     if RESULTS in kept_back:
         reason = _may_name_patients(folder)
         if reason:

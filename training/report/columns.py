@@ -13,7 +13,7 @@ from sg_hub.errors import InvalidInputError
 from ..trials.initialisation import kind_of, name_of
 from ..trials.metrics import METRICS
 from ..trials.results import Row
-from .statistics import LEVEL, Comparison, Summary, against_best, summarise
+from .statistics import LEAST_FOR_INTERVAL, LEVEL, Comparison, Summary, against_best, summarise
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Column:
         """What is asked, whether in 2D or in 3D."""
         settings = self.settings
         return settings["code"] or self.name, settings["dataset"], settings["head"], *settings.get("classes", ())
+
+    @property
+    def has_winner(self) -> bool:
+        """Whether there are enough trials of each to call one the best."""
+        return len(self.rows) > 1 and min(len(rows) for rows in self.rows.values()) >= LEAST_FOR_INTERVAL
 
     @property
     def slug(self) -> str:

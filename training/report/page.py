@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..trials.metrics import METRICS
 from ..trials.results import Row
+from ..trials.trial import late_rise
 from . import figures as draw
 from .columns import Column, inits_of, labels_of
 from .reported import reported
@@ -89,6 +90,10 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
         f"{training['precision']}. {count} trials, {minutes:.1f} minutes in all, on {' and on '.join(machines)}.",
     ]
     lines += _notes(column)
+    if not column.has_winner and len(column.rows) > 1:
+        lines.append(
+            f"Fewer than {LEAST_FOR_INTERVAL} trials of one of them: no interval, no test, and none is the best."
+        )
     for init, rows in column.rows.items():
         if rows[0]["unchecked"]:
             lines.append(f"Whether {labels[init]} has seen test patients cannot be told: {rows[0]['unchecked']}.")
@@ -99,10 +104,14 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
     ]
     for init, summary in column.summaries.items():
         test = column.tests.get(init)
-        tested = ("best", "", "") if test is None else (p_text(test.p), p_text(column.holm[init]), p_text(test.p_plain))
+        tested = (
+            ("best" if column.has_winner else "", "", "")
+            if test is None
+            else (p_text(test.p), p_text(column.holm[init]), p_text(test.p_plain))
+        )
         interval = f"{100 * summary.low:.2f} to {100 * summary.high:.2f}" if not math.isnan(summary.low) else ""
         sd = f"{100 * summary.sd:.2f}" if summary.trials > 1 else ""
-        rise = late_rise(column.rows[init])
+        rise = _late_rise(column.rows[init])
         gained = "" if math.isnan(rise) else f"{100 * rise:+.2f}"
         cells = (labels[init], summary.trials, f"{100 * summary.mean:.2f}", sd, interval, *tested, gained)
         lines.append("| " + " | ".join(map(str, cells)) + " |")
@@ -153,16 +162,9 @@ def _without_doubtful(column: Column, labels: Mapping[str, str]) -> list[str]:
     ]
 
 
-def late_rise(rows: list[Row]) -> float:
-    """What the validation metric rose by from the last validation within three quarters of the steps to the end.
-
-    Mean over the trials; near 0 where training had converged, NaN where nothing was validated before.
-    """
-    rises = []
-    for row in rows:
-        before = [point[1] for point in row["curve"] if point[0] <= 3 * row["curve"][-1][0] / 4]
-        if before:
-            rises.append(row["curve"][-1][1] - before[-1])
+def _late_rise(rows: list[Row]) -> float:
+    """Mean over the trials in which something was validated before; NaN where none was."""
+    rises = [rise for row in rows if not math.isnan(rise := late_rise(row["curve"]))]
     return sum(rises) / len(rises) if rises else math.nan
 
 

@@ -12,7 +12,8 @@ from scipy import stats
 LEVEL = 0.05
 """Below it, a difference is called significant, as in the paper."""
 LEAST_FOR_INTERVAL = 3
-"""Trials below which no confidence interval is given: of two it is 12 times as wide as they lie apart."""
+"""Trials below which there is no confidence interval (of two it is 12 times as wide as they lie apart), no test, and no
+best."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,13 @@ def summarise(values: Sequence[float]) -> Summary:
 
 
 def compare(a: Sequence[float], b: Sequence[float]) -> Comparison:
-    """Trials a against trials b; with fewer than two of either, or no scatter at all, p is NaN."""
+    """Trials a against trials b; with fewer than three of either, or no scatter at all, p is NaN."""
     difference, fewer = float(np.mean(a) - np.mean(b)), min(len(a), len(b))
-    if fewer < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
+    if fewer < LEAST_FOR_INTERVAL or (np.ptp(a) == 0 and np.ptp(b) == 0):
         return Comparison(difference, *[math.nan] * 4)
     welch, plain = stats.ttest_ind(a, b, equal_var=False), stats.ttest_ind(a, b)
-    low = high = math.nan
-    if fewer >= LEAST_FOR_INTERVAL:
-        interval = welch.confidence_interval(0.95)
-        low, high = max(-1.0, float(interval.low)), min(1.0, float(interval.high))
+    interval = welch.confidence_interval(0.95)
+    low, high = max(-1.0, float(interval.low)), min(1.0, float(interval.high))
     return Comparison(difference, low, high, float(welch.pvalue), float(plain.pvalue))
 
 

@@ -26,7 +26,7 @@ def markdown_table(columns: list[Column]) -> str:
         cells = []
         for column in columns:
             text = percent(column.summaries[init]) if init in column.summaries else ""
-            if init == column.best:
+            if init == column.best and column.has_winner:
                 text = f"**{text}**"
             elif init in column.summaries and column.equals_best(init):
                 text += MARK
@@ -48,7 +48,7 @@ def latex_table(columns: list[Column]) -> str:
         cells = []
         for column in columns:
             text = percent(column.summaries[init], "$\\pm$") if init in column.summaries else "--"
-            if init == column.best:
+            if init == column.best and column.has_winner:
                 text = f"\\textbf{{{text}}}"
             elif init in column.summaries and column.equals_best(init):
                 text = f"\\cellcolor{{blue!15}}{text}"
@@ -73,7 +73,14 @@ def csv_table(columns: list[Column]) -> str:
             test = column.tests.get(init)
             tested = (test.difference, test.p, test.p_plain, column.holm[init]) if test else ("", "", "", "")
             minutes = sum(row["minutes"] for row in column.rows[init]) / summary.trials
-            numbers = (summary.trials, summary.mean, summary.sd, summary.low, summary.high, int(init == column.best))
+            numbers = (
+                summary.trials,
+                summary.mean,
+                summary.sd,
+                summary.low,
+                summary.high,
+                int(init == column.best and column.has_winner),
+            )
             sure = (column.sure[init].mean, column.sure[init].sd) if init in column.sure else ("", "")
             fields = (column.name, column.fraction, init, column.settings["metric"], *numbers, *tested, minutes, *sure)
             writer.writerow([_number(value) if isinstance(value, float) else value for value in fields])

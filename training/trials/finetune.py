@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,17 @@ from typing import Any
 from ..run.checkpoint import previous_checkpoint
 from ..run.lock import run_lock
 from ..targets import Target, load_target
+from .class_metrics import auc_table, class_table, rows_on_grid
 from .examples import examples
 from .initialisation import look_up, say_taken
 from .prepared_task import find_items, images_of, read_items
-from .trial import FinishedTrial, Trial, run_trial
+from .trial import FinishedTrial, Trial, late_rise, run_trial
 
 UNFINISHED = ".finetuning"
 """Where the work of a fine-tuning is, in the folder of its model, until that is complete."""
+
+RISING = 0.01
+"""What the validation metric must rise by in the last quarter of the steps for longer training to be advised."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,19 @@ class Finetuned:
     """Items that were left out, and why."""
     examples: dict[str, Any]
     """Pictures of the best, the median and the worst test item, as `training.trials.examples` gives them."""
+    classes: str
+    """A CSV with a line for each class, as `training.trials.class_metrics` makes it."""
+
+    @property
+    def advice(self) -> str:
+        """What to change in the settings; empty where the training had come to its end."""
+        rise, settings = late_rise(self.trial.curve), self.target.settings
+        if math.isnan(rise) or rise < RISING:
+            return ""
+        return (
+            f"validation {self.target.metric} was still rising at the last step (by {rise:.3f} in the last quarter of "
+            f"{settings.steps}): train longer, such as settings.steps={2 * settings.steps}"
+        )
 
 
 def finetune(
@@ -69,4 +87,12 @@ def finetune(
             other.unlink()  # of other settings or other data
         done = run_trial(trial, kept, device=device, progress=progress)
         images = images_of(read, done.parts["train"] + done.parts["validation"], progress=progress)
-        return Finetuned(init, seed, read, done, images, task.skipped, examples(done))
+        return Finetuned(init, seed, read, done, images, task.skipped, examples(done), _classes(done))
+
+
+def _classes(done: FinishedTrial) -> str:
+    """How every class did on the test items."""
+    target = done.trial.task.target
+    if target.head == "classification":
+        return auc_table(target, done.test.by_item)
+    return class_table(target, *rows_on_grid(done.network, done.trial.task, done.parts["test"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,15 @@ class FinishedTrial:
         if doubtful:
             record["doubtful"] = {"items": doubtful, "values": test.without_doubtful}
         return record
+
+
+def late_rise(curve: list[list[float]]) -> float:
+    """What the validation metric rose by from the last validation within three quarters of the steps to the end.
+
+    Near 0 where training had converged, NaN where nothing was validated before.
+    """
+    before = [point[1] for point in curve if point[0] <= 3 * curve[-1][0] / 4]
+    return curve[-1][1] - before[-1] if before else math.nan
 
 
 def run_trial(

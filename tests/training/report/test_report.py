@@ -123,7 +123,7 @@ def test_what_is_in_no_mean_is_counted(tmp_path):
     assert "4 patients of the pre-training are trained on, not tested." in page
 
 
-def test_two_trials_have_no_interval(tmp_path):
+def test_two_trials_have_no_interval_and_no_winner(tmp_path):
     for init in ("a", "b", "random:a"):
         for trial in range(2):
             append(tmp_path, row(init, trial, 0.1 + 0.8 * trial))
@@ -131,6 +131,8 @@ def test_two_trials_have_no_interval(tmp_path):
     (line,) = (line for line in page.splitlines() if line.startswith("| b |") and line.count("|") == 10)
     assert line.split("|")[5].strip() == ""
     assert "from 3 trials on" in page
+    assert "**" not in page.split("## Figures")[0]
+    assert "Fewer than 3 trials of one of them: no interval, no test, and none is the best." in page
     record = json.loads((tmp_path / "task" / "a-a.json").read_text(encoding="utf-8"))
     assert record["rows"][0]["difference"] == "+0.000"
 

@@ -1,0 +1,143 @@
+"""Predictions of a fine-tuned model: kept on request, and scored like those of anybody else."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sg_hub import ImagePreprocessing, Preprocessing, SemanticGenesis2D, SemanticGenesis3D
+from sg_hub.cli import main
+from tests.training.targets.target_folders import write_csv, write_scan
+from training.targets import load_target
+from training.trials.finetune import RISING, Finetuned
+from training.trials.trial import late_rise
+
+QUICK = ["settings.steps=2", "settings.validate_every=1", "settings.batch_size=2", 'settings.precision="float32"']
+
+
+def labels_of(number):
+    labels = np.zeros((12, 12, 8), np.uint8)
+    labels[2 + number % 3 : 8, 2:9, 2:6], labels[8:10, 2:9, 2:6] = 3, 7
+    return labels
+
+
+@pytest.fixture
+def scans(tmp_path, monkeypatch):
+    """A target of eight scans whose label maps hold 3 and 7, and small weights."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(8):
+        labels = labels_of(number)
+        spacing = (2.0, 2.0, 3.0)
+        write_scan(tmp_path / "data" / "images" / f"{number}.nii.gz", labels.astype(np.int16) * 90 - 400, spacing)
+        write_scan(tmp_path / "data" / "labels" / f"{number}.nii.gz", labels, spacing)
+    (tmp_path / "mine.toml").write_text(
+        'reader = "folder"\nname = "mine"\nroot = "data"\nhead = "segmentation"\nmetric = "dice"\n'
+        'classes = ["a", "b"]\nvalues = { a = 3, b = 7 }\n',
+        encoding="utf-8",
+    )
+    torch.manual_seed(0)
+    SemanticGenesis3D(width=2, preprocessing=Preprocessing(input_size=(8, 8, 8))).save_pretrained("start")
+    return tmp_path
+
+
+def finetune(*more):
+    given = ["finetune", "--init", "./start", "--target", "mine.toml", "--out", "model", "--quiet"]
+    return main([*given, *more, *QUICK])
+
+
+def table(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_test_predictions_are_kept_and_scored(scans, capsys):
+    assert finetune("--predictions", "kept") == 0
+    tested = [item.name for item in load_target("mine.toml").split_items().items if item.split == "test"]
+    assert sorted(path.name for path in Path("kept").iterdir()) == sorted(f"{name}.nii.gz" for name in tested)
+    metrics = table("model/metrics.csv")
+    assert [row["class"] for row in metrics] == ["a", "b"]
+    assert {"dice", "iou", "surface_voxels", "surface95_voxels"} < {*metrics[0]}
+    assert "metrics.csv" in Path("model/README.md").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["score", "kept", "mine.toml", "--out", "scores.csv", "--quiet"]) == 0
+    assert [row["class"] for row in table("scores.csv")] == ["a", "b"]
+    assert f"{len(tested)} items\n" in capsys.readouterr().out
+
+
+def test_perfect_predictions_have_perfect_scores(scans, capsys):
+    for number in range(4):
+        labels = labels_of(number)
+        write_scan(scans / "maps" / f"{number}.nii.gz", (labels == 3) + 2 * (labels == 7).astype(np.uint8))
+    assert main(["score", "maps", "mine.toml", "--part", "all", "--out", "s.csv", "--quiet"]) == 0
+    assert "4 items, 4 without a prediction, such as 4" in capsys.readouterr().out
+    for row in table("s.csv"):
+        assert (row["items"], row["missed"], row["dice"], row["surface_mm"]) == ("4", "0", "1", "0")
+
+
+def test_predictions_that_cannot_be_scored_are_said(scans, capsys):
+    def said(*arguments):
+        assert main(["score", *arguments, "--quiet"]) == 2
+        return capsys.readouterr().err
+
+    assert "gone is not there" in said("gone", "mine.toml")
+    (scans / "maps").mkdir()
+    assert "holds no prediction of the" in said("maps", "mine.toml", "--part", "all")
+    write_scan(scans / "maps" / "0.nii.gz", labels_of(0))
+    assert "holds the number 7: expected 0 (background) to 2" in said("maps", "mine.toml", "--part", "all")
+    write_scan(scans / "maps" / "0.nii.gz", np.zeros((3, 3, 3), np.uint8))
+    assert "has size (3, 3, 3), the label map" in said("maps", "mine.toml", "--part", "all")
+
+
+def test_predictions_name_patients_and_are_not_kept_in_the_model(scans, capsys):
+    assert finetune("--predictions", "model/kept") == 2
+    assert "names no patient" in capsys.readouterr().err
+
+
+def test_a_classification_is_scored_by_what_classify_wrote(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng, rows = np.random.default_rng(0), []
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    for number in range(16):
+        pixels = rng.integers(0, 100, (32, 32)) + 100 * (number % 2)
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "data" / "images" / f"{number}.png")
+        rows.append((f"{number}.png", ("dark", "bright")[number % 2]))
+    write_csv(tmp_path / "data" / "t.csv", ("image", "label"), rows)
+    (tmp_path / "mine.toml").write_text(
+        'reader = "folder"\nname = "mine"\nroot = "data"\ntable = "t.csv"\nhead = "classification"\nmetric = "auc"\n'
+        'classes = ["dark", "bright"]\n',
+        encoding="utf-8",
+    )
+    start = ImagePreprocessing(input_size=(32, 32))
+    SemanticGenesis2D(encoder="lcnet_035", decoder_width=2, preprocessing=start).save_pretrained("start")
+    assert finetune("--predictions", "kept", "splits.validation=0.3") == 0
+    assert [row["class"] for row in table("model/metrics.csv")] == ["dark", "bright"]
+    assert main(["score", "kept", "mine.toml", "splits.validation=0.3", "--out", "kept.csv", "--quiet"]) == 0
+    assert main(["classify", "data/images", "--model", "./model", "--out", "all.csv", "--quiet"]) == 0
+    assert main(["score", "all.csv", "mine.toml", "splits.validation=0.3", "--out", "all-scores.csv", "--quiet"]) == 0
+    assert table("kept.csv") == table("all-scores.csv")
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "sg_hub.classify(model, scan)" in card
+    assert "sg-hub classify FILE --model ./model" in card
+
+
+@pytest.mark.parametrize(
+    ("values", "rise"), [((0.1, 0.2, 0.3, 0.4), 0.1), ((0.1, 0.4, 0.4, 0.39), -0.01), ((0.5,), None)]
+)
+def test_late_rise_is_that_of_the_last_quarter(values, rise):
+    curve = [[100 * (number + 1), value, 0.0] for number, value in enumerate(values)]
+    assert late_rise(curve) == pytest.approx(rise, nan_ok=True) if rise is not None else np.isnan(late_rise(curve))
+
+
+def test_a_metric_that_still_rises_at_the_last_step_is_said():
+    def advice(*values):
+        curve = [[100 * (number + 1), value, 0.0] for number, value in enumerate(values)]
+        trial = type("Trial", (), {"curve": curve})()
+        return Finetuned("", 0, load_target("lcs", ["settings.steps=400"]), trial, {}, {}, {}, "").advice
+
+    said = advice(0.1, 0.2, 0.3, 0.3 + 2 * RISING)
+    assert "still rising at the last step" in said
+    assert "settings.steps=800" in said
+    assert advice(0.1, 0.2, 0.3, 0.3) == ""

@@ -1,0 +1,174 @@
+"""Predictions on whole scans and images: those of a fine-tuning's test part kept, and a folder of them scored.
+
+Label maps are on the grid of their image's file and hold class numbers (0 is background, then the classes in the
+target's order), as `sg-hub segment` writes them. Probabilities are a CSV as `sg-hub classify` writes it.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+import sg_hub
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.files import given_path, unwritable, write_atomic, writing_path
+from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES, find_images, find_scans, plain_name
+from sg_hub.io.labels import load_labels, read_label_image
+
+from ..targets import Item, Target, load_target
+from ..targets.readers.folder import Folder
+from ..targets.splits import read_table
+from .class_metrics import auc_table, class_table, item_row
+
+TABLE = "classes.csv"
+"""Of the probabilities of a classification."""
+
+
+def check_folder(folder: str | Path, target: Target, model: Path) -> Path:
+    """Refuse a folder that the predictions cannot be kept in, before hours of work.
+
+    Raises:
+        InvalidInputError: within the model's folder, which is to be shared; or a target whose items are no files.
+        ReadError: it cannot be made.
+    """
+    folder = given_path(folder, "the folder of the predictions").absolute()
+    if not isinstance(target, Folder):
+        raise InvalidInputError(f"target {target.name}: predictions are kept of targets with reader = 'folder' alone")
+    if model in (folder, *folder.parents):
+        raise InvalidInputError(f"{folder} lies in the folder of the model, which names no patient: give another one")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return folder
+
+
+def keep(model: Any, target: Target, items: Sequence[Item], folder: Path, *, progress: bool = True) -> None:
+    """Write what a model makes of items, under their names.
+
+    Args:
+        model: with the target's preprocessing.
+    """
+    rows: list[list[str]] = []
+    for item in tqdm(items, "predictions", unit="item", disable=not progress, leave=False):
+        image = sg_hub.load_scan(item.image) if target.data_ndim == 3 else sg_hub.load_image(item.image)
+        if target.head == "classification":
+            shares = sg_hub.classify(model, image, progress=False)
+            rows.append([item.name, *(f"{value:.6g}" for value in shares.values())])
+            continue
+        path = folder / f"{_file_name(item)}{'.nii.gz' if target.data_ndim == 3 else '.png'}"
+        image.save(sg_hub.predict(model, image, output="labels", progress=False), path)
+    if rows:
+        with writing_path(folder / TABLE) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([["scan", *target.classes], *rows])
+
+
+def score_predictions(
+    predictions: str | Path,
+    target: str | Path,
+    overrides: Sequence[str] = (),
+    part: str = "test",
+    *,
+    progress: bool = True,
+) -> tuple[str, int, list[str]]:
+    """Score predictions against a target's labels, on the grid of the files.
+
+    Args:
+        predictions: folder of label maps; of a classification a CSV, or the folder that holds `classes.csv`.
+        part: of the target: train, validation, test or all.
+
+    Returns:
+        a CSV with a line for each class; how many items it is of; and the items without a prediction.
+
+    Raises:
+        InvalidInputError: no prediction of any item, or one of another size, or with classes that there are not.
+        ReadError: files that are missing or damaged.
+    """
+    read = load_target(target, overrides)
+    if not isinstance(read, Folder):
+        raise InvalidInputError(f"target {read.name}: predictions of targets with reader = 'folder' can be scored")
+    path = given_path(predictions, "the folder of the predictions")
+    if not path.exists():
+        raise ReadError(f"{path} is not there: give what `sg-hub {_command(read)}` wrote")
+    items = [item for item in read.split_items().items if part in ("all", item.split)]
+    if read.head == "classification":
+        known = _probabilities(path, read)
+        scored = [item for item in items if _match(item, known) is not None]
+        rows = [{"label": item.label, "probabilities": known[str(_match(item, known))]} for item in scored]
+        missing = [item.name for item in items if item not in scored]
+        _some(rows, path, items)
+        return auc_table(read, rows), len(rows), missing
+    files = (find_scans if read.data_ndim == 3 else find_images)(path)
+    rows, missing = [], []
+    for item in tqdm(items, "scoring", unit="item", disable=not progress, leave=False):
+        name = _match(item, files)
+        if name is None:
+            missing.append(item.name)
+        else:
+            rows.append(_scored(read, item, files[name]))
+    _some(rows, path, items)
+    return class_table(read, rows, "mm" if read.data_ndim == 3 else "pixels"), len(rows), missing
+
+
+def write_scores(text: str, out: str | Path) -> None:
+    write_atomic(given_path(out, "the CSV to be written"), text)
+
+
+def _command(target: Target) -> str:
+    return "classify" if target.head == "classification" else "segment"
+
+
+def _file_name(item: Item) -> str:
+    return item.name.replace("/", "-")
+
+
+def _match(item: Item, known: Any) -> str | None:
+    """What a prediction of an item is called, of the names that there are."""
+    names = (item.name, _file_name(item), item.name.rpartition("/")[2])
+    return next((name for name in names if name in known), None)
+
+
+def _some(rows: list[Any], path: Path, items: list[Item]) -> None:
+    if not rows:
+        such = items[0].name if items else "none"
+        raise InvalidInputError(
+            f"{path} holds no prediction of the {len(items)} items (such as {such}): predictions have the names of "
+            "their images, as `sg-hub segment` and `sg-hub classify` give them"
+        )
+
+
+def _probabilities(path: Path, target: Target) -> dict[str, list[float]]:
+    table = path / TABLE if path.is_dir() else path
+    suffixes = SCAN_SUFFIXES if target.data_ndim == 3 else IMAGE_SUFFIXES
+    found: dict[str, list[float]] = {}
+    for row in read_table(table, ("scan", *target.classes)):
+        name = plain_name(Path(row["scan"]).name, suffixes)
+        try:
+            found[name] = [float(row[name]) for name in target.classes]
+        except ValueError as error:
+            raise ReadError(f"{table}: {error}; expected the probability of each class of {row['scan']}") from error
+    return found
+
+
+def _scored(target: Folder, item: Item, path: Path) -> dict[str, Any]:
+    spacing: tuple[float, ...] = (1.0, 1.0)
+    if target.data_ndim == 3:
+        labels, found = load_labels(str(item.label)), load_labels(path)
+        truth, given, spacing = target.class_numbers(labels.array[0], str(item.label)), found.array[0], labels.spacing
+    else:
+        truth, given = target.class_numbers(read_label_image(str(item.label)), str(item.label)), read_label_image(path)
+    if given.shape != truth.shape:
+        raise InvalidInputError(
+            f"{path} has size {given.shape}, the label map {item.label} {truth.shape}: one grid, please"
+        )
+    if given.max() > len(target.classes) or given.min() < 0:
+        raise InvalidInputError(
+            f"{path} holds the number {given.max():g}: expected 0 (background) to {len(target.classes)}, the classes "
+            f"{list(target.classes)} in their order"
+        )
+    return item_row(item.name, np.asarray(given).astype(np.uint8), truth, len(target.classes), spacing)
