@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from .items import LoadedItem
 if TYPE_CHECKING:
     from .protocol import Target
 
+_log = logging.getLogger(__name__)
 AIR = -1000.0
 """HU."""
 
@@ -23,7 +25,11 @@ AIR = -1000.0
 def scan_on_grid(target: Target, scan: sg_hub.Scan, label: np.ndarray) -> LoadedItem:
     """A whole scan, with class numbers (X, Y, Z) of its voxels, or the label () or (findings,) of a classification."""
     image = target.grid.of_scans().apply(scan)[0].numpy()
-    return LoadedItem(image, fit_labels(label, image.shape[1:]) if label.ndim == 3 else label)
+    if label.ndim != 3:
+        return LoadedItem(image, label)
+    fitted = fit_labels(label, image.shape[1:])
+    say_lost(target, label, fitted, scan.source)
+    return LoadedItem(image, fitted)
 
 
 def cube_on_grid(target: Target, cube: np.ndarray, label: np.ndarray) -> LoadedItem:
@@ -42,9 +48,18 @@ def picture_on_grid(target: Target, picture: sg_hub.Image, label: np.ndarray) ->
     image = preprocessing.apply(picture, target.channels)[0].numpy()
     if label.ndim == 2:
         fitted = fit_labels(label, preprocessing.fitted_size(picture))
+        say_lost(target, label, fitted, picture.source)
         corner = [-((side - have) // 2) for side, have in zip(size, fitted.shape, strict=True)]
         label = box(fitted, corner, size, 0)
     return LoadedItem(image, label)
+
+
+def say_lost(target: Target, label: np.ndarray, fitted: np.ndarray, source: str) -> None:
+    """Warn of classes that were drawn, and fall between the voxels of the target's grid."""
+    lost = sorted({*np.unique(label)} - {*np.unique(fitted)} - {0})
+    if lost:
+        names = ", ".join(target.class_names[int(number)] for number in lost)
+        _log.warning("%s: nothing of %s is left on the grid of target %s; give a finer one", source, names, target.name)
 
 
 def fit_labels(labels: np.ndarray, size: Sequence[int]) -> np.ndarray:

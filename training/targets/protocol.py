@@ -29,6 +29,8 @@ from .sides import check_sides, mirrored
 from .splits import draw_split
 
 Head = Literal["classification", "segmentation"]
+MOST_CLASSES = 255
+"""Beside the background: class numbers are bytes."""
 Metric = Literal["auc", "iou", "dice"]
 
 
@@ -127,6 +129,8 @@ class Target(Section):
             raise ValueError("settings.patch: needed where grid.size is absent")
         if self.grid.intensity != "window" and self.data_ndim == 3 and not self.WHOLE_SCANS:
             raise ValueError("grid.intensity: cubes are cut out of their scans first, and need a window")
+        if self.head == "segmentation" and len(self.classes) > MOST_CLASSES:
+            raise ValueError(f"classes: {len(self.classes)} of them; a label map holds {MOST_CLASSES} at most")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes: {list(self.classes)} has a name twice")
         check_sides(self.classes, self.mirror_pairs, "x" in self.settings.mirror)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-WORDS = {"left": "right", "right": "left"}
-LETTERS = {"l": "r", "r": "l", "lt": "rt", "rt": "lt", "lft": "rgt", "rgt": "lft"}
-"""Stand for a side where there is a class of the other side too."""
+WORDS = (
+    *(("left", "right"), ("links", "rechts"), ("linke", "rechte"), ("linker", "rechter"), ("linkes", "rechtes")),
+    *(("gauche", "droite"), ("gauche", "droit"), ("izquierda", "derecha"), ("izquierdo", "derecho")),
+    *(("sinister", "dexter"), ("sinistra", "dextra"), ("sinistra", "destra"), ("sinistro", "destro")),
+    *(("esquerda", "direita"), ("esquerdo", "direito"), ("\u5de6", "\u53f3")),
+)
+"""Of the two sides; wherever one of them stands, a class is of one side."""
+LETTERS = (
+    *(("l", "r"), ("lt", "rt"), ("lft", "rgt"), ("li", "re"), ("lh", "rh")),
+    *(("sin", "dex"), ("sin", "dext"), ("sn", "dx"), ("sx", "dx")),
+)
+"""Stand for a side where there is a class of the other side too. So does the first letter of a word: LUL and RUL."""
 
 
 def check_sides(classes: Sequence[str], pairs: Sequence[tuple[str, str]], mirrors: bool) -> None:
@@ -41,14 +50,24 @@ def mirrored(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[in
 
 def _other_sides(name: str, classes: Sequence[str]) -> list[str]:
     """What the class of the other side may be called; empty where a name says no side."""
-    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z]+", name)
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|[\u5de6\u53f3]|[^A-Za-z\u5de6\u53f3]+", name)
     others = []
     for number, part in enumerate(parts):
-        swapped = (WORDS | LETTERS).get(part.lower())
-        if swapped is None:
-            continue
-        swapped = swapped.upper() if part.isupper() else swapped.capitalize() if part[0].isupper() else swapped
-        other = "".join([*parts[:number], swapped, *parts[number + 1 :]])
-        if part.lower() in WORDS or other in classes:
-            others.append(other)
+        for swapped, is_word in _swapped(part):
+            other = "".join([*parts[:number], swapped, *parts[number + 1 :]])
+            if is_word or other in classes:
+                others.append(other)
     return others
+
+
+def _swapped(part: str) -> Iterator[tuple[str, bool]]:
+    """What a part of a name is on the other side, written as it is; and whether it says by itself that it is of one."""
+    word = part.lower()
+    for pairs, is_word in ((WORDS, True), (LETTERS, False)):
+        for pair in pairs:
+            if word in pair:
+                other = pair[1 - pair.index(word)]
+                yield other.upper() if part.isupper() else other.capitalize() if part[0].isupper() else other, is_word
+    if word[0] in "lr" and len(word) > 1:
+        first = {"l": "r", "r": "l"}[word[0]]
+        yield (first.upper() if part[0].isupper() else first) + part[1:], False

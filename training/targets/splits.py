@@ -134,6 +134,9 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         with open(path.expanduser(), newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             header = [name.strip() for name in next(reader, [])]
+            double = next((name for name in header if name and header.count(name) > 1), None)
+            if double is not None:
+                raise ReadError(f"{path} has two columns {double!r}: leave the one that counts")
             missing = [name for name in columns if name not in header]
             if missing:
                 raise ReadError(

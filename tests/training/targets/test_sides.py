@@ -24,6 +24,15 @@ PAIR = 'mirror_pairs=[["left lung", "right lung"]]'
         ("kidney_L", "kidney_R"),
         ("KIDNEY RIGHT", "spleen"),
         ("lt femur", "rt femur"),
+        ("lung_li", "lung_re"),
+        ("linke Niere", "Leber"),
+        ("poumon gauche", "poumon droit"),
+        ("pulmo_sin", "pulmo_dex"),
+        ("rene_sx", "rene_dx"),
+        ("lh-cortex", "rh-cortex"),
+        ("LUL", "RUL"),
+        ("LLung", "RLung"),
+        ("\u5de6\u80ba", "\u53f3\u80ba"),
     ],
 )
 def test_sides_are_told_by_the_names(classes):
@@ -33,7 +42,15 @@ def test_sides_are_told_by_the_names(classes):
 
 
 @pytest.mark.parametrize(
-    "classes", [("cord", "mandible"), ("bright spot", "leftover"), ("type L", "type M"), ("LV", "RA")]
+    "classes",
+    [
+        ("cord", "mandible"),
+        ("bright spot", "leftover"),
+        ("type L", "type M"),
+        ("LV", "RA"),
+        ("liver", "kidney"),
+        ("s1", "d2"),
+    ],
 )
 def test_other_names_say_no_side(classes):
     check_sides(classes, (), mirrors=True)

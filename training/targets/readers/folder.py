@@ -66,17 +66,18 @@ class Folder(LabelMapTarget):
         folder, found = self.folder(), Found()
         files, masks, rows = self._whole(folder)
         for row in rows:
-            name = next((known for known in self._names(row["image"]) if known in files), None)
+            name = next((key for known in self._names(row["image"]) if (key := _key(known, files))), None)
             split = row.get("split") or None
             if split is not None and split not in PARTS:
                 raise InvalidInputError(f"{self.table}: split {split!r} of {row['image']}; expected {', '.join(PARTS)}")
             if name is None:
                 found.skipped[row["image"]] = f"not in {folder / self.images}"
                 continue
-            if self.head == "segmentation" and name not in masks:
+            mask = _of_case(name, files, masks)
+            if self.head == "segmentation" and mask is None:
                 found.skipped[row["image"]] = f"no label map of its name in {folder / self.labels}"
                 continue
-            label = str(masks[name]) if self.head == "segmentation" else self._label(row)
+            label = str(mask) if self.head == "segmentation" else self._label(row)
             part: Split | None = split
             found.items.append(Item(name, row.get("patient") or name, str(files[name]), label, split=part))
         return found
@@ -140,10 +141,11 @@ class Folder(LabelMapTarget):
         return files
 
     def _names(self, image: str) -> list[str]:
-        """What a row of the table may mean by an image: its path below the folder of images, or below the root."""
-        name = plain_name(Path(image.replace("\\", "/")).as_posix())
-        names = (name, plain_name(name, self._suffixes()))
-        return [name.removeprefix(prefix) for prefix in ("", f"{self.images}/") for name in names]
+        """What a row of the table may mean by an image: its path below the folder of images, or below the root, or
+        from the top of the disk, of another computer too."""
+        path = plain_name(Path(image.replace("\\", "/")).as_posix())
+        below = path.removeprefix(f"{self.images}/"), path.rpartition(f"/{self.images}/")[2]
+        return [name for given in (path, *below) for name in (given, plain_name(given, self._suffixes()))]
 
     def _suffixes(self) -> tuple[str, ...]:
         return SCAN_SUFFIXES if self.dims == 3 else IMAGE_SUFFIXES
@@ -172,3 +174,23 @@ class Folder(LabelMapTarget):
                 f"{item.label} has size {labels.shape}, its image {item.image} {picture.size}: they must be the same"
             )
         return self.class_numbers(labels, str(item.label))
+
+
+def _key(name: str, files: dict[str, Path]) -> str | None:
+    """What is called so, or is the only one below a folder of that name."""
+    if name in files:
+        return name
+    below = [key for key in files if key.startswith(f"{name}/")]
+    return below[0] if len(below) == 1 else None
+
+
+def _of_case(name: str, files: dict[str, Path], masks: dict[str, Path]) -> Path | None:
+    """The label map of an image: of its name, or of the folder that holds this image alone (of a case)."""
+    case = name
+    while True:
+        mask = _key(case, masks)
+        if mask is not None and _key(case, files) == name:
+            return masks[mask]
+        case, slash, _ = case.rpartition("/")
+        if not slash:
+            return None

@@ -1,0 +1,80 @@
+"""Images and label maps of a folder of one's own: found under whatever name a table or a case folder gives them."""
+
+import numpy as np
+import pytest
+
+from sg_hub.errors import ReadError
+from tests.sg_hub.io.dicom.dicom_files import write_series
+from tests.training.targets.target_folders import write_scan
+from training.targets.readers.folder import Folder
+
+
+def target(root, **settings):
+    needed = {"name": "t", "head": "segmentation", "metric": "iou", "classes": ("a",), "settings": {"patch": (8, 8, 8)}}
+    return Folder(reader="folder", root=str(root), **(needed | settings))
+
+
+@pytest.fixture
+def root(tmp_path):
+    label = np.zeros((8, 8, 8), dtype=np.int16)
+    label[:4] = 1
+    for number in range(3):
+        for folder, values in (("images", np.arange(512, dtype=np.int16).reshape(8, 8, 8)), ("labels", label)):
+            write_scan(tmp_path / folder / f"c{number}.nii.gz", values)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "c{}",
+        "c{}.nii.gz",
+        "images/c{}.nii.gz",
+        "./images/c{}.nii.gz",
+        "images\\c{}.nii.gz",
+        "C:\\data\\images\\c{}.nii.gz",
+        "/of/another/computer/images/c{}.nii.gz",
+    ],
+)
+def test_paths_of_a_table(root, form):
+    rows = [f"{form.format(number)},p{number}" for number in range(3)]
+    (root / "t.csv").write_text("\n".join(["image,patient", *rows]), encoding="utf-8")
+    found = target(root, table="t.csv").find()
+    assert [(item.name, item.patient) for item in found.items] == [(f"c{n}", f"p{n}") for n in range(3)]
+    assert found.skipped == {}
+
+
+def test_a_column_that_is_there_twice(root):
+    (root / "t.csv").write_text("image,patient,patient\nc0,a,b\n", encoding="utf-8")
+    with pytest.raises(ReadError, match="has two columns 'patient'"):
+        target(root, table="t.csv").find()
+
+
+def test_the_slices_of_a_case_may_lie_deeper(tmp_path):
+    for number in range(2):
+        write_series(tmp_path / "images" / f"c{number}" / "DICOM", SeriesInstanceUID=f"1.2.{number}")
+        write_scan(tmp_path / "labels" / f"c{number}.nii.gz", np.ones((12, 10, 6), dtype=np.int16))
+    found = target(tmp_path).find()
+    assert [item.name for item in found.items] == ["c0/DICOM", "c1/DICOM"]
+    assert [item.label for item in found.items] == [str(tmp_path / "labels" / f"c{n}.nii.gz") for n in range(2)]
+    write_series(tmp_path / "images" / "c0" / "other", SeriesInstanceUID="1.2.9")
+    found = target(tmp_path).find()
+    assert [item.name for item in found.items] == ["c1/DICOM"], "of two scans of a case none is taken for it"
+
+
+def test_a_class_that_falls_between_the_voxels_is_said(root, caplog):
+    label = np.zeros((8, 8, 8), dtype=np.int16)
+    label[1, 1, 1] = 1
+    write_scan(root / "labels" / "c0.nii.gz", label)
+    read = target(root, grid={"spacing": (4, 4, 4)})
+    items = read.find().items
+    assert not read.load(items[0]).label.any()
+    assert "c0.nii.gz: nothing of a is left on the grid of target t; give a finer one" in caplog.text
+    caplog.clear()
+    assert read.load(items[1]).label.any()
+    assert "is left on the grid" not in caplog.text
+
+
+def test_more_classes_than_numbers(root):
+    with pytest.raises(ValueError, match="classes: 256 of them; a label map holds 255 at most"):
+        target(root, classes=tuple(f"c{n}" for n in range(256)))
