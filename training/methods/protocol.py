@@ -146,6 +146,8 @@ class Method(ABC):
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
     takes_semantics: bool = True
     """Whether `semantics = true` makes sense."""
+    semantic_references: ClassVar[dict[int, str]] = {}
+    """`reference` with semantics, by the number of axes: where that is a publication of its own."""
     corruptions: tuple[str, ...] = ("corrupted",)
     """What the evaluation tells apart; each is one way of `views`."""
     picture: str = "views.png"

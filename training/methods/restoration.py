@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import NonNegativeInt
@@ -32,6 +32,7 @@ class Restoration(Restoring):
     about = "The network restores cubes that were deformed, shuffled, painted over or changed in intensity."
     source = "Zhou et al., Models Genesis, MICCAI 2019"
     Settings = RestorationSettings
+    semantic_references: ClassVar[dict[int, str]] = {2: "semantic-genesis-2d", 3: "semantic-genesis-3d"}
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)

@@ -123,7 +123,7 @@ class WithSemantics(Method):
         return pattern_results(evaluation, pieces) + self.inner.results(evaluation, pieces)
 
     def reference(self, ndim: int) -> str:
-        return {2: "semantic-genesis-2d", 3: "semantic-genesis-3d"}.get(ndim, "")
+        return self.inner.semantic_references.get(ndim, "")
 
 
 def _below(name: str, parts: Sequence[str]) -> tuple[str, ...]:

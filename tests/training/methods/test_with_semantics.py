@@ -8,7 +8,7 @@ from torch import nn
 from tests.training.conftest import small_recipe
 from tests.training.transforms.random_cubes import cubes, seeded
 from training.methods.protocol import Batch, Method, Network, Stage, Views
-from training.methods.registry import method_of
+from training.methods.registry import build, method_of
 from training.methods.with_semantics import WithSemantics, settings_with
 from training.pretraining.inputs import open_inputs
 from training.pretraining.loop import Trainer
@@ -125,3 +125,18 @@ def test_what_the_card_says(run):
     rows = method.results(report | {"patterns": 3, "chance": 1 / 3}, "cubes")
     assert rows[0].name == "top-1 accuracy over 3 patterns, clean cubes"
     assert [row.metric for row in rows[:3]] == ["accuracy", "accuracy", "mse"]
+
+
+def test_the_publication_that_the_card_compares_with():
+    assert build({"name": "restoration", "semantics": True}).reference(3) == "semantic-genesis-3d"
+    assert build({"name": "masked_restoration", "semantics": True}).reference(3) == "", "that is nobody's publication"
+
+
+@pytest.mark.parametrize(
+    "name", ["restoration", "in_painting", "patch_shuffling", "masked_restoration", "dense_contrast"]
+)
+def test_what_restores_gets_patterns(name):
+    method = build({"name": name, "semantics": True, "classification_epochs": 3})
+    assert isinstance(method, WithSemantics)
+    assert method.needs == "patterns"
+    assert [(stage.name, stage.epochs) for stage in method.stages(5)] == [("classification", 3), ("joint", 5)]
