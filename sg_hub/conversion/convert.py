@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sg_hub.conversion.keras_file import read_keras
 from sg_hub.conversion.release import Release, releases
+from sg_hub.conversion.tensorflow_files import index_of, read_tensorflow
 from sg_hub.conversion.torch_files import PICKLE, ZIP, read_torch
 from sg_hub.errors import InvalidInputError, ReadError, shortened
 from sg_hub.hub.card import CARD, NOTICE, build_card, notice_of
@@ -65,6 +66,7 @@ def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, no
     source = given_path(file, f"the checkpoint; {wanted}")
     folder = given_path(out_dir, "a new folder for the converted model")
     _check_folder(folder)
+    source = index_of(source) or source
     try:
         tensors, labels = _read(source, known)
         release, published, left_out = _nearest(tensors, known, source)
@@ -87,7 +89,7 @@ def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, no
 
 
 def _read(source: Path, known: list[Release]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What a checkpoint holds by its published names, and (of a Keras file) what the file calls each tensor."""
+    """What a checkpoint holds by its published names, and (of Keras and TensorFlow) what the file calls each tensor."""
     if not os.path.isfile(source):
         raise ReadError(f"{source} {'is a folder' if os.path.isdir(source) else 'does not exist'}")
     try:
@@ -95,15 +97,27 @@ def _read(source: Path, known: list[Release]) -> tuple[dict[str, Tensor], dict[s
             start = file.read(512)
     except OSError as error:
         raise ReadError(f"{source} cannot be read: {error.strerror or error}") from error
+    if index_of(source) == source:
+        return _by_layers([release.from_tensorflow for release in known], read_tensorflow(source), source)
     if start.startswith((ZIP, PICKLE)):
         return read_torch(source, zipped=start.startswith(ZIP)), {}
     if not start.startswith(_HDF5):
         raise ReadError(f"{source} {_other_format(start, source.stat().st_size)}")
-    layers, refusals = read_keras(source), []
-    for release in known:
+    return _by_layers([release.from_keras for release in known], read_keras(source), source)
+
+
+def _by_layers(readers: list[Any], content: Any, source: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What the first release that knows the layers of a file makes of them.
+
+    Raises:
+        InvalidInputError: none does.
+    """
+    refusals = []
+    for reader in readers:
         try:
-            if release.from_keras is not None:
-                return release.from_keras(layers, source)
+            if reader is not None:
+                found: tuple[dict[str, Tensor], dict[str, str]] = reader(content, source)
+                return found
         except InvalidInputError as error:
             refusals.append(error)
     raise refusals[0]
@@ -270,5 +284,5 @@ def _card(model: Any, release: Release, file: str, keras: bool) -> Any:
         title=f"{release.title}, converted",
         about=f"The weights of {release.title} as its authors published them: a network {release.about} on "
         f"{release.data}. Converted from `{file}` by sg_hub; nothing was trained or measured on the way.",
-        notes=[*release.notes, *([release.keras_note] if keras else [])],
+        notes=[*release.notes, *([release.keras_note] if keras and release.keras_note else [])],
     )

@@ -58,6 +58,8 @@ class Release:
     """Paragraphs of the card."""
     from_keras: Callable[[Layers, Path], tuple[dict[str, Tensor], dict[str, str]]] | None = None
     """Layers of a Keras file to tensors by their published names, and to what the file calls each."""
+    from_tensorflow: Callable[[Mapping[str, Tensor], Path], tuple[dict[str, Tensor], dict[str, str]]] | None = None
+    """Variables of a TensorFlow checkpoint to the same."""
     keras_note: str = ""
     """Paragraph of the card of a converted Keras file."""
 

@@ -18,6 +18,7 @@ from sg_hub.models.loading import read_skeleton
 GROUP = "sg_hub.models"
 """A package adds its own families by entry points of this group: `ClassName = "module:ClassName"`."""
 _MODULES = {
+    "DenseVNet": "sg_hub.models.dense_vnet",
     "I3D": "sg_hub.models.i3d",
     "MedicalNet": "sg_hub.models.medicalnet",
     "SemanticGenesis2D": "sg_hub.models.semantic_genesis",
