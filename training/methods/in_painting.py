@@ -13,7 +13,6 @@ rate, not in turns at a tenth of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -24,7 +23,7 @@ from torch.func import functional_call
 
 from sg_hub.models.unet import CONVOLUTION
 
-from ..transforms._common import moved, random_integers
+from ..transforms.boxes import inside, middle, random_box
 from .blueprint import Blueprint
 from .protocol import Batch, MethodSettings, Network, Views
 from .restoring import RestorationNetwork, Restoring
@@ -129,29 +128,17 @@ class InPainting(Restoring):
 
     def _regions(self, cubes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """What is hidden of each cube, and what is predicted: that and its border, (N, 1, spatial...) bool each."""
-        sides = moved(torch.tensor(cubes.shape[2:]), cubes.device).expand(len(cubes), -1)
-        border = [round(self.settings.overlap * side) for side in cubes.shape[2:]]
-        if self.settings.region == "central":
-            return _box(cubes, sides // 4, sides // 2), _box(cubes, sides // 4, sides // 2, border)
-        low, high = ((sides * share).long().clamp(min=1) for share in self.settings.sides)
+        shape, central = cubes.shape[2:], self.settings.region == "central"
+        border = [round(self.settings.overlap * side) for side in shape]
+        low, high = ([max(1, int(share * side)) for side in shape] for share in self.settings.sides)
         hidden = predicted = torch.zeros_like(cubes[:, :1], dtype=torch.bool)
-        for _ in range(self.settings.blocks):
-            size = random_integers(low, high, generator)
-            corner = random_integers(torch.zeros_like(size), sides - size, generator)
-            more, wider = hidden | _box(cubes, corner, size), predicted | _box(cubes, corner, size, border)
-            fits = more.flatten(1).float().mean(1).le(self.settings.cover).view(-1, *[1] * (cubes.ndim - 1))
+        for _ in range(1 if central else self.settings.blocks):
+            corner, size = middle(cubes) if central else random_box(cubes, low, high, generator)
+            more, wider = hidden | inside(cubes, corner, size), predicted | inside(cubes, corner, size, border)
+            fits = more.flatten(1).float().mean(1).le(1 if central else self.settings.cover)
+            fits = fits.view(-1, *[1] * (cubes.ndim - 1))
             hidden, predicted = torch.where(fits, more, hidden), torch.where(fits, wider, predicted)
         return hidden, predicted
-
-
-def _box(cubes: Tensor, corner: Tensor, size: Tensor, border: Sequence[int] = (0, 0, 0)) -> Tensor:
-    """(N, 1, spatial...) bool: inside a box of corner and size (N, axes) with a border around it."""
-    inside = torch.ones_like(cubes[:, :1], dtype=torch.bool)
-    for axis, side in enumerate(cubes.shape[2:]):
-        place = torch.arange(side, device=cubes.device) - corner[:, axis, None]
-        along = (place >= -border[axis]) & (place < size[:, axis, None] + border[axis])
-        inside &= along.view(-1, 1, *[side if a == axis else 1 for a in range(cubes.ndim - 2)])
-    return inside
 
 
 def _hidden_mse(restoration: Tensor, targets: dict[str, Tensor]) -> Tensor:
