@@ -9,8 +9,9 @@ cube+ masks parts of sub-cubes as well, and asks which.
 What differs here. The turn of a sub-cube is one class of all, not a flag for each axis: half a turn about any axis
 keeps every shape. `quarter_turns` adds those that join sides of equal length: 8 turns in all where two sides are equal,
 24 where all are. In 2D there are 2 x 2 tiles; half a turn in plane, or the four of a square. Gaps come from a larger
-cube; intensities are 0..1. The masks (a box of half the sides, in half of the sub-cubes) and the layer behind the
-branches are our own. Nothing is restored, and what is published is the encoder.
+cube; intensities are 0..1. What a sub-cube's own branch finds counts for its turn once more by itself, with weights
+that all sub-cubes share: from what is joined alone it is learnt much later. The masks (a box of half the sides, in half
+of the sub-cubes) are our own. Nothing is restored, and what is published is the encoder.
 """
 
 from __future__ import annotations
@@ -50,19 +51,27 @@ class RubiksCubeSettings(MethodSettings):
 
 
 class RubiksCubeNetwork(Network):
-    """The encoder, the same for all sub-cubes, and a layer that sees what it finds in each."""
+    """The encoder, the same for all sub-cubes, and layers that see what it finds in all of them, or in one.
 
-    def __init__(self, model: Any, tiles: int, answers: dict[str, int]) -> None:
+    Args:
+        orders: of the sub-cubes.
+        classes: of each sub-cube, for each question about it.
+    """
+
+    def __init__(self, model: Any, tiles: int, orders: int, classes: dict[str, int]) -> None:
         super().__init__(model)
         width = model.encoder.channels[-1]
         self.tiles, self.joined = tiles, nn.Sequential(nn.Linear(tiles * width, 2 * width), nn.ReLU())
-        self.answers = nn.ModuleDict({name: nn.Linear(2 * width, count) for name, count in answers.items()})
+        self.permutation = nn.Linear(2 * width, orders)
+        self.of_all = nn.ModuleDict({name: nn.Linear(2 * width, tiles * count) for name, count in classes.items()})
+        self.of_one = nn.ModuleDict({name: nn.Linear(width, count) for name, count in classes.items()})
 
     def decode(self, features: list[Tensor], *inputs: Tensor) -> dict[str, Tensor]:
         found = features[-1].flatten(2).mean(2).unflatten(0, (self.tiles, -1)).transpose(0, 1)
         joined = self.joined(found.flatten(1))
-        outputs = {name: layer(joined) for name, layer in self.answers.items()}
-        return outputs | {"rotation": outputs["rotation"].unflatten(1, (self.tiles, -1))}
+        parts = {name: of_one(found) for name, of_one in self.of_one.items()}
+        parts = {name: own + self.of_all[name](joined).view_as(own) for name, own in parts.items()}
+        return {"permutation": self.permutation(joined), **parts}
 
 
 class RubiksCube(Method):
@@ -86,10 +95,9 @@ class RubiksCube(Method):
                 f"pretrain.size={list(size)}: expected sides of at least {2 * model.encoder.strides[-1]}, of which "
                 "method.name=rubiks_cube gives the network a half each"
             )
-        tiles = 2 ** len(size)
         orders, turns = self._tables([side // 2 for side in size])
-        answers = {"permutation": len(orders), "rotation": tiles * len(turns)}
-        return RubiksCubeNetwork(model, tiles, answers | ({"masked": tiles} if self.settings.masking else {}))
+        classes = {"rotation": len(turns)} | ({"masked": 1} if self.settings.masking else {})
+        return RubiksCubeNetwork(model, 2 ** len(size), len(orders), classes)
 
     def views(self, batch: Batch, generator: torch.Generator, corruption: str | None = None) -> Views:
         cubes, device = batch.cubes, batch.cubes.device
@@ -104,7 +112,7 @@ class RubiksCube(Method):
             half = [side // 2 for side in sides]
             box = inside(parts, *random_box(parts, half, half, generator))
             parts = parts.masked_fill(box & masked.T.reshape(-1, *[1] * (parts.ndim - 1)), 0)
-            targets["masked"] = masked.float()
+            targets["masked"] = masked.float()[:, :, None]
         return Views((parts,), targets)
 
     def losses(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
