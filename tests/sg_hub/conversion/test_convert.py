@@ -296,7 +296,7 @@ def changed(**values):
             {"conv1.weight": torch.zeros(8, 3, 7, 7)},
             ["MedicalNet. 71 keys", "conv1.weight has (8, 3, 7, 7)"],
         ),
-        ({"stem.weight": torch.zeros(8, 3, 7, 7)}, ["holds no tensor of I3D, MedicalNet", "but stem.weight"]),
+        ({"stem.weight": torch.zeros(8, 3, 7, 7)}, ["holds no tensor of ", "I3D, MedicalNet", "but stem.weight"]),
         ({"weights": 1}, ["no state dict, but weights"]),
         ({}, ["no state dict"]),
     ],
