@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from sg_hub.hub.registry import PretrainedWeights, get_weights, list_models
     from sg_hub.inference.classify import classify
     from sg_hub.inference.embed import embed
+    from sg_hub.inference.locate import locate
     from sg_hub.inference.predict import predict
+    from sg_hub.inference.propagate import propagate
     from sg_hub.io.image import Image, load_image
     from sg_hub.io.scan import Scan, load_scan
     from sg_hub.models import LoadReport, PretextOutput, SemanticGenesis2D, SemanticGenesis3D, from_pretrained
@@ -36,7 +38,9 @@ _PLACES = {
     "hub.registry": ("PretrainedWeights", "get_weights", "list_models"),
     "inference.classify": ("classify",),
     "inference.embed": ("embed",),
+    "inference.locate": ("locate",),
     "inference.predict": ("predict",),
+    "inference.propagate": ("propagate",),
     "io.image": ("Image", "load_image"),
     "io.scan": ("Scan", "load_scan"),
     "models": ("LoadReport", "PretextOutput", "SemanticGenesis2D", "SemanticGenesis3D", "from_pretrained"),
@@ -66,7 +70,9 @@ __all__ = [
     "list_models",
     "load_image",
     "load_scan",
+    "locate",
     "predict",
+    "propagate",
 ]
 
 

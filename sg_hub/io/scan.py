@@ -89,6 +89,18 @@ class Scan:
         x, y, z = (count * step for count, step in zip(self.size, self.spacing, strict=True))
         return x, y, z
 
+    def to_voxels(self, places: np.ndarray) -> np.ndarray:
+        """Places (n, 3) in mm, LPS, in voxels: (0, 0, 0) is the centre of the first."""
+        matrix = np.array(self.direction).reshape(3, 3)
+        result: np.ndarray = np.linalg.solve(matrix, (np.asarray(places, dtype=float) - self.origin).T).T
+        return result / self.spacing
+
+    def to_mm(self, voxels: np.ndarray) -> np.ndarray:
+        """The way back: voxels (n, 3), whole or not, in mm, LPS."""
+        matrix = np.array(self.direction).reshape(3, 3)
+        result: np.ndarray = (np.asarray(voxels, dtype=float) * self.spacing) @ matrix.T + self.origin
+        return result
+
     def __repr__(self) -> str:
         size, extent = " x ".join(map(str, self.size)), " x ".join(f"{value:.0f}" for value in self.extent)
         spacing = " x ".join(f"{value:.4g}" for value in self.spacing)

@@ -96,7 +96,8 @@ class BasePreprocessing:
     def fit(self, scan: Any) -> Tensor:
         """As `apply`, without the margins and with the scan's own channels: (1, C, *fitted_size(scan))."""
         low, high = self.limits(scan)
-        self._doubt(scan)
+        if doubt := self.doubt(scan):
+            _log.warning("%s", doubt)
         x = steps.window(torch.from_numpy(scan.array)[None], low, high)
         if bool(x.amin() == x.amax()):
             raise InvalidInputError(
@@ -182,8 +183,9 @@ class BasePreprocessing:
     def _resized(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
         return steps.resize(x, size)
 
-    def _doubt(self, scan: Any) -> None:
-        """Say what is not wrong for certain."""
+    def doubt(self, scan: Any) -> str:
+        """What is wrong with a scan, though not for certain; empty where nothing seems to be."""
+        return ""
 
     def _keep(self, **values: Any) -> None:
         for key, value in values.items():
@@ -255,14 +257,13 @@ class Preprocessing(BasePreprocessing):
             return x.expand(-1, in_chans, -1, -1, -1)
         return super()._channels(x, in_chans, source)
 
-    def _doubt(self, scan: Scan) -> None:
+    def doubt(self, scan: Scan) -> str:
         if self.modality == "CT" and self.intensity == "window" and self.low < 0 <= scan.array.min():
-            _log.warning(
-                "%s: no voxel is below 0, and air has -1000 HU; is it CT in HU? For other scans replace the "
-                "settings: %s",
-                scan.source,
-                _FOR_OTHERS,
+            return (
+                f"{scan.source}: no voxel is below 0, and air has -1000 HU; is it CT in HU? For other scans replace "
+                f"the settings: {_FOR_OTHERS}"
             )
+        return ""
 
 
 @dataclass(frozen=True)
