@@ -18,8 +18,8 @@ from sg_hub.models.input_checks import pad_to_multiple, per_axis
 
 Part = Literal["encoder", "decoder"]
 OVERLAP = 0.25
-_WINDOW = 2
-"""Times the recommended patch: feature maps need fewer borders than a segmentation does, which blends them."""
+_WINDOW = 1 << 26
+"""Numbers in the first feature map of a window: the larger it is, the less of it is near a border."""
 _LEAST = 1e-6
 _SLAB = 16
 """Planes that are taken at a time."""
@@ -109,7 +109,7 @@ def feature_maps(
         x: (1, C, X, Y, Z), as `model.preprocess` gives it.
         names: of the levels, as `level_names` gives them.
         finest: maps with cells of fewer voxels are averaged to cells of so many.
-        patch_size: window (x, y, z) in voxels; absent: twice the patch that the weights recommend.
+        patch_size: window (x, y, z) in voxels; absent: as large as can be.
 
     Returns:
         the maps, in half precision, on the CPU.
@@ -206,12 +206,15 @@ def _in_cells(units: Windows, stride: Size, deepest: Size) -> Windows:
 
 
 def _patch(model: Any, x: Tensor, patch_size: Sequence[int] | None) -> Size:
-    """The window: as given, or a multiple of the recommended one, and no larger than the scan asks for."""
+    """The window: as given, or the whole scan; of a large scan the fewest parts that overlap and can be held."""
     if patch_size is not None:
         return patch_of(model, patch_size, 3)
     deepest = per_axis(model.encoder.strides[-1], 3)
-    recommended = model.preprocessing.input_size
-    return tuple(
-        max(-(-least // step), min(-(-_WINDOW * least // step), -(-have // step))) * step
-        for least, have, step in zip(recommended, x.shape[2:], deepest, strict=True)
-    )
+    counts = [1, 1, 1]
+    while True:
+        parts = [side / (count - OVERLAP * (count - 1)) for side, count in zip(x.shape[2:], counts, strict=True)]
+        patch = tuple(math.ceil(part / step) * step for part, step in zip(parts, deepest, strict=True))
+        axis = max(range(3), key=lambda axis: patch[axis])
+        if math.prod(patch) * model.encoder.channels[0] <= _WINDOW or patch[axis] == deepest[axis]:
+            return patch
+        counts[axis] += 1

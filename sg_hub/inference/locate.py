@@ -96,7 +96,7 @@ def locate(
         part: whose feature maps are compared: `encoder`, or `decoder` (what its levels give, and the deepest map, which
             they start from); absent: of the decoder where the model has one, which tells places better.
         levels: which levels of that part, finest first from 0; absent: all.
-        patch_size: window (x, y, z) in voxels of the network's grid; absent: twice what the weights recommend.
+        patch_size: window (x, y, z) in voxels of the network's grid; absent: as large as can be.
         batch_size: windows at once.
         device: where to run; the model is moved there. Absent: where the model is.
         progress: show a progress bar on standard error.

@@ -156,6 +156,26 @@ def _add_with_targets(command: AddCommand) -> None:
     bench.add_argument("--gpus-per-trial", type=float, default=0, help="on Ray; shares such as 0.25 (%(default)s)")
     _add_quiet(bench)
 
+    worth = command(
+        "worth",
+        "cli.targets:worth",
+        "measure what weights are worth on data of your own",
+        group=COMPARE,
+        examples=[
+            "sg-hub worth --target my.toml --weights semantic-genesis-3d-tiny random:semantic-genesis-3d-tiny "
+            "--out runs/worth"
+        ],
+    )
+    worth.add_argument("overrides", **_OVERRIDES, help="such as root=/data/organs")
+    worth.add_argument("--target", required=True, help=f"TOML file, or one of {targets}")
+    worth.add_argument("--weights", nargs="+", required=True, help="names or folders of weights, and random:NAME")
+    worth.add_argument("--parts", nargs="+", default=["zero", "frozen"], help="zero, frozen (both)")
+    worth.add_argument("--patients", type=int, help="test patients, at most (all; of landmarks 15)")
+    worth.add_argument("--draws", type=int, default=1, help="of every random network (%(default)s)")
+    worth.add_argument("--out", default="runs/worth", help="folder of the results, which are continued (%(default)s)")
+    worth.add_argument("--data", help="folder that stands for data/ in the root of a shipped target")
+    _add_quiet(worth)
+
     merge = command(
         "merge",
         "cli.targets:merge",

@@ -30,6 +30,13 @@ def benchmark(options: argparse.Namespace) -> None:
     print(f"{folder}: now `sg-hub report {folder}`")
 
 
+def worth(options: argparse.Namespace) -> None:
+    from ..worth.suite import worth
+
+    chosen = {name: getattr(options, name) for name in ("parts", "data", "patients", "draws", "progress")}
+    print(worth(options.target, options.weights, options.out, options.overrides, **chosen))
+
+
 def merge(options: argparse.Namespace) -> None:
     from ..trials.results import merge
 

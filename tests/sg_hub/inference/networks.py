@@ -53,6 +53,24 @@ class Bands(nn.Module):
         return -((x - centres) ** 2) * 4 * self.classes**2
 
 
+class Textures(nn.Module):
+    """An encoder whose two maps say what the few voxels around each place look like, and no more."""
+
+    head_name = "features"
+
+    def __init__(self, channels: int = 32) -> None:
+        super().__init__()
+        self.preprocessing, self.in_chans = Preprocessing(input_size=PATCH), 1
+        self.encoder = nn.Module()
+        self.encoder.strides, self.encoder.channels = (1, 2), (channels, channels)
+        filters = torch.randn(channels, 1, 5, 5, 5, generator=torch.Generator().manual_seed(0))
+        self.encoder.register_buffer("filters", filters - filters.mean((2, 3, 4), keepdim=True))
+        self.encoder.forward = self._features
+
+    def _features(self, x: Tensor) -> list[Tensor]:
+        return [F.conv3d(y, self.encoder.filters, padding=2) for y in (x, F.avg_pool3d(x, 2))]
+
+
 def make_scan(size=(19, 14, 23), spacing=(1.0, 1.0, 1.0), seed=0, smooth=False) -> Scan:
     generator = torch.Generator().manual_seed(seed)
     if smooth:

@@ -1,0 +1,6 @@
+"""What weights are worth on somebody's own data: without labels, frozen, and with few labels.
+
+    sg-hub worth --target my.toml --weights NAME random:NAME --out runs/worth
+
+`suite.py` runs the parts, each of which is a file; `comparison.py` says what differs; `page.py` writes it down.
+"""

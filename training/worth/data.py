@@ -1,0 +1,141 @@
+"""The items of a target as weights take them: on the weights' own grid, with feature maps that are kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sg_hub.errors import InvalidInputError
+from sg_hub.inference.feature_maps import FeatureMaps, feature_maps, has_decoder, level_names
+from sg_hub.io.files import write_atomic
+
+from ..run.layout import to_device
+from ..run.seeds import rng
+from ..targets import Item, Target, in_parts
+from ..targets.sections import Grid
+from ..trials.item_arrays import ItemArrays
+from ..trials.prepared_task import find_items
+from .networks import Contender
+
+STRIDE = 2
+"""Voxels of the smallest cells of feature maps."""
+_HELD = 1 << 30
+"""Bytes of feature maps in memory."""
+
+
+class Data:
+    """Items of a target, by part."""
+
+    def __init__(self, target: Target, contender: Contender, out: Path, *, progress: bool = True) -> None:
+        self.target = on_grid_of(target, contender)
+        found = find_items(self.target, [contender.start], progress=progress)
+        self.parts = in_parts(found.found.items)
+        self.arrays = ItemArrays(self.target, out / "items")
+
+    @property
+    def voxel(self) -> tuple[float, float, float]:
+        """mm. Resampling keeps the edges of a scan, so that a voxel of it differs by less than a percent."""
+        spacing = self.target.grid.spacing
+        assert spacing is not None
+        return spacing
+
+    def patches(self, size: tuple[int, ...]) -> Iterator[Tensor]:
+        """Clean random patches (C, *size) of training items; the same ones at every call."""
+        noise, items = rng("worth", "patches"), self.parts["train"]
+        few = [items[i] for i in noise.permutation(len(items))[:16]]
+        while True:
+            image = self.arrays[few[noise.integers(len(few))]][0].float()
+            short = [max(0, side - have) for side, have in zip(size, image.shape[1:], strict=True)]
+            if any(short):
+                padding = [value for amount in reversed(short) for value in (0, amount)]
+                image = torch.nn.functional.pad(image[None], padding, mode="replicate")[0]
+            corner = [int(noise.integers(have - side + 1)) for side, have in zip(size, image.shape[1:], strict=True)]
+            yield image[(slice(None), *(slice(c, c + side) for c, side in zip(corner, size, strict=True)))]
+
+
+def on_grid_of(target: Target, contender: Contender) -> Target:
+    """The target with the scans as the weights expect them; a classification stays on its own grid.
+
+    Raises:
+        InvalidInputError: a task that cannot be measured, or of which no spacing is known.
+    """
+    if target.ndim != contender.start.ndim or target.sliced:
+        raise InvalidInputError(
+            f"target {target.name} takes {target.ndim}D networks{' on slices' if target.sliced else ''}; "
+            f"{contender.start.init} is {contender.start.ndim}D: give a target of their dimensions"
+        )
+    if target.head != "segmentation" or target.ndim == 2:
+        return target
+    own: Any = contender.start.config["preprocessing"]
+    spacing = own.spacing or target.grid.spacing
+    if spacing is None:
+        raise InvalidInputError(
+            f"target {target.name}: neither the weights nor the target says a spacing: give grid.spacing=[x, y, z]"
+        )
+    grid = Grid(intensity=own.intensity, low=own.low, high=own.high, spacing=spacing)
+    settings = target.settings.model_copy(update={"patch": tuple(own.input_size)})
+    return target.model_copy(update={"grid": grid, "settings": settings})
+
+
+class Maps:
+    """Feature maps of items by one network, of all levels of its encoder and its decoder; kept below a folder until
+    `clear`, and the last ones in memory."""
+
+    def __init__(self, network: Any, data: Data, folder: Path) -> None:
+        self.network, self.data, self.folder = network, data, folder
+        self.encoder = level_names(network, "encoder")
+        self.decoder = level_names(network, "decoder") if has_decoder(network) else []
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        to_device(network, device, 3)
+        self._held: OrderedDict[str, FeatureMaps] = OrderedDict()
+        self._bytes = 0
+
+    def __getitem__(self, item: Item) -> FeatureMaps:
+        if item.name in self._held:
+            self._held.move_to_end(item.name)
+            return self._held[item.name]
+        path = self.folder / f"{hashlib.sha256(item.name.encode()).hexdigest()[:20]}.pt"
+        if path.is_file():
+            state = torch.load(path, weights_only=True)
+            maps = FeatureMaps(*(tuple(state[key]) for key in ("names", "levels", "strides", "size")))
+        else:
+            x = self.data.arrays[item][0].float()[None]
+            names = [*self.encoder, *self.decoder]
+            with torch.autocast(next(self.network.parameters()).device.type, torch.bfloat16):
+                maps = feature_maps(self.network, x, names=names, finest=STRIDE)
+            buffer = io.BytesIO()
+            state = {"names": maps.names, "levels": maps.levels, "strides": maps.strides, "size": maps.size}
+            torch.save(state, buffer)
+            write_atomic(path, buffer.getvalue())
+        self._hold(item.name, maps)
+        return maps
+
+    def _hold(self, name: str, maps: FeatureMaps) -> None:
+        self._held[name] = maps
+        self._bytes += _size(maps)
+        while self._bytes > _HELD and len(self._held) > 1:
+            _, dropped = self._held.popitem(last=False)
+            self._bytes -= _size(dropped)
+
+    def clear(self) -> None:
+        """Forget what is on disk: feature maps are large, and made again in seconds."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _size(maps: FeatureMaps) -> int:
+    return sum(2 * level.numel() for level in maps.levels)
+
+
+def centre(mask: np.ndarray) -> np.ndarray:
+    """Of a mask (X, Y, Z), in voxels."""
+    result: np.ndarray = np.argwhere(mask).mean(0)
+    return result

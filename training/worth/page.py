@@ -1,0 +1,147 @@
+"""The page of the suite: a table of every measure, what differs, and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sg_hub.io.files import write_atomic
+
+from ..run.figures import plt, save
+from ..trials.initialisation import RANDOM, kind_of
+from .comparison import LOWER_IS_BETTER, UNITS, Difference, corrected, difference, interval, summary
+from .rows import Row
+
+PAGE = "worth.md"
+Cell = tuple[str, str, str]
+"""Part, what of the network, measure."""
+
+
+def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str]) -> Path:
+    """`worth.md` and its figures of what there is of these weights (and of what needs none)."""
+    cells = _cells(rows, weights)
+    names = [*weights, *sorted({row.weights for row in rows} - {*weights} & {_plain(row) for row in rows})]
+    names = [name for name in dict.fromkeys(names) if any(name in found for found in cells.values())]
+    reference = next((name for name in names if kind_of(name) == RANDOM), names[-1] if names else "")
+    lines = ["# What the weights are worth", ""]
+    lines += ["Mean (landmarks: median) over patients, draws and classes, and the 95 % interval of a bootstrap", ""]
+    lines += _table(cells, names)
+    lines += ["", f"## Against {reference}", ""]
+    lines += _differences(cells, names, reference)
+    lines += ["", "## By class", "", *_by_class(cells, names)]
+    for part in dict.fromkeys(cell[0] for cell in cells):
+        picture = out / f"{part}.png"
+        _figure({cell: found for cell, found in cells.items() if cell[0] == part}, names, picture)
+        lines += ["", f"![{part}]({picture.name})"]
+    write_atomic(out / PAGE, "\n".join(lines) + "\n")
+    return out / PAGE
+
+
+def _plain(row: Row) -> str:
+    """Weights of a row that needs no network; else nothing."""
+    return row.weights if not row.what else ""
+
+
+def _cells(rows: Sequence[Row], weights: Sequence[str]) -> dict[Cell, dict[str, Row]]:
+    """By measure and weights; of a random network that was drawn several times the mean. What needs no network stands
+    beside every measure of its part."""
+    grouped: dict[Cell, dict[str, list[Row]]] = {}
+    for row in rows:
+        if row.weights in weights:
+            grouped.setdefault((row.part, row.what, row.measure), {}).setdefault(row.weights, []).append(row)
+    for row in rows:
+        if not row.what:
+            for (part, _, measure), found in grouped.items():
+                if (part, measure) == (row.part, row.measure):
+                    found.setdefault(row.weights, []).append(row)
+    return {cell: {name: _mean(same) for name, same in found.items()} for cell, found in grouped.items()}
+
+
+def _mean(rows: list[Row]) -> Row:
+    last = rows[-1]
+    same = [row.array for row in rows if (row.patients, row.draws) == (last.patients, last.draws)]
+    return last if len(same) == 1 else Row(**{**last.__dict__, "values": np.mean(same, 0).tolist()})
+
+
+def _title(cell: Cell) -> str:
+    part, what, measure = cell
+    unit = f" ({UNITS[measure]}, lower is better)" if measure in LOWER_IS_BETTER else ""
+    return f"{part}: {what}: {measure}{unit}"
+
+
+def _table(cells: dict[Cell, dict[str, Row]], names: Sequence[str]) -> list[str]:
+    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for cell, found in cells.items():
+        texts = []
+        for name in names:
+            if name not in found:
+                texts.append("")
+                continue
+            row = found[name]
+            low, high = interval(cell[2], row.array, row.joint)
+            texts.append(
+                f"{_number(cell, summary(cell[2], row.array))} ({_number(cell, low)} to {_number(cell, high)})"
+            )
+        lines.append(f"| {_title(cell)} | " + " | ".join(texts) + " |")
+    return lines
+
+
+def _differences(cells: dict[Cell, dict[str, Row]], names: Sequence[str], reference: str) -> list[str]:
+    found: dict[tuple[Cell, str], Difference] = {}
+    for cell, of_cell in cells.items():
+        for name in names:
+            if name == reference or name not in of_cell or reference not in of_cell:
+                continue
+            one, other = of_cell[name], of_cell[reference]
+            if (one.patients, one.draws) == (other.patients, other.draws) and one.array.size > 1:
+                found[cell, name] = difference(cell[2], one.array, other.array, one.joint)
+    holm = corrected(found)
+    lines = [
+        "Paired: patients and draws are drawn again for both alike. p is of this bootstrap, corrected for all lines "
+        "(Holm); Welch's test is not paired. The effect is in standard deviations of the patients' differences.",
+        "",
+        "| | weights | difference | p (Holm) | p (Welch) | effect |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (cell, name), gap in found.items():
+        span = f"{_number(cell, gap.value)} ({_number(cell, gap.low)} to {_number(cell, gap.high)})"
+        effect = f"{gap.effect:.2f} ({gap.effect_low:.2f} to {gap.effect_high:.2f})"
+        lines.append(f"| {_title(cell)} | {name} | {span} | {holm[cell, name]:.3g} | {gap.welch:.3g} | {effect} |")
+    return lines
+
+
+def _by_class(cells: dict[Cell, dict[str, Row]], names: Sequence[str]) -> list[str]:
+    lines = []
+    for cell, found in cells.items():
+        classes = next(iter(found.values())).classes
+        lines += [f"{_title(cell)}", "", "| | " + " | ".join(classes) + " |", "|---" * (len(classes) + 1) + "|"]
+        for name in (name for name in names if name in found):
+            array = found[name].array
+            values = [summary(cell[2], array[:, :, number : number + 1]) for number in range(len(classes))]
+            lines.append(f"| {name} | " + " | ".join(_number(cell, value) for value in values) + " |")
+        lines.append("")
+    return lines
+
+
+def _number(cell: Cell, value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.1f}" if cell[2] in UNITS else f"{value:.3f}"
+
+
+def _figure(cells: dict[Cell, dict[str, Row]], names: Sequence[str], path: Path) -> None:
+    """A panel a measure, a bar for each of the weights with its interval."""
+    figure, panels = plt.subplots(1, len(cells), figsize=(1 + 2.8 * len(cells), 3.8), squeeze=False)
+    for panel, (cell, found) in zip(panels[0], cells.items(), strict=True):
+        shown = [name for name in names if name in found]
+        for place, name in enumerate(shown):
+            value = summary(cell[2], found[name].array)
+            low, high = interval(cell[2], found[name].array, found[name].joint)
+            panel.bar(place, value, color=f"C{names.index(name)}")
+            panel.errorbar(place, value, [[max(0.0, value - low)], [max(0.0, high - value)]], color="black", capsize=3)
+        panel.set_xticks(range(len(shown)), [Path(name).name for name in shown], rotation=25, ha="right", fontsize=7)
+        panel.set_title(_title(cell).removeprefix(f"{cell[0]}: "), fontsize=7)
+    save(figure, path)

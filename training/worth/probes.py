@@ -1,0 +1,196 @@
+"""Frozen: what a linear layer on the feature maps finds of the classes, and what the nearest neighbours say."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+from tqdm import tqdm
+
+from sg_hub.inference.feature_maps import FeatureMaps
+
+from ..run.seeds import rng
+from ..targets import Item, Target
+from ..trials.metrics import overlap
+from .data import Data, Maps
+from .surface import centre_error, surface_dice
+
+SUBSETS = 10
+"""Draws of the labelled patients."""
+POOL = 12
+"""Training patients that they are drawn from, so that few scans go through the network."""
+LABELLED = 3
+"""Patients of a draw."""
+NEIGHBOURS = 20
+MEASURES = ("iou", "surface dice", "centre error")
+_BACKGROUND = 2000
+"""Cells of the background that are learnt from, of each patient; the others are told by the intercept."""
+_ITERATIONS = 100
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A linear layer: logits = weight x + bias."""
+
+    weight: np.ndarray
+    """(classes, features)."""
+    bias: np.ndarray
+
+
+def draws(data: Data, labelled: int = LABELLED, subsets: int = SUBSETS) -> list[list[Item]]:
+    """The labelled patients' items of each draw; a smaller number of a draw lies within a larger one."""
+    patients = sorted({item.patient for item in data.parts["train"]})
+    pool = [patients[i] for i in rng("worth", "pool").permutation(len(patients))[:POOL]]
+    chosen = [
+        {pool[i] for i in rng("worth", "subset", number).permutation(len(pool))[:labelled]} for number in range(subsets)
+    ]
+    return [[item for item in data.parts["train"] if item.patient in one] for one in chosen]
+
+
+def linear_probe(
+    data: Data, maps: Maps, names: Sequence[str], test: Sequence[Item], title: str, progress: bool
+) -> dict[str, np.ndarray]:
+    """Logistic regression on the cells of the labelled patients; tested on whole scans, on the weights' grid.
+
+    Returns:
+        of each measure (draws, test items, classes); NaN where a class is neither there nor found.
+    """
+    subsets = draws(data)
+    samples = {item.name: item for subset in subsets for item in subset}
+    drawn = {
+        name: _cells(data, maps[item].only(names), item)
+        for name, item in tqdm(samples.items(), f"{title}: labels", unit="scan", disable=not progress, leave=False)
+    }
+    classes = data.target.num_classes
+    probes = [
+        fit([drawn[item.name] for item in subset], classes)
+        for subset in tqdm(subsets, f"{title}: fits", unit="fit", disable=not progress, leave=False)
+    ]
+    found = {name: np.full((len(probes), len(test), classes - 1), np.nan) for name in MEASURES}
+    for column, item in enumerate(tqdm(test, f"{title}: tests", unit="scan", disable=not progress, leave=False)):
+        truth = data.arrays[item][1].numpy()
+        for row, labels in enumerate(_segmented(probes, maps[item].only(names), truth.shape)):
+            for name, values in measures(labels, truth, data.voxel, classes - 1).items():
+                found[name][row, column] = values
+    return found
+
+
+def measures(found: np.ndarray, truth: np.ndarray, voxel: Sequence[float], classes: int) -> dict[str, list[float]]:
+    """Of each class of a scan: IoU, surface Dice, and the centres' distance."""
+    pairs = [(found == number, truth == number) for number in range(1, classes + 1)]
+    return {
+        "iou": overlap(found, truth, classes)[0],
+        "surface dice": [surface_dice(a, b, voxel) for a, b in pairs],
+        "centre error": [centre_error(a, b, voxel) for a, b in pairs],
+    }
+
+
+def fit(samples: Sequence[tuple[np.ndarray, np.ndarray, float]], classes: int) -> Probe:
+    """A probe of cells: vectors (n, features), class numbers (n,), and the share of the background's cells that are
+    among them, for each patient."""
+    x = np.concatenate([vectors for vectors, _, _ in samples])
+    y = np.concatenate([labels for _, labels, _ in samples])
+    share = float(np.mean([share for _, _, share in samples]))
+    mean, deviation = x.mean(0), x.std(0) + 1e-6
+    with warnings.catch_warnings(), threadpool_limits(1):  # so small a fit waits for other threads more than it works
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = LogisticRegression(max_iter=_ITERATIONS).fit((x - mean) / deviation, y)
+    weight, bias = np.zeros((classes, x.shape[1])), np.full(classes, -1e4)
+    if len(model.classes_) == 2:  # one row for two classes
+        weight[model.classes_[1]], bias[model.classes_] = model.coef_[0], (0.0, model.intercept_[0])
+    else:
+        weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
+    weight = weight / deviation
+    bias = bias - weight @ mean
+    bias[0] -= np.log(share)  # there is more background than was learnt from
+    return Probe(weight, bias)
+
+
+def _cells(data: Data, maps: FeatureMaps, item: Item) -> tuple[np.ndarray, np.ndarray, float]:
+    """All cells of the classes and some of the background: their vectors, class numbers, and the background's share."""
+    stride = maps.strides[maps.finest]
+    labels = _by_cell(data.arrays[item][1].numpy(), stride, data.target.num_classes)
+    noise, flat = rng("worth", "cells", item.name), labels.ravel()
+    background = np.flatnonzero(flat == 0)
+    kept = background[noise.permutation(len(background))[:_BACKGROUND]]
+    chosen = np.concatenate([np.flatnonzero(flat), kept])
+    places = torch.from_numpy(np.stack(np.unravel_index(chosen, labels.shape), 1)).float()
+    vectors = torch.cat(maps.at(maps.voxels(places)), 1).numpy()
+    return vectors, flat[chosen], len(kept) / max(1, len(background))
+
+
+def _by_cell(labels: np.ndarray, stride: Sequence[int], classes: int) -> np.ndarray:
+    """The class that has most of each cell."""
+    x = F.one_hot(torch.from_numpy(labels).long(), classes).movedim(-1, 0).float()[None]
+    short = [value for side, step in zip(labels.shape[::-1], stride[::-1], strict=True) for value in (0, -side % step)]
+    return F.avg_pool3d(F.pad(x, short), tuple(stride))[0].argmax(0).numpy()
+
+
+def _segmented(probes: Sequence[Probe], maps: FeatureMaps, size: Sequence[int]) -> Iterator[np.ndarray]:
+    """Class numbers of every voxel, by each probe. Logits are interpolated, not features: it is the same, and quick."""
+    classes = len(probes[0].bias)
+    weight = torch.from_numpy(np.concatenate([probe.weight for probe in probes])).float()
+    fine = maps.strides[maps.finest]
+    cells = maps.levels[maps.finest].shape[1:]
+    total: Tensor | float = 0.0
+    for level, stride, part in zip(
+        maps.levels, maps.strides, weight.split([len(level) for level in maps.levels], 1), strict=True
+    ):
+        logits = torch.einsum("kc,cxyz->kxyz", part, level.float())
+        total = total + _finer(logits, [a // b for a, b in zip(stride, fine, strict=True)], cells)
+    assert isinstance(total, Tensor)
+    for number, probe in enumerate(probes):
+        bias = torch.from_numpy(probe.bias).float().view(-1, 1, 1, 1)
+        logits = total[number * classes : (number + 1) * classes] + bias
+        yield _finer(logits, fine, size).argmax(0).to(torch.uint8).numpy()
+
+
+def _finer(x: Tensor, scale: Sequence[int], size: Sequence[int]) -> Tensor:
+    """(K, X, Y, Z) on cells that are `scale` times finer, cropped to `size`."""
+    if max(scale) > 1:
+        x = F.interpolate(x[None], scale_factor=tuple(map(float, scale)), mode="trilinear")[0]
+    return x[:, : size[0], : size[1], : size[2]]
+
+
+@torch.inference_mode()
+def neighbours(data: Data, network: object, test: Sequence[Item], progress: bool) -> float:
+    """AUC of a classification by the NEIGHBOURS nearest training items: mean and deviation of every level of the
+    encoder, cosine."""
+    train = data.parts["train"]
+    known = torch.stack([_summary(data, network, item) for item in tqdm(train, "neighbours", disable=not progress)])
+    wanted = torch.stack([_summary(data, network, item) for item in test])
+    middle, deviation = known.mean(0), known.std(0) + 1e-6
+    known, wanted = (F.normalize((x - middle) / deviation) for x in (known, wanted))
+    nearest = (wanted @ known.T).topk(min(NEIGHBOURS, len(train)))
+    labels = torch.from_numpy(_labels(data.target, train)).float()[nearest.indices]
+    scores = (nearest.values.clamp(min=1e-6)[..., None] * labels).mean(1)
+    return auc(scores.numpy(), _labels(data.target, test))
+
+
+def _summary(data: Data, network: object, item: Item) -> Tensor:
+    maps = network.encoder(data.arrays[item][0].float()[None])  # type: ignore[attr-defined]
+    flat = [level[0].flatten(1) for level in maps]
+    return torch.cat([torch.cat([level.mean(1), level.std(1)]) for level in flat])
+
+
+def _labels(target: Target, items: Sequence[Item]) -> np.ndarray:
+    """(items, classes) of 0 and 1."""
+    if target.exclusive:
+        result: np.ndarray = np.eye(len(target.classes))[[int(item.label) for item in items]]  # type: ignore[arg-type]
+        return result
+    return np.array([item.label for item in items], dtype=float)
+
+
+def auc(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The mean over the classes that have positives and negatives."""
+    there = [number for number in range(labels.shape[1]) if 0 < labels[:, number].sum() < len(labels)]
+    return float(np.mean([roc_auc_score(labels[:, number], scores[:, number]) for number in there]))

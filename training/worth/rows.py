@@ -1,0 +1,71 @@
+"""What was measured: a line of JSON each, appended when it is there, so that a stopped suite goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sg_hub.errors import ReadError
+
+from ..run.metrics import Metrics, read_metrics
+
+TABLE = "worth.jsonl"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure of one of the weights: a value for every draw, patient and class."""
+
+    key: str
+    """A hash of what determines it."""
+    part: str
+    """zero, frozen or few."""
+    what: str
+    """Of the network, and how many labels: `decoder`, `encoder, 3 patients`."""
+    measure: str
+    weights: str
+    """Name of the weights; of a random network without its draw."""
+    draws: list[str]
+    patients: list[str]
+    classes: list[str]
+    values: list[list[list[float | None]]]
+    """(draws, patients, classes); null where there is no value."""
+    joint: bool = False
+    """The draws are the patients, as templates."""
+
+    @property
+    def array(self) -> np.ndarray:
+        result: np.ndarray = np.array(self.values, dtype=float)
+        return result
+
+
+def row(values: np.ndarray, **fields: Any) -> Row:
+    """A row of an array, whose NaN are null."""
+    rounded = [[[None if np.isnan(v) else round(float(v), 5) for v in item] for item in draw] for draw in values]
+    return Row(values=rounded, **fields)
+
+
+def read_rows(out: Path) -> list[Row]:
+    """All that is there.
+
+    Raises:
+        ReadError: a damaged line.
+    """
+    try:
+        return [Row(**line) for line in read_metrics(out / TABLE)]
+    except TypeError as error:
+        raise ReadError(f"{out / TABLE} is damaged ({error}): remove the line; it is measured again") from error
+
+
+def append(out: Path, rows: Iterable[Row]) -> None:
+    """Add lines; one that a crash cut off is dropped first."""
+    table = Metrics(out / TABLE)
+    path = out / TABLE
+    if path.is_file() and not (text := path.read_bytes()).endswith(b"\n"):
+        table.truncate(text.rfind(b"\n") + 1)
+    for one in rows:
+        table.write(**asdict(one))

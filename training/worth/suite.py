@@ -1,0 +1,200 @@
+"""The suite: every part for every one of the weights, each once, in an order in which a stopped run is a fair one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sg_hub.errors import InvalidInputError
+
+from ..run.lock import run_lock
+from ..targets import Item, Target, load_target
+from .data import Data, Maps, on_grid_of
+from .landmarks import PATIENTS, by_features, by_position, centres
+from .networks import Contender, contenders
+from .page import write_page
+from .probes import LABELLED, NEIGHBOURS, SUBSETS, linear_probe, neighbours
+from .rows import Row, append, read_rows, row
+
+PARTS = ("zero", "frozen")
+POSITION = "same fraction of the scan"
+PROTOCOL = 1
+"""Raised when a change of the code makes older rows incomparable."""
+
+
+def worth(
+    target: str | Path,
+    weights: Sequence[str],
+    out: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    parts: Sequence[str] = ("zero", "frozen"),
+    data: str | Path | None = None,
+    patients: int | None = None,
+    draws: int = 1,
+    progress: bool = True,
+) -> Path:
+    """Measure what is missing; returns the page.
+
+    Args:
+        target: TOML file or shipped name. Organs' centres are the landmarks of a segmentation.
+        weights: names or folders, and `random:NAME` for a network of that architecture with calibrated statistics.
+        parts: zero (landmarks without labels), frozen (probes)
+        data: folder that stands for `data/` in the root of a shipped target.
+        patients: test patients that are looked at, at most; absent: all, and of landmarks 15 (their pairs are many).
+        draws: of every random network.
+
+    Raises:
+        InvalidInputError: weights or a target that cannot be had or measured, test patients that were pre-trained on,
+            or another process that writes there.
+        ReadError: data that are not there, or damaged.
+    """
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown or not parts:
+        raise InvalidInputError(f"parts {', '.join(parts)}: expected some of {', '.join(PARTS)}")
+    if patients is not None and patients < 2:
+        raise InvalidInputError(f"patients={patients}: expected at least 2, for pairs")
+    out, task = Path(out), load_target(target, overrides, data)
+    with run_lock(out):
+        found = contenders(list(weights), draws)
+        for contender in found:
+            on_grid_of(task, contender)  # said now, not after an hour
+        done = {one.key for one in read_rows(out)}
+        for contender in found:
+            _Measured(task, contender, out, done, patients, progress).run(parts)
+        return write_page(out, read_rows(out), list(weights))
+
+
+class _Measured:
+    """What is measured of one network without training it."""
+
+    def __init__(
+        self, task: Target, contender: Contender, out: Path, done: set[str], patients: int | None, progress: bool
+    ) -> None:
+        self.contender, self.out, self.done, self.patients, self.progress = contender, out, done, patients, progress
+        self.task = task
+        self._loaded: tuple[Data, Any] | None = None
+        self._maps: Maps | None = None
+
+    def run(self, parts: Sequence[str]) -> None:
+        target = self.task
+        if target.head == "segmentation" and target.ndim == 3:
+            if "zero" in parts:
+                self._landmarks()
+            if "frozen" in parts:
+                self._probes()
+        elif target.head == "classification" and "frozen" in parts:
+            self._neighbours()
+        elif set(parts) & {"zero", "frozen"}:
+            raise InvalidInputError(f"target {target.name}: a segmentation of images is not measured")
+        if self._maps is not None:
+            self._maps.clear()
+
+    def _landmarks(self) -> None:
+        settings = {"patients": self.patients or PATIENTS}
+        keys = {what: self._key("zero", what, settings) for what in ("decoder", "encoder")}
+        position = self._key("zero", POSITION, settings, network=False)
+        if self.done >= {*keys.values(), position}:
+            return
+        data, _ = self._data()
+        items = _with_landmarks(data, self._test(data, self.patients or PATIENTS))
+        classes = list(self.task.classes)
+        common = {"part": "zero", "measure": "landmark error", "classes": classes, "joint": True}
+        names = [item.patient for item in items]
+        if position not in self.done:
+            errors = by_position(data, items).errors
+            self._keep(row(errors, key=position, what="", weights=POSITION, draws=names, patients=names, **common))
+        maps = self._feature_maps()
+        levels = {"decoder": [*maps.decoder, *maps.encoder[-1:]] if maps.decoder else [], "encoder": maps.encoder}
+        for what, key in keys.items():
+            if key in self.done or not levels[what]:
+                continue
+            title = f"{self.contender.name}: landmarks, {what}"
+            errors = by_features(data, items, maps, levels[what], title, self.progress).errors
+            of = {"what": what, "weights": self.contender.start.init, "draws": names, "patients": names}
+            self._keep(row(errors, key=key, **of, **common))
+
+    def _probes(self) -> None:
+        settings = {"patients": self.patients, "labelled": LABELLED, "subsets": SUBSETS}
+        for what in ("encoder", "decoder"):
+            key = self._key("frozen", what, settings)
+            if key in self.done:
+                continue
+            data, _ = self._data()
+            maps, test = self._feature_maps(), self._test(data, self.patients)
+            levels = maps.encoder if what == "encoder" else maps.decoder
+            if not levels:
+                continue
+            found = linear_probe(data, maps, levels, test, f"{self.contender.name}: probe, {what}", self.progress)
+            common = {
+                "part": "frozen",
+                "what": f"linear probe, {what}, {LABELLED} patients",
+                "weights": self.contender.start.init,
+                "draws": [str(number) for number in range(SUBSETS)],
+                "patients": [item.patient for item in test],
+                "classes": list(self.task.classes),
+            }
+            # The key is that of the last one, so that a row without the others is no complete probe.
+            rows = [row(values, key=f"{key}-{n}", measure=m, **common) for n, (m, values) in enumerate(found.items())]
+            self._keep(*rows[:-1], Row(**{**rows[-1].__dict__, "key": key}))
+
+    def _neighbours(self) -> None:
+        key = self._key("frozen", "neighbours", {"patients": self.patients, "count": NEIGHBOURS})
+        if key in self.done:
+            return
+        data, network = self._data()
+        test = self._test(data, self.patients)
+        value = neighbours(data, network, test, self.progress)
+        self._keep(
+            row(
+                np.full((1, 1, 1), value),
+                key=key,
+                part="frozen",
+                what=f"{NEIGHBOURS} nearest neighbours",
+                measure="auc",
+                weights=self.contender.start.init,
+                draws=[""],
+                patients=["all"],
+                classes=["mean"],
+            )
+        )
+
+    def _data(self) -> tuple[Data, Any]:
+        if self._loaded is None:
+            data = Data(self.task, self.contender, self.out, progress=self.progress)
+            size = data.target.patch
+            self._loaded = data, self.contender.network(data.patches(size))
+        return self._loaded
+
+    def _feature_maps(self) -> Maps:
+        if self._maps is None:
+            data, network = self._data()
+            self._maps = Maps(network, data, self.out / "maps" / self.contender.key)
+        return self._maps
+
+    def _test(self, data: Data, most: int | None) -> list[Item]:
+        return data.parts["test"][:most]
+
+    def _key(self, part: str, what: str, settings: dict[str, Any], network: bool = True) -> str:
+        target = on_grid_of(self.task, self.contender)
+        described = target.model_dump(mode="json", exclude={"root", "title", "description", "code", "settings"})
+        text = json.dumps([PROTOCOL, part, what, settings, described, self.contender.key if network else ""])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _keep(self, *rows: Row) -> None:
+        append(self.out, rows)
+        self.done |= {one.key for one in rows}
+
+
+def _with_landmarks(data: Data, items: list[Item]) -> list[Item]:
+    kept = [item for item, found in zip(items, centres(data, items), strict=True) if found]
+    if len(kept) < 2:
+        raise InvalidInputError(
+            f"target {data.target.name}: {len(kept)} test items have any class: landmarks need two patients or more"
+        )
+    return kept
