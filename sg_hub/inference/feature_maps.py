@@ -143,8 +143,9 @@ def feature_maps(
 
 
 def level_names(model: Any, part: str) -> list[str]:
-    """Names of the levels of a model's encoder, or of its decoder, finest first."""
-    count = len(model.encoder.channels) if part == "encoder" else len(model.decoder.levels)
+    """Names of the levels of a model's encoder, or of its decoder (and the deepest map, from which it starts), finest
+    first."""
+    count = len(model.encoder.channels) if part == "encoder" else len(model.decoder.levels) + 1
     return [f"{part} {level}" for level in range(count)]
 
 
@@ -158,7 +159,7 @@ def _maps_of(model: Any, x: Tensor, names: Sequence[str]) -> list[Tensor]:
     features: list[Tensor] = model.encoder(x)
     found = {f"encoder {level}": one for level, one in enumerate(features)}
     if any(name.startswith("decoder") for name in names):
-        found |= {f"decoder {level}": one for level, one in enumerate(model.decoder.maps(features)[::-1])}
+        found |= {f"decoder {level}": one for level, one in enumerate(model.decoder.maps(features))}
     return [found[name] for name in names]
 
 

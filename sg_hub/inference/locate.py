@@ -272,7 +272,7 @@ def chosen_levels(model: Any, part: str | None, levels: Sequence[int] | None) ->
                 f"levels={levels!r}: the {part} has the levels 0 (finest) to {len(names) - 1}; name some"
             )
         return [names[level] for level in levels]
-    return names + level_names(model, "encoder")[-1:] if part == "decoder" else names
+    return names
 
 
 def _in_voxels(model: Any, scan: Scan, points: np.ndarray) -> Tensor:

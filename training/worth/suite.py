@@ -110,7 +110,7 @@ class _Measured:
             errors = by_position(data, items).errors
             self._keep(row(errors, key=position, what="", weights=POSITION, draws=names, patients=names, **common))
         maps = self._feature_maps()
-        levels = {"decoder": [*maps.decoder, *maps.encoder[-1:]] if maps.decoder else [], "encoder": maps.encoder}
+        levels = {"decoder": maps.decoder, "encoder": maps.encoder}
         for what, key in keys.items():
             if key in self.done or not levels[what]:
                 continue
