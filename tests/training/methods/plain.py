@@ -14,6 +14,7 @@ from tests.training.conftest import small_images, small_recipe
 from tests.training.transforms.random_cubes import seeded
 from training.methods.blueprint import Blueprint
 from training.methods.protocol import Batch, Method
+from training.methods.registry import build
 
 
 class PlainBlueprint(Blueprint):
@@ -21,6 +22,8 @@ class PlainBlueprint(Blueprint):
 
     def model(self, head: str, num_classes: int | None = None) -> Any:
         torch.manual_seed(0)
+        if self.semantics:
+            head, num_classes = "pretext", self.patterns
         classes = {} if num_classes is None else {"num_classes": num_classes}
         if self.ndim == 2:
             return SemanticGenesis2D(encoder="lcnet_035", decoder_width=2, head=head, **classes)
@@ -29,7 +32,7 @@ class PlainBlueprint(Blueprint):
 
 def blueprint(ndim: int) -> Blueprint:
     recipe = small_recipe(Path("run")) if ndim == 3 else small_images(Path("run"))
-    return PlainBlueprint(recipe, None)  # type: ignore[arg-type]
+    return PlainBlueprint(recipe, None, patterns=3)  # type: ignore[arg-type]
 
 
 def smooth(count: int, *shape: int) -> Tensor:
@@ -63,3 +66,18 @@ def reads_no_value(work: Callable[[], object]) -> None:
     """Do something with tensors that have no values: whatever would wait for a device to read one fails."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         work()
+
+
+def trained_parts(section: dict[str, Any], cubes: Tensor) -> dict[str, set[str]]:
+    """Of a method with semantics: which parts of the model each of its stages sends gradients to."""
+    method = build(section | {"semantics": True})
+    network = method.network(blueprint(cubes.ndim - 2)).train()
+    batch = Batch(cubes, torch.arange(len(cubes)) % 3)
+    reached = {}
+    for stage in method.stages(1):
+        network.zero_grad()
+        views = method.views(batch, seeded())
+        method.losses(network(stage.name, *views.inputs), views.targets)["loss"].backward()
+        named = network.model.named_parameters()
+        reached[stage.name] = {name.partition(".")[0] for name, value in named if value.grad is not None}
+    return reached

@@ -6,7 +6,7 @@ import torch
 from sg_hub import from_pretrained
 from sg_hub.errors import InvalidInputError
 from tests.training.conftest import small_recipe
-from tests.training.methods.plain import blueprint, reads_no_value, smooth, trained
+from tests.training.methods.plain import blueprint, reads_no_value, smooth, trained, trained_parts
 from tests.training.transforms.random_cubes import cubes, seeded
 from training.methods.in_painting import InPainting
 from training.methods.protocol import Batch
@@ -159,6 +159,15 @@ def test_the_same_seed_gives_the_same_and_no_value_is_read():
 def test_blocks_that_would_cover_too_much_are_refused(tmp_path, sides):
     with pytest.raises(InvalidInputError, match="sides"):
         build(small_recipe(tmp_path, f"method={{ name = 'in_painting', sides = {sides} }}").method.model_dump())
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 8), (32, 32)])
+def test_with_semantics_the_patterns_teach_the_encoder_first(shape):
+    reached = trained_parts({"name": "in_painting", "adversarial": 0.001}, smooth(6, *shape))
+    assert reached == {
+        "classification": {"encoder", "classifier"},
+        "joint": {"encoder", "classifier", "decoder", "restoration"},
+    }
 
 
 @pytest.mark.parametrize("semantics", ["false", "true"])

@@ -6,7 +6,7 @@ import torch
 
 from sg_hub import from_pretrained
 from tests.training.conftest import small_recipe
-from tests.training.methods.plain import blueprint, reads_no_value, smooth, trained
+from tests.training.methods.plain import blueprint, reads_no_value, smooth, trained, trained_parts
 from tests.training.transforms.random_cubes import cubes, seeded
 from training.methods.patch_shuffling import swap_patches
 from training.methods.protocol import Batch
@@ -97,6 +97,15 @@ def test_a_few_steps_help(shape):
     method = build({"name": "patch_shuffling"})
     before, after = trained(method, method.network(blueprint(len(shape))), smooth(8, *shape))
     assert after < 0.7 * before
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 8), (32, 32)])
+def test_with_semantics_the_patterns_teach_the_encoder_first(shape):
+    reached = trained_parts({"name": "patch_shuffling"}, smooth(6, *shape))
+    assert reached == {
+        "classification": {"encoder", "classifier"},
+        "joint": {"encoder", "classifier", "decoder", "restoration"},
+    }
 
 
 @pytest.mark.parametrize("semantics", ["false", "true"])
