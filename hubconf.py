@@ -3,6 +3,12 @@
 dependencies = ["torch", "huggingface_hub", "safetensors", "timm", "numpy", "SimpleITK", "jinja2", "PIL", "tqdm"]
 
 from sg_hub.torch_hub import (  # noqa: E402
+    dense_vnet,
+    dense_vnet_encoder,
+    i3d,
+    i3d_encoder,
+    medicalnet,
+    medicalnet_encoder,
     semantic_genesis_2d,
     semantic_genesis_2d_encoder,
     semantic_genesis_2d_tiny,
@@ -14,6 +20,12 @@ from sg_hub.torch_hub import (  # noqa: E402
 )
 
 __all__ = [
+    "dense_vnet",
+    "dense_vnet_encoder",
+    "i3d",
+    "i3d_encoder",
+    "medicalnet",
+    "medicalnet_encoder",
     "semantic_genesis_2d",
     "semantic_genesis_2d_encoder",
     "semantic_genesis_2d_tiny",

@@ -7,7 +7,10 @@ from typing import Any, TypeVar
 from sg_hub.errors import InvalidInputError
 from sg_hub.hub.registry import is_registered, list_models
 from sg_hub.models import PretrainedModel, SemanticGenesis2D, SemanticGenesis3D
+from sg_hub.models.dense_vnet import DenseVNet, DenseVNetEncoder
 from sg_hub.models.heads import CLASSES_MEAN
+from sg_hub.models.i3d import I3D, I3DEncoder
+from sg_hub.models.medicalnet import MedicalNet, MedicalNetEncoder
 from sg_hub.models.timm_encoder import TimmEncoder
 from sg_hub.models.unet import UNetEncoder
 
@@ -178,6 +181,114 @@ def semantic_genesis_2d_tiny_encoder(
     """
     encoder: TimmEncoder = _build(SemanticGenesis2D, TINY_2D, SMALL_2D, pretrained, name, options).encoder
     return encoder
+
+
+def medicalnet(*, pretrained: bool = False, name: str | None = None, depth: int = 10, **options: Any) -> MedicalNet:
+    """MedicalNet: a 3D ResNet (Chen et al., 2019), with heads and a U-Net decoder of this package.
+
+        model = torch.hub.load(repo, "medicalnet", depth=50, num_classes=2)
+        logits = model(x)  # x (N, 1, X, Y, Z), sides multiples of 8; logits (N, 2, X, Y, Z)
+
+    Args:
+        pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
+        name: the folder that `sg-hub convert` made of a published file; it has its own depth. Absent:
+            "medicalnet-resnet10" and so on, which are not downloaded for you (the error says how to get them).
+        depth: 10, 18, 34, 50, 101, 152 or 200.
+        options: num_classes, head, in_chans as in `semantic_genesis_3d`; without weights also shortcut, width,
+            decoder_width and preprocessing.
+
+    Raises:
+        InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
+    """
+    return _build(MedicalNet, f"medicalnet-resnet{depth}", {"depth": depth}, pretrained, name, options)
+
+
+def medicalnet_encoder(
+    *, pretrained: bool = False, name: str | None = None, depth: int = 10, **options: Any
+) -> MedicalNetEncoder:
+    """The encoder of `medicalnet` alone, for networks of your own.
+
+        encoder = torch.hub.load(repo, "medicalnet_encoder", depth=50)
+        features = encoder(x)  # five maps (N, C, X / stride, ...), finest first
+
+    `encoder.channels` is (64, 256, 512, 1024, 2048) from depth 50 on, and `encoder.strides` (2, 4, 8, 8, 8).
+
+    Args:
+        pretrained, name, depth: as in `medicalnet`.
+        options: in_chans, ... as in `medicalnet`; the head is left out.
+    """
+    options = {"head": "features"} | options
+    found: MedicalNetEncoder = medicalnet(pretrained=pretrained, name=name, depth=depth, **options).encoder
+    return found
+
+
+def i3d(*, pretrained: bool = False, name: str | None = None, **options: Any) -> I3D:
+    """I3D: Inception-v1 inflated to 3D (Carreira and Zisserman, CVPR 2017), with heads and a decoder of this package.
+
+        model = torch.hub.load(repo, "i3d", num_classes=2, in_chans=1)
+        logits = model(x)  # x (N, 1, X, Y, Z) in 0..1, x and y multiples of 32, z of 8; logits (N, 2, X, Y, Z)
+
+    Args:
+        pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
+        name: the folder that `sg-hub convert` made of the published file. Absent: "i3d-kinetics", which is not
+            downloaded for you (the error says how to get it).
+        options: num_classes, head, in_chans as in `semantic_genesis_3d`; without weights also width, mean, std,
+            decoder_width and preprocessing.
+
+    Raises:
+        InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
+    """
+    return _build(I3D, "i3d-kinetics", {}, pretrained, name, options)
+
+
+def i3d_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> I3DEncoder:
+    """The encoder of `i3d` alone, for networks of your own.
+
+        encoder = torch.hub.load(repo, "i3d_encoder", in_chans=1)
+        features = encoder(x)  # five maps (N, C, X / stride, ...), finest first
+
+    `encoder.channels` is (64, 192, 480, 832, 1024), and `encoder.strides` has one for each axis.
+
+    Args:
+        pretrained, name: as in `i3d`.
+        options: in_chans, ... as in `i3d`; the head is left out.
+    """
+    found: I3DEncoder = i3d(pretrained=pretrained, name=name, **({"head": "features"} | options)).encoder
+    return found
+
+
+def dense_vnet(*, pretrained: bool = False, name: str | None = None, **options: Any) -> DenseVNet:
+    """Dense V-Net of NiftyNet (Gibson et al., IEEE TMI 2018): small, densely joined, for organs of the abdomen.
+
+        model = torch.hub.load(repo, "dense_vnet", num_classes=9)
+        logits = model(x)  # x (N, 1, X, Y, Z) in 0..1, sides multiples of 8; logits (N, 9, X, Y, Z)
+
+    Args:
+        pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
+        name: the folder that `sg-hub convert` made of the published checkpoint. Absent: "dense-vnet-abdominal-ct",
+            which is not downloaded for you (the error says how to get it).
+        options: num_classes, head, in_chans as in `semantic_genesis_3d`; without weights also width and preprocessing.
+
+    Raises:
+        InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
+    """
+    return _build(DenseVNet, "dense-vnet-abdominal-ct", {}, pretrained, name, options)
+
+
+def dense_vnet_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> DenseVNetEncoder:
+    """The encoder of `dense_vnet` alone, for networks of your own.
+
+        encoder = torch.hub.load(repo, "dense_vnet_encoder")
+        features = encoder(x)  # three maps (N, C, X / stride, ...), finest first
+
+    `encoder.channels` is (45, 104, 184) and `encoder.strides` (2, 4, 8).
+
+    Args:
+        pretrained, name: as in `dense_vnet`.
+        options: in_chans, ... as in `dense_vnet`; the head is left out.
+    """
+    found: DenseVNetEncoder = dense_vnet(pretrained=pretrained, name=name, **({"head": "features"} | options)).encoder
+    return found
 
 
 def _build(

@@ -35,6 +35,8 @@ class PretrainedWeights:
     size_mb: float | None = None
     how_to_get: str | None = None
     """For weights that others published and that no hub has: what to do. These have no commit and no sha256."""
+    release: str | None = None
+    """Of these: the module of `sg_hub.conversion.releases` that knows them."""
 
     @property
     def folder(self) -> Path | None:

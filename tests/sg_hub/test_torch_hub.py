@@ -3,13 +3,15 @@
 import pytest
 import torch
 
-from sg_hub import InvalidInputError, Preprocessing, SemanticGenesis3D
+from sg_hub import InvalidInputError, Preprocessing, ReadError, SemanticGenesis3D
 from tests.folders import ROOT
 
 WIDTHS = {"semantic_genesis_3d": 32, "semantic_genesis_3d_tiny": 8}
 ENCODERS = {f"{name}_encoder": width for name, width in WIDTHS.items()}
 IMAGES = {"semantic_genesis_2d": "resnet18", "semantic_genesis_2d_tiny": "lcnet_050"}
-EVERY = [name + part for name in [*WIDTHS, *IMAGES] for part in ("", "_encoder")]
+PUBLISHED = {"medicalnet": "medicalnet-resnet18", "i3d": "i3d-kinetics", "dense_vnet": "dense-vnet-abdominal-ct"}
+SMALL = {"medicalnet": {"depth": 18, "width": 4, "decoder_width": 2}, "i3d": {"width": 4}, "dense_vnet": {"width": 6}}
+EVERY = [name + part for name in [*WIDTHS, *IMAGES, *PUBLISHED] for part in ("", "_encoder")]
 
 
 def load(entry_point, **options):
@@ -50,6 +52,31 @@ def test_images(name):
         features = encoder.eval()(torch.rand(1, 3, 64, 64))
     assert tuple(feature.shape[1] for feature in features) == encoder.channels
     assert tuple(64 // feature.shape[2] for feature in features) == encoder.strides
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_networks_that_others_published(name, tmp_path):
+    x = torch.rand(1, 1, 32, 32, 8)
+    model = load(name, num_classes=2, **SMALL[name]).eval()
+    assert model(x).shape == (1, 2, 32, 32, 8)
+    model.save_pretrained(tmp_path)
+    again, encoder = (load(name + part, pretrained=True, name=str(tmp_path)) for part in ("", "_encoder"))
+    with torch.inference_mode():
+        assert torch.equal(again(x), model(x))
+        features = encoder(x)
+        assert all(torch.equal(found, wanted) for found, wanted in zip(features, model.encoder(x), strict=True))
+    assert tuple(feature.shape[1] for feature in features) == encoder.channels
+    random = load(f"{name}_encoder", **SMALL[name])
+    assert {key: value.shape for key, value in random.state_dict().items()} == {
+        key: value.shape for key, value in encoder.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_weights_are_to_be_converted(name):
+    options = {"depth": 18} if name == "medicalnet" else {}
+    with pytest.raises(ReadError, match=f"{PUBLISHED[name]}.*sg-hub convert"):
+        load(name, pretrained=True, **options)
 
 
 def test_without_options_it_is_the_network_of_the_pretext_tasks():
