@@ -153,9 +153,8 @@ class DenseContrast(Method):
         figures.transformations(batch.cubes[:SHOWN], columns, path)
 
     def report(self, means: dict[str, float]) -> dict[str, Any]:
-        return {name.removesuffix(" views"): value for name, value in means.items()} | {
-            "retrieval_chance": 1 / self.settings.voxels
-        }
+        measured = ("contrast", "mse", "retrieval", "retrieval_by_place")
+        return {name: means[f"{name} views"] for name in measured} | {"retrieval_chance": 1 / self.settings.voxels}
 
     def results(self, evaluation: dict[str, Any], pieces: str = "cubes") -> list[Result]:
         name = f"the same voxel found in another view, of {self.settings.voxels}"

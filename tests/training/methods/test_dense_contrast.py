@@ -135,6 +135,14 @@ def test_what_is_found_and_what_a_guess_finds():
     assert method.scores({"vectors": at_random}, views)["retrieval"].mean() < 0.3
 
 
+def test_what_is_reported():
+    means = {f"{name} views": 0.1 for name in ("loss", "contrast", "mse", "retrieval", "retrieval_by_place")}
+    expected = {"contrast": 0.1, "mse": 0.1, "retrieval": 0.1, "retrieval_by_place": 0.1, "retrieval_chance": 1 / 64}
+    assert build(NAME).report(means) == expected
+    semantic = build(NAME | {"semantics": True}).report(means | {"top1": 0.9, "top1 views": 0.5})
+    assert semantic == expected | {"top1": 0.9, "top1_corrupted": 0.5}
+
+
 def test_views_that_do_not_fit_are_refused():
     with pytest.raises(InvalidInputError, match=r"scale=\[0.7, 1.6\]: expected the smaller first, and up to context"):
         build(NAME | {"scale": [0.7, 1.6]})
