@@ -281,6 +281,7 @@ def _card(model: Any, release: Release, file: str, keras: bool) -> Any:
         model.config(),
         parameters=sum(p.numel() for p in model.parameters()),
         usage="this/folder",
+        head=model.head,
         title=f"{release.title}, converted",
         about=f"The weights of {release.title} as its authors published them: a network {release.about} on "
         f"{release.data}. Converted from `{file}` by sg_hub; nothing was trained or measured on the way.",

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from huggingface_hub import ModelCard, ModelCardData
 
@@ -20,7 +20,6 @@ _TEXT = re.compile(r"README\.md|(LICEN[CS]E|NOTICE|COPYING)(\.(md|txt))?", re.IG
 _PICTURE = re.compile(r"^!\[.*?\]\((?!https?://).*?\)\s*$", re.MULTILINE)
 _HEAD = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _TEMPLATE = Path(__file__).with_name("card.md.jinja")
-_TASKS = {"segmentation": "image-segmentation", "classification": "image-classification"}
 _NORMS = {
     "batch_stats": "by the statistics of the batch, in evaluation too",
     "batch": "batch normalisation with running statistics",
@@ -66,6 +65,14 @@ def with_base(card: str, base: str) -> str:
     )
 
 
+class Head(Protocol):
+    """What a card asks a head (`sg_hub.models.heads`)."""
+
+    hub_task: str
+
+    def usage(self, kind: str) -> str: ...
+
+
 def build_card(
     architecture: str,
     config: Mapping[str, Any],
@@ -75,6 +82,7 @@ def build_card(
     title: str,
     about: str,
     notes: Sequence[str] = (),
+    head: Head,
     data: Mapping[str, Any] | None = None,
 ) -> ModelCard:
     """A card with usage that runs, what the model expects, where it comes from, and its licence.
@@ -85,17 +93,18 @@ def build_card(
         usage: what `from_pretrained` is given.
         about: the first paragraph.
         notes: paragraphs after what it expects.
+        head: of the model.
         data: further entries of the card's metadata, which take the place of these.
     """
     provenance = config["provenance"]
     ndim = len(config["preprocessing"]["input_size"])
     card: ModelCard = ModelCard.from_template(
-        _metadata(config, ndim, data or {}),
+        _metadata(config, ndim, {"pipeline_tag": head.hub_task} | dict(data or {})),
         template_str=_TEMPLATE.read_text(encoding="utf-8"),
         title=title,
         about=about,
         usage=usage,
-        usage_lines=_usage_lines(config["head"], ndim),
+        usage_lines=_usage_lines(head, ndim),
         expects=_expects(architecture, config, parameters, ndim),
         ndim=ndim,
         notes=[*([_BATCH_STATS] if config.get("norm") == "batch_stats" else []), *notes],
@@ -140,18 +149,12 @@ def _metadata(config: Mapping[str, Any], ndim: int, more: Mapping[str, Any]) -> 
     tags = ["medical-imaging", f"{ndim}d", str(config["preprocessing"]["modality"]).lower()]
     if provenance.get("checkpoint"):
         tags.append(_slug(provenance["checkpoint"]))
-    about = {"library_name": "sg_hub", "pipeline_tag": _TASKS.get(config["head"], "image-feature-extraction")}
-    return ModelCardData(**{**licence_data(provenance), **about, "tags": tags, **more})
+    return ModelCardData(**{**licence_data(provenance), "library_name": "sg_hub", "tags": tags, **more})
 
 
-def _usage_lines(head: str, ndim: int) -> list[str]:
+def _usage_lines(head: Head, ndim: int) -> list[str]:
     kind, file = ("image", "xray.png") if ndim == 2 else ("scan", "ct.nii.gz")
-    lines = [f'{kind} = sg_hub.load_{kind}("{file}")']
-    if head == "segmentation":
-        return [*lines, f'labels = sg_hub.predict(model, {kind}, output="labels")']
-    if head == "classification":
-        return [*lines, f"logits = model(model.preprocess({kind}), pad=True)"]
-    return [*lines, f"features = sg_hub.embed(model, {kind})  # one vector"]
+    return [f'{kind} = sg_hub.load_{kind}("{file}")', head.usage(kind)]
 
 
 def _expects(architecture: str, config: Mapping[str, Any], parameters: int, ndim: int) -> dict[str, str]:

@@ -67,8 +67,16 @@ class Head:
     """Whether it gives a map of the input's size, as `map_of` takes it from the output."""
     restores = False
     """Whether that map is the restored input."""
+    hub_task = "image-feature-extraction"
+    """As hubs call what it is for."""
+    gives = ""
+    """What comes out of it, in a few words for a card."""
     classifies = False
     """Whether it gives logits of the whole input, (N, num_classes), of its named classes."""
+
+    def usage(self, kind: str) -> str:
+        """A line that puts the model to use, on a variable called `kind`: `scan` or `image`."""
+        return f"features = sg_hub.embed(model, {kind})  # one vector"
 
     def forward(self, network: Any, features: list[Tensor], size: Sequence[int]) -> Any:
         """The network's output, from the encoder's maps of an input that is cropped to `size`."""
@@ -89,6 +97,7 @@ class Pretext(Head):
     name = "pretext"
     parts = ("decoder", "classifier", "restoration")
     task_layers = ("classifier.fc",)
+    gives = "restoration and pattern logits"
     has_map = restores = True
 
     def forward(self, network: Any, features: list[Tensor], size: Sequence[int]) -> PretextOutput:
@@ -108,6 +117,7 @@ class Restoration(Head):
     name = "restoration"
     parts = ("decoder", "restoration")
     has_classes = False
+    gives = "the restored input"
     has_map = restores = True
 
     def forward(self, network: Any, features: list[Tensor], size: Sequence[int]) -> Tensor:
@@ -126,7 +136,11 @@ class Segmentation(Head):
     name = "segmentation"
     parts = ("decoder", "segmentation")
     task_layers = ("segmentation",)
+    hub_task, gives = "image-segmentation", "logits of every voxel"
     is_task = has_labels = has_map = True
+
+    def usage(self, kind: str) -> str:
+        return f'labels = sg_hub.predict(model, {kind}, output="labels")'
 
     def forward(self, network: Any, features: list[Tensor], size: Sequence[int]) -> Tensor:
         return _crop(network.segmentation(network.decoder(features)), size)
@@ -144,7 +158,11 @@ class Classification(Head):
     name = "classification"
     parts = ("classifier",)
     task_layers = ("classifier.fc",)
+    hub_task, gives = "image-classification", "logits"
     is_task = classifies = True
+
+    def usage(self, kind: str) -> str:
+        return f"logits = model(model.preprocess({kind}), pad=True)"
 
     def forward(self, network: Any, features: list[Tensor], size: Sequence[int]) -> Tensor:
         result: Tensor = network.classifier(features[-1])
@@ -158,6 +176,7 @@ class Features(Head):
     """The encoder's feature maps, finest first, and nothing behind them."""
 
     name = "features"
+    gives = "feature maps, finest first"
     has_classes = False
 
     def forward(self, network: Any, features: list[Tensor], size: Sequence[int]) -> list[Tensor]:

@@ -15,6 +15,7 @@ from sg_hub.hub.find import texts_of
 from sg_hub.hub.model_folder import new_folder, write_model
 from sg_hub.hub.upload import listing, upload
 from sg_hub.io.files import working_folder
+from sg_hub.models.heads import Head
 from sg_hub.models.loading import LoadReport, Origin
 
 
@@ -27,6 +28,7 @@ class Saved(
     """`save_pretrained` and `push_to_hub` for the models of sg_hub."""
 
     provenance: dict[str, Any]
+    head: Head
     load_report: LoadReport | None = None
     origin: Origin | None = None
     """What `from_pretrained` loaded it from; None on a model that was built afresh."""
@@ -135,6 +137,7 @@ class Saved(
             usage=usage,
             title=usage.removeprefix("./"),
             about=about,
+            head=self.head,
             data=metadata,
         )
 

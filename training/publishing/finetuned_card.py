@@ -8,6 +8,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from sg_hub.hub.card import CARD
 from sg_hub.io.files import write_atomic
+from sg_hub.models.heads import head_of
 
 from ..trials.initialisation import name_of
 from .metadata import Measured, eval_results, licence_metadata
@@ -40,8 +41,8 @@ def write_finetuned_card(folder: Path, name: str) -> None:
 
 
 def _card_data(name: str, results: FinetunedResults, provenance: Provenance) -> ModelCardData:
-    target, segments = results.target, results.target.head == "segmentation"
-    task = "image-segmentation" if segments else "image-classification"
+    target = results.target
+    task = head_of(results.target.head).hub_task
     measured = [
         Measured(
             target=target.title,

@@ -39,13 +39,6 @@ NORMS = {
     "batch": "batch normalisation with running statistics",
     "instance": "instance normalisation",
 }
-OUTPUTS = {
-    "pretext": "restoration and pattern logits",
-    "restoration": "the restored input",
-    "classification": "logits",
-    "features": "feature maps, finest first",
-}
-"""Of the heads that pre-training leaves."""
 NO_MATTER = frozenset({"workers", "cache_mib", "picture_every", "checkpoint_every", "chunk"})
 """Settings that change how quickly weights are made, and not the weights."""
 ERRORS = frozenset({"mse"})
@@ -84,7 +77,7 @@ def write_pretrained_card(folder: Path, name: str) -> None:
         network=network,
         architecture=_architecture(network),
         norm=NORMS.get(network.config().get("norm", "")),
-        outputs=OUTPUTS.get(network.head_name, "what its head gives"),
+        outputs=network.head.gives,
         provenance=provenance,
         results=results,
         evaluation=results.evaluation,

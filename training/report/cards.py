@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from sg_hub.io.files import write_json
+from sg_hub.models.heads import head_of
 
 from ..trials.initialisation import ENCODER, IMAGENET, RANDOM, kind_of, name_of
 from ..trials.metrics import METRICS
@@ -47,7 +48,7 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
         ),
         "dataset_type": column.settings["dataset"],
         "dataset_name": title,
-        "task_type": "image-segmentation" if column.settings["head"] == "segmentation" else "image-classification",
+        "task_type": head_of(column.settings["head"]).hub_task,
         "metric_type": "roc_auc" if metric == "auc" else metric,
         "metric": METRICS[metric],
         "rows": [

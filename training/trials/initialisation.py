@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 import sg_hub
 from sg_hub.errors import InvalidInputError
@@ -153,6 +152,7 @@ def say_taken(target: Target, init: str) -> None:
         print(f"{target.name}: {said}, as {name_of(init)} expects; the target's TOML can say otherwise", flush=True)
 
 
-def head_parameters(model: nn.Module) -> set[str]:
+def head_parameters(model: Any) -> set[str]:
     """Names of the last layer's parameters, which start afresh in every initialisation."""
-    return {name for name, _ in model.named_parameters() if name.startswith(("segmentation.", "classifier.fc."))}
+    layers = tuple(f"{layer}." for layer in model.head.task_layers)
+    return {name for name, _ in model.named_parameters() if name.startswith(layers)}

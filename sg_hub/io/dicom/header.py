@@ -60,6 +60,18 @@ def read_header(path: Path, tags: list[str] | None = None) -> Dataset:
     return _read(path, tags, pixels=False)
 
 
+def read_image_header(path: Path, *keywords: str) -> Dataset:
+    """The elements of these names, as far as a file with an image has them.
+
+    Raises:
+        ReadError: truncated, damaged, or no image.
+    """
+    data = read_header(path, [*keywords, "Rows"])
+    if "Rows" not in data:  # which stands behind nearly all that is asked for
+        raise ReadError(f"{path} is truncated, or holds no image: copy or download it again")
+    return data
+
+
 def read_dataset(path: Path) -> Dataset:
     """The whole data set, with the pixels as they are stored. Errors as for `read_header`."""
     return _read(path, None, pixels=True)

@@ -105,7 +105,7 @@ def test_entries_of_the_metadata_can_be_given():
 @pytest.mark.parametrize("key", ["licence", "licence_name", "data", "checkpoint", "citation", "other"])
 def test_a_provenance_of_any_kind_gives_a_card(key, value):
     model = build(provenance={"licence": "other", key: value})
-    card = build_card("Net", model.config(), parameters=1, usage="x", title="x", about="x")
+    card = build_card("Net", model.config(), parameters=1, usage="x", title="x", about="x", head=model.head)
     assert "## Licence" in card.text
 
 

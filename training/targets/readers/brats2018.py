@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from sg_hub.errors import ReadError
+from sg_hub.io.finder import walk
 
 from ..items import Found, Item
 from ..label_maps import LabelMapTarget
@@ -27,7 +28,7 @@ class Brats2018(LabelMapTarget):
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()
-        cases = sorted(path for path in folder.rglob("Brats18_*") if path.is_dir())
+        cases = [path for path, _ in walk(folder) if path.name.startswith("Brats18_")]
         if not cases:
             raise ReadError(f"{folder} holds no folder Brats18_*: give root=FOLDER of BraTS 2018 as it is downloaded")
         for case in cases:

@@ -15,6 +15,7 @@ import numpy as np
 
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.finder import walk
 
 from ...run.recipe import Split
 from ..items import Found, Item, LoadedItem
@@ -37,7 +38,7 @@ class ChestXray14(Target):
         if len(tables) != 1:
             raise ReadError(f"{folder} holds {len(tables)} Data_Entry_2017*.csv: exactly one is expected there")
         parts = _parts(folder)
-        files = {path.name: path for path in folder.rglob("*.png")}
+        files = {name: place / name for place, names in walk(folder) for name in names if name.endswith(".png")}
         for row in read_table(tables[0], ("Image Index", "Finding Labels", "Patient ID")):
             image = row["Image Index"]
             findings = set(row["Finding Labels"].split("|")) - {NONE}

@@ -18,12 +18,14 @@ from pydantic import Field
 import sg_hub
 from sg_hub import Scan
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
+from sg_hub.io.dicom.files import is_dicom_image
+from sg_hub.io.dicom.header import read_image_header
 from sg_hub.io.dicom.series import find_series
+from sg_hub.io.finder import walk
 
 from ..items import Found, Item, LoadedItem
 from ..on_grid import AIR, box, cube_on_grid
 from ..protocol import Target
-from ._dicom_headers import read_header
 from ._lidc_xml import Annotation, Reading, annotation_mask, consensus, read_xml, same_nodule
 
 
@@ -38,7 +40,7 @@ class LidcIdri(Target):
     def find(self) -> Found:
         folder, found = self.folder(), Found()
         readings: dict[str, tuple[Path, Reading]] = {}
-        for path in sorted(folder.rglob("*.xml")):
+        for path in (place / name for place, names in walk(folder) for name in names if name.lower().endswith(".xml")):
             reading = read_xml(path)
             if reading is not None:
                 readings.setdefault(reading.series, (path, reading))
@@ -124,13 +126,13 @@ def _series(folder: Path) -> dict[str, Path]:
     """SeriesInstanceUID to folder, of everything below that holds DICOM. Two headers of a folder are read, and all of
     them only where it holds several series."""
     found: dict[str, Path] = {}
-    for path in sorted({file.parent for file in folder.rglob("*.dcm")}):
-        files = sorted(path.glob("*.dcm"))
+    for path, names in walk(folder):
+        ends = [next(filter(is_dicom_image, (path / name for name in order)), None) for order in (names, names[::-1])]
+        files = [file for file in ends if file is not None]
+        if not files:
+            continue
         try:
-            uids = {
-                str(read_header(file, "SeriesInstanceUID").get("SeriesInstanceUID", ""))
-                for file in (files[0], files[-1])
-            }
+            uids = {str(read_image_header(file, "SeriesInstanceUID").get("SeriesInstanceUID", "")) for file in files}
         except ReadError:
             uids = set()
         found |= dict.fromkeys(uids, path) if len(uids) == 1 else {s.uid: s.folder for s in find_series(path)}
@@ -143,8 +145,8 @@ def _spacing(folder: Path) -> tuple[tuple[float, float], float]:
     Raises:
         ReadError: no readable slice, or one without them.
     """
-    file = min(folder.glob("*.dcm"))
-    header = read_header(file, "PixelSpacing", "SliceThickness")
+    file = next(filter(is_dicom_image, sorted(folder.iterdir())))
+    header = read_image_header(file, "PixelSpacing", "SliceThickness")
     try:
         row, column = (float(value) for value in header.PixelSpacing)
         return (column, row), float(header.SliceThickness)

@@ -12,6 +12,7 @@ import re
 from pydantic import Field
 
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.finder import walk
 
 from ...run.recipe import Split
 from ..items import Found, Item, LoadedItem
@@ -34,7 +35,7 @@ class Lits(LabelMapTarget):
     def find(self) -> Found:
         folder, found = self.folder(), Found()
         files: dict[tuple[str, int], str] = {}
-        for path in sorted(folder.rglob("*.nii*")):
+        for path in (place / name for place, names in walk(folder) for name in names if ".nii" in name):
             match = NAME.fullmatch(path.name)
             if match is None or not path.is_file():
                 continue

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import NonNegativeInt
 
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.finder import walk
 
 from ...run.recipe import Split
 from ...run.seeds import rng
@@ -38,7 +39,7 @@ class Luna16(Target):
     def find(self) -> Found:
         folder, found = self.folder(), Found()
         scans: dict[str, tuple[Path, Split]] = {}
-        for path in sorted(folder.rglob("*.mhd")):
+        for path in (place / name for place, names in walk(folder) for name in names if name.endswith(".mhd")):
             subset = re.fullmatch(r"subset(\d)", path.parent.name)
             if subset is None:
                 continue

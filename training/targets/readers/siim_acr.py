@@ -16,12 +16,14 @@ import numpy as np
 
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.dicom.files import SUFFIXES
+from sg_hub.io.dicom.header import read_image_header
+from sg_hub.io.finder import find_images, plain_name
 
 from ..items import Found, Item, LoadedItem
 from ..on_grid import picture_on_grid
 from ..protocol import Target
 from ..splits import read_table
-from ._dicom_headers import read_header
 
 
 class SiimAcr(Target):
@@ -41,10 +43,11 @@ class SiimAcr(Target):
         for row in read_table(table, ("ImageId", "EncodedPixels")):
             masks[row["ImageId"]].append(row["EncodedPixels"])
         files: dict[str, Path] = {}
-        for path in sorted((folder / self.images).rglob("*.dcm")):
-            if path.stem in files:
-                raise InvalidInputError(f"two files of image {path.stem}: {files[path.stem]} and {path}; leave one")
-            files[path.stem] = path
+        for path in find_images(folder / self.images).values():
+            name = plain_name(path.name, SUFFIXES)
+            if name in files:
+                raise InvalidInputError(f"two files of image {name}: {files[name]} and {path}; leave one")
+            files[name] = path
         if not files:
             raise ReadError(f"{folder / self.images} holds no .dcm: give root=FOLDER of SIIM-ACR as it is downloaded")
         for name in sorted({*files, *masks}):
@@ -57,7 +60,7 @@ class SiimAcr(Target):
             else:
                 runs = tuple(mask for mask in masks[name] if mask != "-1")
                 try:
-                    patient = str(read_header(files[name], "PatientID").get("PatientID") or name).strip()
+                    patient = str(read_image_header(files[name], "PatientID").get("PatientID") or name).strip()
                 except ReadError as error:
                     found.skipped[name] = str(error)
                     continue

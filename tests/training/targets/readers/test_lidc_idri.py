@@ -57,6 +57,18 @@ def test_cubes_lie_around_the_nodules(data):
     assert np.abs(middle - np.array([15.5, 15.5, 7.5])).max() <= 1
 
 
+def test_files_named_otherwise_and_linked_folders_are_found(data, tmp_path):
+    for path in sorted(data.rglob("*.dcm")):
+        path.rename(path.with_suffix(""))
+    (tmp_path / "linked").mkdir()
+    for patient in sorted(data.glob("LIDC-IDRI-*")):
+        (tmp_path / "linked" / patient.name).symlink_to(patient)
+    target = target_at("ncs", tmp_path / "linked", "grid.size=[32, 32, 16]")
+    found = target.split_items()
+    assert len(found.items) == 6
+    assert target.load(found.items[0]).label.any()
+
+
 def test_cubes_of_another_spacing(data):
     target = target_at("ncs", data, "grid.size=[16, 16, 8]", "grid.spacing=[1.4, 1.4, 5.0]")
     loaded = target.load(target.split_items().items[0])

@@ -41,6 +41,14 @@ def test_siim_acr_unites_rows_and_splits_by_patient(tmp_path):
     assert not target.load(empty).label.any()
 
 
+def test_siim_acr_files_named_by_uid_alone(tmp_path):
+    folders.siim_acr(tmp_path, {f"1.2.276.0.{i}": (f"patient-{i}", ["-1"]) for i in range(6)})
+    for path in sorted(tmp_path.rglob("*.dcm")):
+        path.rename(path.with_suffix(""))
+    found = target_at("pxs", tmp_path, "grid.size=[40, 32]").find()
+    assert [item.name for item in found.items] == [f"1.2.276.0.{i}" for i in range(6)]
+
+
 def test_siim_acr_broken_items(tmp_path):
     images = {f"i{i}": (f"p{i}", ["-1"]) for i in range(10)} | {
         "both": ("b", ["-1", "3 2"]),
