@@ -9,6 +9,7 @@ from __future__ import annotations
 import filecmp
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from sg_hub.errors import InvalidInputError, ReadError, shortened
 from sg_hub.hub.card import CARD, NOTICE, build_card, notice_of
 from sg_hub.hub.config_file import CONFIG
 from sg_hub.hub.model_folder import new_folder, sha256_of, write_model
-from sg_hub.hub.weights_file import WEIGHTS
+from sg_hub.hub.weights_file import WEIGHTS, read_weights
 from sg_hub.io.files import given_path, working_folder
 from sg_hub.models.input_checks import all_finite
 
@@ -43,10 +44,11 @@ def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, no
 
     Args:
         file: `semantic_genesis_chest_ct.pt`, `Genesis_Chest_CT.pt` (Models Genesis: it has no classifier, so
-            the folder's head is `restoration`; any file without one is taken for it), or the Keras `.h5` of
-            Semantic Genesis; h5py reads the last. Known by what is in it, not by its name. `{"state_dict": ...}`
-            and a bare state dict are accepted, with or without the prefixes `module.` and `classficationNet.`;
-            keys with `projection_head` or `prototypes` are left out, and listed in the config's provenance.
+            the folder's head is `restoration`; any file without one is taken for it), the Keras `.h5` of
+            Semantic Genesis (h5py reads it), or the file of another release (`sg-hub models` lists them). Known by what
+            is in it, not by its name. A state dict is accepted bare, within a checkpoint, and as safetensors, with or
+            without the prefixes of how it was trained; keys that the network has no place for are left out, and listed
+            in the config's provenance.
         out_dir: a new or empty folder; one that holds exactly what this conversion writes is left as it is.
         norm: `batch_stats` normalises by the batch's own statistics, in evaluation too, as these weights were trained
             and read out; outputs then depend on the batch. `batch` uses the running statistics in the file. Absent:
@@ -101,8 +103,10 @@ def _read(source: Path, known: list[Release]) -> tuple[dict[str, Tensor], dict[s
         return _by_layers([release.from_tensorflow for release in known], read_tensorflow(source), source)
     if start.startswith((ZIP, PICKLE)):
         return read_torch(source, zipped=start.startswith(ZIP)), {}
+    if _is_safetensors(start, source.stat().st_size):
+        return read_weights(source, None)[0], {}
     if not start.startswith(_HDF5):
-        raise ReadError(f"{source} {_other_format(start, source.stat().st_size)}")
+        raise ReadError(f"{source} {_other_format(start)}")
     return _by_layers([release.from_keras for release in known], read_keras(source), source)
 
 
@@ -123,7 +127,7 @@ def _by_layers(readers: list[Any], content: Any, source: Path) -> tuple[dict[str
     raise refusals[0]
 
 
-def _other_format(start: bytes, size: int) -> str:
+def _other_format(start: bytes) -> str:
     text = start.lstrip().lower()
     if not start:
         return "is empty"
@@ -131,9 +135,11 @@ def _other_format(start: bytes, size: int) -> str:
         return "is a web page, not the checkpoint (a download that asked for a login or failed?)"
     if text.startswith(b"version https://git-lfs"):
         return "is a pointer of git LFS, not the checkpoint itself (git lfs pull gets it)"
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < size:
-        return "is a safetensors file, which no published checkpoint is; from_pretrained loads the folders of sg_hub"
-    return "is no file of torch.save and no HDF5 file"
+    return "is no file of torch.save, no safetensors and no HDF5 file"
+
+
+def _is_safetensors(start: bytes, size: int) -> bool:
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < size
 
 
 def _nearest(
@@ -147,8 +153,10 @@ def _nearest(
     """
     distances = []
     for index, release in enumerate(known):
+        if release.marks and not any(mark in key for mark in release.marks for key in tensors):
+            continue
         published, *others = _without_prefixes(tensors, release)
-        names = release.published_names(_shapes(release, published))
+        names = _names(release, _shapes(release, published))
         if names.keys() & published.keys():
             distances.append((len(names.keys() ^ published.keys()), index, published, others))
     if not distances:
@@ -165,6 +173,8 @@ def _without_prefixes(tensors: dict[str, Tensor], release: Release) -> tuple[dic
     published: dict[str, Tensor] = {}
     left_out, twice = [], []
     for key, value in tensors.items():
+        if any(part in key for part in release.repeated):
+            continue
         if any(part in key for part in release.left_out):
             left_out.append(key)
             continue
@@ -184,6 +194,11 @@ def _shapes(release: Release, published: dict[str, Tensor]) -> dict[str, Tensor]
     return state
 
 
+def _names(release: Release, own: Iterable[str]) -> dict[str, str]:
+    """Published names to those of the model, of what a file must hold."""
+    return release.published_names(key for key in own if not (release.afresh and key.startswith(release.afresh)))
+
+
 def _renamed(published: dict[str, Tensor], release: Release, labels: dict[str, str], source: Path) -> dict[str, Tensor]:
     """The checkpoint's tensors under the names of the model, in the types that it has.
 
@@ -191,7 +206,7 @@ def _renamed(published: dict[str, Tensor], release: Release, labels: dict[str, s
         InvalidInputError: keys that are missing or unexpected, wrong shapes or types, or impossible values.
     """
     target = _shapes(release, published)
-    names = release.published_names(target)
+    names = _names(release, target)
     problems: dict[str, list[str]] = {
         "keys are missing": [key for key in names if key not in published],
         "are unexpected": [key for key in published if key not in names],
@@ -210,7 +225,8 @@ def _renamed(published: dict[str, Tensor], release: Release, labels: dict[str, s
     found = [f"{len(keys)} {problem}: {_some(keys)}" for problem, keys in problems.items() if keys]
     if found:
         raise InvalidInputError(f"{source} is not a published checkpoint of {release.title}. {'. '.join(found)}")
-    return renamed
+    started = set(names.values())
+    return renamed | {key: torch.zeros_like(value, device="cpu") for key, value in target.items() if key not in started}
 
 
 def _wrong(key: str, value: Tensor, wanted: Tensor) -> tuple[str, str] | None:

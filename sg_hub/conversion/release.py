@@ -21,6 +21,9 @@ from sg_hub.conversion.keras_file import Layers
 GROUP = "sg_hub.releases"
 
 
+NOT_CHECKED = "not checked against the published file"
+
+
 @dataclass(frozen=True)
 class Release:
     """One published network: what its tensors are called, which model it becomes, and whose it is."""
@@ -46,12 +49,21 @@ class Release:
     """Tensor names of that model to {published name: own name}."""
     known_by: str
     """What tells it from other releases."""
+    marks: tuple[str, ...] = ()
+    """Parts of keys of which its files have one, so that its network is not built for every other file; absent: any."""
     tensor: Callable[[str, Tensor], Tensor] = lambda name, value: value
     """(published name, tensor) to the tensor as the model has it: other axes, another shape."""
     prefixes: tuple[str, ...] = ("module.",)
     """What keys may begin with, and do not in the model."""
     left_out: tuple[str, ...] = ()
     """Parts of the keys that the model has no place for."""
+    repeated: tuple[str, ...] = ()
+    """Parts of the keys that are second names of a tensor that is there by another one."""
+    afresh: tuple[str, ...] = ()
+    """How names of the model begin that no file has, or none that could be used: they become 0."""
+    checked: bool = True
+    """Whether the names were held against the published file, or its list of keys; else they are those that the
+    published network's class gives, with the prefixes that its authors describe."""
     norms: tuple[str, ...] = ("batch",)
     """Normalisations that the weights can be used with, as published first."""
     notes: tuple[str, ...] = ()
@@ -70,6 +82,7 @@ class Release:
             "checkpoint": self.title,
             "source": self.home,
             "checkpoint_known_by": self.known_by,
+            **({} if self.checked else {"not_checked": NOT_CHECKED}),
             "licence": self.licence,
             "licence_name": self.licence_name,
             "licence_link": self.home,

@@ -16,6 +16,8 @@ from sg_hub.io.pickles import check_archive, check_legacy
 
 ZIP = b"PK\x03\x04"
 PICKLE = b"\x80"
+WITHIN = ("state_dict", "net", "network_weights")
+"""What a checkpoint calls its state dict, among other things."""
 
 
 class _NotNeeded:
@@ -37,15 +39,15 @@ _NUMPY_NUMBERS: list[Any] = [
 
 
 def read_torch(path: Path, zipped: bool) -> dict[str, Tensor]:
-    """The state dict of a checkpoint: bare, or under `state_dict`.
+    """The state dict of a checkpoint: bare, or under one of WITHIN.
 
     Raises:
         ReadError: a damaged file, or one with other things than tensors, containers and numbers.
         InvalidInputError: no state dict.
     """
     content = _load(path, zipped)
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in WITHIN if isinstance(content.get(key), Mapping)), content)
     if not isinstance(content, Mapping):
         raise InvalidInputError(f"{path} holds a {type(content).__name__}, expected a state dict")
     names = [key for key in content if isinstance(key, str)]

@@ -21,6 +21,8 @@ _MODULES = {
     "DenseVNet": "sg_hub.models.dense_vnet",
     "I3D": "sg_hub.models.i3d",
     "MedicalNet": "sg_hub.models.medicalnet",
+    "ResEncUNet": "sg_hub.models.res_enc",
+    "SegResNet": "sg_hub.models.segresnet",
     "SemanticGenesis2D": "sg_hub.models.semantic_genesis",
     "SemanticGenesis3D": "sg_hub.models.semantic_genesis",
     "TimmUNet": "sg_hub.models.timm_unet",
