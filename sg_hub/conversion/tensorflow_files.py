@@ -6,6 +6,7 @@ needed). Its variables alone are read, and no graph of it is run.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def index_of(path: Path) -> Path | None:
     """The index of the checkpoint that a path is the name or one of the files of; None: it is of none."""
     found = _PART.fullmatch(path.name)
     index = path.with_name(f"{found[1] if found else path.name}.index")
-    return index if index.is_file() else None
+    return index if os.path.isfile(index) else None  # of a name that is too long, too
 
 
 def read_tensorflow(index: Path) -> dict[str, Tensor]:
