@@ -154,7 +154,8 @@ class RubiksCube(Method):
         return chance | super().evaluate(network, batch, noise)
 
     def report(self, means: dict[str, float]) -> dict[str, Any]:
-        return {"chance_masked": 0.5} | {name.removesuffix(" scrambled"): value for name, value in means.items()}
+        masked = {"chance_masked": 0.5} if self.settings.masking else {}
+        return masked | {name.removesuffix(" scrambled"): value for name, value in means.items()}
 
     def results(self, evaluation: dict[str, Any], pieces: str = "cubes") -> list[Result]:
         asked = ASKED | {"masked": "which parts are masked"}

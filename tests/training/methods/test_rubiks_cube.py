@@ -172,6 +172,7 @@ def test_from_pre_training_to_what_the_card_says(run, masking):
     assert (run / "pretraining" / "solved.png").stat().st_size > 5000
     assert show_transforms(recipe).stat().st_size > 5000
     found = json.loads(evaluate(recipe, progress=False).read_text(encoding="utf-8"))
+    assert ("chance_masked" in found) == (masking == "true")
     rows = method(masking=masking == "true").results(found)
     chances = {"order of the parts, accuracy": 1 / 6, "turn of each part, accuracy": 1 / 4}
     if masking == "true":
