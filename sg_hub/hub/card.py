@@ -135,6 +135,18 @@ def licence_data(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return data | ({"license_link": provenance["licence_link"]} if provenance.get("licence_link") else {})
 
 
+def licence_of(card: str) -> dict[str, Any]:
+    """What the metadata of a card say of the licence; nothing where they cannot be read."""
+    if not _HEAD.match(card):
+        return {}
+    try:
+        data = ModelCard(card, ignore_metadata_errors=True).data
+    except Exception:  # of the YAML parser, or ValueError: a card that anybody may have written
+        return {}
+    said = {key: getattr(data, key, None) for key in ("license", "license_name", "license_link")}
+    return {key: value for key, value in said.items() if value}
+
+
 def _said(provenance: Mapping[str, Any]) -> Any:
     licence = provenance.get("licence")
     return None if licence == "unknown" else licence

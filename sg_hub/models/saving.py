@@ -10,7 +10,7 @@ from huggingface_hub import CommitInfo, ModelCard, PyTorchModelHubMixin
 from torch import nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.hub.card import CARD, NOTICE, build_card, notice_of, notices, with_base
+from sg_hub.hub.card import CARD, NOTICE, build_card, licence_of, notice_of, notices, with_base
 from sg_hub.hub.find import texts_of
 from sg_hub.hub.model_folder import new_folder, write_model
 from sg_hub.hub.upload import listing, upload
@@ -155,7 +155,8 @@ class Saved(
             return texts
         if metadata is None and self.origin and CARD in came and self.origin.is_still(self.config(), self.state_dict()):
             return texts | {CARD: came[CARD]}
-        card = str(self.generate_model_card(usage=usage, **(metadata or {})))
+        licence = licence_of(came.get(CARD, ""))  # of whoever published the weights that these were made from
+        card = str(self.generate_model_card(usage=usage, **(licence | (metadata or {}))))
         return texts | {CARD: with_base(card, came[CARD]) if CARD in came else card}
 
     def _save_pretrained(self, save_directory: Path) -> None:

@@ -175,6 +175,21 @@ def test_a_licence_goes_with_the_weights_through_fine_tuning(tmp_path):
             assert words in notice
 
 
+@pytest.mark.parametrize("said", ["cc-by-nc-4.0", "other"])
+def test_a_licence_that_the_card_alone_says_goes_with_the_weights(tmp_path, said):
+    build().save_pretrained(tmp_path / "theirs")
+    name = "" if said != "other" else "license_name: theirs\nlicense_link: https://example.org\n"
+    (tmp_path / "theirs" / "README.md").write_text(f"---\nlicense: {said}\n{name}---\n\nTheirs.\n", encoding="utf-8")
+    changed(from_pretrained(tmp_path / "theirs", head="classification", num_classes=2)).save_pretrained(
+        tmp_path / "mine"
+    )
+    data = ModelCard(card_of(tmp_path / "mine")).data
+    assert (data.license, data.pipeline_tag) == (said, "image-classification")
+    assert data.license_name == ("theirs" if name else None)
+    changed(from_pretrained(tmp_path / "mine")).save_pretrained(tmp_path / "again")
+    assert ModelCard(card_of(tmp_path / "again")).data.license == said
+
+
 def test_notices_are_added_to_those_that_are_there_and_none_twice(tmp_path):
     (tmp_path / NOTICE).write_text("of the data\n", encoding="utf-8")
     (tmp_path / "LICENSE").write_text("mine", encoding="utf-8")
