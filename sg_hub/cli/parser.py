@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from importlib import import_module
 
@@ -184,6 +185,45 @@ def _add_on_inputs(command: AddCommand) -> None:
     preprocess.add_argument("--out", metavar="NPY", help="the array (1, C, X, Y, Z) or (1, C, H, W)")
     preprocess.add_argument("--picture", metavar="PNG", help="some slices")
 
+    locate = command(
+        "locate",
+        "sg_hub.cli.locate:run",
+        "find the same places in other scans",
+        group=INPUTS,
+        examples=[
+            "sg-hub locate a.nii.gz --at 12.5,-160,40 b.nii.gz c.nii.gz --picture places.png --out places.csv",
+            "sg-hub locate a.nii.gz --voxel --at 60,40,25 b.nii.gz",
+        ],
+    )
+    _add_scans(locate, several=False)
+    locate.add_argument("others", metavar="OTHER", nargs="+", help="scans that the places are looked for in")
+    locate.add_argument(
+        "--at",
+        metavar="X,Y,Z",
+        type=_place,
+        action="append",
+        required=True,
+        help="a place in SCAN, in mm (x to the patient's left, y to posterior, z to superior); may be given again",
+    )
+    locate.add_argument("--voxel", action="store_true", help="places are voxels of the files, counted from 0")
+    locate.add_argument("--picture", metavar="PNG", help="three planes through every place, in both scans")
+    locate.add_argument("--out", metavar="CSV", help="a row per place; absent: to standard output")
+    _add_json(locate, "a JSON object a place, one a line")
+    locate._negative_number_matcher = re.compile(r"^-[\d.]")  # -12,3,4 is a place, no option
+
+    propagate = command(
+        "propagate",
+        "sg_hub.cli.propagate:run",
+        "carry the labels of one scan to another, without training",
+        group=INPUTS,
+        examples=["sg-hub propagate a.nii.gz a-labels.nii.gz b.nii.gz --out b-labels.nii.gz --picture b.png"],
+    )
+    _add_scans(propagate, several=False)
+    propagate.add_argument("labels", metavar="LABELS", help="label map of SCAN, on its grid")
+    propagate.add_argument("other", metavar="OTHER", help="scan that gets the labels")
+    propagate.add_argument("--out", metavar="FILE", default="labels.nii.gz", help="label map of OTHER (%(default)s)")
+    propagate.add_argument("--picture", metavar="PNG", help="the slices with the most labels")
+
 
 def _add_scans(parser: argparse.ArgumentParser, several: bool = True) -> None:
     """What is read, by which model, and how."""
@@ -262,6 +302,16 @@ def _length(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a positive number of mm, such as 0.8")
     return value
+
+
+def _place(text: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != 3 or not all(math.isfinite(value) for value in values):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected three numbers with commas, such as 12.5,-160,40")
+    return values
 
 
 def _share(text: str) -> float:

@@ -1,0 +1,57 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from sg_hub import InvalidInputError, Scan, propagate
+from tests.sg_hub.inference.networks import Textures, make_scan
+from tests.sg_hub.inference.test_locate import part
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    generator = torch.Generator().manual_seed(3)
+    coarse = torch.rand(1, 1, 32, 28, 24, generator=generator)
+    fine = torch.nn.functional.interpolate(coarse, (64, 56, 48), mode="trilinear")[0]
+    scan = Scan((fine * 2000 - 1000).numpy(), spacing=(2.0, 2.0, 3.0))
+    labels = np.zeros(scan.size, dtype=np.uint8)
+    labels[20:36, 20:36, 12:24], labels[36:44, 24:36, 24:34] = 1, 7
+    return scan, labels
+
+
+def test_labels_of_a_shifted_scan_lie_where_they_belong(labelled):
+    scan, labels = labelled
+    other = part(scan, (6, 4, 4), (54, 48, 42))
+    found = propagate(Textures(), scan, labels, other, progress=False)
+    truth = labels[6:60, 4:52, 4:46]
+    assert (found.shape, found.dtype) == (truth.shape, labels.dtype)
+    for number in (1, 7):
+        both, either = ((found == number) & (truth == number)).sum(), ((found == number) | (truth == number)).sum()
+        assert both > 0.6 * either
+    assert set(np.unique(found)) == {0, 1, 7}
+
+
+def test_a_scan_of_labels_on_another_grid_of_voxels(labelled):
+    scan, labels = labelled
+    coarse = torch.nn.functional.interpolate(torch.from_numpy(scan.array)[None], (32, 28, 24), mode="trilinear")[0]
+    other = Scan(coarse.numpy(), spacing=(4.0, 4.0, 6.0))
+    model = Textures()
+    model.preprocessing = dataclasses.replace(model.preprocessing, spacing=(4.0, 4.0, 6.0))
+    whole = dataclasses.replace(scan, array=labels[None].astype(np.float32))
+    found = propagate(model, scan, whole, other, progress=False)
+    assert (found.shape, found.dtype) == ((32, 28, 24), np.int16)
+    truth = labels[::2, ::2, ::2]
+    assert ((found > 0) & (truth > 0)).sum() > 0.6 * ((found > 0) | (truth > 0)).sum()
+
+
+def test_what_cannot_be_carried_is_refused(labelled):
+    scan, labels = labelled
+    with pytest.raises(InvalidInputError, match=r"labels of size \(64, 56, 47\) for a scan of \(64, 56, 48\)"):
+        propagate(Textures(), scan, labels[..., :-1], scan)
+    with pytest.raises(InvalidInputError, match="labels with fractions"):
+        propagate(Textures(), scan, labels * 0.5, scan)
+    with pytest.raises(InvalidInputError, match="without any class"):
+        propagate(Textures(), scan, labels * 0, scan)
+    with pytest.raises(InvalidInputError, match="are found in the other scan: expected two scans"):
+        propagate(Textures(), scan, labels, make_scan((30, 30, 30), (2.0, 2.0, 3.0), seed=5), progress=False)
