@@ -144,12 +144,20 @@ class Describer:
         """Whether finer cells can be had than those of whole scans."""
         return self.finest > 1
 
-    def fit(self, scans: Sequence[Scan]) -> None:
-        """Choose cells that are large enough for the maps of all scans to be held at once."""
-        voxels = sum(math.prod(self.model.preprocessing.grid_size(scan)) for scan in scans)
+    def fit(self, scans: Sequence[Scan], least: float = 0.0) -> None:
+        """Choose cells that are large enough for the maps of all scans to be held at once.
+
+        Args:
+            least: mm that they measure along the shortest axis, as far as the network has such cells.
+        """
+        sizes = [self.model.preprocessing.grid_size(scan) for scan in scans]
+        voxels = sum(math.prod(size) for size in sizes)
+        smallest = min(min(_voxel(scan, size)) for scan, size in zip(scans, sizes, strict=True))
         deepest = max(per_axis(self.model.encoder.strides[-1], 3))
         channels = sum(self.model.encoder.channels)  # a decoder has no more
-        while self.finest < deepest and voxels * channels > _BUDGET * self.finest**3:
+        while self.finest < deepest and (
+            voxels * channels > _BUDGET * self.finest**3 or smallest * self.finest < least
+        ):
             self.finest *= 2
 
     def whole(self, scan: Scan) -> Mapped:

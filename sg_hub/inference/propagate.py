@@ -25,6 +25,8 @@ REACH = 24.0
 """mm around the aligned place in which every place is looked for."""
 SMOOTH = 12.0
 """mm: width of the Gaussian that smooths the displacements."""
+_CELL = 5.0
+"""mm that a cell measures, at least: with smaller ones, thousands would be in reach."""
 _AROUND = 40.0
 """mm around the labels from which anchors are taken."""
 _SHARPNESS = 40.0
@@ -78,7 +80,7 @@ def propagate(
     numbers = _numbers(labels, scan)
     described = Describer(model, chosen_levels(model, part, levels), patch_size, batch_size, progress)
     with evaluation(model, device):
-        described.fit([scan, other])
+        described.fit([scan, other], least=_CELL)
         labelled, target = described.whole(scan), described.whole(other)
     alignment = _alignment(labelled, target, _near(numbers, scan, labelled))
     displacement = _displacements(labelled, target, alignment, numbers)
