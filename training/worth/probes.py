@@ -48,7 +48,7 @@ class Probe:
     bias: np.ndarray
 
 
-def draws(data: Data, labelled: int = LABELLED, subsets: int = SUBSETS) -> list[list[Item]]:
+def draws(data: Data, labelled: int, subsets: int) -> list[list[Item]]:
     """The labelled patients' items of each draw; a smaller number of a draw lies within a larger one."""
     patients = sorted({item.patient for item in data.parts["train"]})
     pool = [patients[i] for i in rng("worth", "pool").permutation(len(patients))[:POOL]]
@@ -66,7 +66,7 @@ def linear_probe(
     Returns:
         of each measure (draws, test items, classes); NaN where a class is neither there nor found.
     """
-    subsets = draws(data)
+    subsets = draws(data, LABELLED, SUBSETS)
     samples = {item.name: item for subset in subsets for item in subset}
     drawn = {
         name: _cells(data, maps[item].only(names), item)

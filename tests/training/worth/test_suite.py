@@ -1,0 +1,133 @@
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from sg_hub import InvalidInputError, Preprocessing, SemanticGenesis3D, cli
+from tests.training.trials.small_trials import organs
+from training.worth import landmarks, probes
+from training.worth.data import Data
+from training.worth.networks import calibrate, contenders
+from training.worth.rows import TABLE, read_rows
+from training.worth.suite import POSITION, worth
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("worth")
+    torch.manual_seed(0)
+    SemanticGenesis3D(
+        width=2, norm="batch", preprocessing=Preprocessing(spacing=(8, 8, 6), input_size=(16, 16, 8))
+    ).save_pretrained(folder / "net")
+    organs(folder)
+    return folder
+
+
+def run(place, out, *more, weights=("net", "random:net"), **options):
+    names = [f"random:{place / name[7:]}" if name.startswith("random:") else str(place / name) for name in weights]
+    return worth("openkbp-organs", names, out, [f"root={place / 'openkbp'}", *more], progress=False, **options)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    monkeypatch.setattr("training.worth.comparison.RESAMPLES", 50)
+    monkeypatch.setattr(probes, "SUBSETS", 2)
+    monkeypatch.setattr("training.worth.suite.SUBSETS", 2)
+    monkeypatch.setattr(probes, "LABELLED", 2)
+
+
+def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick, monkeypatch):
+    out = tmp_path / "out"
+    page = run(place, out)
+    rows = read_rows(out)
+    measured = {(row.part, row.what, row.measure, row.weights) for row in rows}
+    assert len(rows) == len(measured) == 1 + 2 * (2 + 2 * 3)
+    assert ("zero", "", "landmark error", POSITION) in measured
+    for row in rows:
+        assert row.array.shape == (len(row.draws), len(row.patients), 2)
+    text = page.read_text(encoding="utf-8")
+    for words in (
+        POSITION,
+        "landmark error (mm, lower is better)",
+        "surface dice",
+        "p (Holm)",
+        "| spinal_cord | mandible |",
+    ):
+        assert words in text
+    assert (out / "zero.png").is_file()
+    assert (out / "frozen.png").is_file()
+    assert not list((out / "maps").glob("*/*"))
+    before = (out / TABLE).read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("training.worth.suite.Data", None)  # nothing is looked at again
+        assert run(place, out) == page
+    assert (out / TABLE).read_bytes() == before
+    (out / TABLE).write_bytes(before[: before.rindex(b"\n", 0, -1) + 20])  # killed while it wrote the last line
+    run(place, out)
+    assert [line["key"] for line in map(json.loads, before.splitlines())] == [row.key for row in read_rows(out)]
+
+
+def test_position_is_the_same_fraction_of_the_scan(place, tmp_path):
+    from training.targets import load_target
+
+    target = load_target("openkbp-organs", [f"root={place / 'openkbp'}"])
+    data = Data(target, contenders([str(place / "net")], 1)[0], tmp_path, progress=False)
+    assert data.voxel == (8, 8, 6)
+    items = [data.parts["test"][0], dataclasses.replace(data.parts["test"][0], name="again")]
+    errors = landmarks.by_position(data, items).errors
+    assert np.isnan(errors[0, 0]).all()
+    assert np.allclose(errors[0, 1], 0, atol=1e-4)
+
+
+def test_random_networks_are_calibrated_and_drawn_anew():
+    torch.manual_seed(0)
+    model = SemanticGenesis3D(width=2, norm="batch")
+    patches = torch.rand(8, 1, 16, 16, 8)
+    calibrate(model, patches)
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm3d)]
+    assert not model.training
+    assert all(norm.momentum == 0.1 for norm in norms)
+    with torch.no_grad():
+        first = model.encoder.levels[0][0].conv(patches)
+    assert torch.allclose(norms[0].running_mean, first.mean((0, 2, 3, 4)), atol=1e-5)
+
+
+def test_a_probe_finds_what_is_linear():
+    noise = np.random.default_rng(0)
+    x = noise.normal(size=(600, 5)).astype(np.float32)
+    y = np.where(x[:, 0] > 1, 1, np.where(x[:, 1] > 1.2, 2, 0))
+    probe = probes.fit([(x, y, 0.5)], 4)  # a class that nobody has
+    found = (x @ probe.weight.T + probe.bias).argmax(1)
+    assert (found == y).mean() > 0.9
+    assert set(found) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"parts": ["some"]}, "parts some: expected some of zero, frozen"),
+        ({"patients": 1}, "patients=1: expected at least 2"),
+        ({"draws": 0}, "draws=0"),
+        ({"weights": ("net", "net")}, "one is named twice"),
+        ({"weights": ("encoder:net",)}, None),
+    ],
+)
+def test_mistakes_are_said_before_the_work(place, tmp_path, options, words):
+    if words is None:
+        with pytest.raises(InvalidInputError, match="give weights"):
+            worth("openkbp-organs", [f"encoder:{place / 'net'}"], tmp_path / "o", [f"root={place / 'openkbp'}"])
+        return
+    with pytest.raises(InvalidInputError, match=words):
+        run(place, tmp_path / "out", **options)
+
+
+def test_the_command(place, tmp_path, quick, capsys):
+    out = tmp_path / "out"
+    arguments = ["worth", f"root={place / 'openkbp'}", "--target", "openkbp-organs", "--weights", str(place / "net")]
+    code = cli.main([*arguments, "--parts", "zero", "--patients", "2", "--out", str(out), "--quiet"])
+    assert (code, capsys.readouterr().out.splitlines()[-1]) == (0, str(out / "worth.md"))
+    assert {row.part for row in read_rows(out)} == {"zero"}
+    shutil.rmtree(out)
