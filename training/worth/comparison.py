@@ -7,6 +7,7 @@ The main interval is a bootstrap that draws patients and draws again, the same f
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,9 +43,9 @@ class Difference:
 
 def summary(measure: str, values: np.ndarray) -> float:
     """Of (draws, patients, classes): the median of an error of landmarks; else the mean over items, then classes."""
-    if measure in _BY_MEDIAN:
-        return float(np.nanmedian(values))
-    return float(np.nanmean(_by_class(values)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of what was drawn, nothing may have a value: NaN says so
+        return float(np.nanmedian(values) if measure in _BY_MEDIAN else np.nanmean(_by_class(values)))
 
 
 def interval(measure: str, values: np.ndarray, joint: bool) -> tuple[float, float]:
