@@ -14,10 +14,10 @@ import numpy as np
 
 from sg_hub.errors import InvalidInputError, shortened
 from sg_hub.io.byte_stream import ByteStream, Packing, truncated
-from sg_hub.io.data_files import TEXT_HEADER, numbered_names, read_parts, real_numbers, whole_number
+from sg_hub.io.data_files import TEXT_HEADER, named_file, numbered_names, read_parts, real_numbers, whole_number
 from sg_hub.io.kinds import check_shape, looks_like_colour, refuse_colour
 from sg_hub.io.limits import refuse_large
-from sg_hub.io.orientation import IDENTITY, Stored, planes_of, triple
+from sg_hub.io.orientation import IDENTITY, Stored, Triple, check_spacing, planes_of, triple
 
 SUFFIXES = (".mha", ".mhd")
 _TYPES = {
@@ -61,38 +61,72 @@ def read_meta_image(path: Path, outside: bool = False) -> Stored:
         ReadError: truncated or damaged, or its data file is missing.
         InvalidInputError: not one volume of grey values, or a header that cannot be followed.
     """
-    with open(path, "rb") as file:
-        head = file.read(TEXT_HEADER)
-    fields, offset = _fields(head, path)
-    sides = _sides(fields, path)
-    channels = whole_number(fields.get("ElementNumberOfChannels", "1"), path, "ElementNumberOfChannels")
-    if not 0 < channels <= 1 << 16:
-        raise truncated(path, f"ElementNumberOfChannels is {channels}")
-    dtype = _type(fields, path)
-    if looks_like_colour(channels, 8 * dtype.itemsize, dtype.kind == "u"):
-        refuse_colour(str(path), channels, "8-bit unsigned")
-    refuse_large(path, (*sides, channels))
-    _refuse_scaling(fields, path)
-    voxels = _voxels(fields, path, offset, head, sides, channels, dtype, outside)
+    header = _Header(path)
+    fields, sides, channels = header.fields, header.sides, header.channels
+    voxels = _voxels(fields, path, header.offset, header.head, sides, channels, header.dtype, outside)
+    planes = planes_of(np.moveaxis(voxels.reshape(*sides[2::-1], channels), -1, 1))
+    key, spacing, origin, matrix = _place(fields, path, len(sides))
+    return Stored(str(path), (sides[0], sides[1], sides[2]), channels, planes, spacing, key, origin, matrix)
+
+
+def check_meta_image(path: Path) -> None:
+    """Refuse what `read_meta_image` does, as far as the header says it, for those who read a part of the voxels by ITK.
+
+    Raises:
+        ReadError, InvalidInputError: see there; a spacing that is not there, or in another unit than mm.
+    """
+    fields, sides = (header := _Header(path)).fields, header.sides
+    key, spacing, _, _ = _place(fields, path, len(sides))
+    check_spacing(path, spacing, key)
+    if _UNITS[fields.get("DistanceUnits", "mm").lower()] != 1:
+        raise InvalidInputError(f"{path}: DistanceUnits is {fields['DistanceUnits']}; expected mm: convert it first")
+    names = data_names(path)
+    have = sum(named_file(path, name, outside=False).stat().st_size for name in names)
+    needed = math.prod(sides) * header.channels * header.dtype.itemsize
+    if names and not _yes(fields, "CompressedData", path) and have < needed:
+        raise truncated(path, f"{have} bytes for {needed} bytes of voxels")
+
+
+class _Header:
+    """What a header says of its voxels, and where they begin."""
+
+    def __init__(self, path: Path) -> None:
+        with open(path, "rb") as file:
+            self.head = file.read(TEXT_HEADER)
+        self.fields, self.offset = _fields(self.head, path)
+        self.sides = _sides(self.fields, path)
+        given = self.fields.get("ElementNumberOfChannels", "1")
+        self.channels = whole_number(given, path, "ElementNumberOfChannels")
+        if not 0 < self.channels <= 1 << 16:
+            raise truncated(path, f"ElementNumberOfChannels is {self.channels}")
+        self.dtype = _type(self.fields, path)
+        if looks_like_colour(self.channels, 8 * self.dtype.itemsize, self.dtype.kind == "u"):
+            refuse_colour(str(path), self.channels, "8-bit unsigned")
+        refuse_large(path, (*self.sides, self.channels))
+        _refuse_scaling(self.fields, path)
+
+
+def _place(
+    fields: dict[str, str], path: Path, dimensions: int
+) -> tuple[str, list[float | None], Triple, tuple[float, ...]]:
+    """What the spacing is called there, the spacing and the origin in mm, and the direction (row-major)."""
     matrix = IDENTITY
     if "TransformMatrix" in fields:
-        numbers = real_numbers(fields["TransformMatrix"], path, "TransformMatrix", len(sides) ** 2)
-        matrix = tuple(np.array(numbers).reshape(len(sides), -1)[:3, :3].T.ravel().tolist())  # a row for each axis
-    origin = (0.0, 0.0, 0.0)
-    if "Offset" in fields:
-        x, y, z, *_ = real_numbers(fields["Offset"], path, "Offset", len(sides))
-        origin = (x, y, z)
-    key = "ElementSpacing" if "ElementSpacing" in fields or "ElementSize" not in fields else "ElementSize"
-    spacing = [*real_numbers(fields[key], path, key, len(sides))[:3]] if key in fields else [None] * 3
+        numbers = real_numbers(fields["TransformMatrix"], path, "TransformMatrix", dimensions**2)
+        matrix = tuple(np.array(numbers).reshape(dimensions, -1)[:3, :3].T.ravel().tolist())  # a row for each axis
     unit = _UNITS.get(fields.get("DistanceUnits", "mm").lower())
     if unit is None:
         raise InvalidInputError(
             f"{path}: DistanceUnits is {shortened(fields['DistanceUnits'], 40)!r}; expected one of {', '.join(_UNITS)}"
         )
-    in_mm = [None if step is None else step * unit for step in spacing]
-    origin = triple(np.array(origin) * unit)
-    planes = planes_of(np.moveaxis(voxels.reshape(*sides[2::-1], channels), -1, 1))
-    return Stored(str(path), (sides[0], sides[1], sides[2]), channels, planes, in_mm, key, origin, matrix)
+    origin = (0.0, 0.0, 0.0)
+    if "Offset" in fields:
+        origin = triple(np.array(real_numbers(fields["Offset"], path, "Offset", dimensions)[:3]) * unit)
+    key = "ElementSpacing" if "ElementSpacing" in fields or "ElementSize" not in fields else "ElementSize"
+    spacing: list[float | None] = [None] * 3
+    if key in fields:
+        spacing = [step * unit for step in real_numbers(fields[key], path, key, dimensions)[:3]]
+    return key, spacing, origin, matrix
 
 
 def data_names(path: Path) -> list[str]:

@@ -6,14 +6,12 @@ with the type and shape of the values, and the values; or with an error.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -33,22 +31,6 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_BYTES if hard < 0 else min(_BYTES, hard), hard))
 
 
-@contextlib.contextmanager
-def _as_file(data: bytes) -> Iterator[str]:
-    """A path of the bytes. On Linux they stay in memory: this process may be killed, and leaves no patient's pixels."""
-    if hasattr(os, "memfd_create"):
-        with open(os.memfd_create("frame"), "wb") as place:
-            place.write(data)
-            place.flush()
-            yield f"/proc/self/fd/{place.fileno()}"
-        return
-    with tempfile.TemporaryDirectory(prefix="sg_hub-") as folder:
-        path = os.path.join(folder, "frame.dcm")
-        with open(path, "wb") as place:
-            place.write(data)
-        yield path
-
-
 def _decode(file: bytes) -> np.ndarray:
     import pydicom
 
@@ -61,7 +43,10 @@ def _decode(file: bytes) -> np.ndarray:
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    with _as_file(file) as path:
+    with tempfile.TemporaryDirectory(prefix="sg_hub-") as folder:  # in one of the parent's, which clears it away
+        path = os.path.join(folder, "frame.dcm")
+        with open(path, "wb") as place:
+            place.write(file)
         values = sitk.GetArrayFromImage(sitk.ReadImage(path, sitk.sitkUnknown, "GDCMImageIO"))
     return values[0] if values.ndim == 3 + (data.SamplesPerPixel > 1) else values
 

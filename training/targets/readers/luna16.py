@@ -16,6 +16,7 @@ from pydantic import NonNegativeInt
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.finder import walk
+from sg_hub.io.meta_image import check_meta_image
 
 from ...run.recipe import Split
 from ...run.seeds import rng
@@ -96,10 +97,11 @@ def read_cube(
 
     Raises:
         ReadError: a missing or truncated file.
-        InvalidInputError: a centre outside of the scan.
+        InvalidInputError: a centre outside of the scan, or a header that `load_scan` would refuse.
     """
     import SimpleITK as sitk
 
+    check_meta_image(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:

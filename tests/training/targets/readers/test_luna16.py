@@ -75,7 +75,7 @@ def test_luna16_broken_parts_are_named(tmp_path):
     with pytest.raises(ReadError, match="truncated"):
         target.load(next(item for item in found.items if item.patient == series[0]))
     raw.unlink()
-    with pytest.raises(ReadError, match="missing or truncated"):
+    with pytest.raises(ReadError, match="which is not beside it"):
         target.load(next(item for item in found.items if item.patient == series[0]))
     far = next(item for item in found.items if item.patient == series[1])
     with pytest.raises(InvalidInputError, match="outside of the scan"):
@@ -104,3 +104,24 @@ def test_a_scan_in_two_subsets_is_refused(tmp_path):
     folders.write_scan(tmp_path / "subset9" / f"{name}.mhd", arrays[name])
     with pytest.raises(InvalidInputError, match="two subsets"):
         target_at("ncc", tmp_path).split_items()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("ElementSpacing = 1 1 1", "Comment = none", "does not say its spacing"),
+        ("ElementDataFile = s.raw", "ElementDataFile = ../s.raw", "outside its own folder"),
+        ("DimSize = 20 20 10", "DimSize = 20 20 11", "bytes of voxels"),
+        ("ElementSpacing", "DistanceUnits = cm\nElementSpacing", "expected mm"),
+    ],
+)
+def test_luna16_headers_that_are_refused_elsewhere_are_refused_here(tmp_path, old, new, said):
+    from training.targets.readers.luna16 import read_cube
+
+    path = tmp_path / "s.mhd"
+    folders.write_scan(path, np.zeros((20, 20, 10), dtype=np.int16))
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises((InvalidInputError, ReadError), match=said):
+        read_cube(path, (5.0, 5.0, 5.0), (8, 8, 4), None)
