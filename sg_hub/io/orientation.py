@@ -93,6 +93,8 @@ class Stored:
     measured: bool = False
     """Whether the third spacing is the distance of positions, which a given spacing does not replace."""
     nifti: NiftiTransforms | None = None
+    modality: str = ""
+    """As the file calls it (CT, MR, PT); empty where it does not say it, as of all formats but DICOM."""
     unscaled: str = ""
     """A modality (CT, PET), where the file does not say what its stored values mean; empty where they mean
     themselves."""

@@ -59,6 +59,7 @@ class Scan:
             scans.
         source: file or folder.
         file_grid: the grid of the file, which `to_image` and `save` write; absent: the grid above.
+        modality: as DICOM calls it (CT, MR, PT); empty where the file does not say it.
     """
 
     array: np.ndarray
@@ -67,6 +68,7 @@ class Scan:
     direction: tuple[float, ...] = IDENTITY
     source: str = "array"
     file_grid: FileGrid | None = None
+    modality: str = ""
 
     def __post_init__(self) -> None:
         if self.array.ndim != 4 or self.array.dtype != np.float32:
@@ -194,6 +196,7 @@ class Scan:
             direction=tuple(float(value) + 0.0 for value in (matrix[:, grid.axes] * signs).ravel()),
             source=stored.source,
             file_grid=grid,
+            modality=stored.modality,
         )
 
 

@@ -191,6 +191,7 @@ def _stored(frames: Sequence[Frame], where: str) -> Stored:
         triple(first.position),
         tuple(direction.ravel().tolist()),
         measured=True,
+        modality=first.belongs_to[0],
         unscaled=_unscaled(where, ordered),
         lossy=next((str(frame.file) for frame in ordered if frame.lossy), ""),
     )

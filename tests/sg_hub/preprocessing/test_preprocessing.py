@@ -150,6 +150,17 @@ def test_a_scan_without_air_is_doubted(caplog):
     assert "is it CT in HU?" in caplog.text
 
 
+def test_a_scan_of_another_modality_is_said_with_both_ranges(caplog):
+    scan = make_scan(low=0, high=900)
+    with caplog.at_level(logging.WARNING):
+        Preprocessing().apply(dataclasses.replace(make_scan(), modality="CT"))
+        assert not caplog.records
+        Preprocessing().apply(dataclasses.replace(scan, modality="MR"))
+    (record,) = caplog.records
+    for words in ("is MR by its file (values 0 to ", "expect CT (window -1000 to 1000)", "intensity='percentile'"):
+        assert words in record.getMessage()
+
+
 def test_only_a_scan_is_taken():
     with pytest.raises(InvalidInputError, match=r"takes a Scan, not a ndarray: sg_hub.load_scan"):
         Preprocessing().apply(np.zeros((4, 4, 4)))  # type: ignore[arg-type]

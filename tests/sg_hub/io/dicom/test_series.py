@@ -256,3 +256,8 @@ def test_links_are_followed_as_the_finder_does(tmp_path):
     (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "given")
     (tmp_path / "elsewhere" / "._0.dcm").write_bytes(b"of a Mac")
     assert load_scan(tmp_path / "given").size == (12, 10, 6)
+
+
+def test_a_scan_says_its_modality(tmp_path):
+    assert load_scan(write_series(tmp_path / "mr", Modality="MR")).modality == "MR"
+    assert load_scan(write_series(tmp_path / "unsaid", Modality=None)).modality == ""
