@@ -15,7 +15,7 @@ OUT := runs/benchmark
 # Tests at a time, each on one thread.
 WORKERS := 2
 
-.PHONY: demo test reliability bench benchmark clean
+.PHONY: demo docs test reliability bench benchmark clean
 
 demo: $(READY)
 	$(BIN)/sg-hub demo
@@ -35,6 +35,11 @@ benchmark: $(READY)
 	$(BIN)/sg-hub benchmark --targets $(TARGETS) --inits $(INITS) --trials $(TRIALS) --label-fraction $(FRACTIONS) --data $(DATA) --out $(OUT) --ray
 	$(BIN)/sg-hub report $(OUT)
 
+# The pages in docs/ as a site, in site/; what is generated of them is written first.
+docs: $(READY)
+	$(BIN)/python -m docs.scripts.generate
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks.transforms
 
@@ -46,4 +51,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .import_linter_cache .pytest_cache
+	rm -rf $(VENV) demo site .mypy_cache .ruff_cache .import_linter_cache .pytest_cache

@@ -1,0 +1,162 @@
+"""What of the documentation is not written by hand: `python -m docs.scripts.generate` writes it, a test compares.
+
+docs/reference/target.md and recipe.md: every key, from the settings that validate them. In README.md: the table of
+weights, from the registry and the records of the model folders.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from sg_hub.hub.registry import PretrainedWeights, get_weights, list_models
+from training.methods.registry import method_class, methods
+from training.run.explain import Key, keys_of
+from training.run.recipe import Recipe
+from training.targets.protocol import Target
+from training.targets.readers import reader_class, reader_names
+
+ROOT = Path(__file__).parent.parent.parent
+MARK = re.compile(r"(<!-- weights: .*?-->\n).*?(<!-- end of weights -->)", re.DOTALL)
+_NONE = ("", '""')
+HEADER = "| key | what it is | takes | absent |\n|---|---|---|---|"
+MADE = "<!-- Made by `python -m docs.scripts.generate`: edit the settings' own texts instead. -->\n"
+
+
+def target_page() -> str:
+    """Every key of a target's TOML."""
+    folder = reader_class("folder", "")
+    lines = [
+        MADE,
+        "# Keys of a target",
+        "",
+        "A target is a TOML file that says where labelled images lie, what is asked of the network, and how it is "
+        "trained. `sg-hub init-target FOLDER` writes one, `sg-hub check TARGET` reads it through. The tables are those "
+        'of `reader = "folder"`, a folder of your own; the other readers are for data sets as they are downloaded, and '
+        "take the same keys but for those of label maps, and some of their own (below).",
+        "",
+        *_sections(folder),
+    ]
+    shared = {*folder.model_fields}
+    for name in reader_names():
+        own = [key for key in keys_of(reader_class(name, "")) if key.place.partition(".")[0] not in shared]
+        if name != "folder" and own:
+            lines += [f'## Of reader = "{name}" alone', "", HEADER, *map(_row, own), ""]
+    known = {*Target.model_fields}
+    assert known <= shared
+    return "\n".join(lines)
+
+
+def recipe_page() -> str:
+    """Every key of a recipe's TOML, and those of each method."""
+    lines = [
+        MADE,
+        "# Keys of a recipe",
+        "",
+        "A recipe is a TOML file with everything that determines a pre-training. Each key can be changed on the "
+        'command line (`pretrain.epochs=3`), and `base = "NAME"` takes whatever is not said from another recipe.',
+        "",
+        *_sections(Recipe),
+    ]
+    shared = {"name", "semantics"}
+    for name in methods():
+        settings = method_class(name).Settings
+        own = [key for key in keys_of(settings, "method") if key.place.partition(".")[2] not in shared]
+        lines += [f'## [method] with name = "{name}"', "", method_class(name).about, ""]
+        lines += [HEADER, *map(_row, own), ""] if own else ["No keys of its own.", ""]
+    return "\n".join(lines)
+
+
+def weights_table() -> str:
+    """A row for each of the registered weights."""
+    lines = [
+        "| weights | for | parameters | file | trained on | licence | measured, against random |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*lines, *(_weights_row(get_weights(name)) for name in list_models())])
+
+
+def with_table(readme: str) -> str:
+    """README with today's table of weights."""
+    return MARK.sub(lambda found: f"{found[1]}{weights_table()}\n{found[2]}", readme)
+
+
+PAGES = {"target.md": target_page, "recipe.md": recipe_page}
+
+
+def main() -> None:
+    for name, page in PAGES.items():
+        (ROOT / "docs" / "reference" / name).write_text(page(), encoding="utf-8")
+    readme = ROOT / "README.md"
+    readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+ABSENT = {
+    "title": "the name",
+    "dataset": "the name",
+    "dims": "what the files are",
+    "ndim": "as `dims`",
+    "grid.intensity": "as the weights expect",
+    "grid.low": "as the weights expect",
+    "grid.high": "as the weights expect",
+    "grid.spacing": "as the weights expect",
+    "grid.size": "as the weights expect, where it is needed",
+    "settings.patch": "as the weights expect",
+}
+"""Of a folder of one's own: what follows from elsewhere."""
+
+
+def _sections(model: type[BaseModel]) -> Iterable[str]:
+    """A table for the keys of the file itself, and one for each section."""
+    keys = list(keys_of(model))
+    for section in dict.fromkeys(key.place.rpartition(".")[0] for key in keys):
+        yield from (f"## [{section}]" if section else "## Of the file itself", "", HEADER)
+        yield from (
+            _row(key, ABSENT if model is not Recipe else {}) for key in keys if key.place.rpartition(".")[0] == section
+        )
+        yield ""
+
+
+def _row(key: Key, elsewhere: dict[str, str] | None = None) -> str:
+    usual = "has to be given" if key.field.is_required() else f"`{key.default}`" if key.default not in _NONE else "none"
+    absent = (elsewhere or {}).get(key.place, usual)
+    example = f", such as `{key.example}`" if key.example and key.default not in key.example else ""
+    name = key.place.rpartition(".")[2]
+    cells = (f"`{name}`", key.meaning + example.replace(", such", " Such", 1), key.expected, absent)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _weights_row(weights: PretrainedWeights) -> str:
+    folder = ROOT / "model_cards" / weights.name
+    link = f"[`{weights.name}`](model_cards/{weights.name}/README.md)" if folder.is_dir() else f"`{weights.name}`"
+    kind = "2D images" if weights.architecture.endswith("2D") else "3D scans"
+    size = f"{weights.size_mb:g} MB" if weights.size_mb else ""
+    if not (folder / "results.json").is_file():
+        data = re.search(r"(?:pre-)?trained on (.*?)(?:\. |\.$)", weights.description)
+        return f"| {link} | {kind} | | {size} | {data[1] if data else ''} | {weights.licence} | not here |"
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    patients = results["patients"]["train"]
+    data = f"{patients} patients: {results['publish']['data_name'].partition(' (')[0]}"
+    parameters = f"{results['parameters'] / 1e6:.2g} M"
+    return (
+        f"| {link} | {kind} | {parameters} | {size} | {data} | {weights.licence} | {_measured(results['transfer'])} |"
+    )
+
+
+def _measured(transfer: list[dict]) -> str:
+    """How often the weights were better, worse, or level, on the targets that they were measured on."""
+    verdicts = Counter(
+        "level" if "not significantly" in one["verdict"] else "better" if " better " in one["verdict"] else "worse"
+        for one in transfer
+    )
+    said = ", ".join(f"{word} in {verdicts[word]}" for word in ("better", "level", "worse") if verdicts[word])
+    return f"{said} of {len(transfer)} tasks" if transfer else "nothing"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""The pages in docs/: what they show runs, what is generated is that of today's code, every page can be reached."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from docs.scripts import generate
+from tests.documents import ORGANS, RUN, a_users_folder, blocks, run
+from tests.folders import DEMO_SAMPLES, ROOT
+
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md"))
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+
+
+@pytest.mark.parametrize("name", generate.PAGES)
+def test_reference_pages_are_those_of_todays_settings(name):
+    written = (DOCS / "reference" / name).read_text(encoding="utf-8")
+    assert written == generate.PAGES[name](), "run `python -m docs.scripts.generate`"
+
+
+def test_the_table_of_weights_is_that_of_todays_registry_and_cards():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert generate.weights_table() in readme, "run `python -m docs.scripts.generate`"
+
+
+def navigation(entries):
+    for entry in entries:
+        for value in entry.values() if isinstance(entry, dict) else [entry]:
+            yield from navigation(value) if isinstance(value, list) else [value]
+
+
+def test_every_page_is_in_the_navigation():
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert sorted(navigation(config["nav"])) == [path.relative_to(DOCS).as_posix() for path in PAGES]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
+def test_every_link_leads_somewhere(page):
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
+def test_every_block_of_python_is_python(page):
+    for block in blocks(page):
+        if block.kind == "python":
+            ast.parse(block.text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["finetune", "classify"])
+def test_a_tutorial_runs_as_it_stands(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    a_users_folder(tmp_path)
+    names = {"__name__": "page"}
+    for block in blocks(DOCS / "tutorials" / f"{name}.md"):
+        if block.mark == RUN:
+            run(block, names)
+    if name == "finetune":
+        assert {*names["millilitres"]} == {"background", "cord", "mandible"}
+        assert sorted(path.name for path in Path("maps").iterdir()) == ["benign_0.nii.gz", "ct.nii.gz"]
+        assert Path("scores.csv").is_file()
+    else:
+        assert names["best"] in ("benign", "malignant")
+
+
+def test_the_tutorial_of_pre_training_begins_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").mkdir()
+    for name in ORGANS[:3]:
+        (tmp_path / "scans" / f"{name}.nii.gz").symlink_to(DEMO_SAMPLES / "openkbp" / "ct" / f"{name}.nii.gz")
+    rows = [f"{name},{part}" for name, part in zip(ORGANS, ("train", "train", "test"), strict=False)]
+    (tmp_path / "scans.csv").write_text("\n".join(["patient,split", *rows]), encoding="utf-8")
+    for block in blocks(DOCS / "tutorials" / "pretrain.md"):
+        if block.mark.startswith("file: "):
+            (tmp_path / block.mark.removeprefix("file: ")).write_text(block.text, encoding="utf-8")
+        elif block.mark == RUN:
+            run(block, {})
+    assert (tmp_path / "runs" / "my-weights" / "store.zarr").is_dir()
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=quiet)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    page = (tmp_path / "site" / "reference" / "api" / "index.html").read_text(encoding="utf-8")
+    assert "from_pretrained" in page

@@ -1,0 +1,63 @@
+"""docs/other-tools.md: its examples are run as they stand, and compared with what the other packages give."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.documents import RUN, SCAN, blocks, run
+from tests.folders import ROOT
+
+EXAMPLES = [block for block in blocks(ROOT / "docs" / "other-tools.md") if block.mark == RUN]
+USES = ["export_onnx", "SlidingWindowInferer", "smp.Unet"]
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """Runs the example with these words in a folder with a scan, and gives its names."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(SCAN, tmp_path / "ct.nii.gz")
+
+    def example(words):
+        names = {"__name__": "page"}
+        run(next(block for block in EXAMPLES if words in block.text), names)
+        return names
+
+    return example
+
+
+def test_every_example_is_run():
+    assert [next(use for use in USES if use in block.text) for block in EXAMPLES] == USES
+
+
+@pytest.mark.slow
+def test_onnx(example):
+    assert example("export_onnx")["difference"] < 1e-3
+    assert Path("net.onnx").is_file()
+
+
+@pytest.mark.slow
+def test_monai(example):
+    names = example("SlidingWindowInferer")
+    size = names["x"].shape[2:]
+    assert names["logits"].shape == (1, 3, *size)
+    assert names["others"].shape == (1, 5, *size)
+    assert torch.isfinite(names["others"]).all()
+
+
+@pytest.mark.slow
+def test_segmentation_models_pytorch_and_feature_lists(example):
+    names = example("smp.Unet")
+    model, x = names["model"], names["x"]
+    import timm
+
+    timms = timm.create_model("resnet18", features_only=True, in_chans=1, pretrained=False)
+    wanted = list(zip(timms.feature_info.channels(), timms.feature_info.reduction(), strict=True))
+    assert list(zip(model.encoder.channels, model.encoder.strides, strict=True)) == wanted
+    assert [(f.shape[1], x.shape[2] // f.shape[2]) for f in names["features"]] == wanted
+    assert names["masks"].shape == (1, 2, 224, 224)
+    with torch.inference_mode():
+        theirs = names["network"].encoder(x)[1:]
+        for one, other in zip(names["features"], theirs, strict=True):
+            torch.testing.assert_close(one, other)
