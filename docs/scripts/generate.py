@@ -73,12 +73,18 @@ def recipe_page() -> str:
 
 
 def weights_table() -> str:
-    """A row for each of the registered weights."""
+    """A row for each of the registered weights; those that others published come last, a release's sizes in one row."""
     lines = [
-        "| weights | for | parameters | file | trained on | licence | measured, against random |",
-        "|---|---|---|---|---|---|---|",
+        "| weights | for | parameters | file | trained | licence | measured, against random |",
+        "|" + "---|" * 7,
     ]
-    return "\n".join([*lines, *(_weights_row(get_weights(name)) for name in list_models())])
+    known = [get_weights(name) for name in list_models()]
+    lines += [_own_row(weights) for weights in known if not weights.how_to_get]
+    releases: dict[str, list[PretrainedWeights]] = {}
+    for weights in known:
+        if weights.how_to_get:
+            releases.setdefault(re.sub(r"\d+$", "", weights.name), []).append(weights)
+    return "\n".join([*lines, *map(_release_row, releases.values())])
 
 
 def with_table(readme: str) -> str:
@@ -131,21 +137,34 @@ def _row(key: Key, elsewhere: dict[str, str] | None = None) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _weights_row(weights: PretrainedWeights) -> str:
-    folder = ROOT / "model_cards" / weights.name
-    link = f"[`{weights.name}`](model_cards/{weights.name}/README.md)" if folder.is_dir() else f"`{weights.name}`"
-    kind = "2D images" if weights.architecture.endswith("2D") else "3D scans"
-    size = f"{weights.size_mb:g} MB" if weights.size_mb else ""
-    if not (folder / "results.json").is_file():
-        data = re.search(r"(?:pre-)?trained on (.*?)(?:\. |\.$)", weights.description)
-        return f"| {link} | {kind} | | {size} | {data[1] if data else ''} | {weights.licence} | not here |"
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    patients = results["patients"]["train"]
-    data = f"{patients} patients: {results['publish']['data_name'].partition(' (')[0]}"
-    parameters = f"{results['parameters'] / 1e6:.2g} M"
-    return (
-        f"| {link} | {kind} | {parameters} | {size} | {data} | {weights.licence} | {_measured(results['transfer'])} |"
-    )
+def _link(weights: PretrainedWeights) -> str:
+    card = f"model_cards/{weights.name}/README.md"
+    return f"[`{weights.name}`]({card})" if (ROOT / card).is_file() else f"`{weights.name}`"
+
+
+def _kind(weights: PretrainedWeights) -> str:
+    return "2D images" if weights.architecture.endswith("2D") else "3D scans"
+
+
+def _own_row(weights: PretrainedWeights) -> str:
+    """Of weights that were made here."""
+    results = json.loads((ROOT / "model_cards" / weights.name / "results.json").read_text(encoding="utf-8"))
+    called = re.split(r",| \(", results["publish"]["data_name"])[0]
+    data = f"on {results['patients']['train']} patients: {called}"
+    parameters, size = f"{results['parameters'] / 1e6:.2g} M", f"{weights.size_mb:g} MB"
+    cells = (_link(weights), _kind(weights), parameters, size, data, weights.licence, _measured(results["transfer"]))
+    return f"| {' | '.join(cells)} |"
+
+
+def _release_row(found: list[PretrainedWeights]) -> str:
+    """Of what others published, and `sg-hub convert` makes a folder of."""
+    found = sorted(found, key=lambda weights: weights.size_mb or 0)
+    sizes = [weights.size_mb for weights in found if weights.size_mb]
+    size = f"{sizes[0]:g} MB" if len(sizes) == 1 else f"{sizes[0]:g} to {sizes[-1]:g} MB"
+    data = re.search(r"trained (.*?)(?: \(|\.(?: |$))", found[0].description)
+    names = ", ".join(map(_link, found)) if len(found) < 3 else f"{_link(found[0])} to {_link(found[-1])}"
+    cells = (names, _kind(found[0]), "", size, data[1] if data else "", found[0].licence, "not here; you convert them")
+    return f"| {' | '.join(cells)} |"
 
 
 def _measured(transfer: list[dict]) -> str:

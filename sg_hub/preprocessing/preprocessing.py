@@ -260,9 +260,9 @@ class Preprocessing(BasePreprocessing):
     def doubt(self, scan: Scan) -> str:
         if scan.modality and scan.modality != self.modality:
             return (
-                f"{scan.source} is {scan.modality} by its file (values {scan.array.min():g} to {scan.array.max():g}), and "
-                f"the weights expect {self.modality} ({self.intensity} {self.low:g} to {self.high:g}): what they make of "
-                f"it was not measured. Replace the settings where its values mean something else: {_FOR_OTHERS}"
+                f"{scan.source} is {scan.modality} by its file (values {scan.array.min():g} to {scan.array.max():g}), "
+                f"and the weights expect {self.modality} ({self.intensity} {self.low:g} to {self.high:g}): what they "
+                f"make of it was not measured. Replace the settings where its values mean something else: {_FOR_OTHERS}"
             )
         if self.modality == "CT" and self.intensity == "window" and self.low < 0 <= scan.array.min():
             return (
