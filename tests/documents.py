@@ -23,9 +23,10 @@ FEWER = {
         "settings.validate_every=1",
         "settings.batch_size=2",
         "settings.precision=float32",
+        "grid.spacing=[8,8,6]",
     ),
 }
-"""What is added to long commands."""
+"""What is added to commands that train: a few steps on a coarse grid."""
 SHORTER = (("train(steps=100,", "train(steps=1,"), ("train(steps=300,", "train(steps=1,"), ("range(100)", "range(2)"))
 SCAN = min((DEMO_SAMPLES / "openkbp" / "ct").glob("*.nii.gz"), key=lambda file: file.stat().st_size)
 XRAY = min((DEMO_SAMPLES / "chestxray14" / "images").glob("*.png"))
@@ -82,7 +83,7 @@ def a_users_folder(folder: Path) -> None:
         kind = ("benign", "malignant")[number % 2]
         place = folder / "nodules" / kind / f"{kind}_{number}.nii.gz"
         place.parent.mkdir(parents=True, exist_ok=True)
-        corner = [int(rng.integers(side - 24)) for side in whole.size]
+        corner = [int(rng.integers(side // 3, side // 2)) for side in whole.size]  # within the body
         cube = whole.array[0][tuple(slice(start, start + 24) for start in corner)] + 100 * (number % 2)
         cut = type(whole)(cube[None].astype(np.float32), whole.spacing)
         cut.save(cube, place)
