@@ -74,7 +74,8 @@ def convert(file: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, no
         release, published, left_out = _nearest(tensors, known, source)
         state = _renamed(published, release, labels, source)
     except (ReadError, InvalidInputError) as error:
-        raise type(error)(f"{error}; {wanted}") from error
+        said = str(error) if str(source) in str(error) else f"{source}: {error}"
+        raise type(error)(f"{said}; {wanted}") from error
     norm = release.norms[0] if norm is None else norm
     if norm not in release.norms:
         raise InvalidInputError(

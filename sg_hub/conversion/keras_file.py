@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,36 +57,23 @@ def read_keras(path: Path) -> Layers:
         ReadError: h5py is not installed, or a damaged file, or one that points to other files.
         InvalidInputError: layers of other kinds.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise ReadError(f"{path} is a Keras (HDF5) file, which needs h5py: pip install h5py") from error
+    if find_spec("h5py") is None:
+        raise ReadError(f"{path} is a Keras (HDF5) file, which needs h5py: pip install h5py")
     layers: dict[tuple[str, str], Layer] = {}
     strangers: set[str] = set()
-    left = _MOST_FOLD * path.stat().st_size
-
-    def visit(name: str, item: Any) -> None:  # links to other files are not followed
-        nonlocal left
+    try:
+        arrays, model_config = _read(path)
+        epsilons = _epsilons(model_config)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ReadError(f"{path} is damaged, or no Keras file ({shortened(error)}): download it again") from error
+    for name, values in arrays.items():
         *groups, weight = name.split("/")
-        if not isinstance(item, h5py.Dataset) or name.startswith("optimizer_weights/"):
-            return
         found = next((match for group in groups if (match := _LAYER.fullmatch(group))), None)
         if found is None:
             strangers.add("/".join(groups) or name)
-            return
-        left -= item.nbytes
-        if item.external or item.is_virtual or left < 0:
-            raise ValueError(f"{name} is not in this file, or larger than it")
-        layer = layers.setdefault((found[1], found[0]), Layer(found[0], int(found[2] or 0)))
-        values = item[()].astype("float32") if item.dtype.kind == "f" else item[()]
-        layer.weights[weight.split(":")[0]] = torch.as_tensor(values)
-
-    try:
-        with h5py.File(path, "r") as file:
-            file.get("model_weights", file).visititems(visit)
-            epsilons = _epsilons(file.attrs.get("model_config", "{}"))
-    except Exception as error:  # h5py raises nearly anything for a damaged file
-        raise ReadError(f"{path} is damaged, or no Keras file ({shortened(error)}): download it again") from error
+        else:
+            layer = layers.setdefault((found[1], found[0]), Layer(found[0], int(found[2] or 0)))
+            layer.weights[weight.split(":")[0]] = values
     if strangers:
         raise InvalidInputError(
             f"{path} has unknown layers with weights ({shortened(', '.join(sorted(strangers)))}), where "
@@ -92,7 +85,30 @@ def read_keras(path: Path) -> Layers:
     return {kind: [layer for (own, _), layer in ordered if own == kind] for kind in KINDS}
 
 
-def _epsilons(model_config: str | bytes) -> dict[str, float]:
+def _read(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Every array by its name, and the attribute model_config, read by another process.
+
+    Raises:
+        OSError, ValueError: what is wrong with the file.
+    """
+    arrays: dict[str, Tensor] = {}
+    reader = [sys.executable, "-P", str(Path(__file__).with_name("hdf5_reader.py"))]
+    arguments = [os.path.abspath(path), str(_MOST_FOLD * path.stat().st_size)]
+    with subprocess.Popen([*reader, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        while line := process.stdout.readline():
+            said = json.loads(line)
+            if "error" in said:
+                raise ValueError(said["error"])
+            if "model_config" in said:
+                return arrays, said["model_config"]
+            kind = np.dtype(said["type"])
+            data = process.stdout.read(math.prod(said["shape"]) * kind.itemsize)
+            arrays[said["name"]] = torch.from_numpy(np.frombuffer(bytearray(data), kind).reshape(said["shape"]))
+    raise ValueError("the HDF5 library gave up on it")
+
+
+def _epsilons(model_config: str) -> dict[str, float]:
     """Of every BatchNormalization by its name, as far as the file describes its model."""
     found: dict[str, float] = {}
 

@@ -13,6 +13,11 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from sg_hub.errors import InvalidInputError
+from sg_hub.io.limits import SCAN_BYTES, most_bytes
+
+_FLOAT = 4
+"""Bytes."""
 _SAMPLES = 1 << 22
 """Voxels that percentiles are of, at most."""
 _LINEAR = {4: "bilinear", 5: "trilinear"}
@@ -50,8 +55,20 @@ def mean_and_deviation(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def resampled_size(size: Sequence[int], spacing: Sequence[float], new_spacing: Sequence[float]) -> tuple[int, ...]:
-    """Voxels along each axis of `new_spacing` mm that cover `size` voxels of `spacing` mm, edge to edge."""
-    return tuple(max(1, round(n * s / new)) for n, s, new in zip(size, spacing, new_spacing, strict=True))
+    """Voxels along each axis of `new_spacing` mm that cover `size` voxels of `spacing` mm, edge to edge.
+
+    Raises:
+        InvalidInputError: more of them than can be computed on.
+    """
+    sides = [n * s / new for n, s, new in zip(size, spacing, new_spacing, strict=True)]
+    needed, most = math.prod(max(1.0, side) for side in sides) * _FLOAT, most_bytes(SCAN_BYTES)
+    if not needed <= most:
+        raise InvalidInputError(
+            f"at a spacing of {' x '.join(f'{new:g}' for new in new_spacing)} mm the scan of "
+            f"{' x '.join(f'{n * s:g}' for n, s in zip(size, spacing, strict=True))} mm takes {needed / 2**30:.3g} "
+            f"GiB; {most / 2**30:.3g} GiB are the most: give a larger spacing"
+        )
+    return tuple(max(1, round(side)) for side in sides)
 
 
 def resize(x: Tensor, size: Sequence[int], *, antialias: bool = False, mode: str | None = None) -> Tensor:

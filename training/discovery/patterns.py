@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sg_hub.errors import ReadError
+from sg_hub.errors import ReadError, shortened
 from sg_hub.io.files import write_atomic
 
 AXES = {3: ("x", "y", "z"), 2: ("row", "column")}
@@ -128,11 +128,14 @@ class PatternTable:
                     if len(line) != len(header):
                         raise ValueError(f"{len(line)} values instead of {len(header)}")
                     pattern, patient, reference, *numbers, split = line
+                    where = [int(value) for value in numbers]
+                    if not (0 <= int(pattern) < 2**15 and min(where) >= 0 and max(where) < 2**31 and where[-1] < 2**7):
+                        raise ValueError("a number that cannot be")
                     ids = (index.setdefault(name, len(index)) for name in (patient, reference))
-                    rows.append((int(pattern), *ids, *map(int, numbers), SPLITS.index(split)))
+                    rows.append((int(pattern), *ids, *where, SPLITS.index(split)))
             except (ValueError, csv.Error) as error:
                 raise ReadError(
-                    f"{path} line {reader.line_num} is damaged ({error}): run `sg-hub discover` again"
+                    f"{path} line {reader.line_num} is damaged ({shortened(error)}): run `sg-hub discover` again"
                 ) from error
         if not rows:
             raise ReadError(f"{path} has no rows: run `sg-hub discover` again")

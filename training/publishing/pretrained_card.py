@@ -137,8 +137,9 @@ def _differences(results: PretrainedResults, reference: str) -> list[tuple[str, 
     published = resolved(resolve(load_recipe(reference)))
     return [
         (f"{section}.{key}", _shown(value), _shown(published[section].get(key)))
-        for section, settings in results.recipe.model_dump(exclude_none=False).items()
-        for key, value in (settings or {}).items()
+        for section, settings in results.recipe.model_dump().items()
+        if isinstance(settings, dict) and isinstance(published.get(section), dict)
+        for key, value in settings.items()
         if key not in NO_MATTER and value != published[section].get(key)
     ]
 

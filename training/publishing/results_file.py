@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from sg_hub.errors import ReadError
 from sg_hub.hub.config_file import CONFIG
@@ -17,8 +17,11 @@ from sg_hub.models import PretrainedModel
 from sg_hub.models.registry import network_of
 
 from ..run.recipe import with_newer_keys
+from ..run.settings import LARGEST
 
 RESULTS = "results.json"
+Number = Annotated[int, Field(ge=0, le=LARGEST)]
+Count = Annotated[int, Field(gt=0, le=LARGEST)]
 
 
 class Record(BaseModel):
@@ -43,9 +46,9 @@ class Provenance(Record):
 
 
 class Counts(Record):
-    train: NonNegativeInt
-    validation: NonNegativeInt
-    test: NonNegativeInt
+    train: Number
+    validation: Number
+    test: Number
 
 
 class Publish(Record):
@@ -58,9 +61,9 @@ class Publish(Record):
 
 
 class Pretraining(Record):
-    epochs: NonNegativeInt
+    epochs: Number
     minutes: FiniteFloat
-    cubes_per_epoch: NonNegativeInt
+    cubes_per_epoch: Number
     machine: str
     commit_at_start: str | None = None
     """Of the code, when the last process of the run began."""
@@ -71,20 +74,20 @@ class Evaluation(Record):
     """What else is in it, the method says."""
 
     split: str
-    patients: NonNegativeInt
-    cubes: NonNegativeInt
+    patients: Number
+    cubes: Number
 
 
 class Discover(Record):
-    patterns: PositiveInt
-    neighbours: PositiveInt
-    cube: list[PositiveInt]
-    resolutions: PositiveInt
+    patterns: Count
+    neighbours: Count
+    cube: list[Count]
+    resolutions: Count
 
 
 class Pretrain(Record):
-    size: list[PositiveInt]
-    epochs: NonNegativeInt
+    size: list[Count]
+    epochs: Number
     lr: FiniteFloat
     precision: str
 

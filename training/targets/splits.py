@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.errors import InvalidInputError, ReadError, shortened
 
 from ..data.leakage import name_hashes
 from ..run.recipe import Split
@@ -117,7 +117,8 @@ def read_split(path: str) -> dict[str, Split]:
     for row in read_table(shipped if shipped.is_file() else Path(path), ("patient", "split")):
         part = next((known for known in PARTS if known == row["split"]), None)
         if part is None:
-            raise InvalidInputError(f"{path}: split {row['split']!r} of patient {row['patient']}; expected {PARTS}")
+            whose = f"split {shortened(row['split'], 80)!r} of patient {shortened(row['patient'], 80)}"
+            raise InvalidInputError(f"{path}: {whose}; expected {PARTS}")
         if given.setdefault(row["patient"], part) != part:
             raise InvalidInputError(f"{path}: patient {row['patient']} is in {given[row['patient']]} and in {part}")
     return given

@@ -77,6 +77,8 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 def _read(store: Path) -> dict[str, list[Any]]:
     try:
-        return dict(json.loads(store.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        kept = dict(json.loads(store.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}
+    texts = [str, str]
+    return {key: value for key, value in kept.items() if isinstance(value, list) and [*map(type, value)] == texts}

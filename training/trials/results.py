@@ -27,12 +27,14 @@ Row = dict[str, Any]
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Point = Annotated[list[float], Field(min_length=3, max_length=3)]
+"""Step, validation metric, training loss."""
 
 
 class _Written(BaseModel):
     """Other keys are left as they are."""
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, strict=True)
 
 
 class _Parts(_Written):
@@ -88,7 +90,7 @@ class Written(_Written):
     left_out: list[str]
     items: _Parts
     patients: _Parts
-    curve: list[tuple[int, float, float]] = Field(min_length=1)
+    curve: list[Point] = Field(min_length=1)
     unchecked: str
     minutes: float
     machine: str

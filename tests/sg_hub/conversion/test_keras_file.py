@@ -1,12 +1,11 @@
 """Keras files: which are read, and what of a file is never followed."""
 
-import builtins
-
 import numpy as np
 import pytest
 import torch
 
 from sg_hub import ReadError, convert
+from sg_hub.conversion import keras_file
 from sg_hub.conversion.keras_file import read_keras
 from tests.sg_hub.conversion.published import write_keras
 
@@ -34,16 +33,18 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path):
 
 def test_without_h5py_the_message_says_what_to_install(tmp_path, monkeypatch):
     file = write_keras(tmp_path / "a.h5", [])
-    real = builtins.__import__
-
-    def missing(name, *arguments, **options):
-        if name == "h5py":
-            raise ImportError(name)
-        return real(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
+    monkeypatch.setattr(keras_file, "find_spec", lambda name: None)
     with pytest.raises(ReadError, match="pip install h5py"):
         convert(file, tmp_path / "out")
+
+
+def test_a_file_that_the_library_never_comes_back_from_is_given_up(tmp_path, monkeypatch):
+    file = write_keras(tmp_path / "a.h5", [("dense", DENSE)])
+    reader = tmp_path / "hdf5_reader.py"
+    reader.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGXCPU)\n", encoding="utf-8")
+    monkeypatch.setattr(keras_file, "__file__", str(tmp_path / "keras_file.py"))
+    with pytest.raises(ReadError, match=r"a\.h5 is damaged, or no Keras file .*gave up"):
+        read_keras(file)
 
 
 def change(file, layer="dense_1"):

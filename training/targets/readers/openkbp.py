@@ -7,6 +7,8 @@ drawn, which is not the same as absent: such patients are left out.
 
 from __future__ import annotations
 
+import os
+
 from ...run.recipe import Split
 from ..items import Found, Item
 from ..label_maps import LabelMapTarget
@@ -24,7 +26,7 @@ class OpenKbp(LabelMapTarget):
             patient = row["patient"]
             image, label = (folder / kind / f"{patient}.nii.gz" for kind in ("ct", "labels"))
             missing = [name for name in self.classes if row[name] in ("", "0")]
-            absent = next((path for path in (image, label) if not path.is_file()), None)
+            absent = next((path for path in (image, label) if not os.path.isfile(path)), None)
             part = SPLITS.get(row["split"])
             if missing:
                 found.skipped[patient] = f"{' and '.join(missing)} not drawn"
