@@ -18,9 +18,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tests.reliability import fuzz_data, fuzz_io, fuzz_models, fuzz_results, fuzz_targets, harness, kills
+from tests.reliability import (
+    commands,
+    faults,
+    fuzz_data,
+    fuzz_io,
+    fuzz_models,
+    fuzz_results,
+    fuzz_targets,
+    harness,
+    kills,
+    processes,
+)
 from tests.reliability.counts import Counts, table
-from tests.reliability.processes import prepare_process
 
 KINDS = fuzz_io.KINDS | fuzz_models.KINDS | fuzz_data.KINDS | fuzz_targets.KINDS | fuzz_results.KINDS
 Done = Callable[[], object]
@@ -40,25 +50,47 @@ def fuzz(options: argparse.Namespace, done: Callable[[str, int], Done]) -> dict[
 
 def kill(options: argparse.Namespace, done: Callable[[str, int], Done]) -> dict[str, Counts]:
     """Kills of every long command, and what the next run makes of it."""
-    chosen = [name for name in kills.LONG if not options.only or name in options.only]
+    chosen = [name for name in commands.LONG if not options.only or name in options.only]
     return {
         name: kills.kills(name, options.count, options.seed, options.first, done(name, options.count), options.show)
         for name in chosen
     }
 
 
+def meet(options: argparse.Namespace, done: Callable[[str, int], Done]) -> dict[str, Counts]:
+    """Faults that commands meet."""
+    found = {}
+    mounts = faults.can_mount(processes.own_folder())
+    for kind, every in faults.FAULTS.items():
+        names = [name for name in every if not options.only or {kind, name} & set(options.only)]
+        if kind in faults.MOUNTED and not mounts:
+            print(f"{kind}: left out, for this machine lets no process mount file systems of its own", file=sys.stderr)
+        elif names:
+            bar = done(kind, options.count * len(names))
+            found[kind] = faults.faults(kind, names, options.count, options.seed, options.first, bar, options.show)
+    return found
+
+
 PARTS: dict[str, tuple[Callable[..., dict[str, Counts]], str, tuple[str, ...], int]] = {
-    "fuzz": (fuzz, "parser", harness.CLASSES, 700),
+    "fuzz": (fuzz, "parser", harness.CLASSES, 660),
     "kills": (kill, "command", kills.CLASSES, 28),
+    "faults": (meet, "fault", faults.CLASSES, 3),
 }
 """What runs each part, what its rows are, the classes, and how many of each row there are by default."""
+SHARE: dict[str, tuple[int, tuple[str, ...]]] = {
+    "fuzz": (6, ()),
+    "kills": (2, ("prepare", "save_pretrained", "publish", "finetune", "segment")),
+    "faults": (1, ("save_pretrained", "segment", "discover")),
+}
+"""What of each part `make test` runs: how many of each row, and of which commands."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="absent: all")
-    parser.add_argument("--only", nargs="+", help="names of rows")
+    parser.add_argument("--only", nargs="+", help="names of rows; of faults also of commands")
     parser.add_argument("--count", type=int, help="of each row; of some a share of it")
+    parser.add_argument("--share", action="store_true", help="the small share that the tests run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first, to go on from")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time, where that matters")
@@ -68,9 +100,11 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="pydicom")  # of the damage that is done on purpose
     given, bad, written = options.count, 0, dict[str, Any]()
     with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
-        prepare_process(Path(folder))
+        processes.prepare_process(Path(folder))
         for part in options.parts or PARTS:
             run, what, classes, count = PARTS[part]
+            if options.share:
+                count, options.only = SHARE[part]
             options.count, began = given or count, time.monotonic()
             with tqdm(total=0, desc=part, disable=None) as bar:
 

@@ -20,6 +20,9 @@ import torch
 
 from sg_hub import Preprocessing, SemanticGenesis3D
 from sg_hub.cli import main
+from sg_hub.cli.help import say
+from sg_hub.errors import SgHubError
+from sg_hub.signals import exit_status, terminable
 from tests.reliability.processes import Fork, at_change, own_folder
 from tests.sg_hub.conversion.published import checkpoint, light
 from tests.training.targets.target_folders import write_csv, write_scan
@@ -119,13 +122,21 @@ def network(seed: int = 0) -> SemanticGenesis3D:
 
 
 def _save(seed: int) -> int:
-    network(seed).save_pretrained("model")
+    """A model is saved as the commands do it, which say what goes wrong in one line."""
+    try:
+        with terminable():
+            network(seed).save_pretrained("model")
+    except SgHubError as error:
+        say(str(error))
+        return 2
+    except KeyboardInterrupt as stopped:
+        return exit_status(stopped)
     return 0
 
 
-def _tuned(seed: int) -> Callable[[], int]:
+def _tuned(seed: int, *more: str) -> Callable[[], int]:
     arguments = ("--init", "../inputs/small", "--target", "../inputs/own/own.toml", "--out", "model")
-    return _cli("finetune", *arguments, "--seed", str(seed), "--quiet")
+    return _cli("finetune", *arguments, "--seed", str(seed), "--quiet", *more)
 
 
 def _with_older_results(*arguments: str) -> Callable[[], int]:
@@ -181,6 +192,15 @@ COMMANDS = {
         Command("convert", _cli("convert", "../inputs/published.pt", "converted"), None),
     )
 }
+
+
+LONG = tuple(name for name, command in COMMANDS.items() if command.long)
+DIVERGING = {
+    "autoencode": _recipe("autoencode", "autoencode.lr=1e30"),
+    "pretrain": _recipe("pretrain", "pretrain.lr=1e30"),
+    "finetune": _tuned(2, "settings.lr=1e30"),
+}
+"""Commands whose losses become infinite."""
 
 
 @dataclass(frozen=True)

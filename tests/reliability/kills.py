@@ -92,6 +92,3 @@ def kills(name: str, count: int, seed: int, first: int, done: Callable[[], objec
         counts.add(*kill(name, seed, number))
         done()
     return counts
-
-
-LONG = tuple(name for name, command in COMMANDS.items() if command.long)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from sg_hub import from_pretrained
 from sg_hub.errors import ReadError, shortened
@@ -168,8 +168,8 @@ def _golden(model: PretrainedModel, path: Path) -> None:
     output = model(x)
     outputs = output._asdict() if hasattr(output, "_asdict") else {"output": output}
     halved = {key: value.half() if key == "restoration" else value for key, value in outputs.items()}
-    save_file({"input": x.half()} | {key: value.contiguous() for key, value in halved.items()}, str(path))
-    path.chmod(0o644)  # written for this user alone
+    written = {"input": x.half()} | {key: value.contiguous() for key, value in halved.items()}
+    path.write_bytes(save(written))  # a full disk is an OSError then
 
 
 def _entry(recipe: Recipe, model: PretrainedModel, folder: Path) -> dict[str, Any]:

@@ -267,3 +267,9 @@ def test_what_is_no_image_is_refused():
         ImagePreprocessing().apply(torch.zeros(1, 8, 8))
     with pytest.raises(InvalidInputError, match="on one side"):
         ImagePreprocessing(low=0.9, high=1.0).apply(Image(np.linspace(0, 0.5, 64, dtype=np.float32).reshape(1, 8, 8)))
+
+
+@pytest.mark.parametrize("spacing", [(1e-320, 1, 1), (1e-3, 1e-3, 1e-3)])
+def test_a_spacing_that_no_memory_is_enough_for_is_refused(spacing):
+    with pytest.raises(InvalidInputError, match="give a larger spacing"):
+        resampled_size((512, 512, 300), (0.7, 0.7, 2.5), spacing)

@@ -81,3 +81,17 @@ def test_files_that_are_no_table(tmp_path, content, said):
         PatternTable.load(tmp_path / "t.csv")
     with pytest.raises(ReadError, match=r"not there yet: run `sg-hub discover` first"):
         PatternTable.load(tmp_path / "nothing.csv")
+
+
+@pytest.mark.parametrize("value", ["-1", str(2**40), "9" * 40])
+@pytest.mark.parametrize("column", ["pattern", "x", "size_z", "resolution"])
+def test_numbers_that_cannot_be_are_refused_with_their_line(tmp_path, column, value):
+    table_of().save(tmp_path / "t.csv")
+    lines = (tmp_path / "t.csv").read_text(encoding="utf-8").splitlines()
+    place = {"pattern": 0, "x": 1, "size_z": 6, "resolution": 7}[column]
+    cells = lines[2].split(",", 1) if column == "pattern" else lines[2].rsplit(",", 8)
+    cells[place] = value
+    lines[2] = ",".join(cells)
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with pytest.raises(ReadError, match=r"t\.csv line 3 is damaged"):
+        PatternTable.load(tmp_path / "t.csv")

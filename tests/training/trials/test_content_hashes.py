@@ -1,5 +1,6 @@
 """Hashes of what is in files."""
 
+import json
 import os
 
 import pytest
@@ -44,3 +45,15 @@ def test_the_voxels_that_a_header_names_are_hashed(tmp_path, name, header):
     before = ContentHashes(tmp_path / "no").of(str(tmp_path / name))
     (tmp_path / "other.raw").write_bytes(b"VOXELS")
     assert ContentHashes(tmp_path / "no").of(str(tmp_path / name)) != before
+
+
+@pytest.mark.parametrize("text", ["7", "null", '[["a"]]', '{"a": 3}', "[" * 100_000, "{"])
+def test_a_damaged_file_of_hashes_is_made_anew(tmp_path, text):
+    file, store = tmp_path / "a.bin", tmp_path / "hashes.json"
+    file.write_bytes(b"one")
+    expected = ContentHashes(tmp_path / "other.json").of(str(file))
+    store.write_text(text, encoding="utf-8")
+    hashes = ContentHashes(store)
+    assert hashes.of(str(file)) == expected
+    hashes.save()
+    assert list(json.loads(store.read_text(encoding="utf-8"))) == [str(file)]
