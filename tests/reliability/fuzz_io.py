@@ -300,8 +300,8 @@ def _label_map(rng: random.Random) -> Files:
 
 def _bomb(rng: random.Random) -> Files:
     """A small file that unpacks to what would fill the memory, or that promises it."""
-    name, data = rng.choice(sorted(samples.bombs().items()))
-    return {name: data}, name
+    name = rng.choice(sorted(samples.BOMBS))
+    return {name: samples.bomb(name)}, name
 
 
 KINDS = {

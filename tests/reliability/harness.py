@@ -133,6 +133,8 @@ class _Worker:
     def __init__(self, kind: Kind, folder: Path) -> None:
         self._kind, self._folder, self._limits = kind, folder, kind.limits
         self._fork: Fork | None = None
+        self._before: float | None = None
+        """Processor time when it was first seen that an input is not done at once."""
 
     def __enter__(self) -> _Worker:
         return self
@@ -148,7 +150,7 @@ class _Worker:
         if self._fork is None:
             self._start()
         assert self._fork is not None
-        self._before, self._began = session_time(self._fork.pid), time.monotonic()
+        self._before, self._began = None, time.monotonic()
         with contextlib.suppress(BrokenPipeError):  # it has ended, which its answer says
             pickle.dump((given.files, given.target), self._inputs)
             self._inputs.flush()
@@ -171,7 +173,9 @@ class _Worker:
     def given_up(self) -> tuple[str, str] | None:
         """The same where there is no answer yet: only whether it has taken too long."""
         assert self._fork is not None
-        used = session_time(self._fork.pid) - self._before
+        now = session_time(self._fork.pid)
+        self._before = now if self._before is None else self._before
+        used = now - self._before
         if used <= self._limits.seconds and time.monotonic() - self._began <= _STUCK:
             return None
         self._end()

@@ -7,6 +7,7 @@ import gzip
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -185,29 +186,49 @@ def picture(kind: str) -> bytes:
     return file.getvalue()
 
 
+def _packed(kind: str, side: int = 13_000) -> bytes:
+    file = io.BytesIO()
+    Image.new("1", (side, side)).save(file, kind, **({"compression": "tiff_lzw"} if kind == "TIFF" else {}))
+    return file.getvalue()
+
+
+def _promised(sides: str) -> bytes:
+    head = META.format(packed=True, where="LOCAL").replace("6 7 8", sides)
+    return head.encode() + zlib.compress(VOXELS.tobytes(order="F"))
+
+
+def _large() -> bytes:
+    raw = bytearray(nifti())
+    struct.pack_into("<8h", raw, 40, 3, 32767, 32767, 8, 1, 1, 1, 1)
+    return bytes(raw)
+
+
+def _nrrd(encoding: str, pack: Callable[[bytes], bytes], more: bytes, sides: str = "6 7 8") -> bytes:
+    head = NRRD.format(encoding=encoding).replace("sizes: 6 7 8", f"sizes: {sides}")
+    return head.encode() + b"\n" + pack(VOXELS.tobytes(order="F") + more)
+
+
+_MORE = 1 << 27
+"""Bytes that nothing in a header asks for."""
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "more.nii.gz": lambda: gzip.compress(nifti() + bytes(_MORE)),
+    "promised.nii.gz": lambda: gzip.compress(_large()),
+    "promised.nii": _large,
+    "more.mha": lambda: (
+        META.format(packed=True, where="LOCAL").encode() + zlib.compress(VOXELS.tobytes(order="F") + bytes(_MORE))
+    ),
+    "promised.mha": lambda: _promised("1000 1000 900"),
+    "huge.mha": lambda: _promised("99999999 99999999 99999999"),
+    "more.nrrd": lambda: _nrrd("gzip", gzip.compress, bytes(_MORE)),
+    "promised.nrrd": lambda: _nrrd("gzip", gzip.compress, b"", "1000 1000 1000"),
+    "more2.nrrd": lambda: _nrrd("bzip2", bz2.compress, bytes(_MORE)),
+    "empty.nii.gz": lambda: gzip.compress(b"") * 200_000,
+    "wide.png": lambda: _packed("PNG"),
+    "wide.tif": lambda: _packed("TIFF"),
+}
+"""Small files: they unpack to far more than their headers say, or their headers promise far more."""
+
+
 @cache
-def bombs() -> dict[str, bytes]:
-    """Small files by name: they unpack to far more than their headers say, or their headers promise far more."""
-    raw, voxels, zeros = nifti(), VOXELS.tobytes(order="F"), bytes(1 << 27)
-    large = bytearray(raw)
-    struct.pack_into("<8h", large, 40, 3, 32767, 32767, 8, 1, 1, 1, 1)
-    wide, tiff = io.BytesIO(), io.BytesIO()
-    Image.new("1", (13000, 13000)).save(wide, "PNG")
-    Image.new("1", (13000, 13000)).save(tiff, "TIFF", compression="tiff_lzw")
-    meta = META.format(packed=True, where="LOCAL")
-    nrrd = NRRD.format(encoding="gzip")
-    promised = nrrd.replace("sizes: 6 7 8", "sizes: 1000 1000 1000")
-    return {
-        "more.nii.gz": gzip.compress(raw + zeros),
-        "promised.nii.gz": gzip.compress(bytes(large)),
-        "promised.nii": bytes(large),
-        "more.mha": meta.encode() + zlib.compress(voxels + zeros),
-        "promised.mha": meta.replace("6 7 8", "1000 1000 900").encode() + zlib.compress(voxels),
-        "huge.mha": meta.replace("6 7 8", "99999999 99999999 99999999").encode() + zlib.compress(voxels),
-        "more.nrrd": nrrd.encode() + b"\n" + gzip.compress(voxels + zeros),
-        "promised.nrrd": promised.encode() + b"\n" + gzip.compress(voxels),
-        "more2.nrrd": nrrd.replace("gzip", "bzip2").encode() + b"\n" + bz2.compress(voxels + zeros),
-        "empty.nii.gz": gzip.compress(b"") * 200_000,
-        "wide.png": wide.getvalue(),
-        "wide.tif": tiff.getvalue(),
-    }
+def bomb(name: str) -> bytes:
+    return BOMBS[name]()
