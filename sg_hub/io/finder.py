@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
 import unicodedata
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.dicom.files import SUFFIXES as DICOM_SUFFIXES
 from sg_hub.io.dicom.files import is_dicom_image
 
-SCAN_SUFFIXES = (".nii.gz", ".nii", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr")
+SCAN_SUFFIXES = (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 IMAGE_SUFFIXES = (*DICOM_SUFFIXES, *PICTURE_SUFFIXES)
 _log = logging.getLogger(__name__)
@@ -64,12 +66,13 @@ def plain_name(text: str, suffixes: tuple[str, ...] = ()) -> str:
 
 def _is_scan_file(path: Path) -> bool:
     """By its suffix; a .hdr also by its content, for other programs call their headers so."""
-    if path.suffix.lower() != ".hdr":
-        return path.name.lower().endswith(SCAN_SUFFIXES)
+    name = path.name.lower()
+    if not name.endswith((".hdr", ".hdr.gz")):
+        return name.endswith(SCAN_SUFFIXES)
     try:
-        with open(path, "rb") as file:
+        with gzip.open(path) if name.endswith(".gz") else open(path, "rb") as file:
             start = file.read(348)
-    except OSError:
+    except (OSError, EOFError, zlib.error):
         return False
     return start[344:347] == b"ni1" or start[4:7] == b"ni2"
 

@@ -1,5 +1,6 @@
 """Scans and images below a folder: formats, names of files, links, and names in several compositions."""
 
+import gzip
 import os
 import unicodedata
 from pathlib import Path
@@ -122,3 +123,11 @@ def test_what_may_not_be_looked_at_is_said(tmp_path, monkeypatch):
         find_scans(tmp_path)
     with pytest.raises(ReadError, match="is no folder: give the folder"):
         find_images(tmp_path / "none")
+
+
+def test_packed_pairs_are_found_and_other_headers_are_not(tmp_path):
+    (tmp_path / "a.hdr.gz").write_bytes(gzip.compress(b"\0" * 344 + b"ni1\0"))
+    (tmp_path / "b.hdr.gz").write_bytes(gzip.compress(b"ENVI"))
+    (tmp_path / "c.hdr.gz").write_bytes(b"no gzip")
+    (tmp_path / "a.img.gz").touch()
+    assert find_scans(tmp_path) == {"a": tmp_path / "a.hdr.gz"}
