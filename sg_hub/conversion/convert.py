@@ -150,7 +150,7 @@ def _nearest(
     prefixes of how that release was trained, and the keys that were left out.
 
     Raises:
-        InvalidInputError: a file without a tensor of any of them, or with one twice.
+        InvalidInputError: a file of none of them, or with a tensor twice.
     """
     distances = []
     for index, release in enumerate(known):
@@ -162,7 +162,9 @@ def _nearest(
             distances.append((len(names.keys() ^ published.keys()), index, published, others))
     if not distances:
         titles = ", ".join(release.title for release in known)
-        raise InvalidInputError(f"{source} holds no tensor of {titles}, but {_some(list(tensors), 6)}")
+        raise InvalidInputError(
+            f"{source} is of none of the networks that are known ({titles}): it holds {_some(list(tensors), 6)}"
+        )
     _, index, published, (left_out, twice) = min(distances, key=lambda entry: entry[:2])
     if twice:
         raise InvalidInputError(f"two of its keys are {shortened(twice[0])} without their prefixes")

@@ -117,6 +117,7 @@ RELEASE = Release(
     build=build,
     published_names=published_names,
     known_by="the shapes of its kernels",
+    marks=("encoder.stacks.",),
     left_out=_OF_TRAINING,
     from_tensorflow=from_tensorflow,
     notes=(

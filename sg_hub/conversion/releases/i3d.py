@@ -48,6 +48,7 @@ RELEASE = Release(
     build=build,
     published_names=published_names,
     known_by="its Inception blocks (Mixed_3b to Mixed_5c)",
+    marks=("Mixed_3b.",),
     tensor=tensor,
     notes=(
         "A scan is a film of its axial slices: the kernels, whose axes were frames, rows and columns, were turned to "

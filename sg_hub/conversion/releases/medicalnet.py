@@ -59,6 +59,7 @@ RELEASE = Release(
     build=build,
     published_names=published_names,
     known_by="its residual blocks (layer1 to layer4), whose number says the depth",
+    marks=("layer1.",),
     left_out=("conv_seg",),
     tensor=lambda name, value: xyz(value),
     notes=(

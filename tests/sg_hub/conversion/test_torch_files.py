@@ -65,7 +65,10 @@ def test_a_storage_that_is_said_to_be_huge(file):
 
 def test_one_number_that_is_seen_as_terabytes_is_never_spread_out(tmp_path):
     huge = torch.zeros(1).expand(1 << 20, 1 << 20)
-    for name, words in (("a", "but a;"), ("conv1.weight", r"conv1.weight has \(1048576, 1048576\)")):
+    for name, words in (
+        ("a", "it holds a;"),
+        ("layer1.0.conv1.weight", r"layer1.0.conv1.weight has \(1048576, 1048576\)"),
+    ):
         torch.save({name: huge}, tmp_path / "a.pt")
         with pytest.raises(InvalidInputError, match=words):
             convert(tmp_path / "a.pt", tmp_path / "out")
