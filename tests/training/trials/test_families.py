@@ -1,58 +1,62 @@
-"""Every family of 3D networks is fine-tuned on targets of both kinds, from its weights, its encoder, and at random."""
+"""Every family of networks on targets: fine-tuned for two steps; its weights, its encoder alone, and at random."""
 
 import pytest
 import torch
 
 import sg_hub
-from sg_hub.models.dense_vnet import DenseVNet
-from sg_hub.models.i3d import I3D
-from sg_hub.models.medicalnet import MedicalNet
+from sg_hub.models.registry import families, family
 from sg_hub.preprocessing.preprocessing import Preprocessing
+from tests.sg_hub.models.small_families import small
 from tests.training.targets.target_folders import target_at
-from tests.training.trials.small_trials import QUICK, SMALL, trial_of
+from tests.training.trials.small_trials import QUICK, trial_of
+from training.trials.initialisation import look_up
 
-SIDES = (32, 32, 8)
-SIZE = f"grid.size={list(SIDES)}"
-FAMILIES = {
-    "medicalnet": (
-        MedicalNet,
-        {"width": 4, "depth": 18, "decoder_width": 2},
-        {"intensity": "zscore", "low": -10, "high": 10},
-    ),
-    "i3d": (I3D, {"width": 4, "in_chans": 3, "decoder_width": 2}, {"repeat": True}),
-    "dense_vnet": (DenseVNet, {"width": 6}, {"size": SIDES}),
+TARGETS = {
+    3: {"segmentation": "lidc-nodules", "classification": "lidc-candidates"},
+    2: {"segmentation": "lidc-nodules-2d", "classification": "lidc-candidates-2d"},
 }
+SIZES = ("grid.size=[32, 32, 8]", "crop=32")
 
 
-@pytest.fixture
-def folder(name, tmp_path):
-    cls, settings, preprocessing = FAMILIES[name]
-    torch.manual_seed(0)
-    model = cls(**settings, head="features", preprocessing=Preprocessing(input_size=SIDES, **preprocessing))
-    model.save_pretrained(tmp_path / name)
-    return tmp_path / name
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("kind", ["", "encoder:", "random:"])
-def test_a_trial_of_segmentation(name, kind, folder, tmp_path, patches):
-    done = trial_of(target_at("lidc-nodules", patches, *QUICK, *SMALL, SIZE), tmp_path, f"{kind}{folder}")
+@pytest.mark.parametrize("head", ["segmentation", "classification"])
+@pytest.mark.parametrize("name", families())
+def test_every_family_can_be_fine_tuned(name, head, patches, tmp_path):
+    small(name, head="features").save_pretrained(tmp_path / "weights")
+    target = target_at(TARGETS[family(name).NDIM][head], patches, *QUICK, *SIZES)
+    done = trial_of(target, tmp_path / "work", tmp_path / "weights")
     assert 0 <= done.test.value <= 1
-    before = sg_hub.from_pretrained(folder, in_chans=1).encoder.state_dict()
+    assert done.network.head_name == head
+    before = sg_hub.from_pretrained(tmp_path / "weights", in_chans=1).encoder.state_dict()
     after = done.network.encoder.state_dict()
-    moved = max(float((after[key] - value).abs().max()) for key, value in before.items() if value.ndim == 5)
-    assert moved > 0.1 if kind == "random:" else 0 < moved < 0.05
+    kernels = [key for key, value in before.items() if value.ndim >= 4]
+    assert 0 < max(float((after[key] - before[key]).abs().max()) for key in kernels) < 0.05
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_trial_of_classification(name, folder, tmp_path, patches):
-    done = trial_of(target_at("lidc-candidates", patches, *QUICK, *SMALL, SIZE), tmp_path, folder)
-    assert done.network.head_name == "classification"
+@pytest.mark.parametrize("name", families())
+def test_every_family_is_an_initialisation_of_every_kind(name, patches, tmp_path):
+    small(name, head="segmentation", num_classes=4).save_pretrained(tmp_path)
+    target = target_at(TARGETS[family(name).NDIM]["segmentation"], patches, *QUICK, *SIZES)
+    starts = [look_up(f"{kind}{tmp_path}") for kind in ("", "encoder:", "random:")]
+    whole, encoder, random = (start.network(target, 1) for start in starts)
+    assert len({start.fingerprint for start in starts}) == 3
+    assert {type(network) for network in (whole, encoder, random)} == {family(name)}
+    key = next(key for key, value in whole.encoder.state_dict().items() if value.ndim >= 4)
+    first, second, fresh = (network.encoder.state_dict()[key] for network in (whole, encoder, random))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, fresh)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_scan_is_embedded_by_the_preprocessing_that_travels_with_the_weights(name, folder):
-    model = sg_hub.from_pretrained(folder)
+@pytest.mark.parametrize("name", [name for name in families() if family(name).NDIM == 3])
+def test_a_scan_is_embedded_by_the_preprocessing_that_travels_with_the_weights(name, tmp_path):
+    repeat = small(name, head="features").in_chans == 3
+    settings = Preprocessing(input_size=(32, 32, 8), repeat=repeat or None)
+    small(name, head="features", preprocessing=settings).save_pretrained(tmp_path)
+    model = sg_hub.from_pretrained(tmp_path)
     scan = sg_hub.Scan(torch.rand(1, 40, 30, 12).numpy() * 1000 - 500, spacing=(1, 1, 2))
-    found = sg_hub.embed(model, scan, progress=False)
-    assert found.shape == (model.encoder.channels[-1],)
+    assert sg_hub.embed(model, scan, progress=False).shape == (model.encoder.channels[-1],)
+
+
+def test_timm_names_are_initialisations():
+    random = look_up("random:timm:lcnet_050")  # nothing is downloaded for it
+    assert (random.ndim, random.stride, random.kind) == (2, (32, 32), "random")
+    assert random.provenance == {"patients": []}
