@@ -41,13 +41,15 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_about_models(command: AddCommand) -> None:
-    command(
+    models = command(
         "models",
         "sg_hub.cli.models:run",
-        "list the registered weights",
+        "list networks and weights: what each expects and costs",
         group=WEIGHTS,
-        examples=["sg-hub models"],
+        examples=["sg-hub models", "sg-hub models --json"],
     )
+    _add_json(models, "one JSON object")
+    models.add_argument("--markdown", action="store_true", help="the tables of docs/models.md")
     info = command(
         "info",
         "sg_hub.cli.info:run",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sg_hub.conversion import releases as own
 from sg_hub.conversion.keras_file import Layers
+from sg_hub.preprocessing.preprocessing import Preprocessing
 
 GROUP = "sg_hub.releases"
 
@@ -53,6 +54,10 @@ class Release:
     """Parts of keys of which its files have one, so that its network is not built for every other file; absent: any."""
     tensor: Callable[[str, Tensor], Tensor] = lambda name, value: value
     """(published name, tensor) to the tensor as the model has it: other axes, another shape."""
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    """What the weights expect of a scan; the model that `build` gives has it."""
+    in_chans: int = 1
+    """Channels of the network's input, as published."""
     prefixes: tuple[str, ...] = ("module.",)
     """What keys may begin with, and do not in the model."""
     left_out: tuple[str, ...] = ()
@@ -94,6 +99,12 @@ class Release:
 def xyz(value: Tensor) -> Tensor:
     """A tensor of published weights whose last three axes are z, y, x (depth, rows, columns), as x, y, z."""
     return value.transpose(-3, -1) if value.ndim >= 5 else value
+
+
+def release_of(module: str) -> Release:
+    """A release by its module in `releases/`."""
+    found: Release = importlib.import_module(f"{own.__name__}.{module}").RELEASE
+    return found
 
 
 def releases() -> list[Release]:

@@ -37,6 +37,8 @@ class PretrainedWeights:
     """For weights that others published and that no hub has: what to do. These have no commit and no sha256."""
     release: str | None = None
     """Of these: the module of `sg_hub.conversion.releases` that knows them."""
+    settings: dict[str, Any] | None = None
+    """Of their network, where a release has several; absent: as the release has it without a file."""
 
     @property
     def folder(self) -> Path | None:

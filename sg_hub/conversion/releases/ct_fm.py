@@ -54,6 +54,7 @@ RELEASE = Release(
     licence_name="that of CT-FM",
     licence_terms="Its text was not at hand when this was written: read it at the link before you use the weights.",
     build=build,
+    preprocessing=PREPROCESSING,
     published_names=published_names,
     known_by="its first convolution (conv_init)",
     marks=("conv_init.",),

@@ -115,6 +115,7 @@ RELEASE = Release(
     licence_name="Apache License 2.0",
     licence_terms="Any use; notices are kept.",
     build=build,
+    preprocessing=PREPROCESSING,
     published_names=published_names,
     known_by="the shapes of its kernels",
     marks=("encoder.stacks.",),

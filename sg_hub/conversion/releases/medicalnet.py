@@ -57,6 +57,7 @@ RELEASE = Release(
     licence_name="MIT",
     licence_terms="Any use; the notice is kept.",
     build=build,
+    preprocessing=PREPROCESSING,
     published_names=published_names,
     known_by="its residual blocks (layer1 to layer4), whose number says the depth",
     marks=("layer1.",),

@@ -61,6 +61,7 @@ RELEASE = Release(
     licence_terms="Its text was not at hand when this was written: read it where you found the weights, before you use "
     "them.",
     build=build,
+    preprocessing=PREPROCESSING,
     published_names=published_names,
     known_by="its layers' places in all_modules",
     marks=("all_modules.",),

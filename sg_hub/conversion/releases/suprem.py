@@ -46,6 +46,7 @@ RELEASE = Release(
     licence_terms="Its text was not at hand when this was written: read it at the link before you use the weights. The "
     "scans that they were trained on, AbdomenAtlas, are for non-commercial use.",
     build=build,
+    preprocessing=PREPROCESSING,
     published_names=semantic_genesis.published_names,
     known_by="the prefix backbone. of its keys",
     marks=("backbone.",),
