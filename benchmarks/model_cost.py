@@ -67,7 +67,7 @@ def main() -> None:
         origin = {
             "command": "python -m benchmarks.model_cost",
             "what": "parameters: of the encoder; seconds: processor time on one core of a scan of 256 x 256 x 128 "
-            "voxels, 64 windows without overlap, of which one was timed (2D: of an image), with a segmentation's head",
+            "voxels, 64 windows without overlap, of which one was timed (2D: of an image of the network's input size), with a segmentation's head",
             "machine": f"{platform.machine()}, {_processor()}",
             "torch": torch.__version__,
             "date": datetime.date.today().isoformat(),

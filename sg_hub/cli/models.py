@@ -6,13 +6,14 @@ import argparse
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sg_hub.cli.inputs import say_json
 from sg_hub.conversion import catalogue
 
 _WIDEST, _NARROWEST = 120, 40
-_WHOLE = {"break_long_words": False, "break_on_hyphens": False}  # links and commands are copied
+_WHOLE: Any = {"break_long_words": False, "break_on_hyphens": False}  # links and commands are copied
 
 
 def run(options: argparse.Namespace) -> None:
@@ -31,12 +32,17 @@ def run(options: argparse.Namespace) -> None:
         _say("", [f"licence: {one['licence']}"])
     print("\nWeights\n")
     for one in weights:
-        about = [one["description"], catalogue.expectations(one), catalogue.cost(one), f"licence {one['licence']}"]
-        _say(f"{one['name']} ({one['family']}), {one['status']}", [*about, f"to get them: {one['how_to_get']}"])
+        say_weights(one)
     if not weights:
         print("no models are registered in this installation", file=sys.stderr)
     print()
     _say(catalogue.origin_of_costs(), [])
+
+
+def say_weights(one: Mapping[str, Any]) -> None:
+    """What is known of a set of weights, as `catalogue.listed_weights` gives it."""
+    about = [one["description"], catalogue.expectations(one), catalogue.cost(one), f"licence {one['licence']}"]
+    _say(f"{one['name']} ({one['family']}), {one['status']}", [*about, f"to get them: {one['how_to_get']}"])
 
 
 def _say(title: str, lines: Iterable[str]) -> None:

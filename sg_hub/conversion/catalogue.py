@@ -14,7 +14,7 @@ from typing import Any
 
 from sg_hub.conversion.release import NOT_CHECKED, release_of
 from sg_hub.hub.config_file import CONFIG
-from sg_hub.hub.registry import PretrainedWeights, get_weights, list_models
+from sg_hub.hub.registry import PretrainedWeights, get_weights, is_registered, list_models
 from sg_hub.models import registry
 from sg_hub.models.registry import families, family
 
@@ -45,6 +45,11 @@ def listed_weights() -> list[dict[str, Any]]:
     return [_registered(get_weights(name)) for name in list_models()] + [
         _timm(name) for name in costs()["costs"] if name.startswith(_TIMM)
     ]
+
+
+def is_to_be_converted(name: str) -> bool:
+    """Whether a registered name is of weights that a user has to fetch and convert."""
+    return is_registered(name) and get_weights(name).how_to_get is not None
 
 
 def _registered(weights: PretrainedWeights) -> dict[str, Any]:
@@ -103,6 +108,8 @@ def _intensity(settings: Mapping[str, Any]) -> str:
     low, high = f"{settings['low']:g}", f"{settings['high']:g}"
     if settings["intensity"] == "zscore":
         return f"mean 0 and deviation 1, clipped to {low}..{high}"
+    if settings["intensity"] == "window" and (low, high) == ("0", "1"):
+        return "grey levels 0..1"
     unit = " HU" if settings["modality"] == "CT" else ""
     what = "percentiles " if settings["intensity"] == "percentile" else ""
     return f"{what}{low} to {high}{unit} to 0..1"
@@ -133,11 +140,11 @@ def expectations(weights: Mapping[str, Any]) -> str:
 
 def cost(weights: Mapping[str, Any]) -> str:
     """What weights cost, in a line."""
-    per = "scan" if weights["dimensions"] == 3 else "image"
+    per = "a scan" if weights["dimensions"] == 3 else "an image"
     parts = [
-        f"{weights['parameters'] / 1e6:.2g} million parameters" if weights["parameters"] else "",
+        f"{weights['parameters'] / 1e6:.3g} million parameters" if weights["parameters"] else "",
         f"{weights['mb']:g} MB" if weights["mb"] else "",
-        f"{weights['seconds']:g} s a {per}" if weights["seconds"] else "",
+        f"{weights['seconds']:g} s {per}" if weights["seconds"] else "",
     ]
     return ", ".join(part for part in parts if part) or "not measured"
 

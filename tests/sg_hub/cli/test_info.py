@@ -30,3 +30,17 @@ def test_json_says_the_same(run, models):
     assert said["preprocessing"]["spacing"] == [8, 8, 6]
     assert len(said["sha256"]) == 64
     assert f"{said['parameters']:,} parameters" in run("info", models / "pretext")[1]
+
+
+def test_info_of_weights_that_are_to_be_converted_says_how(run):
+    code, out, _ = run("info", "ct-fm")
+    joined = " ".join(out.split())
+    assert code == 0
+    for part in ("SegResNet", "not checked against the published file", "spacing 1 x 1 x 3 mm", "sg-hub convert"):
+        assert part in joined
+    said = json.loads(run("info", "ct-fm", "--json")[1])
+    assert said["listed"]["channels"] == 1
+
+
+def test_info_of_shipped_weights_says_what_they_cost(run):
+    assert "s a scan" in run("info", "semantic-genesis-3d-tiny")[1]
