@@ -29,6 +29,10 @@ from sg_hub.models.input_checks import nearest_size
 FILE = Path(__file__).parent.parent / "sg_hub" / "models" / "costs.json"
 WINDOW = (64, 64, 32)
 SCAN = 256 * 256 * 128
+WHAT = (
+    "parameters: of the encoder; seconds: processor time on one core of a scan of 256 x 256 x 128 voxels, 64 windows "
+    "without overlap, of which one was timed (2D: of an image of the network's input size), with a segmentation's head"
+)
 TIMM = ("timm:resnet18", "timm:resnet50", "timm:convnext_tiny", "timm:efficientnet_b0", "timm:vit_small_patch14_dinov2")
 
 
@@ -66,8 +70,7 @@ def main() -> None:
         print(name, known[name], flush=True)
         origin = {
             "command": "python -m benchmarks.model_cost",
-            "what": "parameters: of the encoder; seconds: processor time on one core of a scan of 256 x 256 x 128 "
-            "voxels, 64 windows without overlap, of which one was timed (2D: of an image of the network's input size), with a segmentation's head",
+            "what": WHAT,
             "machine": f"{platform.machine()}, {_processor()}",
             "torch": torch.__version__,
             "date": datetime.date.today().isoformat(),
