@@ -51,8 +51,7 @@ def summary(measure: str, values: np.ndarray) -> float:
 def interval(measure: str, values: np.ndarray, joint: bool) -> tuple[float, float]:
     """The 95 % interval of a summary, by the same bootstrap."""
     drawn = [summary(measure, values[np.ix_(rows, columns)]) for rows, columns in _resamples(values.shape, joint)]
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
+    return _ends(drawn)
 
 
 def difference(measure: str, one: np.ndarray, other: np.ndarray, joint: bool) -> Difference:
@@ -69,18 +68,17 @@ def difference(measure: str, one: np.ndarray, other: np.ndarray, joint: bool) ->
         a, b = (x[np.ix_(rows, columns)] for x in (one, other))
         values.append(summary(measure, a) - summary(measure, b))
         effects.append(_effect(a, b))
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    effect_low, effect_high = np.nanpercentile(effects, [2.5, 97.5])
+    (low, high), (effect_low, effect_high) = _ends(values), _ends(effects)
     drawn = np.array(values)
     tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     return Difference(
         summary(measure, one) - summary(measure, other),
-        float(low),
-        float(high),
+        low,
+        high,
         min(1.0, 2 * (tail + 1) / (len(drawn) + 1)),
         _effect(one, other),
-        float(effect_low),
-        float(effect_high),
+        effect_low,
+        effect_high,
         compare(_by_patient(one).tolist(), _by_patient(other).tolist()).p,
     )
 
@@ -88,6 +86,14 @@ def difference(measure: str, one: np.ndarray, other: np.ndarray, joint: bool) ->
 def corrected(differences: dict[Any, Difference]) -> dict[Any, float]:
     """Holm's correction of the bootstrap's p, over all of them."""
     return holm({key: one.p for key, one in differences.items()})
+
+
+def _ends(drawn: Sequence[float]) -> tuple[float, float]:
+    known = [value for value in drawn if not math.isnan(value)]
+    if not known:
+        return math.nan, math.nan
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _resamples(shape: Sequence[int], joint: bool) -> list[tuple[np.ndarray, np.ndarray]]:

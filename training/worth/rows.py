@@ -50,15 +50,16 @@ def row(values: np.ndarray, **fields: Any) -> Row:
 
 
 def read_rows(out: Path) -> list[Row]:
-    """All that is there.
+    """All that is there; of a row that was written again, for those beside it were not complete, the last.
 
     Raises:
         ReadError: a damaged line.
     """
     try:
-        return [Row(**line) for line in read_metrics(out / TABLE)]
+        rows = [Row(**line) for line in read_metrics(out / TABLE)]
     except TypeError as error:
         raise ReadError(f"{out / TABLE} is damaged ({error}): remove the line; it is measured again") from error
+    return list({one.key: one for one in rows}.values())
 
 
 def append(out: Path, rows: Iterable[Row]) -> None:
