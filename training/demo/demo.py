@@ -16,6 +16,8 @@ from sg_hub.cli import main as command
 from sg_hub.errors import SgHubError
 from sg_hub.io.files import given_path, unwritable
 
+from .page import CARDS, write_page
+
 SAMPLES = Path(__file__).parent / "samples"
 RECIPES = ("demo", "demo-2d")
 """They say where the samples are that they are trained on."""
@@ -44,16 +46,14 @@ def run(options: argparse.Namespace) -> None:
     here = ("--out", out / "restored-2d.png", "--device", options.device)
     _run("restore", image, "--model", "semantic-genesis-2d-tiny", *here)
     print("\n6. The whole training, at a very small scale, on twelve CT and on twelve X-rays")
-    cards = out / "model_cards"
+    cards = out / CARDS
     for recipe in RECIPES:
         run = f"run={out / 'run' / recipe}"
         _run("regenerate", recipe, run, *options.overrides, "--cards", cards, "--device", options.device)
     print("\n7. The published models, loaded like any other")
     for recipe in RECIPES:
         print(sg_hub.from_pretrained(cards / recipe, head="segmentation", num_classes=2).load_report)
-    print(f"\nDone in {time.monotonic() - started:.0f} s. Look at:")
-    for picture in sorted(out.rglob("*.png")):
-        print(f"  {picture}")
+    print(f"\nDone in {time.monotonic() - started:.0f} s. Open {write_page(out)} in a browser: the pictures, in order.")
 
 
 def _run(*arguments: str | Path) -> None:
