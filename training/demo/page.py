@@ -65,7 +65,7 @@ def write_page(out: Path) -> Path:
             f"<figcaption>{html.escape(place)}</figcaption>\n</figure>"
         )
     page = out / "index.html"
-    head = f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>sg_hub demo</title>\n'
+    head = '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>sg_hub demo</title>\n'
     head += f"<style>{_STYLE}</style>"
     intro = "<h1>sg_hub demo</h1>\n<p>Pictures in the order of the job. The training was a few steps long.</p>"
     write_atomic(page, "\n".join([head, intro, *figures, "</html>", ""]))
