@@ -16,7 +16,9 @@ from sg_hub.errors import InvalidInputError
 
 SAME_PATIENTS = (frozenset({"luna16", "lidc-idri"}), frozenset({"chestxray14", "siim-acr"}))
 """Data sets that were made of the same patients, under other names."""
-PUBLIC = frozenset({"brats2018", "chestxray14", "lidc-idri", "lits", "luna16", "openkbp", "siim-acr"})
+PUBLIC = frozenset(
+    {"brats2018", "chestxray14", "covid-cxr", "lidc-idri", "lits", "luna16", "msd-hippocampus", "openkbp", "siim-acr"}
+)
 """Data sets whose short name is known: two of them share no patients but those above. Any other name is a user's own,
 and says nothing of whose images they are."""
 

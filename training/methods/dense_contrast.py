@@ -42,7 +42,6 @@ class DenseContrastSettings(MethodSettings):
     """Of the vectors."""
     temperature: PositiveFloat = 0.1
     """What similarities are divided by; the smaller, the more the most similar voxels count."""
-    """Of the softmax: the lower, the more the hardest negatives count."""
     apart: float = Field(default=2.0, ge=0)
     """Voxels of the cube; what is nearer to a voxel is not told from it."""
     patterns: float = Field(default=0.0, ge=0, lt=1)
