@@ -45,16 +45,19 @@ def fuzz(options: argparse.Namespace, done: Callable[[str, int], Done]) -> dict[
         count = max(1, round(options.count * kind.weight))
         inputs = kind.inputs(name, count, options.seed, options.first)
         found[name] = harness.run(kind, inputs, options.workers, done(name, count), options.show)
+        tqdm.write(f"{name}: {found[name]}", file=sys.stderr)
     return found
 
 
 def kill(options: argparse.Namespace, done: Callable[[str, int], Done]) -> dict[str, Counts]:
     """Kills of every long command, and what the next run makes of it."""
     chosen = [name for name in commands.LONG if not options.only or name in options.only]
-    return {
-        name: kills.kills(name, options.count, options.seed, options.first, done(name, options.count), options.show)
-        for name in chosen
-    }
+    found = {}
+    for name in chosen:
+        bar = done(name, options.count)
+        found[name] = kills.kills(name, options.count, options.seed, options.first, bar, options.show)
+        tqdm.write(f"{name}: {found[name]}", file=sys.stderr)
+    return found
 
 
 def meet(options: argparse.Namespace, done: Callable[[str, int], Done]) -> dict[str, Counts]:
@@ -68,6 +71,7 @@ def meet(options: argparse.Namespace, done: Callable[[str, int], Done]) -> dict[
         elif names:
             bar = done(kind, options.count * len(names))
             found[kind] = faults.faults(kind, names, options.count, options.seed, options.first, bar, options.show)
+            tqdm.write(f"{kind}: {found[kind]}", file=sys.stderr)
     return found
 
 

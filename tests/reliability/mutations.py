@@ -183,18 +183,23 @@ def edit_json(value: Any, rng: random.Random) -> Any:
         holder, key = rng.choice(places) if places else (None, None)
         how = rng.randrange(6)
         if holder is None:
-            return rng.choice(_JSON)
+            return _hurting(rng)
         if how <= 2:
-            holder[key] = rng.choice(_JSON)
+            holder[key] = _hurting(rng)
         elif how == 3:
             del holder[key]
         elif how == 4 and isinstance(holder[key], int | float):
             holder[key] = holder[key] * rng.choice((-1, 0, 2, 0.5, 1000)) + rng.choice((0, 1))
         elif isinstance(holder, dict):
-            holder[rng.choice(("own", key.upper(), ""))] = rng.choice(_JSON)
+            holder[rng.choice(("own", key.upper(), ""))] = _hurting(rng)
         else:
-            holder.insert(key, rng.choice(_JSON))
+            holder.insert(key, _hurting(rng))
     return changed
+
+
+def _hurting(rng: random.Random) -> Any:
+    """A value of its own: what is put into one that two places share would be in both."""
+    return copy.deepcopy(rng.choice(_JSON))
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -1,6 +1,8 @@
 """What the harness tells apart, and that its inputs can be made again."""
 
+import json
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ from sg_hub.errors import ReadError
 from tests.reliability.__main__ import KINDS
 from tests.reliability.counts import Counts, table
 from tests.reliability.harness import Input, Kind, Limits, run
+from tests.reliability.mutations import edit_json
 from tests.reliability.processes import Fork, at_change, of_a_fork
 
 
@@ -85,6 +88,12 @@ def test_inputs_can_be_made_again():
         kind = KINDS[name]
         all_of_them = [one.files for one in kind.inputs(name, 4, seed=5)]
         assert [one.files for one in kind.inputs(name, 2, seed=5, first=2)] == all_of_them[2:]
+
+
+def test_a_value_is_put_into_one_place_alone():
+    for seed in range(3000):
+        json.dumps(edit_json({"a": [1, {"b": 2}], "c": {}}, random.Random(seed)))
+    assert edit_json({"a": 1}, random.Random(4)) == edit_json({"a": 1}, random.Random(4))
 
 
 def test_counts_keep_a_few_examples():
