@@ -188,7 +188,7 @@ def edit_json(value: Any, rng: random.Random) -> Any:
             holder[key] = _hurting(rng)
         elif how == 3:
             del holder[key]
-        elif how == 4 and isinstance(holder[key], int | float):
+        elif how == 4 and isinstance(holder[key], int | float) and abs(holder[key]) < 1e300:
             holder[key] = holder[key] * rng.choice((-1, 0, 2, 0.5, 1000)) + rng.choice((0, 1))
         elif isinstance(holder, dict):
             holder[rng.choice(("own", key.upper(), ""))] = _hurting(rng)
