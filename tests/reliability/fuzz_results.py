@@ -263,7 +263,7 @@ def _kept_items() -> dict[str, bytes]:
 KINDS = {
     "patterns": Kind(read_patterns, _patterns),
     "features": Kind(read_features, _features, weight=0.5),
-    "results.jsonl": Kind(read_table, _results),
+    "results.jsonl": Kind(read_table, _results, known_by=("target ",)),
     "figures": Kind(draw, _drawn, weight=0.05),
     "card records": Kind(make_card, _card),
     "run records": Kind(publish_run, _run, weight=0.5),

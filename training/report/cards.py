@@ -25,7 +25,8 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
     baseline = column.rows.get(random or "")
     if kind_of(init) in (RANDOM, IMAGENET) or random is None or baseline is None:
         return
-    names = [name for name in first["values"] if name.startswith(f"{metric} ")] + [metric]
+    of_classes = [name for name in first["values"] if name.startswith(f"{metric} ")]
+    names = [name for name in of_classes if all(name in row["values"] for row in [*rows, *baseline])] + [metric]
     tests = {
         name: compare([row["values"][name] for row in rows], [row["values"][name] for row in baseline])
         for name in names

@@ -116,7 +116,8 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
         cells = (labels[init], summary.trials, f"{100 * summary.mean:.2f}", sd, interval, *tested, gained)
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     lines += _without_doubtful(column, labels)
-    others = [name for name in first["values"] if name != settings["metric"]]
+    trials = [row["values"] for found in column.rows.values() for row in found]
+    others = [name for name in first["values"] if name != settings["metric"] and all(name in one for one in trials)]
     if others:
         lines += ["", "| mean over trials, % | " + " | ".join(others) + " |", "|---" * (len(others) + 1) + "|"]
         for init, rows in column.rows.items():

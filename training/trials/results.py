@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sg_hub.errors import ReadError
 from sg_hub.io.files import given_path, write_atomic
@@ -99,6 +99,12 @@ class Written(_Written):
     """By class, test items in which it was neither there nor found."""
     seen: int = 0
     doubtful: _Doubtful | None = None
+
+    @model_validator(mode="after")
+    def _metric_is_measured(self) -> Written:
+        if self.metric not in self.values:
+            raise ValueError(f"values: no {self.metric}, which is the row's metric")
+        return self
 
 
 def read_results(folder: str | Path) -> dict[str, Row]:

@@ -154,6 +154,18 @@ def test_a_damaged_file_of_examples_is_named(tmp_path):
         examples({"a": tmp_path / "e.npz"}, tmp_path / "e.png")
 
 
+def test_what_some_trials_have_no_value_of_is_in_no_table(tmp_path):
+    for init in ("a", "random:a"):
+        for trial in range(2):
+            found = row(init, trial, 0.5 + 0.1 * trial)
+            found["values"] |= {"auc x": 0.5} | ({"auc y": 0.5} if trial == 0 else {})
+            append(tmp_path, found)
+    page = report(tmp_path).read_text(encoding="utf-8")
+    assert "| mean over trials, % | auc x |" in page
+    record = json.loads((tmp_path / "task" / "a-a.json").read_text(encoding="utf-8"))
+    assert [one["name"] for one in record["rows"]] == ["x", "mean"]
+
+
 def without_examples(text):
     """Lines, but for those of the pictures of examples: they need more than the table of results."""
     return [line for line in text.splitlines() if line and "best, median and worst test item" not in line]

@@ -37,6 +37,7 @@ def test_a_damaged_line_is_named(finished, tmp_path):
     ("change", "said"),
     [
         ({"trial": None}, "trial: Input should be a valid integer"),
+        ({"values": {"auc a": 0.5}}, "row: Value error, values: no auc"),
         ({"curve": [["1", 0.5, 1.0]]}, "curve.0.0: Input should be a valid number"),
         ({"key": "../elsewhere"}, "key: String should match"),
         ({"value": 1e999}, "value: Input should be a finite number"),

@@ -123,6 +123,8 @@ def read_cube(
         reader.SetExtractIndex([int(v) for v in low])
         reader.SetExtractSize([int(v) for v in high - low])
         image = reader.Execute()
+    except np.linalg.LinAlgError as error:
+        raise ReadError(f"{path} is damaged: its axes (TransformMatrix) are not three directions") from error
     except RuntimeError as error:
         raise ReadError(f"{path}, or the .raw beside it, is missing or truncated: download it again") from error
     array = sitk.GetArrayFromImage(image).transpose(2, 1, 0).astype(np.float32)

@@ -77,6 +77,12 @@ def test_luna16_broken_parts_are_named(tmp_path):
     raw.unlink()
     with pytest.raises(ReadError, match="which is not beside it"):
         target.load(next(item for item in found.items if item.patient == series[0]))
+    flat = tmp_path / "subset2" / f"{series[2]}.mhd"
+    flat.write_text(
+        flat.read_text(encoding="utf-8").replace("1 0 0 0 1 0 0 0 1", "1 0 0 0 1 0 0 0 0"), encoding="utf-8"
+    )
+    with pytest.raises((ReadError, InvalidInputError), match="TransformMatrix"):
+        target.load(next(item for item in found.items if item.patient == series[2]))
     far = next(item for item in found.items if item.patient == series[1])
     with pytest.raises(InvalidInputError, match="outside of the scan"):
         target.load(type(far)(**{**far.__dict__, "place": (900.0, 0.0, 0.0)}))
