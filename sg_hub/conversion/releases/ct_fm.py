@@ -2,7 +2,7 @@
 
 Not checked against the published file, which was not at hand: the names are those that MONAI's classes give, which the
 authors' package (lighter-zoo) takes as they are. Window, spacing and order of the axes (superior, posterior, left) are
-those of the authors' example and paper as far as known.
+from memory; neither the authors' example nor their paper was at hand.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """SuPreM's U-Net as its authors publish it: the U-Net of Models Genesis, which is that of `SemanticGenesis3D`.
 
 Not checked against the published file, which was not at hand: the names are those of that network, behind the prefix
-`module.backbone.` and under `net`, as the authors' code reads them. That it is that network was inferred from their
-code, which imports it, and from the size that they give (19.08 million weights, which it has).
+`module.backbone.` and under `net`. These, that it is that network, and the size that its authors give (19.08 million
+weights, which that network has) are from memory; their code was not at hand either.
 """
 
 from __future__ import annotations

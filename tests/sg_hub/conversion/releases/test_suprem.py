@@ -1,4 +1,4 @@
-"""SuPreM's U-Net, from a checkpoint that is built as its authors' code reads it: no released file was at hand."""
+"""SuPreM's U-Net, from a checkpoint that is built as a released file is remembered to be: none was at hand."""
 
 import json
 
