@@ -22,7 +22,7 @@ from matplotlib.patches import Patch
 
 import sg_hub
 from training.targets import load_target
-from training.trials.metrics import overlap
+from training.trials.task.metrics import overlap
 
 ROOT = Path(__file__).parent.parent.parent
 TARGET = ROOT / "training" / "demo" / "samples" / "organs.toml"

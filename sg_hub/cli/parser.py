@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_about_models(command: AddCommand) -> None:
     models = command(
         "models",
-        "sg_hub.cli.models:run",
+        "sg_hub.cli.commands.models:run",
         "list networks and weights: what each expects and costs",
         group=WEIGHTS,
         examples=["sg-hub models", "sg-hub models --json"],
@@ -52,7 +52,7 @@ def _add_about_models(command: AddCommand) -> None:
     models.add_argument("--markdown", action="store_true", help="the tables of docs/models.md")
     info = command(
         "info",
-        "sg_hub.cli.info:run",
+        "sg_hub.cli.commands.info:run",
         "say what a model is, what it expects, and where it comes from",
         group=WEIGHTS,
         examples=["sg-hub info semantic-genesis-3d-tiny", "sg-hub info ./my-model --json"],
@@ -62,7 +62,7 @@ def _add_about_models(command: AddCommand) -> None:
 
     convert = command(
         "convert",
-        "sg_hub.cli.convert:run",
+        "sg_hub.cli.commands.convert:run",
         "make a model folder of a published checkpoint",
         group=WEIGHTS,
         examples=["sg-hub convert semantic_genesis_chest_ct.pt my-folder"],
@@ -79,7 +79,7 @@ def _add_about_models(command: AddCommand) -> None:
 
     export = command(
         "export",
-        "sg_hub.cli.export:run",
+        "sg_hub.cli.commands.export:run",
         "write a network as an ONNX file, and check it",
         group=WEIGHTS,
         examples=["sg-hub export semantic-genesis-3d-tiny --onnx net.onnx --size 32 32 16"],
@@ -104,7 +104,7 @@ def _add_about_models(command: AddCommand) -> None:
 def _add_on_inputs(command: AddCommand) -> None:
     embed = command(
         "embed",
-        "sg_hub.cli.embed:run",
+        "sg_hub.cli.commands.embed:run",
         "compute one feature vector per scan",
         group=INPUTS,
         examples=[
@@ -120,7 +120,7 @@ def _add_on_inputs(command: AddCommand) -> None:
 
     restore = command(
         "restore",
-        "sg_hub.cli.restore:run",
+        "sg_hub.cli.commands.restore:run",
         "hide a box of some cubes of a scan and restore them",
         group=INPUTS,
         examples=["sg-hub restore ct.nii.gz --out restored.png"],
@@ -142,7 +142,7 @@ def _add_on_inputs(command: AddCommand) -> None:
 
     segment = command(
         "segment",
-        "sg_hub.cli.segment:run",
+        "sg_hub.cli.commands.segment:run",
         "write the label map of a scan, with fine-tuned weights",
         group=INPUTS,
         examples=[
@@ -164,7 +164,7 @@ def _add_on_inputs(command: AddCommand) -> None:
 
     classify = command(
         "classify",
-        "sg_hub.cli.classify:run",
+        "sg_hub.cli.commands.classify:run",
         "say the probability of every class of a scan, with fine-tuned weights",
         group=INPUTS,
         examples=[
@@ -178,7 +178,7 @@ def _add_on_inputs(command: AddCommand) -> None:
 
     preprocess = command(
         "preprocess",
-        "sg_hub.cli.preprocess:run",
+        "sg_hub.cli.commands.preprocess:run",
         "show what the network gets to see of a scan",
         group=INPUTS,
         examples=["sg-hub preprocess dicom_folder/ --picture seen.png"],
@@ -189,7 +189,7 @@ def _add_on_inputs(command: AddCommand) -> None:
 
     locate = command(
         "locate",
-        "sg_hub.cli.locate:run",
+        "sg_hub.cli.commands.locate:run",
         "find the same places in other scans",
         group=INPUTS,
         examples=[
@@ -215,7 +215,7 @@ def _add_on_inputs(command: AddCommand) -> None:
 
     propagate = command(
         "propagate",
-        "sg_hub.cli.propagate:run",
+        "sg_hub.cli.commands.propagate:run",
         "carry the labels of one scan to another, without training",
         group=INPUTS,
         examples=["sg-hub propagate a.nii.gz a-labels.nii.gz b.nii.gz --out b-labels.nii.gz --picture b.png"],

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.io.dicom.files import SUFFIXES as DICOM_SUFFIXES
-from sg_hub.io.dicom.files import is_dicom_image
+from sg_hub.io.formats.dicom.files import SUFFIXES as DICOM_SUFFIXES
+from sg_hub.io.formats.dicom.files import is_dicom_image
 
 SCAN_SUFFIXES = (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")

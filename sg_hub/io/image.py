@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.io.dicom.files import SUFFIXES as DICOM_SUFFIXES
-from sg_hub.io.dicom.files import starts_as_dicom
 from sg_hub.io.files import LABEL_IMAGES, check_output, given_path, writing
-from sg_hub.io.picture_files import BITS, FORMATS, opened, white_is_zero
+from sg_hub.io.formats.dicom.files import SUFFIXES as DICOM_SUFFIXES
+from sg_hub.io.formats.dicom.files import starts_as_dicom
+from sg_hub.io.formats.picture_files import BITS, FORMATS, opened, white_is_zero
 
 _log = logging.getLogger(__name__)
 _FULL = {8: 255.0, 16: 65535.0}
@@ -151,7 +151,7 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
     if not start:
         raise ReadError(f"{path} is empty: copy, download or export it again; expected {FORMATS}")
     if starts_as_dicom(start) or path.name.lower().endswith(DICOM_SUFFIXES):
-        from sg_hub.io.dicom.image import read_dicom_image
+        from sg_hub.io.formats.dicom.image import read_dicom_image
 
         array, spacing = read_dicom_image(path, bits)
     else:

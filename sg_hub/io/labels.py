@@ -9,8 +9,8 @@ import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.files import given_path
-from sg_hub.io.kinds import lossy_labels
-from sg_hub.io.picture_files import COMPRESSION, opened, white_is_zero
+from sg_hub.io.formats.kinds import lossy_labels
+from sg_hub.io.formats.picture_files import COMPRESSION, opened, white_is_zero
 from sg_hub.io.scan import Scan, load_scan
 
 _LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")

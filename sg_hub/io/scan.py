@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.io.byte_stream import GZIP
-from sg_hub.io.dicom.files import SUFFIXES as DICOM_SUFFIXES
-from sg_hub.io.dicom.files import starts_as_dicom
-from sg_hub.io.files import LABEL_MAPS, check_output, given_path
-from sg_hub.io.kinds import check_image, lossy_labels, picture_format
-from sg_hub.io.meta_image import SUFFIXES as META_SUFFIXES
-from sg_hub.io.meta_image import is_meta_image, read_meta_image
-from sg_hub.io.nifti import SUFFIXES as NIFTI_SUFFIXES
-from sg_hub.io.nifti import is_nifti, read_nifti, write_nifti
-from sg_hub.io.nrrd import SUFFIXES as NRRD_SUFFIXES
-from sg_hub.io.nrrd import is_nrrd, read_nrrd
-from sg_hub.io.orientation import (
+from sg_hub.io.files import LABEL_MAPS, check_output, given_path, writing
+from sg_hub.io.formats.byte_stream import GZIP
+from sg_hub.io.formats.dicom.files import SUFFIXES as DICOM_SUFFIXES
+from sg_hub.io.formats.dicom.files import starts_as_dicom
+from sg_hub.io.formats.kinds import check_image, lossy_labels, picture_format
+from sg_hub.io.formats.meta_image import SUFFIXES as META_SUFFIXES
+from sg_hub.io.formats.meta_image import is_meta_image, read_meta_image
+from sg_hub.io.formats.nifti import SUFFIXES as NIFTI_SUFFIXES
+from sg_hub.io.formats.nifti import is_nifti, read_nifti, write_nifti
+from sg_hub.io.formats.nrrd import SUFFIXES as NRRD_SUFFIXES
+from sg_hub.io.formats.nrrd import is_nrrd, read_nrrd
+from sg_hub.io.formats.orientation import (
     IDENTITY,
     FileGrid,
     Stored,
@@ -164,7 +164,9 @@ class Scan:
         path = check_output(path, LABEL_MAPS)
         result = smallest_type(self._result(array))
         if path.name.lower().endswith((".nii", ".nii.gz")):
-            write_nifti(path, self._grid().file_view(result), self._grid())
+            check_spacing(path, self._grid().spacing, "spacing")
+            with writing(path) as file:
+                write_nifti(file, self._grid().file_view(result), self._grid(), path.name.lower().endswith(".gz"))
         else:
             write_with_itk(path, self.to_image(result))
         return path
@@ -251,7 +253,7 @@ def load_scan(
 
 
 def _read(path: Path, series: str | None, outside: bool) -> Stored:
-    from sg_hub.io.dicom.series import read_beside, read_folder
+    from sg_hub.io.formats.dicom.series import read_beside, read_folder
 
     if path.is_dir():
         return read_folder(path, series)

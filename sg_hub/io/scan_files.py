@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from sg_hub.errors import SgHubError
-from sg_hub.io import meta_image, nrrd
-from sg_hub.io.data_files import named_file
-from sg_hub.io.nifti import pair_of
+from sg_hub.io.formats import meta_image, nrrd
+from sg_hub.io.formats.data_files import named_file
+from sg_hub.io.formats.nifti import pair_of
 
 
 def files_of(path: Path) -> list[Path]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.io.limits import SCAN_BYTES, most_bytes
+from sg_hub.io.formats.limits import SCAN_BYTES, most_bytes
 
 _FLOAT = 4
 """Bytes."""

@@ -24,8 +24,8 @@ from tests.training.report.rows import row
 from tests.training.trials.small_grid import QUICK
 from training.discovery.features import load_features
 from training.discovery.patterns import PatternTable
-from training.publishing.cards import build_card
 from training.publishing.publish import publish
+from training.publishing.rebuild import build_card
 from training.publishing.registry import pin, register
 from training.report import report
 from training.report.cards import write_card_record
@@ -35,8 +35,8 @@ from training.report.tables import csv_table, latex_table, markdown_table
 from training.run.recipe import load_recipe
 from training.targets import load_target
 from training.trials.examples import RANKS
-from training.trials.item_arrays import ItemArrays
-from training.trials.results import read_results
+from training.trials.grids.results import read_results
+from training.trials.task.item_arrays import ItemArrays
 
 NAMES = ["a", "b", "c"]
 """Patients of the features."""

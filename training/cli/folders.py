@@ -9,7 +9,7 @@ from sg_hub.errors import InvalidInputError
 
 
 def card(options: argparse.Namespace) -> None:
-    from ..publishing.cards import build_card
+    from ..publishing.rebuild import build_card
     from ..publishing.transfer import take_results
 
     if options.results:

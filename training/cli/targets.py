@@ -8,11 +8,11 @@ from sg_hub.io.files import check_output
 
 
 def benchmark(options: argparse.Namespace) -> None:
-    from ..trials.benchmark import benchmark
+    from ..trials.grids.benchmark import benchmark
 
     engine = None
     if options.ray:
-        from ..trials.on_ray import engine as on_ray
+        from ..trials.grids.on_ray import engine as on_ray
 
         engine = on_ray(options.cpus_per_trial, options.gpus_per_trial, options.ray_address, options.device)
     folder = benchmark(
@@ -38,7 +38,7 @@ def worth(options: argparse.Namespace) -> None:
 
 
 def merge(options: argparse.Namespace) -> None:
-    from ..trials.results import merge
+    from ..trials.grids.results import merge
 
     added, doubled = merge(options.folders, options.out)
     print(f"{options.out}: {added} trials added, {doubled} were there already")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sg_hub import Image, Scan, load_image, load_scan
-from sg_hub.io.dicom.files import is_dicom_image
+from sg_hub.io.formats.dicom.files import is_dicom_image
 
 DIGITS = 12
 TAGS = ("PatientID", "PatientBirthDate", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.finder import SCAN_SUFFIXES, find_images, find_scans, plain_name
-from sg_hub.io.picture_files import FORMATS
+from sg_hub.io.formats.picture_files import FORMATS
 from sg_hub.io.scan_files import files_of
 
 from ..run.recipe import Recipe

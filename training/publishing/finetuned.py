@@ -31,12 +31,12 @@ from ..data.leakage import name_hashes
 from ..report import figures
 from ..targets import Target, identities, load_target
 from ..trials.finetune import UNFINISHED, Finetuned, finetune
-from ..trials.initialisation import kind_of, name_of
-from ..trials.metrics import METRICS as NAMES_OF_METRICS
 from ..trials.predictions import check_folder, keep
-from .finetuned_card import write_finetuned_card
+from ..trials.task.initialisation import kind_of, name_of
+from ..trials.task.metrics import METRICS as NAMES_OF_METRICS
+from .cards.finetuned import write_finetuned_card
+from .cards.results_file import RESULTS
 from .replacing import CURVES, METRICS, carry_over, check_replaceable
-from .results_file import RESULTS
 
 EXAMPLES = "examples.png"
 NAMES = ("item", "patient", "item_hash", "patient_hash", "result", "left_out_because")

@@ -33,10 +33,10 @@ from ..pretraining.evaluate import read_evaluation
 from ..pretraining.published import FOLDER, MODEL
 from ..run.recipe import TEXTS, Publish, Recipe
 from ..run.record import read_json
-from .pretrained_card import describe, write_pretrained_card
+from .cards.pretrained import describe, write_pretrained_card
+from .cards.results_file import RESULTS, read_object
 from .registry import check_name, register, registry_file
 from .replacing import GOLDEN, carry_over, check_replaceable
-from .results_file import RESULTS, read_object
 from .transfer import earlier_transfer, joined, transfer_of
 
 FIGURES = ("pretraining/curves.png", "discovery/patterns.png", "transforms.png")

@@ -20,7 +20,7 @@ from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import remove_unfinished, unwritable
 
 from ..trials.finetune import UNFINISHED
-from .results_file import RESULTS
+from .cards.results_file import RESULTS
 
 GOLDEN = "golden.safetensors"
 PICTURES = ("restorations.png", "patterns.png", "transforms.png", "examples.png")

@@ -9,8 +9,8 @@ from pathlib import Path
 from sg_hub.errors import ReadError
 from sg_hub.hub.upload import Listing, listing
 
+from .cards.results_file import RESULTS, FinetunedResults, PretrainedResults, read_object, read_results
 from .replacing import NAMELESS, PICTURES
-from .results_file import RESULTS, FinetunedResults, PretrainedResults, read_object, read_results
 
 _IMAGE = re.compile(r"!\[[^\]\n]*\]\(([^)\s]+)\)")
 

@@ -11,7 +11,7 @@ from sg_hub.hub.model_folder import sha256_of
 from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import write_json
 
-from .results_file import RESULTS, read_object
+from .cards.results_file import RESULTS, read_object
 
 
 def take_results(folder: str | Path, benchmark: str | Path) -> int:

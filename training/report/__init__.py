@@ -15,7 +15,7 @@ from pathlib import Path
 from sg_hub.errors import ReadError
 from sg_hub.io.files import given_path, write_atomic
 
-from ..trials.results import TABLE, read_results
+from ..trials.grids.results import TABLE, read_results
 from .cards import write_card_record
 from .columns import columns_of
 from .page import build_page, draw_figures

@@ -10,9 +10,9 @@ from typing import Any
 
 from sg_hub.errors import InvalidInputError
 
-from ..trials.initialisation import kind_of, name_of
-from ..trials.metrics import METRICS
-from ..trials.results import Row
+from ..trials.grids.results import Row
+from ..trials.task.initialisation import kind_of, name_of
+from ..trials.task.metrics import METRICS
 from .statistics import LEAST_FOR_INTERVAL, LEVEL, Comparison, Summary, against_best, summarise
 
 

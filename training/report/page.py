@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..trials.metrics import METRICS
-from ..trials.results import Row
+from ..trials.grids.results import Row
+from ..trials.task.metrics import METRICS
 from ..trials.trial import late_rise
 from . import figures as draw
 from .columns import Column, inits_of, labels_of

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sg_hub import ImagePreprocessing, Preprocessing
-from sg_hub.io.dicom.files import storage_class
 from sg_hub.io.finder import PICTURE_SUFFIXES, SCAN_SUFFIXES, find_images
+from sg_hub.io.formats.dicom.files import storage_class
 
 AnyPreprocessing = Preprocessing | ImagePreprocessing
 _XRAYS = "1.2.840.10008.5.1.4.1.1.1"

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from sg_hub.errors import InputsError, InvalidInputError, SgHubError
 
 from ..targets import Item, Target, in_parts, load_target
-from .initialisation import Initialisation, look_up, say_taken
-from .prepared_task import check_seen, scored_classes
+from .task.initialisation import Initialisation, look_up, say_taken
+from .task.prepared_task import check_seen, scored_classes
 
 _SHOWN = 5
 """Files of one fault that are named."""

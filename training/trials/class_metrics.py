@@ -11,9 +11,9 @@ import numpy as np
 from scipy import ndimage
 
 from ..targets import Item, Target
-from .metrics import auc_by_class, overlap, with_enough
-from .prepared_task import PreparedTask
 from .scoring import predict
+from .task.metrics import auc_by_class, overlap, with_enough
+from .task.prepared_task import PreparedTask
 
 COLUMNS = ("dice", "iou", "surface", "surface95")
 """Of a row: by class, NaN where there is none."""

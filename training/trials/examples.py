@@ -10,7 +10,7 @@ import torch
 
 from ..targets import Item, Target
 from .scoring import predict
-from .slices import axial_slices
+from .task.slices import axial_slices
 from .trial import FinishedTrial
 
 RANKS = ("best", "median", "worst")

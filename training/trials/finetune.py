@@ -13,8 +13,8 @@ from ..run.lock import run_lock
 from ..targets import Target, load_target
 from .class_metrics import auc_table, class_table, rows_on_grid
 from .examples import examples
-from .initialisation import look_up, say_taken
-from .prepared_task import find_items, images_of, read_items
+from .task.initialisation import look_up, say_taken
+from .task.prepared_task import find_items, images_of, read_items
 from .trial import FinishedTrial, Trial, late_rise, run_trial
 
 UNFINISHED = ".finetuning"
@@ -72,7 +72,7 @@ def finetune(
             training goes on from. It holds patients' images: it is for the time of the training alone.
 
     Raises:
-        InvalidInputError, ReadError: see `training.targets` and `training.trials.initialisation`.
+        InvalidInputError, ReadError: see `training.targets` and `training.trials.task.initialisation`.
     """
     start = look_up(init)
     read = load_target(target, overrides, weights=[start.config["preprocessing"]])

@@ -18,7 +18,7 @@ from sg_hub.io.files import check_output, given_path, write_atomic
 from ..run.explain import toml_text
 from ..targets import Item, Target, in_parts, load_target
 from ..targets.look import Look, look, names_of_values
-from .metrics import with_enough
+from .task.metrics import with_enough
 
 MOST_UNREADABLE = 5
 _STEPS = 400

@@ -9,7 +9,7 @@ from collections import Counter
 from sg_hub.io.files import given_path, write_atomic
 
 from ..targets import in_parts, list_targets, load_target
-from .prepared_task import scored_classes
+from .task.prepared_task import scored_classes
 
 
 def overview(name: str | None = None, overrides: list[str] | tuple[str, ...] = (), split: str | None = None) -> str:

@@ -16,9 +16,9 @@ from sg_hub.inference import sliding_window
 from ..run.layout import layout
 from ..run.precision import autocast
 from ..targets import Item, Target
-from .metrics import auc_by_class, overlap, with_enough
-from .prepared_task import PreparedTask
-from .slices import axial_slices, from_axial_slices, middle_slices
+from .task.metrics import auc_by_class, overlap, with_enough
+from .task.prepared_task import PreparedTask
+from .task.slices import axial_slices, from_axial_slices, middle_slices
 
 OVERLAPS = ("iou", "dice")
 BATCH = 32

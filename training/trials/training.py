@@ -27,10 +27,10 @@ from ..run.seeds import generator
 from ..run.signals import stopping
 from ..targets import Item, Target
 from ..targets.sections import Settings
-from .batches import Batches
-from .initialisation import head_parameters
-from .prepared_task import PreparedTask
 from .scoring import score
+from .task.batches import Batches
+from .task.initialisation import head_parameters
+from .task.prepared_task import PreparedTask
 
 
 @dataclass

@@ -16,10 +16,10 @@ from ..run.process_group import training_device
 from ..run.seeds import seed_of
 from ..targets import Item, in_parts
 from ..targets.splits import label_fraction
-from . import PROTOCOL
-from .initialisation import Initialisation
-from .prepared_task import PreparedTask
 from .scoring import Scores, score
+from .task import PROTOCOL
+from .task.initialisation import Initialisation
+from .task.prepared_task import PreparedTask
 from .training import Checkpoint, Training, train
 
 

@@ -22,8 +22,8 @@ from ..run.layout import to_device
 from ..run.seeds import rng
 from ..targets import Item, Target, in_parts
 from ..targets.sections import Grid
-from ..trials.item_arrays import ItemArrays
-from ..trials.prepared_task import find_items
+from ..trials.task.item_arrays import ItemArrays
+from ..trials.task.prepared_task import find_items
 from .networks import Contender
 
 STRIDE = 2

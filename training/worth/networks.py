@@ -19,7 +19,7 @@ import sg_hub
 from sg_hub.errors import InvalidInputError
 
 from ..run.seeds import seed_of
-from ..trials.initialisation import RANDOM, WHOLE, Initialisation, look_up, name_of
+from ..trials.task.initialisation import RANDOM, WHOLE, Initialisation, look_up, name_of
 
 PATCHES = 96
 """Clean patches that statistics are calibrated on."""

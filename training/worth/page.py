@@ -11,7 +11,7 @@ import numpy as np
 from sg_hub.io.files import write_atomic
 
 from ..run.figures import plt, save
-from ..trials.initialisation import RANDOM, kind_of
+from ..trials.task.initialisation import RANDOM, kind_of
 from .comparison import LOWER_IS_BETTER, UNITS, Difference, corrected, difference, interval, summary
 from .rows import Row
 

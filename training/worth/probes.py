@@ -20,7 +20,7 @@ from sg_hub.inference.feature_maps import FeatureMaps
 
 from ..run.seeds import rng
 from ..targets import Item, Target
-from ..trials.metrics import overlap
+from ..trials.task.metrics import overlap
 from .data import Data, Maps
 from .surface import centre_error, surface_dice
 

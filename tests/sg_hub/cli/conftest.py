@@ -1,7 +1,7 @@
 import pytest
 
 from sg_hub import ImagePreprocessing, SemanticGenesis2D, SemanticGenesis3D, cli
-from tests.sg_hub.cli.commands import PREPROCESSING
+from tests.sg_hub.cli.saying import PREPROCESSING
 
 
 @pytest.fixture(scope="session")

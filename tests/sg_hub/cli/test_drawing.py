@@ -6,7 +6,7 @@ import SimpleITK as sitk
 
 from sg_hub import Scan
 from sg_hub.cli import drawing
-from tests.sg_hub.cli.commands import noise
+from tests.sg_hub.cli.saying import noise
 
 
 @pytest.mark.parametrize("command", ["restore", "segment", "preprocess"])

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 
 from sg_hub.cli import inputs
-from tests.sg_hub.cli.commands import CT, XRAYS, assert_mistake, image, noise
+from tests.sg_hub.cli.saying import CT, XRAYS, assert_mistake, image, noise
 
 OUTPUTS = {
     "embed": ("pretext", "--out", ".npy"),

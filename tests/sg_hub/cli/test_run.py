@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from sg_hub import SemanticGenesis3D
-from sg_hub.cli import info
 from sg_hub.cli import run as run_module
-from tests.sg_hub.cli.commands import assert_mistake
+from sg_hub.cli.commands import info
+from tests.sg_hub.cli.saying import assert_mistake
 
 
 def test_warnings_show_only_when_asked_for(run, models, monkeypatch):

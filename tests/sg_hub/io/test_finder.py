@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.finder import find_images, find_scans, plain_name
-from tests.sg_hub.io.dicom.test_series import make_series
+from tests.sg_hub.io.formats.dicom.test_series import make_series
 from tests.sg_hub.io.xray_files import write_xray
 
 PIXELS = np.arange(48, dtype=np.uint16).reshape(6, 8)

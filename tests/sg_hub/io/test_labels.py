@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.labels import load_labels, read_label_image
 from sg_hub.io.scan import load_scan
-from tests.sg_hub.io.dicom.dicom_files import VOLUME, compress, write_series
+from tests.sg_hub.io.formats.dicom.dicom_files import VOLUME, compress, write_series
 
 MAP = np.arange(8 * 9 * 10).reshape(10, 9, 8) % 7
 

@@ -5,9 +5,9 @@ import pytest
 import SimpleITK as sitk
 
 from sg_hub.io.scan_files import files_of
-from tests.sg_hub.io import test_meta_image as meta
-from tests.sg_hub.io import test_nifti as nifti
-from tests.sg_hub.io import test_nrrd as nrrd
+from tests.sg_hub.io.formats import test_meta_image as meta
+from tests.sg_hub.io.formats import test_nifti as nifti
+from tests.sg_hub.io.formats import test_nrrd as nrrd
 
 
 def names(path):

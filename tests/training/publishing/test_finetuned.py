@@ -17,7 +17,7 @@ import sg_hub
 from sg_hub import SemanticGenesis2D
 from sg_hub.cli import main
 from tests.training.publishing.test_publish import contents
-from training.publishing.cards import build_card
+from training.publishing.rebuild import build_card
 from training.publishing.selection import select
 
 QUICK = ["settings.steps=2", "settings.validate_every=1", "settings.batch_size=2", 'settings.precision="float32"']

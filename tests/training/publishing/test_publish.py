@@ -20,8 +20,8 @@ from training.data.leakage import patient_hashes
 from training.data.prepare import store_path
 from training.data.store import Store
 from training.discovery.patterns import PatternTable
-from training.publishing.cards import build_card
 from training.publishing.publish import publish
+from training.publishing.rebuild import build_card
 from training.run.recipe import load_recipe
 
 

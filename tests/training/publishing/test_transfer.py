@@ -10,8 +10,8 @@ from sg_hub.errors import ReadError
 from sg_hub.hub.model_folder import sha256_of
 from tests.folders import ROOT
 from tests.training.conftest import small_recipe
-from training.publishing.cards import build_card
 from training.publishing.publish import publish
+from training.publishing.rebuild import build_card
 from training.publishing.transfer import take_results
 
 ROW = {

@@ -1,6 +1,6 @@
 """Rows of a table of results, made up."""
 
-from training.trials.initialisation import name_of
+from training.trials.task.initialisation import name_of
 
 SETTINGS = {
     "title": "a task",

@@ -17,7 +17,7 @@ from training.report import report
 from training.report.columns import columns_of, labels_of
 from training.report.figures import examples
 from training.report.tables import csv_table, latex_table, markdown_table
-from training.trials.results import append, read_results
+from training.trials.grids.results import append, read_results
 
 TRIALS = {
     "best": [0.90, 0.91, 0.92, 0.905],
@@ -265,8 +265,8 @@ def test_without_results_the_report_says_what_to_do(tmp_path, capsys):
 
 
 def test_the_record_becomes_a_row_of_a_card(folder, tmp_path):
-    from tests.training.publishing.test_cards import CARDS
-    from training.publishing.cards import build_card
+    from tests.training.publishing.test_rebuild import CARDS
+    from training.publishing.rebuild import build_card
 
     report(folder)
     model = tmp_path / "semantic-genesis-3d-tiny"

@@ -9,8 +9,8 @@ from tests.folders import DEMO_SAMPLES
 from tests.training.targets.target_folders import write_csv, write_scan
 from training.targets import list_targets, load_target
 from training.targets.sides import check_sides, mirrored
-from training.trials.batches import Batches
-from training.trials.item_arrays import ItemArrays
+from training.trials.task.batches import Batches
+from training.trials.task.item_arrays import ItemArrays
 
 PAIR = 'mirror_pairs=[["left lung", "right lung"]]'
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from sg_hub import Preprocessing, SemanticGenesis2D, SemanticGenesis3D
-from training.trials.benchmark import benchmark
+from training.trials.grids.benchmark import benchmark
 
 QUICK = [
     "grid.size=[16, 16, 8]",

@@ -2,8 +2,8 @@
 
 from tests.training.conftest import SAMPLES
 from tests.training.targets.target_folders import target_at, write_csv
-from training.trials.initialisation import look_up
-from training.trials.prepared_task import find_items, read_items
+from training.trials.task.initialisation import look_up
+from training.trials.task.prepared_task import find_items, read_items
 from training.trials.trial import Trial, run_trial
 
 QUICK = ("settings.steps=2", "settings.validate_every=1", "settings.batch_size=2", 'settings.precision="float32"')

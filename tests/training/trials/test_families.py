@@ -9,7 +9,7 @@ from sg_hub.preprocessing.preprocessing import Preprocessing
 from tests.sg_hub.models.small_families import small
 from tests.training.targets.target_folders import target_at
 from tests.training.trials.small_trials import QUICK, trial_of
-from training.trials.initialisation import look_up
+from training.trials.task.initialisation import look_up
 
 TARGETS = {
     3: {"segmentation": "lidc-nodules", "classification": "lidc-candidates"},

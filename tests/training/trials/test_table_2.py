@@ -11,7 +11,7 @@ from tests.folders import ROOT
 from tests.training.conftest import SMALL
 from tests.training.targets import target_folders as folders
 from training.data.leakage import patient_hashes
-from training.trials.results import read_results
+from training.trials.grids.results import read_results
 
 SERIES = "1.3.6.1.4.1.14519.5.2.1.6279.6001.{}"
 TARGETS = ("ncc", "ncs", "lcs", "bms")

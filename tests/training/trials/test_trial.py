@@ -10,8 +10,8 @@ from tests.training.trials.small_trials import ORGANS, QUICK, SMALL, organs, tri
 from training.targets import in_parts
 from training.trials import training as training_module
 from training.trials import trial as module
-from training.trials.batches import Batches
-from training.trials.item_arrays import ItemArrays
+from training.trials.task.batches import Batches
+from training.trials.task.item_arrays import ItemArrays
 
 
 def test_organs_in_whole_scans(weights, tmp_path):

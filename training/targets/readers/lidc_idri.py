@@ -18,10 +18,10 @@ from pydantic import Field
 import sg_hub
 from sg_hub import Scan
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
-from sg_hub.io.dicom.files import is_dicom_image
-from sg_hub.io.dicom.header import read_image_header
-from sg_hub.io.dicom.series import find_series
 from sg_hub.io.finder import walk
+from sg_hub.io.formats.dicom.files import is_dicom_image
+from sg_hub.io.formats.dicom.header import read_image_header
+from sg_hub.io.formats.dicom.series import find_series
 
 from ..items import Found, Item, LoadedItem
 from ..on_grid import AIR, box, cube_on_grid

@@ -16,7 +16,7 @@ from pydantic import NonNegativeInt
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.finder import walk
-from sg_hub.io.meta_image import check_meta_image
+from sg_hub.io.formats.meta_image import check_meta_image
 
 from ...run.recipe import Split
 from ...run.seeds import rng

@@ -16,9 +16,9 @@ import numpy as np
 
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.io.dicom.files import SUFFIXES
-from sg_hub.io.dicom.header import read_image_header
 from sg_hub.io.finder import find_images, plain_name
+from sg_hub.io.formats.dicom.files import SUFFIXES
+from sg_hub.io.formats.dicom.header import read_image_header
 
 from ..items import Found, Item, LoadedItem
 from ..on_grid import picture_on_grid

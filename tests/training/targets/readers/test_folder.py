@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sg_hub.errors import ReadError
-from tests.sg_hub.io.dicom.dicom_files import write_series
+from tests.sg_hub.io.formats.dicom.dicom_files import write_series
 from tests.training.targets.target_folders import write_scan
 from training.targets.readers.folder import Folder
 

@@ -1,0 +1,314 @@
+"""A DICOM series from a folder, or the frames of one file: found, checked slice by slice, sorted along the slices'
+normal, read."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.finder import walk
+from sg_hub.io.formats.dicom.files import SUFFIXES, is_dicom, without_pixels
+from sg_hub.io.formats.dicom.frames import Frame, frame_count, frames_of
+from sg_hub.io.formats.dicom.header import read_dataset, read_header, reading, text
+from sg_hub.io.formats.dicom.pixels import Pixels, rescaled
+from sg_hub.io.formats.limits import refuse_large
+from sg_hub.io.formats.orientation import Stored, triple
+
+_MOST_SERIES = 20
+_MOST_FOLDERS = 1000
+_GAP_TOLERANCE = 0.1
+"""Share of the slice distance by which single distances may differ from it."""
+_TILT_TOLERANCE = 0.01
+"""Shift between slices within their plane, as a share of their distance."""
+_TELLS = ["SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "Rows"]
+# Media storage classes of slices: CT, MR, PET, and all three enhanced or converted to it.
+_SLICE_CLASSES = {
+    f"1.2.840.10008.5.1.4.1.1.{number}"
+    for number in ("2", "2.1", "2.2", "4", "4.1", "4.3", "4.4", "128", "128.1", "130")
+}
+_SCAN_SUFFIXES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series in one folder."""
+
+    uid: str
+    files: tuple[str, ...]
+    description: str
+
+    def __str__(self) -> str:
+        return f"{self.uid}: {len(self.files)} files, {self.description or 'no description'} ({self.folder})"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.files[0]).parent
+
+
+def read_folder(folder: Path, series: str | None = None) -> Stored:
+    """The series in a folder, or in its subfolders where it holds none itself.
+
+    Args:
+        series: SeriesInstanceUID; needed where there are several.
+
+    Raises:
+        ReadError: no series, a damaged file.
+        InvalidInputError: several series, or slices that make no regular volume.
+    """
+    found, damaged = _look_through(folder)
+    if not found:
+        raise damaged[0] if damaged else ReadError(_nothing_in(folder))
+    chosen = choose(found, series, folder)
+    for error in damaged:  # a slice at the end of the scan would be missed by nobody
+        if error.path.parent == chosen.folder:
+            raise error
+    frames = [frame for file in chosen.files for frame in frames_of(read_header(Path(file)), Path(file))]
+    return _stored(frames, f"{chosen.folder} (series {chosen.uid})")
+
+
+def read_beside(path: Path, series: str | None = None) -> Stored:
+    """The whole series that one DICOM file belongs to; a file with several frames is a volume of its own."""
+    data = read_header(path)
+    with reading(path):
+        count, uid = frame_count(data, path), text(data, "SeriesInstanceUID")
+    if count > 1:
+        return _stored(frames_of(data, path), str(path))
+    if not uid:
+        raise ReadError(f"{path} has no SeriesInstanceUID: give the folder of the series")
+    return read_folder(path.parent, series or uid)
+
+
+def find_series(folder: Path) -> list[Series]:
+    """Series of the folder itself, else of its subfolders (the first 20); damaged files are left out."""
+    return _look_through(folder)[0]
+
+
+class _DamagedError(ReadError):
+    """A file that should be a slice and cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is a truncated or damaged DICOM slice: copy or export it again, or move it out of the folder"
+        )
+        self.path = path
+
+
+def _look_through(folder: Path) -> tuple[list[Series], list[_DamagedError]]:
+    found: list[Series] = []
+    damaged: list[_DamagedError] = []
+    own: set[str] = set()
+    """Series of the folder itself. Below it one file of a folder says whether one of them goes on there."""
+    for number, (root, names) in enumerate(walk(folder)):
+        files: dict[str, list[str]] = {}
+        descriptions: dict[str, str] = {}
+        for path in (root / name for name in names):
+            try:
+                uid, description = _told(path)
+            except _DamagedError as error:
+                damaged.append(error)
+                continue
+            if uid:
+                files.setdefault(uid, []).append(str(path))
+                descriptions.setdefault(uid, description)
+            if uid and own:
+                break
+        found += [Series(uid, tuple(paths), descriptions[uid]) for uid, paths in files.items() if not own or uid in own]
+        own = {entry.uid for entry in found} if number == 0 else own
+        if len(found) >= _MOST_SERIES or number >= _MOST_FOLDERS:
+            break
+    return found, damaged
+
+
+def _told(path: Path) -> tuple[str, str]:
+    """SeriesInstanceUID and description of a file; empty for one that holds no image.
+
+    Raises:
+        _DamagedError: it should hold one and cannot be read.
+    """
+    if not path.is_file() or (path.stat().st_size == 0 and not path.name.lower().endswith(SUFFIXES)):
+        return "", ""
+    if not is_dicom(path):
+        return "", ""
+    try:
+        data = read_header(path, _TELLS)
+        with reading(path):
+            uid, storage = text(data, "SeriesInstanceUID"), text(data, "SOPClassUID")
+            has_rows, description = "Rows" in data, text(data, "SeriesDescription")
+            storage = storage or str(data.file_meta.get("MediaStorageSOPClassUID", ""))
+    except ReadError as error:
+        raise _DamagedError(path) from error
+    if uid and has_rows and not without_pixels(storage):
+        return uid, description
+    if storage in _SLICE_CLASSES or not storage:
+        raise _DamagedError(path)
+    return "", ""
+
+
+def choose(found: Sequence[Series], series: str | None, folder: Path) -> Series:
+    """The series that is meant: the only one, or the one of that UID."""
+    listed = "".join(f"\n  {entry}" for entry in found[:_MOST_SERIES])
+    if series is not None:
+        matching = [entry for entry in found if entry.uid == series]
+        if not matching:
+            raise InvalidInputError(f"{folder} has no series {series!r}; give one of:{listed}")
+        found = matching
+    if len(found) > 1 and len({entry.uid for entry in found}) == 1:
+        raise InvalidInputError(
+            f"{folder}: series {found[0].uid} is in several folders, {found[0].folder} and {found[1].folder}: put all "
+            "of its slices into one, or move copies of it elsewhere"
+        )
+    if len(found) > 1:
+        raise InvalidInputError(
+            f"{folder} holds {len(found)} DICOM series, and one is expected; choose with load_scan(path, "
+            f"series=UID) (command: --series UID), or give the folder of one:{listed}"
+        )
+    return found[0]
+
+
+def _stored(frames: Sequence[Frame], where: str) -> Stored:
+    """Checked and in order; the third axis points along the normal of the slices."""
+    ordered, distance = sort_frames(where, frames)
+    first = ordered[0]
+    rows, columns = first.size
+    refuse_large(where, (rows, columns, len(ordered)))
+    sides = np.array(first.orientation).reshape(2, 3)
+    sides = sides / np.linalg.norm(sides, axis=1, keepdims=True)
+    direction = np.column_stack([*sides, np.cross(*sides)])
+    apart = first.spacing[::-1] or (None, None)
+    return Stored(
+        where,
+        (columns, rows, len(ordered)),
+        1,
+        _planes(ordered),
+        (*apart, distance),
+        "PixelSpacing",
+        triple(first.position),
+        tuple(direction.ravel().tolist()),
+        measured=True,
+        modality=first.belongs_to[0],
+        unscaled=_unscaled(where, ordered),
+        lossy=next((str(frame.file) for frame in ordered if frame.lossy), ""),
+    )
+
+
+def _unscaled(where: str, frames: Sequence[Frame]) -> str:
+    """The modality, where no slice says what its stored values mean; empty where all do, or need not.
+
+    Raises:
+        InvalidInputError: some do, and others do not.
+    """
+    unscaled = [frame for frame in frames if frame.unscaled]
+    if unscaled and len(unscaled) < len(frames):
+        raise InvalidInputError(
+            f"{where}: {unscaled[0]} has no RescaleSlope and RescaleIntercept, and other slices have: export the "
+            "series again"
+        )
+    return unscaled[0].unscaled if unscaled else ""
+
+
+def _planes(frames: Sequence[Frame]) -> Iterator[np.ndarray]:
+    """(1, rows, columns) of each, rescaled by its own numbers; a file of many frames is read once."""
+    file = None
+    with Pixels() as pixels:
+        for frame in frames:
+            if file != frame.file:
+                data, file = read_dataset(frame.file), frame.file
+            yield rescaled(pixels.stored(data, frame.file, frame.number), frame.modality, frame.file)[None]
+
+
+def sort_frames(where: str, frames: Sequence[Frame]) -> tuple[list[Frame], float]:
+    """Slices in order along their normal, and their distance in mm.
+
+    Raises:
+        InvalidInputError: one slice only; differing sizes or orientations; two slices at one place; a gap;
+            a tilted gantry.
+    """
+    first = frames[0]
+    if len(frames) == 1:
+        raise InvalidInputError(
+            f"{where}: one slice only, a 2D image; expected all the slices of a 3D scan in one folder"
+        )
+    for entry in frames:
+        same = entry.size == first.size and len(entry.spacing) == len(first.spacing)
+        same = same and np.allclose(entry.spacing, first.spacing, rtol=1e-3)
+        if not same or not np.allclose(entry.orientation, first.orientation, atol=1e-3):
+            raise InvalidInputError(
+                f"{where}: {entry} differs from {first} in size, pixel "
+                "spacing or orientation; put the slices of one volume (no localizer) into a folder of "
+                "their own"
+            )
+        if entry.belongs_to != first.belongs_to:
+            raise InvalidInputError(
+                f"{where}: {entry} differs from {first} in modality or frame of reference "
+                f"({' '.join(entry.belongs_to)}, not {' '.join(first.belongs_to)}), so their positions cannot be "
+                "compared; put the slices of one volume into a folder of their own"
+            )
+    rows, columns = np.array(first.orientation[:3]), np.array(first.orientation[3:])
+    normal = np.cross(rows, columns)
+    if not np.linalg.norm(normal) >= 1e-3:
+        raise InvalidInputError(f"{where}: ImageOrientationPatient {first.orientation} is singular; export it again")
+    normal /= np.linalg.norm(normal)
+    ordered = sorted(frames, key=lambda entry: float(normal @ entry.position))
+    steps = np.diff(np.array([entry.position for entry in ordered]), axis=0)
+    gaps = steps @ normal
+    _check_gaps(where, ordered, gaps)
+    shift = np.abs(steps - gaps[:, None] * normal).max()
+    if shift > _TILT_TOLERANCE * np.median(gaps) and shift > 0.01:
+        angle = np.degrees(np.arctan2(shift, np.median(gaps)))
+        raise InvalidInputError(
+            f"{where}: the slices are shifted against each other by {shift:.2f} mm per slice (gantry tilt "
+            f"of {angle:.1f} degrees); expected a rectangular volume: correct the tilt first, for example "
+            "with dcm2niix"
+        )
+    return ordered, float(gaps.mean())
+
+
+def _check_gaps(where: str, ordered: Sequence[Frame], gaps: np.ndarray) -> None:
+    """Refuse two slices at one place, and missing ones."""
+    distance = float(np.median(gaps[gaps > 1e-3])) if (gaps > 1e-3).any() else 0.0
+    for (one, other), gap in zip(itertools.pairwise(ordered), gaps, strict=True):
+        names = f"{one} and {other}"
+        if gap < 1e-3 or gap < _GAP_TOLERANCE * distance:
+            raise InvalidInputError(
+                f"{where}: {names} are at the same position{_volumes(ordered, distance)}; expected one slice per "
+                "place. Remove copies, and put every phase, echo or reconstruction into a folder (or file) of its own"
+            )
+        if gap > (1 + _GAP_TOLERANCE) * distance:
+            missing = round(gap / distance) - 1
+            what = f"{missing} missing slice(s)" if missing else "slices at unequal distances"
+            raise InvalidInputError(
+                f"{where}: {what} between {names} ({gap:.2f} mm apart, the others {distance:.2f} mm); "
+                "expected evenly spaced slices: export or copy the series again, completely"
+            )
+        if gap < (1 - _GAP_TOLERANCE) * distance:
+            raise InvalidInputError(
+                f"{where}: {names} are {gap:.2f} mm apart, the others {distance:.2f} mm; expected evenly "
+                "spaced slices: put one reconstruction into the folder, or resample it"
+            )
+
+
+def _volumes(frames: Sequence[Frame], distance: float) -> str:
+    """How many volumes there are, where the same places come again and again."""
+    step = distance * _GAP_TOLERANCE or 1e-3
+    places = Counter(tuple(np.round(np.array(frame.position) / step).tolist()) for frame in frames)
+    times = set(places.values())
+    if len(times) != 1 or times == {1}:
+        return ""
+    return f" ({times.pop()} volumes of {len(places)} slices in one)"
+
+
+def _nothing_in(folder: Path) -> str:
+    expected = "expected a folder with the slices of one DICOM series"
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    scans = [path for path in files if path.name.lower().endswith(_SCAN_SUFFIXES)]
+    if scans:
+        more = f" (and {len(scans) - 1} more scans)" if len(scans) > 1 else ""
+        return f"{folder} holds no DICOM series; give a file instead: {scans[0]}{more}"
+    held = ", ".join(path.name for path in files[:3]) or "no files"
+    return f"{folder} holds no scan (it holds {held}): {expected}, or a NIfTI, MHA/MHD or NRRD file"

@@ -1,0 +1,77 @@
+"""sg-hub locate."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from sg_hub import SemanticGenesis3D, load_scan
+from tests.sg_hub.cli.saying import CT, OTHER_CT, PREPROCESSING, XRAYS, assert_mistake
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("places") / "network"
+    SemanticGenesis3D(width=2, norm="instance", preprocessing=PREPROCESSING).save_pretrained(folder)
+    return folder
+
+
+def at(place):
+    return ",".join(f"{value:.2f}" for value in place)
+
+
+def middle(path):
+    scan = load_scan(path)
+    return scan.to_mm(np.array([scan.size]) / 2)[0]
+
+
+def test_places_go_to_a_table_and_a_picture(run, network):
+    place = middle(CT)
+    options = ("--model", network, "--picture", "p.png", "--out", "places.csv", "--quiet")
+    code, out, error = run("locate", CT, "--at", at(place), "--at", at(place + 30), CT, OTHER_CT, *options)
+    assert (code, error) == (0, "")
+    assert out.splitlines() == ["places.csv: 4 places", "p.png"]
+    with open("places.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["scan"], float(row["point"])) for row in rows] == [(CT, 1), (CT, 2), (OTHER_CT, 1), (OTHER_CT, 2)]
+    found = np.array([[float(rows[0][axis]) for axis in "xyz"], [float(rows[1][axis]) for axis in "xyz"]])
+    assert np.abs(found - [place, place + 30]).max() < 10  # a voxel of the network has 8 mm
+    assert all(0 <= float(row["score"]) <= 1 for row in rows)
+    with Image.open("p.png") as picture:
+        assert picture.width > 6 * 200
+        colours = {colour for _, colour in picture.getcolors(1 << 24)}
+    assert (0, 158, 115) in colours  # cross-hairs of what was found
+
+
+def test_voxels_are_those_of_the_file(run, network, tmp_path):
+    turned = sitk.DICOMOrient(sitk.ReadImage(CT), "RAS")
+    sitk.WriteImage(turned, str(tmp_path / "ras.nii.gz"))
+    size = np.array(turned.GetSize())
+    voxel = (size * 0.4).round()
+    code, out, _ = run(
+        "locate", "ras.nii.gz", "--voxel", "--at", at(voxel), CT, "--model", network, "--json", "--quiet"
+    )
+    assert code == 0
+    line = json.loads(out)
+    assert (line["scan"], line["point"], line["found"]) == (CT, 1, line["score"] >= 0.5)
+    mm = turned.TransformContinuousIndexToPhysicalPoint(voxel.tolist())
+    expected = np.array(sitk.ReadImage(CT).TransformPhysicalPointToContinuousIndex(mm))
+    assert np.abs(expected - line["place"]).max() < 3
+
+
+def test_negative_numbers_are_a_place_and_what_is_said_of_doubt(run, network):
+    assert_mistake(run("locate", CT, "--at", "-9000,-3.5,2", CT, "--model", network), "lies outside", "-9000, -3.5, 2")
+    code, out, _ = run("locate", CT, "--at", at(middle(CT)), CT, "--model", network, "--quiet")
+    assert code == 0
+    assert "point 1 at (" in out
+    assert " mm, score " in out
+
+
+def test_mistakes_are_named(run, network, models):
+    assert_mistake(run("locate", CT, CT), "--at")
+    assert_mistake(run("locate", CT, "--at", "1,2", CT), "three numbers with commas")
+    assert_mistake(run("locate", CT, "--at", "1,2,3", CT, "--out", "places.txt"), ".csv")
+    assert_mistake(run("locate", XRAYS[0], "--at", "1,2,3", XRAYS[1], "--model", models / "pretext-2d"), "takes images")

@@ -1,0 +1,30 @@
+"""sg-hub propagate."""
+
+import SimpleITK as sitk
+from PIL import Image
+
+from sg_hub import SemanticGenesis3D
+from tests.sg_hub.cli.saying import CT, PREPROCESSING, XRAYS, assert_mistake
+
+LABELS = CT.replace("/ct/", "/labels/")
+
+
+def test_labels_are_carried_and_drawn(run, tmp_path):
+    SemanticGenesis3D(width=2, norm="instance", preprocessing=PREPROCESSING).save_pretrained(tmp_path / "network")
+    options = ("--model", "network", "--out", "b.nii.gz", "--picture", "b.png", "--quiet")
+    code, out, error = run("propagate", CT, LABELS, CT, *options)
+    assert (code, error) == (0, "")
+    truth, found = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (LABELS, "b.nii.gz"))
+    assert found.shape == truth.shape
+    assert ((found > 0) & (truth > 0)).sum() > 0.5 * ((found > 0) | (truth > 0)).sum()
+    assert "label 1: " in out
+    assert out.splitlines()[-2:] == ["b.nii.gz", "b.png"]
+    with Image.open("b.png") as picture:
+        assert picture.width > 384
+
+
+def test_mistakes_are_named(run, models):
+    assert_mistake(run("propagate", CT, LABELS, CT, "--out", "b.txt"), ".nii.gz")
+    assert_mistake(run("propagate", CT, LABELS, CT, "--out", CT), "would be lost")
+    images = ("propagate", XRAYS[0], LABELS, XRAYS[1], "--model", models / "pretext-2d")
+    assert_mistake(run(*images), "takes images")

@@ -1,0 +1,146 @@
+"""sg-hub segment."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from PIL import Image
+
+from sg_hub import SemanticGenesis2D
+from tests.sg_hub.cli.saying import CT, OTHER_CT, XRAYS, assert_mistake
+
+
+def test_segment_writes_a_label_map_on_the_scan_and_a_picture(run, models):
+    model = models / "segmentation"
+    code, out, error = run("segment", CT, "--model", model, "--overlap", 0, "--picture", "p.png", "--quiet")
+    assert (code, error) == (0, "")
+    written, scan = sitk.ReadImage("labels.nii.gz"), sitk.ReadImage(CT)
+    assert written.GetSize() == scan.GetSize()
+    np.testing.assert_allclose(written.GetOrigin(), scan.GetOrigin(), atol=1e-4)
+    np.testing.assert_allclose(written.GetDirection(), scan.GetDirection(), atol=1e-6)
+    labels = sitk.GetArrayFromImage(written)
+    assert f"class 3: {(labels == 3).sum()} voxels" in out
+    assert sorted(os.listdir()) == ["labels.nii.gz", "p.png"]
+
+
+def test_the_scan_is_never_replaced_by_the_result(run, models, tmp_path):
+    scan = tmp_path / "scan.nii.gz"
+    shutil.copy(CT, scan)
+    before = scan.read_bytes()
+    assert_mistake(run("segment", "scan.nii.gz", "--out", scan, "--model", models / "segmentation"), "would be lost")
+    assert scan.read_bytes() == before
+
+
+def test_segment_of_an_image(run, models):
+    code, out, _ = run("segment", XRAYS[0], "--model", models / "segmentation-2d", "--picture", "picture.png")
+    assert (code, "class 2" in out, "% of the image" in out) == (0, True, True)
+    with Image.open("labels.png") as labels:
+        assert labels.size == (224, 224)
+        assert np.asarray(labels).max() <= 2
+    with Image.open("picture.png") as opened:
+        assert len(np.unique(np.asarray(opened))) > 50
+
+
+def test_classes_are_called_by_their_names(run):
+    names = ("background", "left lung", "Herz")
+    SemanticGenesis2D(
+        encoder="lcnet_035", decoder_width=2, num_classes=3, head="segmentation", class_names=names
+    ).eval().save_pretrained("named")
+    SemanticGenesis2D(
+        encoder="lcnet_035", decoder_width=2, num_classes=1, head="segmentation", class_names=("nodule",)
+    ).eval().save_pretrained("one")
+    said = run("segment", XRAYS[0], "--model", "./named", "--picture", "p.png")[1].splitlines()
+    assert [line.partition(":")[0] for line in said] == ["left lung", "Herz", "labels.png", "p.png"]
+    assert run("segment", XRAYS[0], "--model", "./one")[1].startswith("nodule: ")
+    assert '"left lung"' in run("info", "./named")[1]
+
+
+@pytest.mark.parametrize(("scans", "model", "suffix"), [((CT, OTHER_CT), "", ".nii.gz"), (XRAYS[:2], "-2d", ".png")])
+def test_label_maps_of_several_go_into_a_folder(run, models, scans, model, suffix):
+    arguments = ("--model", models / f"segmentation{model}", "--out", "maps", "--picture", "pictures", "--quiet")
+    code, out, error = run("segment", scans[0], "missing.nii", scans[1], *arguments)
+    assert code == 3
+    first, last = error.splitlines()
+    assert "missing.nii" in first
+    assert "1 of 3" in last
+    names = [Path(scan).name.partition(".")[0] for scan in scans]
+    assert sorted(os.listdir("maps")) == [f"{name}{suffix}" for name in names]
+    assert sorted(os.listdir("pictures")) == [f"{name}.png" for name in names]
+    assert [line for line in out.splitlines() if not line.startswith(" ")] == list(scans)
+
+
+def test_one_scan_goes_into_a_folder_too_where_it_is_written_as_one(run, models):
+    os.mkdir("maps")
+    for out in ("maps", "new/"):
+        assert run("segment", XRAYS[0], "--model", models / "segmentation-2d", "--out", out)[0] == 0
+        assert os.listdir(out) == [Path(XRAYS[0]).name]
+
+
+def test_scans_of_one_name_are_told_apart_by_their_folders(run, models):
+    for patient in ("a", "b"):
+        os.mkdir(patient)
+        shutil.copy(XRAYS[0], f"{patient}/image.png")
+    arguments = ("--model", models / "segmentation-2d", "--quiet")
+    assert run("segment", "a/image.png", "b/image.png", *arguments)[0] == 0
+    assert sorted(os.listdir("labels")) == ["a-image.png", "b-image.png"]
+    assert_mistake(run("segment", "a/image.png", "./a/image.png", *arguments), "give each scan once")
+
+
+def test_results_of_several_scans_replace_no_scan(run, models):
+    shutil.copy(XRAYS[0], "one.png")
+    shutil.copy(XRAYS[1], "two.png")
+    before = Path("one.png").read_bytes()
+    arguments = ("--model", models / "segmentation-2d", "--out", ".")
+    assert_mistake(run("segment", "one.png", "two.png", *arguments), "would be lost")
+    assert Path("one.png").read_bytes() == before
+
+
+def test_a_file_cannot_hold_the_results_of_several(run, models):
+    arguments = ("segment", CT, OTHER_CT, "--model", models / "segmentation", "--out")
+    Path("file").touch()
+    assert_mistake(run(*arguments, "labels.nii.gz"), "need a folder")
+    assert_mistake(run(*arguments, "file"), "is a file")
+    assert_mistake(run(*arguments, "missing/maps"), "missing does not exist")
+
+
+def test_a_head_that_knows_no_classes_is_said(run, models):
+    assert_mistake(run("segment", CT, "--model", models / "pretext"), "fine-tuned for segmentation")
+
+
+def test_suffixes_fit_what_is_segmented(run, models):
+    segment = ("segment", XRAYS[0], "--model", models / "segmentation-2d")
+    assert_mistake(run(*segment, "--out", "labels.nii.gz"), ".png")
+    image = shutil.copy(XRAYS[0], "mine.png")
+    assert_mistake(run("segment", image, *segment[2:], "--out", image), "would be lost")
+
+
+def test_a_folder_is_segmented_as_a_whole_and_earlier_results_in_it_are_no_images(run, models):
+    os.makedirs("xrays/more")
+    for place, xray in zip(("one.png", "more/two.png"), XRAYS, strict=False):
+        shutil.copy(xray, f"xrays/{place}")
+    arguments = ("xrays", "--model", models / "segmentation-2d", "--out", "xrays/maps", "--quiet")
+    for _ in range(2):
+        code, out, error = run("segment", *arguments)
+        assert (code, error) == (0, "")
+        assert [line for line in out.splitlines() if not line.startswith(" ")] == [
+            "xrays/more/two.png",
+            "xrays/one.png",
+        ]
+        assert sorted(os.listdir("xrays/maps")) == ["one.png", "two.png"]
+
+
+def test_json_says_what_was_written_and_how_much_there_is(run, models):
+    arguments = ("--model", models / "segmentation-2d", "--out", "maps", "--picture", "pictures", "--json", "--quiet")
+    code, out, _ = run("segment", XRAYS[0], "missing.png", *arguments)
+    done, failed = (json.loads(line) for line in out.splitlines())
+    assert code == 3
+    assert list(done) == ["scan", "labels", "picture", "classes"]
+    assert (done["scan"], Path(done["labels"]).is_file(), Path(done["picture"]).is_file()) == (XRAYS[0], True, True)
+    with Image.open(done["labels"]) as labels:
+        counts = np.bincount(np.asarray(labels).ravel(), minlength=3)[1:]
+    assert [amount["pixels"] for amount in done["classes"].values()] == counts.tolist()
+    assert list(failed) == ["scan", "error"]

@@ -1,0 +1,66 @@
+"""The card of a fine-tuned model, from its folder's own records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from sg_hub.hub.card import CARD
+from sg_hub.io.files import write_atomic
+from sg_hub.models.heads import head_of
+
+from ...trials.task.initialisation import name_of
+from .metadata import Measured, eval_results, licence_metadata
+from .results_file import FinetunedResults, Provenance, provenance_of, read_network, read_results
+
+TEMPLATE = Path(__file__).with_name("finetuned.md.jinja")
+
+
+def write_finetuned_card(folder: Path, name: str) -> None:
+    """Write README.md of a fine-tuned model from its config.json and results.json.
+
+    Raises:
+        ReadError: one of the two is missing, or damaged.
+    """
+    results, network = read_results(folder, FinetunedResults), read_network(folder)
+    provenance = provenance_of(folder, network)
+    target, segments = results.target, results.target.head == "segmentation"
+    card = ModelCard.from_template(
+        _card_data(name, results, provenance),
+        template_str=TEMPLATE.read_text(encoding="utf-8"),
+        name=name,
+        target=target,
+        results=results,
+        base=name_of(results.init),
+        architecture=type(network).__name__,
+        provenance=provenance,
+        labels=["background", *target.classes] if segments else target.classes,
+    )
+    write_atomic(folder / CARD, str(card))
+
+
+def _card_data(name: str, results: FinetunedResults, provenance: Provenance) -> ModelCardData:
+    target = results.target
+    task = head_of(results.target.head).hub_task
+    measured = [
+        Measured(
+            target=target.title,
+            task_type=task,
+            dataset=target.dataset,
+            dataset_name=target.title,
+            split="test",
+            metric_type="roc_auc" if metric.startswith("auc") else metric.partition(" ")[0],
+            metric=metric,
+            value=round(value, 5),
+        )
+        for metric, value in results.values.items()
+    ]
+    return ModelCardData(
+        model_name=name,
+        **licence_metadata(provenance),
+        library_name="sg_hub",
+        pipeline_tag=task,
+        tags=["medical-imaging", "semantic-genesis", f"{target.ndim}d"],
+        eval_results=eval_results(measured),
+    )

@@ -1,0 +1,1 @@
+"""Grids of trials: initialisations against each other on targets, their table of results, and Ray."""
