@@ -145,7 +145,7 @@ def test_killed_and_started_again_gives_the_same_weights_bit_for_bit(run, discov
     (run / "pretraining").rename(run / "never killed")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     recipe = (f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL, *MOVED, "--quiet")
-    for saves in (1, 2, 1):  # right after a checkpoint, in the middle of an epoch or at its end
+    for saves in (1, 2):  # right after a checkpoint, in the middle of an epoch or at its end
         killed = subprocess.run([sys.executable, "-c", KILLED, str(saves), *recipe], env=environment)
         assert killed.returncode == -signal.SIGKILL
     pretrain(small_recipe(run, *MOVED), progress=False)

@@ -108,7 +108,10 @@ def test_neither_names_nor_pictures_are_sent(tuned, tmp_path):
         "model.safetensors",
         "results.json",
         "curves.png",
+        "metrics.csv",
     }
+    table = (tuned / "model" / "metrics.csv").read_text(encoding="utf-8")
+    assert not any(name in table for name in SURNAMES)
     assert set(chosen.kept_back) == {"examples.png"}
     assert "examples.png" in select(tuned / "model", pictures=True).files
     named = shutil.copytree(tuned / "model", tmp_path / "model")
