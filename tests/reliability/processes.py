@@ -32,7 +32,7 @@ _TICK = 0.002
 
 
 _IMPORTED = ("SimpleITK", "nibabel", "pydicom", "matplotlib.pyplot", "scipy.ndimage", "sklearn", "zarr", "h5py")
-_IMPORTED += tuple(f"sg_hub.cli.{name}" for name in ("convert", "embed", "segment"))
+_IMPORTED += tuple(f"sg_hub.cli.commands.{name}" for name in ("convert", "embed", "segment"))
 _IMPORTED += ("training.publishing.finetuned", "training.publishing.publish", "training.trials.grids.benchmark")
 _IMPORTED += ("training.cli.parser", "training.pretraining.autoencode", "training.discovery.discover")
 """What the forks would else import, each of them again."""

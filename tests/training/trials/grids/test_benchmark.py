@@ -74,7 +74,7 @@ def test_names_and_places_do_not_make_another_cell(place, finished, tmp_path):
 KILLED = """
 import os, signal, sys
 from sg_hub.cli import main
-from training.trials import benchmark, results
+from training.trials.grids import benchmark, results
 
 def append(folder, row, files=None):
     if len(results.read_results(folder)) == 2:
