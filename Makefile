@@ -12,8 +12,8 @@ TRIALS := 10
 FRACTIONS := 1
 OUT := runs/benchmark
 
-# Tests at a time, each on one thread; some wait for a server or a process, so one more than two cores.
-WORKERS := 3
+# Tests at a time, each on one thread.
+WORKERS := 2
 
 .PHONY: demo docs test reliability bench benchmark clean
 

@@ -3,15 +3,13 @@
 import SimpleITK as sitk
 from PIL import Image
 
-from sg_hub import SemanticGenesis3D
-from tests.sg_hub.cli.saying import CT, PREPROCESSING, XRAYS, assert_mistake
+from tests.sg_hub.cli.saying import CT, XRAYS, assert_mistake
 
 LABELS = CT.replace("/ct/", "/labels/")
 
 
-def test_labels_are_carried_and_drawn(run, tmp_path):
-    SemanticGenesis3D(width=2, norm="instance", preprocessing=PREPROCESSING).save_pretrained(tmp_path / "network")
-    options = ("--model", "network", "--out", "b.nii.gz", "--picture", "b.png", "--quiet")
+def test_labels_are_carried_and_drawn(run):
+    options = ("--model", "semantic-genesis-3d-tiny", "--out", "b.nii.gz", "--picture", "b.png", "--quiet")
     code, out, error = run("propagate", CT, LABELS, CT, *options)
     assert (code, error) == (0, "")
     truth, found = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (LABELS, "b.nii.gz"))
