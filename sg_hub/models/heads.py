@@ -5,6 +5,7 @@ Everything else asks a head (`model.head`) for what it needs to know, and tests 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -49,7 +50,7 @@ _PARTS: dict[str, Callable[[Any], nn.Module]] = {
 }
 
 
-class Head:
+class Head(ABC):
     """One kind of head. It has no state: its layers are parts of the network."""
 
     name: str
@@ -78,13 +79,13 @@ class Head:
         """A line that puts the model to use, on a variable called `kind`: `scan` or `image`."""
         return f"features = sg_hub.embed(model, {kind})  # one vector"
 
+    @abstractmethod
     def forward(self, network: Any, features: list[Tensor], size: Sequence[int]) -> Any:
         """The network's output, from the encoder's maps of an input that is cropped to `size`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def outputs(self, network: Any) -> list[str]:
         """Names of what the network gives, in that order."""
-        raise NotImplementedError
 
     def map_of(self, output: Any) -> Tensor:
         """(N, C', spatial...): probabilities or the restoration."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class BasePreprocessing:
+class BasePreprocessing(ABC):
     """What scans and images have in common: intensities first, then the grid; and the way back.
 
     The content is resized to `fitted_size`, and what is missing to `grid_size` is added as margins, half of it in
@@ -139,9 +140,9 @@ class BasePreprocessing:
         first, second = (torch.from_numpy(values.astype(np.float32)).view(shape) for values in (low, high))
         return first, second
 
+    @abstractmethod
     def fitted_size(self, scan: Any) -> tuple[int, ...]:
         """Voxels of the scan itself as the network takes it."""
-        raise NotImplementedError
 
     def grid_size(self, scan: Any) -> tuple[int, ...]:
         """Voxels of the whole input as the network takes it: the scan, and its margins."""

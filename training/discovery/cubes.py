@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,11 +25,12 @@ PER_PATIENT = 32
 """Random cubes of a patient in an epoch, unless a number for all is given (Models Genesis' 32)."""
 
 
-class Cubes(Dataset[tuple[Any, ...]]):
+class Cubes(Dataset[tuple[Any, ...]], ABC):
     """What a method trains on. An item is ((C, *size) float32 in 0..1, and its label where there are labels)."""
 
+    @abstractmethod
     def __len__(self) -> int:
-        raise NotImplementedError
+        """Items of an epoch."""
 
     def order(self, seed: int, epoch: int) -> np.ndarray:
         """The items of an epoch, in the order in which they are trained on."""
@@ -38,13 +40,13 @@ class Cubes(Dataset[tuple[Any, ...]]):
         """A few items that show the variety."""
         return np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int).tolist()
 
+    @abstractmethod
     def describe(self, index: int) -> str:
         """Which cube an item is, for messages."""
-        raise NotImplementedError
 
+    @abstractmethod
     def patient_count(self) -> int:
         """Patients whose cubes these are."""
-        raise NotImplementedError
 
 
 class PatternDataset(Cubes):

@@ -107,7 +107,7 @@ class Stage:
     """Names of the network's parts that train, such as `model.encoder`; none: all of it."""
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """What is trained: a model of sg_hub, which is published, and what a method puts around it."""
 
     def __init__(self, model: PretrainedModel) -> None:
@@ -118,9 +118,9 @@ class Network(nn.Module):
         """Feature maps of the views, finest first."""
         return self.model.encoder(inputs[0])
 
+    @abstractmethod
     def decode(self, features: list[Tensor], *inputs: Tensor) -> dict[str, Tensor]:
         """The outputs by name."""
-        raise NotImplementedError
 
     def forward(self, stage: str, *inputs: Tensor) -> dict[str, Tensor]:
         return self.decode(self.encode(*inputs), *inputs)

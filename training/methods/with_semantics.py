@@ -57,10 +57,16 @@ class SemanticNetwork(Network):
     def model(self) -> PretrainedModel:  # type: ignore[override]
         return self.inner.model
 
+    def encode(self, *inputs: Tensor) -> list[Tensor]:
+        return self.inner.encode(*inputs)
+
+    def decode(self, features: list[Tensor], *inputs: Tensor) -> dict[str, Tensor]:
+        return self.inner.decode(features, *inputs)
+
     def forward(self, stage: str, *inputs: Tensor) -> dict[str, Tensor]:
-        features = self.inner.encode(*inputs)
+        features = self.encode(*inputs)
         outputs = {"pattern_logits": self.model.classifier(features[-1])}
-        return outputs if stage == FIRST else outputs | self.inner.decode(features, *inputs)
+        return outputs if stage == FIRST else outputs | self.decode(features, *inputs)
 
 
 class WithSemantics(Method):

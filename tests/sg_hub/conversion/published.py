@@ -120,3 +120,11 @@ def write_keras(path, layers, *, root="model_weights", first=1, style="keras2", 
         file.create_group(f"{root}/activation_1")  # layers without weights are empty groups
         file["optimizer_weights/Adam/conv3d_1/kernel:0"] = np.zeros(3)
     return path
+
+
+def cubes(n=2):
+    return torch.rand(n, 1, 16, 16, 8, generator=torch.Generator().manual_seed(1))
+
+
+def close(found, wanted):
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)

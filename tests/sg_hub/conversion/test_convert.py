@@ -1,9 +1,7 @@
 """Published checkpoints: the same numbers, and a clear no to everything else."""
 
-import dataclasses
 import json
 import pickle
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,34 +10,11 @@ from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 
 import sg_hub
-from sg_hub import InvalidInputError, ReadError, SemanticGenesis3D, SgHubError, cli, convert
-from sg_hub.conversion import release
-from sg_hub.conversion.releases import semantic_genesis
+from sg_hub import InvalidInputError, ReadError, SgHubError, cli, convert
 from tests.folders import ROOT
-from tests.sg_hub.conversion.published import FOLDER, checkpoint, filled, light, reference, without_classifier
+from tests.sg_hub.conversion.published import FOLDER, checkpoint, close, cubes, light, reference
 
-
-@pytest.fixture(scope="module")
-def state():
-    return filled()
-
-
-@pytest.fixture(scope="module")
-def converted(state, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("published")
-    torch.save(checkpoint(state), folder / "semantic_genesis_chest_ct.pt")
-    return convert(folder / "semantic_genesis_chest_ct.pt", folder / "model")
-
-
-def cubes(n=2):
-    return torch.rand(n, 1, 16, 16, 8, generator=torch.Generator().manual_seed(1))
-
-
-def close(found, wanted):
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
-
-
-# -- the same numbers -------------------------------------------------------------------------------------------------
+# -- the same numbers --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -92,54 +67,7 @@ def test_a_converted_folder_takes_every_head_and_channel_count(converted, head, 
     assert sorted(report.loaded + report.adapted + report.reset) == sorted(model.state_dict())
 
 
-# -- Models Genesis ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def models_genesis(state, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models_genesis")
-    torch.save(checkpoint(without_classifier(state)), folder / "Genesis_Chest_CT.pt")
-    return convert(folder / "Genesis_Chest_CT.pt", folder / "model")
-
-
-def test_models_genesis_restores_and_has_no_classes(models_genesis, state):
-    model = sg_hub.from_pretrained(models_genesis)
-    assert (model.head_name, model.num_classes, model.load_report.reset) == ("restoration", 0, [])
-    with torch.inference_mode():
-        close(model(cubes()), reference(state, cubes())[0])
-        padded = model(torch.rand(1, 1, 13, 16, 10), pad=True)
-    assert padded.shape == (1, 1, 13, 16, 10)
-
-
-def test_the_kind_is_said_to_be_inferred_from_the_absent_classifier(models_genesis, converted):
-    card = (models_genesis / "README.md").read_text(encoding="utf-8")
-    assert "# Models Genesis" in card
-    assert "was taken for Models Genesis by that alone" in card
-    provenance = sg_hub.from_pretrained(models_genesis).provenance
-    assert provenance["checkpoint"] == "Models Genesis"
-    assert "inferred" in provenance["checkpoint_known_by"]
-    assert "clc_out" in sg_hub.from_pretrained(converted).provenance["checkpoint_known_by"]
-    assert "was taken for" not in (converted / "README.md").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("head", ["segmentation", "classification", "pretext"])
-def test_other_heads_on_models_genesis_say_what_starts_afresh(models_genesis, head):
-    model = sg_hub.from_pretrained(models_genesis, head=head, num_classes=5)
-    fresh = {"segmentation": ("segmentation.",), "classification": ("classifier.",), "pretext": ("classifier.",)}[head]
-    assert model.load_report.reset
-    assert all(key.startswith(fresh) for key in model.load_report.reset)
-    assert {key for key in model.state_dict() if key.startswith(fresh)} == set(model.load_report.reset)
-    with pytest.raises(InvalidInputError, match="num_classes"):
-        sg_hub.from_pretrained(models_genesis, head=head)
-
-
-def test_classes_alone_mean_segmentation_and_a_restoration_has_none(models_genesis):
-    assert sg_hub.from_pretrained(models_genesis, num_classes=2).head_name == "segmentation"
-    with pytest.raises(InvalidInputError, match="has no classes"):
-        sg_hub.from_pretrained(models_genesis, head="restoration", num_classes=2)
-
-
-# -- what files may look like -----------------------------------------------------------------------------------------
+# -- what files may look like ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "classficationNet.", "module.classficationNet.", "module.module."])
@@ -186,7 +114,7 @@ def test_weights_fine_tuned_from_them_keep_the_licence(converted, tmp_path):
     assert ModelCard.load(tmp_path / "own" / "README.md").data.license is None
 
 
-# -- refused ----------------------------------------------------------------------------------------------------------
+# -- refused -----------------------------------------------------------------------------------------------------------
 
 
 class Runs:
@@ -399,55 +327,7 @@ def test_a_checkpoint_given_as_a_model_is_sent_to_convert(tmp_path):
         sg_hub.from_pretrained(tmp_path / "a.pt")
 
 
-# -- other releases ----------------------------------------------------------------------------------------------------
-
-
-def toy_release():
-    """A network of one layer, as another package would describe it."""
-
-    def build(state, norm, provenance):
-        classes = len(state["last.bias"]) if "last.bias" in state else 2
-        return SemanticGenesis3D(width=1, num_classes=classes, norm=norm, provenance=provenance)
-
-    def published_names(own):
-        return {"net_" + key: key for key in own}
-
-    return dataclasses.replace(
-        semantic_genesis.RELEASE,
-        title="Toy",
-        files="toy.pt",
-        licence="mit",
-        licence_name="MIT",
-        build=build,
-        published_names=published_names,
-        prefixes=("module.",),
-        norms=("instance", "batch"),
-        from_keras=None,
-    )
-
-
-def test_a_release_of_another_package_is_one_description(tmp_path, monkeypatch):
-    point = SimpleNamespace(load=toy_release)
-    monkeypatch.setattr(release, "entry_points", lambda group: [point] if group == "sg_hub.releases" else [])
-    model = SemanticGenesis3D(width=1, num_classes=2, norm="instance")
-    torch.save({"module.net_" + key: value for key, value in model.state_dict().items()}, tmp_path / "toy.pt")
-    loaded = sg_hub.from_pretrained(convert(tmp_path / "toy.pt", tmp_path / "out"))
-    assert loaded.norm == "instance"
-    assert loaded.provenance["checkpoint"] == "Toy"
-    for key, value in model.state_dict().items():
-        assert torch.equal(loaded.state_dict()[key], value)
-    assert ModelCard.load(tmp_path / "out" / "README.md").data.license == "mit"
-    with pytest.raises(InvalidInputError, match=r"norm='batch_stats': expected one of instance, batch for Toy"):
-        convert(tmp_path / "toy.pt", tmp_path / "other", norm="batch_stats")
-    torch.save(checkpoint(light()), tmp_path / "a.pt")  # the others are still told from it
-    assert sg_hub.from_pretrained(convert(tmp_path / "a.pt", tmp_path / "a")).provenance["checkpoint"] == (
-        "Semantic Genesis"
-    )
-    with pytest.raises(ReadError, match=r"expected .*Genesis_Chest_CT\.pt.*toy\.pt"):
-        convert(tmp_path / "none.pt", tmp_path / "b")
-
-
-# -- the command, and the name ----------------------------------------------------------------------------------------
+# -- the command, and the name -----------------------------------------------------------------------------------------
 
 
 def test_the_command(tmp_path, capsys):

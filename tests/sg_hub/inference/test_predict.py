@@ -2,8 +2,6 @@
 
 import copy
 import dataclasses
-import gc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +22,7 @@ from sg_hub import (
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.scan import Scan
 from tests.folders import DEMO_SAMPLES
+from tests.memory import peak_growth
 from tests.sg_hub.inference.networks import Bands, Identity, make_2d, make_image, make_model, make_scan
 
 XRAYS = sorted((DEMO_SAMPLES / "chestxray14" / "images").glob("*.png"))
@@ -97,26 +96,6 @@ def test_a_result_can_be_saved(tmp_path):
 
 
 # Memory
-
-
-def peak_growth(work) -> float:
-    """By how many MB the resident memory of this process grows at most while `work` runs."""
-    gc.collect()  # what earlier tests left is not freed in the middle of it
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # sets the peak back to what is resident now
-    except OSError:
-        pytest.skip("the peak of the memory cannot be measured here")
-
-    def peak() -> float:
-        line = next(
-            part for part in Path("/proc/self/status").read_text(encoding="utf-8").splitlines() if "VmHWM" in part
-        )
-        return int(line.split()[1]) / 1024
-
-    before = peak()
-    result = work()
-    assert result is not None
-    return peak() - before
 
 
 @pytest.mark.parametrize("spacing", [None, (1.5, 1.0, 1.0)])

@@ -3,20 +3,15 @@ import torch
 
 from sg_hub.errors import InvalidInputError
 from tests.training.conftest import small_recipe
-from training.discovery.cubes import Cubes
+from tests.training.pretraining.numbered import Numbered
 from training.methods.restoration import Restoration
 from training.pretraining.divergence import Watch
 from training.pretraining.pretrain import pretrain
 from training.run.metrics import read_metrics
 
 
-class Named(Cubes):
-    def describe(self, index):
-        return f"item {index}"
-
-
 def watch(first=0, batches=((0, 1), (2, 3), (4, 5, 6, 7, 8, 9))):
-    return Watch(torch.device("cpu"), "pretrain", Named(), 2, first, [list(batch) for batch in batches])
+    return Watch(torch.device("cpu"), "pretrain", Numbered(10), 2, first, [list(batch) for batch in batches])
 
 
 def test_the_first_step_whose_loss_was_no_number_is_named():
@@ -44,7 +39,7 @@ def test_numbers_pass():
 
 def test_seeing_waits_for_no_device():
     """On the meta device there are no values: whatever reads one fails."""
-    seen = Watch(torch.device("meta"), "pretrain", Named(), 0, 0, [[0]])
+    seen = Watch(torch.device("meta"), "pretrain", Numbered(10), 0, 0, [[0]])
     seen.see(0, torch.tensor(1.0, device="meta"))
 
 

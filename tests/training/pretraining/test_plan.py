@@ -4,7 +4,7 @@ from torch import nn
 
 from sg_hub.errors import InvalidInputError
 from tests.training.conftest import small_recipe
-from training.discovery.cubes import Cubes
+from tests.training.pretraining.numbered import Numbered
 from training.methods.protocol import Stage
 from training.pretraining.inputs import Inputs
 from training.pretraining.plan import Plan, train_only
@@ -13,16 +13,8 @@ from training.run.process_group import Process
 STAGES = [Stage("first", 2, ("encoder",)), Stage("none", 0), Stage("last", 3)]
 
 
-class Numbers(Cubes):
-    def __init__(self, length):
-        self.length = length
-
-    def __len__(self):
-        return self.length
-
-
 def plan(tmp_path, train, *overrides, validation=3, rank=0, world=1, stages=STAGES):
-    data = {"train": Numbers(train), "validation": Numbers(validation)}
+    data = {"train": Numbered(train), "validation": Numbered(validation)}
     inputs = Inputs(None, data, None, "")
     me = Process(rank, world, torch.device("cpu"))
     return Plan(stages, inputs, small_recipe(tmp_path, *overrides).pretrain, "pretrain", me)
