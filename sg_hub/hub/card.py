@@ -185,7 +185,12 @@ def _expects(architecture: str, config: Mapping[str, Any], parameters: int, ndim
         else "(N, C, X, Y, Z): x to the patient's left, y to posterior, z to superior",
         "channels": str(config["in_chans"]),
         "intensities": f"{settings['modality']}, {window}",
-        "spacing": (f"{' x '.join(map(str, spacing))} mm" if spacing else "each scan's own") if ndim == 3 else "",
+        "spacing": (f"{' x '.join(map(str, spacing))} mm" if spacing else "each scan's own")
+        if ndim == 3 and not settings.get("size")
+        else "",
+        "resized to": f"{' x '.join(map(str, settings['size']))} voxels, each scan as a whole"
+        if ndim == 3 and settings.get("size")
+        else "",
         "size": f"trained on {size} {'pixels' if ndim == 2 else 'voxels'}",
         "normalisation": _NORMS.get(config.get("norm", ""), ""),
     }

@@ -85,7 +85,12 @@ def download_texts(
     try:
         listed = list(HfApi(token=token, library_name="sg_hub").list_repo_tree(repo_id, revision=commit))
     except Exception as error:
-        logger.debug("the files of %s cannot be listed: %s", repo_id, shortened(error))
+        logger.warning(
+            "card and licence of %s cannot be had (%s): put them beside the weights, or save again where the hub can "
+            "be asked (a private one with HF_TOKEN)",
+            repo_id,
+            shortened(error),
+        )
         return
     for file in listed:
         if not isinstance(file, RepoFile) or not wanted(file.path) or file.size > LONGEST_TEXT:

@@ -208,9 +208,10 @@ def _in_cells(units: Windows, stride: Size, deepest: Size) -> Windows:
 
 def _patch(model: Any, x: Tensor, patch_size: Sequence[int] | None) -> Size:
     """The window: as given, or the whole scan; of a large scan the fewest parts that overlap and can be held."""
-    if patch_size is not None:
-        return patch_of(model, patch_size, 3)
     deepest = per_axis(model.encoder.strides[-1], 3)
+    if patch_size is not None:  # none larger than the scan: its border is of this size
+        whole = (math.ceil(side / step) * step for side, step in zip(x.shape[2:], deepest, strict=True))
+        return tuple(map(min, patch_of(model, patch_size, 3), whole))
     counts = [1, 1, 1]
     while True:
         parts = [side / (count - OVERLAP * (count - 1)) for side, count in zip(x.shape[2:], counts, strict=True)]

@@ -154,11 +154,14 @@ class Describer:
         voxels = sum(math.prod(size) for size in sizes)
         smallest = min(min(_voxel(scan, size)) for scan, size in zip(scans, sizes, strict=True))
         deepest = max(per_axis(self.model.encoder.strides[-1], 3))
-        channels = sum(self.model.encoder.channels)  # a decoder has no more
-        while self.finest < deepest and (
-            voxels * channels > _BUDGET * self.finest**3 or smallest * self.finest < least
-        ):
+        while self.finest < deepest and (voxels * self._numbers() > _BUDGET or smallest * self.finest < least):
             self.finest *= 2
+
+    def _numbers(self) -> float:
+        """In the feature maps, for each voxel of the network's grid; a decoder's maps are as large as its encoder's."""
+        encoder = self.model.encoder
+        cells = [math.prod(max(step, self.finest) for step in per_axis(stride, 3)) for stride in encoder.strides]
+        return sum(float(count) / size for count, size in zip(encoder.channels, cells, strict=True))
 
     def whole(self, scan: Scan) -> Mapped:
         x = self._input(scan)
@@ -256,8 +259,8 @@ def check_scan(model: Any, scan: Any, name: str) -> None:
     preprocessing: Any = preprocessing_of(model, scan)
     if not isinstance(getattr(model, "encoder", None), nn.Module):
         raise InvalidInputError(f"{type(model).__name__} has no encoder: give a model of sg_hub.from_pretrained")
-    if doubt := preprocessing.doubt(scan):
-        raise InvalidInputError(f"{doubt}. What is not scaled alike cannot be compared")
+    if preprocessing.of_another_modality(scan):
+        raise InvalidInputError(f"{preprocessing.doubt(scan)}. What is not scaled alike cannot be compared")
 
 
 def chosen_levels(model: Any, part: str | None, levels: Sequence[int] | None) -> list[str]:

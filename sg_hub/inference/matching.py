@@ -67,7 +67,8 @@ def match(templates: Sequence[Mapped], places: Sequence[Tensor], other: Mapped) 
     cosine = torch.cat([values for values, _ in tops])  # (n, candidates)
     found = torch.cat([cells for _, cells in tops])
     flat = other.maps.voxels(found.flatten(0, 1))
-    back = torch.stack([_back(other, flat, one, at) for one, at in zip(templates, places, strict=True)])
+    vectors = vectors_at(other, flat)
+    back = torch.stack([_back(vectors, one, at) for one, at in zip(templates, places, strict=True)])
     apart = back.median(0).values.view(count, -1)
     best = score_of(cosine, apart).argmax(1)
     rows = torch.arange(count)
@@ -93,13 +94,14 @@ def _similarities(maps: FeatureMaps, vectors: Sequence[Tensor]) -> Iterator[Tens
         yield maps.similarity([level[start : start + step] for level in vectors])
 
 
-def _back(other: Mapped, places: Tensor, template: Mapped, origin: Tensor) -> Tensor:
-    """How far (mm) from their origin (n, 3) places (n * candidates, 3) of the other scan are mapped back."""
+def _back(vectors: Sequence[Tensor], template: Mapped, origin: Tensor) -> Tensor:
+    """How far (mm) from their origin (n, 3) places of the other scan are mapped back, by their vectors
+    (n * candidates, channels) of each level."""
     found = []
-    for similarity in _similarities(template.maps, vectors_at(other, places)):
+    for similarity in _similarities(template.maps, vectors):
         flat = similarity.flatten(1).argmax(1)
         found.append(template.maps.voxels(_refined(similarity, _cells(flat, similarity.shape[1:]))))
-    repeated = origin.repeat_interleave(len(places) // len(origin), 0)
+    repeated = origin.repeat_interleave(len(vectors[0]) // len(origin), 0)
     apart: Tensor = (torch.cat(found) - repeated) * repeated.new_tensor(template.voxel)
     distance: Tensor = torch.linalg.vector_norm(apart, dim=1)
     return distance

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -77,7 +77,18 @@ def predict(
             f"a {head.name} head restores the scan and knows no labels: leave output='probabilities', or load "
             "the weights with from_pretrained(name, head='segmentation', num_classes=...) and fine-tune them"
         )
+    if head.has_labels and _is_empty(model):
+        raise InvalidInputError(
+            "the last layer of this model is all zeros, as where a converted release has none that fits: it has not "
+            "been trained and would find nothing. Fine-tune the weights first (sg-hub finetune)"
+        )
     x, windows = prepare(model, scan, patch_size, overlap)
     with evaluation(model, device):
         slabs = slabs_of(model, x, windows, batch_size, progress and isinstance(scan, Scan))
         return (collect_labels if output == "labels" else collect)(slabs, windows.size, scan.size)
+
+
+def _is_empty(model: Any) -> bool:
+    """Whether the layer that gives the logits was never trained, and is known not to be."""
+    last = getattr(model, "segmentation", None)
+    return isinstance(last, nn.Module) and not any(bool(value.any()) for value in last.parameters())

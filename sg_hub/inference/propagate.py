@@ -17,6 +17,8 @@ from sg_hub.inference.feature_maps import Part
 from sg_hub.inference.locate import FOUND, Describer, check_scan, chosen_levels
 from sg_hub.inference.matching import Mapped, match, vectors_at
 from sg_hub.inference.sliding_window import evaluation, unwrapped
+from sg_hub.io.labels import check_same_place
+from sg_hub.io.results import smallest_type
 from sg_hub.io.scan import Scan
 
 ANCHORS = 200
@@ -68,7 +70,7 @@ def propagate(
         part, levels, patch_size, batch_size, device, progress: as for `locate`.
 
     Returns:
-        (X, Y, Z) on the grid of `other`, in the type of the labels (int16 where these are floating point).
+        (X, Y, Z) on the grid of `other`, in the type of the labels, or the smallest one where they are floating point.
 
     Raises:
         InvalidInputError: labels of another size, fractions, none but background; scans that have too little in common;
@@ -88,6 +90,8 @@ def propagate(
 
 
 def _numbers(labels: Any, scan: Scan) -> np.ndarray:
+    if isinstance(labels, Scan) and labels.size == scan.size:
+        check_same_place(labels, scan)
     array = labels.array[0] if isinstance(labels, Scan) and len(labels.array) == 1 else np.asarray(labels)
     if array.shape != scan.size:
         raise InvalidInputError(
@@ -96,9 +100,12 @@ def _numbers(labels: Any, scan: Scan) -> np.ndarray:
     if array.dtype.kind == "f":
         if not np.array_equal(array, np.rint(array)):
             raise InvalidInputError("labels with fractions: expected whole numbers, one for each class")
-        array = array.astype(np.int16)
-    if array.dtype.kind not in "iu" or not array.any():
-        raise InvalidInputError(f"labels of type {array.dtype} without any class: expected whole numbers above 0")
+        array = smallest_type(array.astype(np.int64))
+    if array.dtype.kind not in "iu" or not array.any() or array.min() < 0:
+        raise InvalidInputError(
+            f"labels of type {array.dtype}, {array.min()} to {array.max()}: expected whole numbers, 0 for the "
+            "background and at least one class above it"
+        )
     return array
 
 

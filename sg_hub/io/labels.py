@@ -42,6 +42,29 @@ def load_labels(path: str | os.PathLike[str], *, series: str | None = None, outs
     return scan
 
 
+def check_same_place(labels: Scan, scan: Scan, hint: str = "") -> None:
+    """Refuse a label map of a scan's size that lies elsewhere by its header.
+
+    Args:
+        hint: what else may be done.
+
+    Raises:
+        InvalidInputError: they are more than half a voxel apart.
+    """
+    apart = float(np.abs(_corners(labels) - _corners(scan)).max())
+    if apart > max(scan.spacing) / 2:
+        raise InvalidInputError(
+            f"{labels.source} lies elsewhere than its image {scan.source}: by their headers (origin, spacing, "
+            f"direction) they are up to {apart:.1f} mm apart. Resample it onto the image; if voxels of the same index "
+            f"belong together give it the image's header (SimpleITK: label.CopyInformation(image)){hint}"
+        )
+
+
+def _corners(scan: Scan) -> np.ndarray:
+    """The first voxel and the last one of each axis, (4, 3) in mm."""
+    return scan.to_mm(np.vstack([np.zeros(3), np.diag(np.array(scan.size) - 1.0)]))
+
+
 def read_label_image(path: str | os.PathLike[str]) -> np.ndarray:
     """(H, W) whole numbers of a picture of labels: PNG, TIFF or BMP of one channel, or the places in a palette.
 

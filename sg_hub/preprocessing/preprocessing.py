@@ -258,8 +258,12 @@ class Preprocessing(BasePreprocessing):
             return x.expand(-1, in_chans, -1, -1, -1)
         return super()._channels(x, in_chans, source)
 
+    def of_another_modality(self, scan: Scan) -> bool:
+        """Whether the scan's file says that it is something else than what the weights expect, such as `CT/MR`."""
+        return bool(scan.modality) and scan.modality not in self.modality.split("/")
+
     def doubt(self, scan: Scan) -> str:
-        if scan.modality and scan.modality != self.modality:
+        if self.of_another_modality(scan):
             return (
                 f"{scan.source} is {scan.modality} by its file (values {scan.array.min():g} to {scan.array.max():g}), "
                 f"and the weights expect {self.modality} ({self.intensity} {self.low:g} to {self.high:g}): what they "

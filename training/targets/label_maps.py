@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 import sg_hub
 from sg_hub import Scan
 from sg_hub.errors import InvalidInputError
-from sg_hub.io.labels import load_labels
+from sg_hub.io.labels import check_same_place, load_labels
 
 from .items import Item, LoadedItem
 from .on_grid import scan_on_grid
@@ -103,21 +103,8 @@ class LabelMapTarget(Target):
             raise InvalidInputError(
                 f"{label} has size {labels.size}, its image {image} {scan.size}: they must be of the same grid"
             )
-        apart = float(np.abs(_corners(labels) - _corners(scan)).max())
-        if apart > max(scan.spacing) / 2:
-            raise InvalidInputError(
-                f"{label} lies elsewhere than its image {image}: by their headers (origin, spacing, direction) they "
-                f"are up to {apart:.1f} mm apart. Resample it onto the image; if voxels of the same index "
-                "belong together give it the image's header (SimpleITK: label.CopyInformation(image)), or set "
-                "same_voxels = true"
-            )
+        check_same_place(labels, scan, hint=", or set same_voxels = true")
         return scan_on_grid(self, scan, self.class_numbers(labels.array[0], label))
-
-
-def _corners(scan: Scan) -> np.ndarray:
-    """The first voxel and the last one of each axis, (4, 3) in mm."""
-    steps = np.array(scan.direction).reshape(3, 3) * np.array(scan.spacing) * (np.array(scan.size) - 1)
-    return np.array(scan.origin) + np.vstack([np.zeros(3), steps.T])
 
 
 def _as_placed(labels: Scan, scan: Scan) -> Scan:

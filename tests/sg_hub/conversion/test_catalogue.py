@@ -1,10 +1,14 @@
 """The facts of families and weights: they are those of the networks themselves, and the page shows them."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 
 from sg_hub.conversion import catalogue
 from sg_hub.conversion.planned import planned_network
 from sg_hub.hub.registry import get_weights, list_models
+from sg_hub.io.scan import Scan
 from tests.folders import ROOT
 
 PAGE = ROOT / "docs" / "models.md"
@@ -21,6 +25,11 @@ def test_what_is_listed_is_what_the_network_has(name):
     assert (listed["modality"], listed["patch"]) == (settings["modality"], settings["input_size"])
     assert (listed["spacing"], listed["resized_to"]) == (settings.get("spacing"), settings.get("size"))
     assert listed["parameters"] == sum(value.numel() for value in network.encoder.parameters())
+    if network.NDIM == 3:
+        scan = Scan(np.full((1, 2, 2, 2), -900, dtype=np.float32))
+        for modality in listed["modality"].split("/"):
+            assert not network.preprocessing.doubt(dataclasses.replace(scan, modality=modality))
+        assert network.preprocessing.of_another_modality(dataclasses.replace(scan, modality="US"))
     release = get_weights(name).release
     if release is None:
         assert listed["status"] in ("shipped", "on a hub")

@@ -67,3 +67,12 @@ def test_levels_are_taken_by_name():
     kept = maps.only(["encoder 3", "encoder 1"])
     assert (kept.names, kept.strides) == (("encoder 3", "encoder 1"), ((8,) * 3, (2,) * 3))
     assert kept.levels[1] is maps.levels[1]
+
+
+def test_a_window_larger_than_the_scan_moves_nothing():
+    model = make_model()
+    x = torch.rand(1, 1, 24, 16, 40, generator=torch.Generator().manual_seed(0))
+    names = level_names(model, "encoder")
+    whole, larger = (feature_maps(model, x, names=names, patch_size=size) for size in (None, (32, 64, 64)))
+    for one, other in zip(whole.levels, larger.levels, strict=True):
+        torch.testing.assert_close(one, other)

@@ -143,6 +143,6 @@ def test_what_does_not_go_together_is_refused(whole):
         locate(Identity(), whole, POINT, whole)
     with pytest.raises(InvalidInputError, match=r"levels=\[4\]: the encoder has the levels 0 \(finest\) to 3"):
         locate(model, whole, POINT, whole, part="encoder", levels=[4])
-    magnetic = dataclasses.replace(whole, array=whole.array + 1000)
-    with pytest.raises(InvalidInputError, match=r"no voxel is below 0.*cannot be compared"):
+    magnetic = dataclasses.replace(whole, modality="MR")
+    with pytest.raises(InvalidInputError, match=r"is MR by its file.*cannot be compared"):
         locate(model, whole, POINT, magnetic)

@@ -273,3 +273,11 @@ def test_patches_are_for_scans():
 def test_a_colour_image_for_a_grey_model():
     with pytest.raises(InvalidInputError, match=r"3 channels.*in_chans=3"):
         predict(xray_model(), Image(np.random.default_rng(0).random((3, 64, 64), dtype=np.float32)))
+
+
+def test_a_last_layer_of_zeros_is_not_taken_for_an_answer():
+    model = make_model(head="segmentation")
+    for value in model.segmentation.parameters():
+        torch.nn.init.zeros_(value)
+    with pytest.raises(InvalidInputError, match="has not been trained"):
+        predict(model, make_scan((13, 20, 9)), output="labels")

@@ -40,7 +40,7 @@ def test_a_scan_of_labels_on_another_grid_of_voxels(labelled):
     model.preprocessing = dataclasses.replace(model.preprocessing, spacing=(4.0, 4.0, 6.0))
     whole = dataclasses.replace(scan, array=labels[None].astype(np.float32))
     found = propagate(model, scan, whole, other, progress=False)
-    assert (found.shape, found.dtype) == ((32, 28, 24), np.int16)
+    assert (found.shape, found.dtype) == ((32, 28, 24), np.uint8)
     truth = labels[::2, ::2, ::2]
     assert ((found > 0) & (truth > 0)).sum() > 0.6 * ((found > 0) | (truth > 0)).sum()
 
@@ -51,7 +51,24 @@ def test_what_cannot_be_carried_is_refused(labelled):
         propagate(Textures(), scan, labels[..., :-1], scan)
     with pytest.raises(InvalidInputError, match="labels with fractions"):
         propagate(Textures(), scan, labels * 0.5, scan)
-    with pytest.raises(InvalidInputError, match="without any class"):
+    with pytest.raises(InvalidInputError, match="at least one class above it"):
         propagate(Textures(), scan, labels * 0, scan)
     with pytest.raises(InvalidInputError, match="are found in the other scan: expected two scans"):
         propagate(Textures(), scan, labels, make_scan((30, 30, 30), (2.0, 2.0, 3.0), seed=5), progress=False)
+
+
+def test_a_label_map_that_lies_elsewhere_is_refused(labelled):
+    scan, labels = labelled
+    elsewhere = Scan(labels[None].astype(np.float32), scan.spacing, origin=(500.0, 0.0, 0.0))
+    with pytest.raises(InvalidInputError, match=r"lies elsewhere than its image.*500\.0 mm apart"):
+        propagate(Textures(), scan, elsewhere, scan)
+
+
+def test_large_numbers_stay_as_they_are_and_negative_ones_are_refused(labelled):
+    scan, labels = labelled
+    large = np.where(labels > 0, 40000, 0).astype(np.float32)
+    found = propagate(Textures(), scan, large, scan, progress=False)
+    assert set(np.unique(found)) <= {0, 40000}
+    assert (found == 40000).any()
+    with pytest.raises(InvalidInputError, match=r"-1 to "):
+        propagate(Textures(), scan, labels.astype(np.int16) - 1, scan)
