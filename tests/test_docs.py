@@ -1,6 +1,7 @@
 """The pages in docs/: what they show runs, what is generated is that of today's code, every page can be reached."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -41,7 +42,28 @@ def test_every_page_is_in_the_navigation():
     assert sorted(navigation(config["nav"])) == [path.relative_to(DOCS).as_posix() for path in PAGES]
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
+OTHERS = [ROOT / "CONTRIBUTING.md", *(ROOT / "training").glob("*.md"), *(ROOT / "model_cards").glob("*/README.md")]
+FILE = re.compile(r"`((?:sg_hub|training|tests|docs|benchmarks|model_cards)/[a-z_0-9/.-]*\.[a-z]+)`")
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES, *OTHERS], ids=lambda page: page.parent.name + page.stem)
+def test_every_file_that_is_named_is_there(page):
+    for place in FILE.findall(page.read_text(encoding="utf-8")):
+        assert (ROOT / place).exists(), place
+
+
+def test_what_methods_learned_is_what_was_measured():
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", (DOCS / "methods.md").read_text(encoding="utf-8"), re.M)
+    assert len(rows) == 6
+    for method, figures in rows:
+        text = (ROOT / "training" / "measured" / "methods" / method / "evaluation.json").read_text(encoding="utf-8")
+        values = [value for value in json.loads(text).values() if isinstance(value, float)]
+        for figure in figures.split("; "):
+            digits = len(figure.strip().partition(".")[2])
+            assert any(f"{value:.{digits}f}" == figure.strip() for value in values), (method, figure)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES, *OTHERS], ids=lambda page: page.parent.name + page.stem)
 def test_every_link_leads_somewhere(page):
     for link in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link

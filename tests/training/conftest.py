@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.folders import DEMO_SAMPLES
+from tests.training.targets.target_folders import lidc_patches
 from training.data.prepare import prepare
 from training.discovery.discover import discover
 from training.pretraining.autoencode import autoencode
@@ -52,6 +53,14 @@ def discovered(tmp_path_factory) -> Path:
 def run(discovered, tmp_path) -> Path:
     """A copy of the discovered run, to go on from."""
     return Path(shutil.copytree(discovered, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def patches(tmp_path_factory):
+    """Patches of LIDC-IDRI as they are downloaded."""
+    folder = tmp_path_factory.mktemp("lidc")
+    lidc_patches(folder)
+    return folder
 
 
 XRAYS = DEMO_SAMPLES / "chestxray14" / "images"

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from sg_hub import ImagePreprocessing, SemanticGenesis2D, SemanticGenesis3D, cli
 from tests.sg_hub.cli.saying import PREPROCESSING
@@ -9,6 +10,7 @@ def models(tmp_path_factory):
     """Folder of small models of scans, `pretext`, `segmentation`, `classification` (of classes with names), and of
     images, `pretext-2d` and so on.
     """
+    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models")
     images = {"encoder": "lcnet_035", "decoder_width": 2, "preprocessing": ImagePreprocessing(input_size=(64, 64))}
     for head in ("pretext", "segmentation", "classification"):

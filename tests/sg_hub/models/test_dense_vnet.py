@@ -48,17 +48,6 @@ def test_features_are_finest_first():
         assert feature.shape == (2, channels, *(side // stride for side in X.shape[2:]))
 
 
-@pytest.mark.parametrize("head", ["segmentation", "classification", "pretext", "restoration"])
-def test_every_head(head):
-    with torch.inference_mode():
-        output = narrow(head=head, num_classes=3)(X)
-    if head == "classification":
-        assert output.shape == (2, 3)
-        return
-    found = output.restoration if head == "pretext" else output
-    assert found.shape == (2, 3 if head == "segmentation" else 1, *X.shape[2:])
-
-
 def test_without_skips_it_is_an_autoencoder():
     model = narrow(head="features")
     decoder = model.build_decoder(skips=False).eval()

@@ -40,17 +40,6 @@ def test_features_are_finest_first_and_of_their_strides(depth):
     assert [tuple(feature.shape) for feature in features] == wanted
 
 
-@pytest.mark.parametrize("head", ["segmentation", "classification", "pretext", "restoration"])
-def test_every_head(head):
-    with torch.inference_mode():
-        output = narrow(head=head, num_classes=3)(X)
-    if head == "classification":
-        assert output.shape == (2, 3)
-        return
-    found = output.restoration if head == "pretext" else output
-    assert found.shape == (2, 3 if head == "segmentation" else 1, *X.shape[2:])
-
-
 def test_maps_of_one_size_are_joined_without_up_sampling():
     decoder = narrow(head="segmentation", num_classes=2).decoder
     assert [level.up is None for level in decoder.levels] == [True, True, False, False, False]

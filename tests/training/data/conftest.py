@@ -59,3 +59,14 @@ def flipped(path: Path, position: int) -> bytes:
     data = bytearray(path.read_bytes())
     data[position // 8] ^= 1 << (position % 8)
     return bytes(data)
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    return write_source(tmp_path / "ct")
+
+
+@pytest.fixture
+def recipe(tmp_path, source):
+    """Makes recipes on the six patients."""
+    return lambda *overrides: recipe_of(source, tmp_path / "run", *overrides)

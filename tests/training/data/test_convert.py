@@ -1,7 +1,6 @@
 """One scan or image into the store, and many of them side by side."""
 
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,22 +13,11 @@ from sg_hub.errors import ReadError
 from sg_hub.preprocessing.steps import resize
 from tests.sg_hub.io.xray_files import write_xray
 from tests.training.conftest import XRAYS, small_images
-from tests.training.scan_files import SIZE, recipe_of, write_scan, write_source
+from tests.training.scan_files import SIZE, write_scan
 from training.data import convert as module
 from training.data.prepare import prepare, store_path
 from training.data.store import Store
 from training.run.recipe import Recipe
-
-
-@pytest.fixture
-def source(tmp_path) -> Path:
-    return write_source(tmp_path / "ct")
-
-
-@pytest.fixture
-def recipe(tmp_path, source):
-    """Makes recipes on the six patients."""
-    return lambda *overrides: recipe_of(source, tmp_path / "run", *overrides)
 
 
 def test_resampling_is_the_networks(recipe, source):

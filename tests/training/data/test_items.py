@@ -2,29 +2,17 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.conftest import XRAYS, small_images
-from tests.training.scan_files import recipe_of, write_dicom, write_scan, write_source
+from tests.training.scan_files import write_dicom, write_scan
 from training.data.items import stamp
 from training.data.prepare import prepare, store_path
 from training.data.store import Store
 from training.run.recipe import Recipe
 from training.targets import load_target
-
-
-@pytest.fixture
-def source(tmp_path) -> Path:
-    return write_source(tmp_path / "ct")
-
-
-@pytest.fixture
-def recipe(tmp_path, source):
-    """Makes recipes on the six patients."""
-    return lambda *overrides: recipe_of(source, tmp_path / "run", *overrides)
 
 
 def test_every_format_is_a_patient(recipe, source):

@@ -17,22 +17,11 @@ from sg_hub import load_scan
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT
 from tests.training.run.other_process import at_work
-from tests.training.scan_files import SIZE, recipe_of, write_scan, write_source, write_split
+from tests.training.scan_files import SIZE, write_scan, write_split
 from training.data import convert as module
 from training.data.items import stamp
 from training.data.prepare import prepare, store_path
 from training.data.store import Store
-
-
-@pytest.fixture
-def source(tmp_path) -> Path:
-    return write_source(tmp_path / "ct")
-
-
-@pytest.fixture
-def recipe(tmp_path, source):
-    """Makes recipes on the six patients."""
-    return lambda *overrides: recipe_of(source, tmp_path / "run", *overrides)
 
 
 def table_of(store: str | Path) -> str:

@@ -3,26 +3,14 @@
 import csv
 import itertools
 import unicodedata
-from pathlib import Path
 
 import pytest
 
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.conftest import XRAYS, small_images
-from tests.training.scan_files import recipe_of, write_dicom, write_scan, write_source, write_split
+from tests.training.scan_files import write_dicom, write_scan, write_split
 from training.data.prepare import prepare, store_path
 from training.data.store import Store
-
-
-@pytest.fixture
-def source(tmp_path) -> Path:
-    return write_source(tmp_path / "ct")
-
-
-@pytest.fixture
-def recipe(tmp_path, source):
-    """Makes recipes on the six patients."""
-    return lambda *overrides: recipe_of(source, tmp_path / "run", *overrides)
 
 
 def test_split_of_a_csv(recipe, tmp_path, source, capsys):

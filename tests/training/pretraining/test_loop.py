@@ -168,7 +168,17 @@ def stamp(path):
 
 
 def under_torchrun(run, step):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "training", step]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "training",
+        step,
+    ]
     arguments = ["demo", f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL, "--quiet"]
     done = subprocess.run(
         [*command, *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False

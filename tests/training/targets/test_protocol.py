@@ -4,18 +4,11 @@ import pytest
 
 from sg_hub import ImagePreprocessing, Preprocessing
 from sg_hub.errors import InvalidInputError, ReadError
-from tests.training.targets.target_folders import lidc_patches, target_at
+from tests.training.targets.target_folders import target_at
 from training.data.leakage import check_disjoint
 from training.targets import identities, in_parts, load_target
 
 SMALL = ("grid.size=[16, 16, 8]", "settings.batch_size=4")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lidc")
-    lidc_patches(folder)
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -54,18 +47,18 @@ def test_a_missing_folder_is_named_with_the_file_that_names_it(tmp_path):
         load_target(tmp_path / "mine.toml").split_items()
 
 
-def test_items_can_be_left_out_by_name(root):
-    whole = target_at("lidc-candidates", root, *SMALL).split_items()
+def test_items_can_be_left_out_by_name(patches):
+    whole = target_at("lidc-candidates", patches, *SMALL).split_items()
     name = whole.items[0].name
-    found = target_at("lidc-candidates", root, *SMALL, f'exclude=["{name}"]').split_items()
+    found = target_at("lidc-candidates", patches, *SMALL, f'exclude=["{name}"]').split_items()
     assert [item.name for item in found.items] == [item.name for item in whole.items[1:]]
     assert found.skipped[name] == "in exclude"
     with pytest.raises(InvalidInputError, match="there is no item 'nobody'"):
-        target_at("lidc-candidates", root, *SMALL, 'exclude=["nobody"]').split_items()
+        target_at("lidc-candidates", patches, *SMALL, 'exclude=["nobody"]').split_items()
 
 
-def test_parts_that_share_patients_are_refused(root):
-    target = target_at("lidc-candidates", root, *SMALL)
+def test_parts_that_share_patients_are_refused(patches):
+    target = target_at("lidc-candidates", patches, *SMALL)
     items = target.split_items().items
     parts = in_parts(items)
     assert not set(identities(target.dataset, items)["train"]) & set(identities(target.dataset, items)["test"])
@@ -75,14 +68,16 @@ def test_parts_that_share_patients_are_refused(root):
         check_disjoint(identities(target.dataset, leaked))
 
 
-def test_doubtful_items_stay_in_and_one_that_is_not_there_is_said(root):
-    name = target_at("lidc-candidates", root, *SMALL).split_items().items[0].name
-    found = target_at("lidc-candidates", root, *SMALL, f'doubtful={{ {name} = "why", nobody = "why" }}').split_items()
+def test_doubtful_items_stay_in_and_one_that_is_not_there_is_said(patches):
+    name = target_at("lidc-candidates", patches, *SMALL).split_items().items[0].name
+    found = target_at(
+        "lidc-candidates", patches, *SMALL, f'doubtful={{ {name} = "why", nobody = "why" }}'
+    ).split_items()
     assert name in {item.name for item in found.items}
     assert found.skipped["nobody"] == "named in doubtful, and not there"
 
 
-def test_the_grid_is_a_preprocessing_of_sg_hub(root):
+def test_the_grid_is_a_preprocessing_of_sg_hub(patches):
     target = load_target("bms")
     assert target.preprocessing("CT") == Preprocessing("MR", "percentile", 0.5, 99.5, input_size=(64, 64, 32))
     assert load_target("lcs").preprocessing("CT") == Preprocessing(spacing=(1.5, 1.5, 2.0), input_size=(64, 64, 32))

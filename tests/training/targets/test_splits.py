@@ -6,19 +6,12 @@ import numpy as np
 import pytest
 
 from sg_hub.errors import InvalidInputError
-from tests.training.targets.target_folders import lidc_patches, luna16, target_at, write_csv
+from tests.training.targets.target_folders import luna16, target_at, write_csv
 from training.data.leakage import name_hashes
 from training.targets import Item, in_parts
 from training.targets.splits import label_fraction
 
 SMALL = ("grid.size=[16, 16, 8]", "settings.batch_size=4")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lidc")
-    lidc_patches(folder)
-    return folder
 
 
 def seen(*names):
@@ -29,23 +22,23 @@ def items_of(labels, per_patient=2):
     return [Item(f"c{i}-{k}", f"p{i}", "x", label) for i, label in enumerate(labels) for k in range(per_patient)]
 
 
-def test_a_split_is_by_patient_the_same_in_every_task_and_drawn_by_its_seed(root):
+def test_a_split_is_by_patient_the_same_in_every_task_and_drawn_by_its_seed(patches):
     splits = []
     for name in ("lidc-candidates", "lidc-nodules", "lidc-malignancy"):
-        found = target_at(name, root, *SMALL, "splits.validation=0.2").split_items()
+        found = target_at(name, patches, *SMALL, "splits.validation=0.2").split_items()
         by_patient = {item.patient: item.split for item in found.items}
         assert all(by_patient[item.patient] == item.split for item in found.items)
         splits.append(by_patient)
     assert splits[0] == splits[1] == splits[2]
     assert Counter(splits[0].values()) == {"train": 9, "validation": 2, "test": 5}
-    other = target_at("lidc-nodules", root, *SMALL, "splits.seed=1").split_items()
+    other = target_at("lidc-nodules", patches, *SMALL, "splits.seed=1").split_items()
     assert {item.patient: item.split for item in other.items} != splits[1]
 
 
-def test_a_csv_comes_before_everything_else(root, tmp_path):
+def test_a_csv_comes_before_everything_else(patches, tmp_path):
     rows = [(f"LIDC-IDRI-{n:04d}", ("train", "validation", "test")[n % 3]) for n in range(1, 13)]
     write_csv(tmp_path / "split.csv", ("patient", "split"), rows)
-    found = target_at("lidc-nodules", root, *SMALL, f"splits.file={tmp_path / 'split.csv'}").split_items()
+    found = target_at("lidc-nodules", patches, *SMALL, f"splits.file={tmp_path / 'split.csv'}").split_items()
     assert {item.patient: item.split for item in found.items} == dict(rows)
     assert sum("is not in" in why for why in found.skipped.values()) == 4
 
@@ -62,16 +55,16 @@ def test_a_csv_comes_before_everything_else(root, tmp_path):
         ),
     ],
 )
-def test_csv_that_make_no_split_are_refused(root, tmp_path, rows, error, said):
+def test_csv_that_make_no_split_are_refused(patches, tmp_path, rows, error, said):
     write_csv(tmp_path / "split.csv", ("patient", "split"), rows)
     with pytest.raises(error, match=said):
         target_at(
-            "lidc-nodules", root, *SMALL, f"splits.file={tmp_path / 'split.csv'}", "splits.validation=0"
+            "lidc-nodules", patches, *SMALL, f"splits.file={tmp_path / 'split.csv'}", "splits.validation=0"
         ).split_items()
 
 
-def test_patients_of_the_pre_training_are_trained_on_where_the_target_says_so(root):
-    target = target_at("lidc-nodules", root, *SMALL, "splits.pretrained=train")
+def test_patients_of_the_pre_training_are_trained_on_where_the_target_says_so(patches):
+    target = target_at("lidc-nodules", patches, *SMALL, "splits.pretrained=train")
     plain = target.split_items()
     tested = sorted({item.patient for item in in_parts(plain.items)["test"]})
     first = int(tested[0][-4:])
@@ -81,7 +74,7 @@ def test_patients_of_the_pre_training_are_trained_on_where_the_target_says_so(ro
     assert found.seen == 1
     assert Counter(parts.values())["test"] == len(tested)  # another patient takes the place
     assert set(tested[1:]) < {patient for patient, part in parts.items() if part == "test"}
-    unchanged = target_at("lidc-nodules", root, *SMALL).split_items(seen(first))
+    unchanged = target_at("lidc-nodules", patches, *SMALL).split_items(seen(first))
     assert unchanged.items == plain.items
     with pytest.raises(InvalidInputError, match="16 of 16 patients were pre-trained on and are not tested"):
         target.split_items(seen(*range(1, 17)))

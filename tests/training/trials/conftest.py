@@ -8,14 +8,6 @@ from training.data.leakage import patient_hashes
 
 
 @pytest.fixture(scope="package")
-def patches(tmp_path_factory):
-    """Patches of LIDC-IDRI as they are downloaded."""
-    folder = tmp_path_factory.mktemp("lidc")
-    lidc_patches(folder)
-    return folder
-
-
-@pytest.fixture(scope="package")
 def weights(tmp_path_factory):
     """Small untrained networks, in 3D as if it had been pre-trained on one patient of OpenKBP."""
     folder = tmp_path_factory.mktemp("weights")

@@ -3,7 +3,6 @@
 import json
 import shutil
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,7 +126,9 @@ def stopped_after(monkeypatch, step):
 
 
 def test_a_killed_fine_tuning_goes_on_and_leaves_nothing_behind(scans, weights, monkeypatch, capsys):
-    target, before = str(scans / "mytask.toml"), set(Path(tempfile.gettempdir()).iterdir())
+    target, temporary = str(scans / "mytask.toml"), scans / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     arguments = ["finetune", "--init", str(weights / "small3d"), "--target", target, "--quiet", *QUICK]
     out, whole = scans / "my-model", scans / "whole"
     with monkeypatch.context() as patch:
@@ -143,7 +144,7 @@ def test_a_killed_fine_tuning_goes_on_and_leaves_nothing_behind(scans, weights, 
     assert all(torch.equal(value, other[key]) for key, value in same.items())
     assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
     assert UNFINISHED not in {path.name for path in out.iterdir()}
-    assert {path for path in set(Path(tempfile.gettempdir()).iterdir()) - before if "sg_hub" in path.name} == set()
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_killed_fine_tuning_of_other_settings_starts_afresh(scans, weights, monkeypatch, capsys):

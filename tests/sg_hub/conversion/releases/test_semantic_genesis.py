@@ -9,7 +9,7 @@ import sg_hub
 from sg_hub import InvalidInputError, convert
 from sg_hub.conversion.keras_file import read_keras
 from sg_hub.conversion.releases.semantic_genesis import RELEASE
-from tests.sg_hub.conversion.published import filled, light, reference
+from tests.sg_hub.conversion.published import close, cubes, filled, light, reference
 from tests.sg_hub.conversion.published import write_keras as write
 
 h5py = pytest.importorskip("h5py", reason="h5py is in the extra [convert]")
@@ -48,14 +48,6 @@ def layers_of(state, classifier_last=False, transposed=True):
 @pytest.fixture(scope="module")
 def state():
     return filled(seed=7)
-
-
-def cubes():
-    return torch.rand(2, 1, 16, 16, 8, generator=torch.Generator().manual_seed(1))
-
-
-def close(found, wanted):
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("classifier_last", [False, True])

@@ -1,31 +1,15 @@
 """LIDC-IDRI: outlines to masks, readers to a consensus, DICOM and XML to cubes."""
 
-import hashlib
-import json
-
 import numpy as np
 import pytest
 
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
-from tests.folders import TEST_SAMPLES
+from tests.training.targets.readers.lidc_samples import SERIES, Z, outlined
 from tests.training.targets.target_folders import lidc_scan, lidc_xml, nodule, roi, square, target_at
 from training.targets.on_grid import AIR, box
 from training.targets.readers._lidc_xml import read_xml
 from training.targets.readers.lidc_idri import cube_around, nodule_mask
-
-SERIES = "1.3.6.1.4.1.14519.5.2.1.6279.6001.77"
-Z = [-100.0 + 2.5 * k for k in range(12)]
-SAMPLES = TEST_SAMPLES / "lidc_idri"
-PYLIDC = json.loads((SAMPLES / "expected.json").read_text(encoding="utf-8"))
-
-
-def outlined(low: int, high: int, slices=(4, 5, 6)) -> list[str]:
-    return [roi(Z[k], square(low, high)) for k in slices]
-
-
-def digest(mask: np.ndarray) -> str:
-    return hashlib.sha256(np.argwhere(mask).astype("<i4").tobytes()).hexdigest()
 
 
 @pytest.fixture

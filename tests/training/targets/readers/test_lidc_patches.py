@@ -4,18 +4,11 @@ import numpy as np
 import pytest
 
 from sg_hub.errors import ReadError
-from tests.training.targets.target_folders import lidc_patches, target_at
+from tests.training.targets.target_folders import target_at
 from training.targets.readers._lidc_xml import consensus
 from training.targets.readers.lidc_patches import masks_of_readers
 
 SMALL = ("grid.size=[16, 16, 8]", "settings.batch_size=4")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lidc")
-    lidc_patches(folder)
-    return folder
 
 
 def test_consensus_is_half_of_the_readers_who_outlined():
@@ -26,8 +19,8 @@ def test_consensus_is_half_of_the_readers_who_outlined():
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "lacks", "offset", "columns"])
-def test_damaged_archives_are_named(root, tmp_path, damage):
-    data = dict(np.load(root / "nodules.npz"))
+def test_damaged_archives_are_named(patches, tmp_path, damage):
+    data = dict(np.load(patches / "nodules.npz"))
     path = tmp_path / "nodules.npz"
     if damage == "lacks":
         del data["mask"]
@@ -43,13 +36,13 @@ def test_damaged_archives_are_named(root, tmp_path, damage):
         target_at("lidc-nodules", tmp_path, *SMALL).split_items()
 
 
-def test_nodules_that_disagree_with_the_annotation_are_skipped(root, tmp_path):
-    data = dict(np.load(root / "nodules.npz"))
+def test_nodules_that_disagree_with_the_annotation_are_skipped(patches, tmp_path):
+    data = dict(np.load(patches / "nodules.npz"))
     data["table"][0, 8] = 0
     data["table"][1, 4] = 3
     np.savez(tmp_path / "nodules.npz", **data)
     skipped = target_at("lidc-malignancy", tmp_path, *SMALL).split_items().skipped
     assert "do not agree" in skipped["LIDC-IDRI-0001_0"]
     assert "neither benign nor malignant" in skipped["LIDC-IDRI-0002_1"]
-    few = target_at("lidc-nodules", root, *SMALL, "minimum_readers=4").find().skipped
+    few = target_at("lidc-nodules", patches, *SMALL, "minimum_readers=4").find().skipped
     assert set(few.values()) == {"outlined by 3 readers"}

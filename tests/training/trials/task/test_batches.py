@@ -1,9 +1,8 @@
 """Batches: balanced, mirrored, shifted, cut."""
 
-import pytest
 import torch
 
-from tests.training.targets.target_folders import lidc_patches, target_at
+from tests.training.targets.target_folders import target_at
 from training.targets import in_parts
 from training.trials.task.batches import Batches
 from training.trials.task.item_arrays import ItemArrays
@@ -11,44 +10,37 @@ from training.trials.task.item_arrays import ItemArrays
 SMALL = ("grid.size=[16, 16, 8]", "settings.batch_size=4")
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lidc")
-    lidc_patches(folder)
-    return folder
-
-
-def test_batches_are_balanced_and_masks_move_with_the_image(root, tmp_path):
+def test_batches_are_balanced_and_masks_move_with_the_image(patches, tmp_path):
     overrides = ["settings.balanced=true", "settings.shift=3", "settings.mirror=xyz"]
-    target = target_at("lidc-malignancy", root, *SMALL, *overrides)
+    target = target_at("lidc-malignancy", patches, *SMALL, *overrides)
     train = in_parts(target.split_items().items)["train"]
     x, y = Batches(target, ItemArrays(target, tmp_path), train).draw(torch.Generator().manual_seed(0))
     assert x.shape == (4, 1, 16, 16, 8)
     assert y.tolist() == [0, 1, 0, 1]
-    target = target_at("lidc-nodules", root, *SMALL, "settings.shift=3", "settings.mirror=xyz")
+    target = target_at("lidc-nodules", patches, *SMALL, "settings.shift=3", "settings.mirror=xyz")
     train = in_parts(target.split_items().items)["train"]
     for seed in range(5):
         x, y = Batches(target, ItemArrays(target, tmp_path), train).draw(torch.Generator().manual_seed(seed))
         assert torch.equal(x[:, 0] > 0.6, y == 1)  # blobs are bright wherever they were moved to
 
 
-def test_patches_of_large_items_hold_the_classes_and_are_padded(root, tmp_path):
-    target = target_at("lidc-nodules", root, *SMALL, "settings.patch=[8, 8, 8]")
+def test_patches_of_large_items_hold_the_classes_and_are_padded(patches, tmp_path):
+    target = target_at("lidc-nodules", patches, *SMALL, "settings.patch=[8, 8, 8]")
     train = in_parts(target.split_items().items)["train"]
     batches = Batches(target, ItemArrays(target, tmp_path), train)
     x, y = batches.draw(torch.Generator().manual_seed(0))
     assert x.shape == (4, 1, 8, 8, 8)
     assert bool((y[0] == 1).any())
     assert bool((y[2] == 1).any())
-    wide = target_at("lidc-nodules", root, *SMALL, "settings.patch=[24, 16, 8]", 'settings.mirror=""')
+    wide = target_at("lidc-nodules", patches, *SMALL, "settings.patch=[24, 16, 8]", 'settings.mirror=""')
     x, y = Batches(wide, ItemArrays(wide, tmp_path), train).draw(torch.Generator().manual_seed(0))
     assert x.shape == (4, 1, 24, 16, 8)
     assert x[:, :, 16:].abs().sum() == 0
 
 
-def test_batches_of_slices_are_2d(root, tmp_path):
+def test_batches_of_slices_are_2d(patches, tmp_path):
     for name, labels in (("lidc-nodules-2d", (4, 32, 32)), ("lidc-candidates-2d", (4,))):
-        target = target_at(name, root, "grid.size=[32, 32, 8]", "settings.batch_size=4")
+        target = target_at(name, patches, "grid.size=[32, 32, 8]", "settings.batch_size=4")
         train = in_parts(target.split_items().items)["train"]
         x, y = Batches(target, ItemArrays(target, tmp_path), train).draw(torch.Generator().manual_seed(0))
         assert x.shape == (4, 1, 32, 32)

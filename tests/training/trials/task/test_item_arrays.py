@@ -3,21 +3,14 @@
 import pytest
 import torch
 
-from tests.training.targets.target_folders import lidc_patches, target_at
+from tests.training.targets.target_folders import target_at
 from training.trials.task.item_arrays import ItemArrays
 
 SMALL = ("grid.size=[16, 16, 8]", "settings.batch_size=4")
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lidc")
-    lidc_patches(folder)
-    return folder
-
-
-def test_samples_are_read_once_and_kept(root, tmp_path, monkeypatch):
-    target = target_at("lidc-nodules", root, *SMALL)
+def test_samples_are_read_once_and_kept(patches, tmp_path, monkeypatch):
+    target = target_at("lidc-nodules", patches, *SMALL)
     items = target.split_items().items
     first = ItemArrays(target, tmp_path)
     first.prepare(items, progress=False)
@@ -30,7 +23,7 @@ def test_samples_are_read_once_and_kept(root, tmp_path, monkeypatch):
             assert image.shape == (1, 16, 16, 8)
             assert label.dtype == torch.uint8
             assert torch.equal(image, first[item][0])
-    changed = ItemArrays(target_at("lidc-nodules", root, "grid.size=[8, 16, 8]"), tmp_path)
+    changed = ItemArrays(target_at("lidc-nodules", patches, "grid.size=[8, 16, 8]"), tmp_path)
     with pytest.raises(pytest.fail.Exception):
         changed[items[0]]
 
@@ -45,8 +38,8 @@ def flip(raw):
 
 @pytest.mark.parametrize("harm", [cut, flip, lambda raw: b""])
 @pytest.mark.parametrize("kind", ["image", "label"])
-def test_what_is_damaged_is_read_again(root, tmp_path, harm, kind):
-    target = target_at("lidc-nodules", root, *SMALL)
+def test_what_is_damaged_is_read_again(patches, tmp_path, harm, kind):
+    target = target_at("lidc-nodules", patches, *SMALL)
     item = target.split_items().items[0]
     image, label = ItemArrays(target, tmp_path)[item]
     (path,) = tmp_path.rglob(f"*.{kind}.npy")

@@ -1,0 +1,50 @@
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from tests.training.worth.known import data_of, labelled, maps_of, texture
+from training.targets.items import Item
+from training.worth import probes
+
+LABELS = [labelled(corner) for corner in ((4, 8, 4), (7, 6, 6), (2, 3, 2), (5, 9, 7), (9, 2, 5))]
+
+
+def found(features, monkeypatch):
+    """Of each measure, (draws, test items, classes)."""
+    monkeypatch.setattr(probes, "SUBSETS", 2)
+    data = data_of(LABELS, train=4)
+    maps = {item: maps_of(features(label)) for item, (_, label) in data.arrays.items()}
+    return probes.linear_probe(data, maps, ["encoder 0"], data.parts["test"], "", progress=False)
+
+
+def test_features_that_are_the_classes_are_read_without_an_error(monkeypatch):
+    values = found(lambda label: F.one_hot(label.long(), 3).movedim(-1, 0).float(), monkeypatch)
+    assert values["iou"].shape == (2, 1, 2)
+    assert (values["iou"] == 1).all()
+    assert (values["surface dice"] == 1).all()
+    assert (values["centre error"] == 0).all()
+
+
+def test_features_that_say_nothing_find_nothing(monkeypatch):
+    seeds = iter(range(100))
+    values = found(lambda label: texture(next(seeds)), monkeypatch)
+    assert values["iou"].max() < 0.1
+
+
+def test_the_nearest_neighbours_of_another_class_are_far():
+    rng = np.random.default_rng(0)
+    items = [Item(f"item{number}", f"patient{number}", "", number % 2) for number in range(12)]
+    images = {
+        item: (torch.from_numpy(rng.random((1, 8, 8, 8)).astype(np.float32)) + item.label, None) for item in items
+    }
+    data = SimpleNamespace(
+        target=SimpleNamespace(classes=("a", "b"), exclusive=True),
+        arrays=images,
+        parts={"train": items[:8], "test": items[8:]},
+    )
+    network = SimpleNamespace(encoder=lambda x: [x, F.avg_pool3d(x, 2)])
+    assert probes.neighbours(data, network, items[8:], progress=False) == 1
+    confused = SimpleNamespace(encoder=lambda x: [torch.zeros_like(x)])
+    assert probes.neighbours(data, confused, items[8:], progress=False) == 0.5
