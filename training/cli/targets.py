@@ -33,7 +33,7 @@ def benchmark(options: argparse.Namespace) -> None:
 def worth(options: argparse.Namespace) -> None:
     from ..worth.suite import worth
 
-    chosen = {name: getattr(options, name) for name in ("parts", "data", "patients", "draws", "progress")}
+    chosen = {name: getattr(options, name) for name in ("parts", "data", "patients", "draws", "device", "progress")}
     print(worth(options.target, options.weights, options.out, options.overrides, **chosen))
 
 

@@ -43,7 +43,8 @@ def learning_rate(settings: Pretrain, plan: Plan, epoch: int, step: int) -> floa
 class Average:
     """The network whose weights are a moving average of those that train; it is validated and published in their place.
 
-    Early on an average over all steps so far, later one in which a step counts `decay` times as much as the next.
+    A step counts `decay` times as much as the next; early on less, so that the first weights, which are random, do not
+    stay: about the last tenth of the steps so far counts.
 
     Args:
         network: that trains. What does not train (statistics of norms) is averaged as well.

@@ -95,7 +95,7 @@ class State:
             return False
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.average.load(state.get("average"), state.get("averaged_steps", 0))
+        self.average.load(state["average"], state["averaged_steps"])
         self.at = Progress(**state["at"])
         kind = sum_type(device)
         self.sums = {key: torch.tensor(v, dtype=kind, device=device) for key, v in state["sums"].items()}

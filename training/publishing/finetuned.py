@@ -29,6 +29,7 @@ from sg_hub.io.files import given_path, working_folder, write_atomic, write_json
 
 from ..data.leakage import name_hashes
 from ..report import figures
+from ..run.process_group import training_device
 from ..targets import Target, identities, load_target
 from ..trials.finetune import UNFINISHED, Finetuned, finetune
 from ..trials.predictions import check_folder, keep
@@ -79,7 +80,8 @@ def publish_finetuned(
     if found.advice:
         print(found.advice, flush=True)
     if kept is not None:
-        keep(sg_hub.from_pretrained(out), found.target, found.trial.parts["test"], kept, progress=progress)
+        model = sg_hub.from_pretrained(out).to(training_device(device))
+        keep(model, found.target, found.trial.parts["test"], kept, progress=progress)
     return out
 
 

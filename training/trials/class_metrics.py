@@ -8,33 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from ..targets import Item, Target
 from .scoring import predict
 from .task.metrics import auc_by_class, overlap, with_enough
 from .task.prepared_task import PreparedTask
+from .task.surface import surface_distances
 
 COLUMNS = ("dice", "iou", "surface", "surface95")
-"""Of a row: by class, NaN where there is none."""
-
-
-def surface_distances(found: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> tuple[float, float]:
-    """Mean and 95th percentile of the distance from each voxel of either surface to the other surface.
-
-    A voxel is of the surface where a neighbour along an axis (or the border) is outside. Both are NaN where one of the
-    masks is empty.
-
-    Args:
-        found, truth: masks of one shape.
-        spacing: of the voxels along each axis; the distances are in its unit.
-    """
-    if not (found.any() and truth.any()):
-        return float("nan"), float("nan")
-    surfaces = [mask & ~ndimage.binary_erosion(mask) for mask in (found, truth)]
-    away = [ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in surfaces]
-    distances = np.concatenate([away[1][surfaces[0]], away[0][surfaces[1]]])
-    return float(distances.mean()), float(np.percentile(distances, 95))
+"""Of a row: by class, NaN where there is none. `surface` is the mean distance of the surfaces, `surface95` its 95th
+percentile."""
 
 
 def item_row(name: str, found: np.ndarray, truth: np.ndarray, classes: int, spacing: Sequence[float]) -> dict[str, Any]:
@@ -46,7 +29,9 @@ def item_row(name: str, found: np.ndarray, truth: np.ndarray, classes: int, spac
     iou, dice = overlap(found, truth, classes)
     numbers = range(1, classes + 1)
     apart = [surface_distances(found == number, truth == number, spacing) for number in numbers]
-    surface, surface95 = ([pair[place] for pair in apart] for place in (0, 1))
+    none = float("nan")
+    surface = [float(one.mean()) if len(one) else none for one in apart]
+    surface95 = [float(np.percentile(one, 95)) if len(one) else none for one in apart]
     return {"item": name, "dice": dice, "iou": iou, "surface": surface, "surface95": surface95}
 
 

@@ -74,6 +74,8 @@ def _classes(found: Look, given: Sequence[str]) -> dict[str, int]:
     if given and len(given) != len(values):
         shown = ", ".join(map(str, values))
         raise InvalidInputError(f"--classes has {len(given)} names, and the label maps have the numbers {shown}")
+    if "" in given or len({*given}) < len(given):
+        raise InvalidInputError(f"--classes {' '.join(given)}: each number needs a name of its own")
     names = given or [*names_of_values(found.root, values).values()]
     return dict(zip(names, values, strict=True))
 

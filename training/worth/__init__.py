@@ -1,4 +1,4 @@
-"""What weights are worth on somebody's own data: without labels, frozen, and with few labels.
+"""What weights are worth on somebody's own data: without labels, and frozen.
 
     sg-hub worth --target my.toml --weights NAME random:NAME --out runs/worth
 

@@ -18,12 +18,10 @@ from sg_hub.errors import InvalidInputError
 from sg_hub.inference.feature_maps import FeatureMaps, feature_maps, has_decoder, level_names
 from sg_hub.io.files import write_atomic
 
-from ..run.layout import to_device
 from ..run.seeds import rng
 from ..targets import Item, Target, in_parts
 from ..targets.sections import Grid
-from ..trials.task.item_arrays import ItemArrays
-from ..trials.task.prepared_task import find_items
+from ..trials.task.prepared_task import find_items, read_items
 from .networks import Contender
 
 STRIDE = 2
@@ -37,9 +35,8 @@ class Data:
 
     def __init__(self, target: Target, contender: Contender, out: Path, *, progress: bool = True) -> None:
         self.target = on_grid_of(target, contender)
-        found = find_items(self.target, [contender.start], progress=progress)
-        self.parts = in_parts(found.found.items)
-        self.arrays = ItemArrays(self.target, out / "items")
+        task = read_items(find_items(self.target, [contender.start], progress=progress), out, progress=progress)
+        self.parts, self.arrays = in_parts(task.items), task.arrays
 
     @property
     def voxel(self) -> tuple[float, float, float]:
@@ -94,8 +91,6 @@ class Maps:
         self.network, self.data, self.folder = network, data, folder
         self.encoder = level_names(network, "encoder")
         self.decoder = level_names(network, "decoder") if has_decoder(network) else []
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        to_device(network, device, 3)
         self._held: OrderedDict[str, FeatureMaps] = OrderedDict()
         self._bytes = 0
 

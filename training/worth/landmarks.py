@@ -16,7 +16,7 @@ from ..targets import Item
 from .data import Data, Maps, centre
 
 PATIENTS = 15
-"""Whose ordered pairs are looked at, at least."""
+"""Whose ordered pairs are looked at, unless a number is given."""
 
 Find = Callable[[int, int, np.ndarray], np.ndarray]
 """(template, patient, places in the template) to places in the patient, all in voxels."""

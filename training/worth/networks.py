@@ -1,4 +1,5 @@
-"""The networks that are held against each other: weights as they are, and random ones whose statistics are calibrated.
+"""The networks that are held against each other: weights, with running statistics where they have them, and random ones
+whose statistics are calibrated.
 
 A random network in evaluation normalises by statistics that it never measured, and is then several times worse than it
 is. So its statistics are taken from clean patches first, as pre-training would have left them.
@@ -14,10 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 import sg_hub
 from sg_hub.errors import InvalidInputError
 
+from ..run.layout import to_device
 from ..run.seeds import seed_of
 from ..trials.task.initialisation import RANDOM, WHOLE, Initialisation, look_up, name_of
 
@@ -47,21 +50,24 @@ class Contender:
         text = json.dumps([self.start.fingerprint, self.draw])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def network(self, patches: Iterator[Tensor]) -> Any:
-        """The network in evaluation mode.
+    def network(self, patches: Iterator[Tensor], device: torch.device) -> Any:
+        """The network in evaluation mode, on a device.
 
         Args:
             patches: clean ones (C, spatial...) of training items, of which a random network takes PATCHES.
         """
         if not self.is_random:
             norm = {"norm": "batch"} if self.start.config.get("norm") == "batch_stats" else {}
-            return sg_hub.from_pretrained(name_of(self.start.init), **norm)
+            network: Any = sg_hub.from_pretrained(name_of(self.start.init), **norm)
+            to_device(network, device, self.start.ndim)
+            return network
         torch.manual_seed(seed_of("worth", self.draw))
         config = {**self.start.config, "provenance": {}}
         if config.get("norm") == "batch_stats":
             config["norm"] = "batch"
         network = self.start.family(**config)
-        calibrate(network, torch.stack([next(patches) for _ in range(PATCHES)]))
+        to_device(network, device, self.start.ndim)
+        calibrate(network, torch.stack([next(patches) for _ in range(PATCHES)]), device)
         return network
 
 
@@ -86,18 +92,8 @@ def contenders(names: list[str], draws: int) -> list[Contender]:
     return [Contender(start, draw) for start in starts for draw in range(draws if start.kind == RANDOM else 1)]
 
 
-@torch.no_grad()
-def calibrate(network: nn.Module, patches: Tensor) -> None:
+def calibrate(network: nn.Module, patches: Tensor, device: torch.device) -> None:
     """Set the running statistics of every batch normalisation to those of patches (N, C, spatial...)."""
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.reset_running_stats()
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = None  # the plain mean over the batches
     network.train()
-    for part in patches.split(_BATCH):
-        network(part)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    update_bn(patches.split(_BATCH), network, device)
     network.eval()

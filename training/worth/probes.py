@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
@@ -19,8 +19,8 @@ from tqdm import tqdm
 from sg_hub.inference.feature_maps import FeatureMaps
 
 from ..run.seeds import rng
-from ..targets import Item, Target
-from ..trials.task.metrics import overlap
+from ..targets import Item
+from ..trials.task.metrics import auc_by_class, overlap, with_enough
 from .data import Data, Maps
 from .surface import centre_error, surface_dice
 
@@ -49,7 +49,7 @@ class Probe:
 
 
 def draws(data: Data, labelled: int, subsets: int) -> list[list[Item]]:
-    """The labelled patients' items of each draw; a smaller number of a draw lies within a larger one."""
+    """The labelled patients' items of each draw."""
     patients = sorted({item.patient for item in data.parts["train"]})
     pool = [patients[i] for i in rng("worth", "pool").permutation(len(patients))[:POOL]]
     chosen = [
@@ -102,6 +102,8 @@ def fit(samples: Sequence[tuple[np.ndarray, np.ndarray, float]], classes: int) -
     x = np.concatenate([vectors for vectors, _, _ in samples])
     y = np.concatenate([labels for _, labels, _ in samples])
     share = float(np.mean([share for _, _, share in samples]))
+    if len(np.unique(y)) < 2:  # no labelled patient has a cell of any class
+        return Probe(np.zeros((classes, x.shape[1])), np.where(np.arange(classes) == y[0], 0.0, -1e4))
     mean, deviation = x.mean(0), x.std(0) + 1e-6
     with warnings.catch_warnings(), threadpool_limits(1):  # so small a fit waits for other threads more than it works
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -177,35 +179,28 @@ def _finer(x: Tensor, scale: Sequence[int], size: Sequence[int]) -> Tensor:
 
 
 @torch.inference_mode()
-def neighbours(data: Data, network: object, test: Sequence[Item], progress: bool) -> float:
+def neighbours(data: Data, network: Any, test: Sequence[Item], device: torch.device, progress: bool) -> float:
     """AUC of a classification by the NEIGHBOURS nearest training items: mean and deviation of every level of the
     encoder, cosine."""
     train = data.parts["train"]
-    known = torch.stack([_summary(data, network, item) for item in tqdm(train, "neighbours", disable=not progress)])
-    wanted = torch.stack([_summary(data, network, item) for item in test])
+    known = torch.stack(
+        [_summary(data, network, item, device) for item in tqdm(train, "neighbours", disable=not progress)]
+    )
+    wanted = torch.stack([_summary(data, network, item, device) for item in test])
     middle, deviation = known.mean(0), known.std(0) + 1e-6
     known, wanted = (F.normalize((x - middle) / deviation) for x in (known, wanted))
     nearest = (wanted @ known.T).topk(min(NEIGHBOURS, len(train)))
-    labels = torch.from_numpy(_labels(data.target, train)).float()[nearest.indices]
-    scores = (nearest.values.clamp(min=1e-6)[..., None] * labels).mean(1)
-    return auc(scores.numpy(), _labels(data.target, test))
+    target = data.target
+    known_labels, labels = (torch.tensor([item.label for item in items]) for items in (train, test))
+    votes = F.one_hot(known_labels, len(target.classes)) if target.exclusive else known_labels
+    scores = (nearest.values.clamp(min=1e-6)[..., None] * votes.float()[nearest.indices]).mean(1)
+    named = (target.classes, target.exclusive)
+    enough = with_enough(labels.numpy(), *named, 1)
+    return float(np.mean([*auc_by_class(scores.numpy(), labels.numpy(), *named, enough).values()]))
 
 
-def _summary(data: Data, network: object, item: Item) -> Tensor:
-    maps = network.encoder(data.arrays[item][0].float()[None])  # type: ignore[attr-defined]
+def _summary(data: Data, network: Any, item: Item, device: torch.device) -> Tensor:
+    x = data.arrays[item][0].float()[None].to(device)
+    maps = network.encoder(x)
     flat = [level[0].flatten(1) for level in maps]
-    return torch.cat([torch.cat([level.mean(1), level.std(1)]) for level in flat])
-
-
-def _labels(target: Target, items: Sequence[Item]) -> np.ndarray:
-    """(items, classes) of 0 and 1."""
-    if target.exclusive:
-        result: np.ndarray = np.eye(len(target.classes))[[int(item.label) for item in items]]  # type: ignore[arg-type]
-        return result
-    return np.array([item.label for item in items], dtype=float)
-
-
-def auc(scores: np.ndarray, labels: np.ndarray) -> float:
-    """The mean over the classes that have positives and negatives."""
-    there = [number for number in range(labels.shape[1]) if 0 < labels[:, number].sum() < len(labels)]
-    return float(np.mean([roc_auc_score(labels[:, number], scores[:, number]) for number in there]))
+    return torch.cat([torch.cat([level.mean(1), level.std(1)]) for level in flat]).cpu()

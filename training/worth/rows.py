@@ -23,7 +23,7 @@ class Row:
     key: str
     """A hash of what determines it."""
     part: str
-    """zero, frozen or few."""
+    """zero or frozen."""
     what: str
     """Of the network, and how many labels: `decoder`, `encoder, 3 patients`."""
     measure: str

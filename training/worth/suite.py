@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from sg_hub.errors import InvalidInputError
 
 from ..run.lock import run_lock
+from ..run.process_group import training_device
 from ..targets import Item, Target, load_target
+from ..trials.task.initialisation import say_taken
 from .data import Data, Maps, on_grid_of
 from .landmarks import PATIENTS, by_features, by_position, centres
 from .networks import Contender, contenders
@@ -37,6 +40,7 @@ def worth(
     data: str | Path | None = None,
     patients: int | None = None,
     draws: int = 1,
+    device: str = "auto",
     progress: bool = True,
 ) -> Path:
     """Measure what is missing; returns the page.
@@ -48,6 +52,7 @@ def worth(
         data: folder that stands for `data/` in the root of a shipped target.
         patients: test patients that are looked at, at most; absent: all, and of landmarks 15 (their pairs are many).
         draws: of every random network.
+        device: where networks run.
 
     Raises:
         InvalidInputError: weights or a target that cannot be had or measured, test patients that were pre-trained on,
@@ -59,41 +64,56 @@ def worth(
         raise InvalidInputError(f"parts {', '.join(parts)}: expected some of {', '.join(PARTS)}")
     if patients is not None and patients < 2:
         raise InvalidInputError(f"patients={patients}: expected at least 2, for pairs")
-    out, task = Path(out), load_target(target, overrides, data)
+    out, where = Path(out), training_device(device)
+    found = contenders(list(weights), draws)
+    task = load_target(target, overrides, data, [contender.start.config["preprocessing"] for contender in found])
+    say_taken(task, found[0].start.init)
+    if task.head == "segmentation" and task.ndim == 2:
+        raise InvalidInputError(f"target {task.name}: a segmentation of images is not measured")
+    if task.head == "classification" and "frozen" not in parts:
+        raise InvalidInputError(f"target {task.name}: of a classification the part frozen alone is measured")
+    for contender in found:
+        on_grid_of(task, contender)  # said now, not after an hour
     with run_lock(out):
-        found = contenders(list(weights), draws)
-        for contender in found:
-            on_grid_of(task, contender)  # said now, not after an hour
         done = {one.key for one in read_rows(out)}
+        keys: set[str] = set()
         for contender in found:
-            _Measured(task, contender, out, done, patients, progress).run(parts)
-        return write_page(out, read_rows(out), list(weights))
+            keys |= _Measured(task, contender, out, done, patients, where, progress).run(parts)
+        # Others may be there, of other settings: their values are not of this comparison.
+        return write_page(out, [one for one in read_rows(out) if one.key.partition("-")[0] in keys], list(weights))
 
 
 class _Measured:
     """What is measured of one network without training it."""
 
     def __init__(
-        self, task: Target, contender: Contender, out: Path, done: set[str], patients: int | None, progress: bool
+        self,
+        task: Target,
+        contender: Contender,
+        out: Path,
+        done: set[str],
+        patients: int | None,
+        device: torch.device,
+        progress: bool,
     ) -> None:
         self.contender, self.out, self.done, self.patients, self.progress = contender, out, done, patients, progress
-        self.task = task
+        self.task, self.device = task, device
+        self._asked: set[str] = set()
         self._loaded: tuple[Data, Any] | None = None
         self._maps: Maps | None = None
 
-    def run(self, parts: Sequence[str]) -> None:
-        target = self.task
-        if target.head == "segmentation" and target.ndim == 3:
+    def run(self, parts: Sequence[str]) -> set[str]:
+        """Measure what is not there yet; returns the keys of all that was asked for."""
+        if self.task.head == "classification":
+            self._neighbours()
+        else:
             if "zero" in parts:
                 self._landmarks()
             if "frozen" in parts:
                 self._probes()
-        elif target.head == "classification" and "frozen" in parts:
-            self._neighbours()
-        elif set(parts) & {"zero", "frozen"}:
-            raise InvalidInputError(f"target {target.name}: a segmentation of images is not measured")
         if self._maps is not None:
             self._maps.clear()
+        return self._asked
 
     def _landmarks(self) -> None:
         settings = {"patients": self.patients or PATIENTS}
@@ -149,7 +169,7 @@ class _Measured:
             return
         data, network = self._data()
         test = self._test(data, self.patients)
-        value = neighbours(data, network, test, self.progress)
+        value = neighbours(data, network, test, self.device, self.progress)
         self._keep(
             row(
                 np.full((1, 1, 1), value),
@@ -168,7 +188,7 @@ class _Measured:
         if self._loaded is None:
             data = Data(self.task, self.contender, self.out, progress=self.progress)
             size = data.target.patch
-            self._loaded = data, self.contender.network(data.patches(size))
+            self._loaded = data, self.contender.network(data.patches(size), self.device)
         return self._loaded
 
     def _feature_maps(self) -> Maps:
@@ -184,7 +204,9 @@ class _Measured:
         target = on_grid_of(self.task, self.contender)
         described = target.model_dump(mode="json", exclude={"root", "title", "description", "code", "settings"})
         text = json.dumps([PROTOCOL, part, what, settings, described, self.contender.key if network else ""])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        key = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self._asked.add(key)
+        return key
 
     def _keep(self, *rows: Row) -> None:
         append(self.out, rows)

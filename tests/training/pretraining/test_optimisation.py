@@ -56,7 +56,7 @@ def test_adamw_spares_biases_and_norms():
         torch.testing.assert_close(value.detach(), before[name] * kept)
 
 
-def test_an_average_of_few_steps_is_of_all_and_of_many_forgets_the_first():
+def test_an_average_forgets_the_first_steps():
     network = nn.BatchNorm1d(1)
     average = Average(network, 0.9)
     for step in range(400):

@@ -109,6 +109,10 @@ def test_what_cannot_be_a_target_is_said(init, tmp_path):
     assert "nothing is outlined" in init("mine")[1]
     mask(tmp_path / "mine" / "labels" / "a.nii.gz", 1, 2)
     assert "the numbers 1, 2" in init("mine", "--classes", "one")[1]
+    for names in (("liver", "liver"), ("liver", "")):
+        code, said, target = init("mine", "--classes", *names)
+        assert (code, target) == (2, None)
+        assert "each number needs a name of its own" in said
     code, said, target = init("mine")
     assert (code, target.classes) == (0, ("class 1", "class 2"))
     assert "too little to train on" in said

@@ -8,6 +8,7 @@ from tests.training.worth.known import data_of, labelled, maps_of, texture
 from training.targets.items import Item
 from training.worth import probes
 
+CPU = torch.device("cpu")
 LABELS = [labelled(corner) for corner in ((4, 8, 4), (7, 6, 6), (2, 3, 2), (5, 9, 7), (9, 2, 5))]
 
 
@@ -45,6 +46,11 @@ def test_the_nearest_neighbours_of_another_class_are_far():
         parts={"train": items[:8], "test": items[8:]},
     )
     network = SimpleNamespace(encoder=lambda x: [x, F.avg_pool3d(x, 2)])
-    assert probes.neighbours(data, network, items[8:], progress=False) == 1
+    assert probes.neighbours(data, network, items[8:], CPU, progress=False) == 1
     confused = SimpleNamespace(encoder=lambda x: [torch.zeros_like(x)])
-    assert probes.neighbours(data, confused, items[8:], progress=False) == 0.5
+    assert probes.neighbours(data, confused, items[8:], CPU, progress=False) == 0.5
+
+
+def test_labelled_patients_without_a_class_find_background_alone():
+    probe = probes.fit([(np.ones((5, 2)), np.zeros(5, dtype=int), 1.0)], 3)
+    assert (np.ones((1, 2)) @ probe.weight.T + probe.bias).argmax() == 0

@@ -86,7 +86,7 @@ def test_random_networks_are_calibrated_and_drawn_anew():
     torch.manual_seed(0)
     model = SemanticGenesis3D(width=2, norm="batch")
     patches = torch.rand(8, 1, 16, 16, 8)
-    calibrate(model, patches)
+    calibrate(model, patches, torch.device("cpu"))
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm3d)]
     assert not model.training
     assert all(norm.momentum == 0.1 for norm in norms)
@@ -131,3 +131,14 @@ def test_the_command(place, tmp_path, quick, capsys):
     assert (code, capsys.readouterr().out.splitlines()[-1]) == (0, str(out / "worth.md"))
     assert {row.part for row in read_rows(out)} == {"zero"}
     shutil.rmtree(out)
+
+
+def test_rows_of_other_settings_are_not_of_the_comparison(place, tmp_path, quick, monkeypatch):
+    out, shown = tmp_path / "out", []
+    monkeypatch.setattr("training.worth.suite.write_page", lambda out, rows, weights: shown.append(rows))
+    run(place, out, parts=["zero"], weights=("net",))
+    run(place, out, "splits.validation=0.2", parts=["zero"], weights=("net",))
+    before, after = ({row.key for row in rows} for rows in shown)
+    assert len(before) == len(after) == 3  # decoder, encoder, position
+    assert not before & after
+    assert len(read_rows(out)) == 6
