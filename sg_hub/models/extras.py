@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from sg_hub.errors import InvalidInputError, SgHubError, shortened
+from sg_hub.errors import InvalidInputError
+from sg_hub.extras import missing
 from sg_hub.models.base import check_counts
 
 _MOST_LEVELS = 8
@@ -23,10 +24,7 @@ def from_extra(module: str, name: str, extra: str) -> Any:
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise SgHubError(
-            f"{module.partition('.')[0]}, whose {name} this network is, cannot be used ({shortened(error, 160)}): "
-            f"pip install 'sg_hub[{extra}]'"
-        ) from error
+        raise missing(module, extra, error, what=f", whose {name} this network is,") from error
 
 
 def check_levels(**given: Any) -> list[int]:

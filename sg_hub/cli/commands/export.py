@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from sg_hub.cli.inputs import load_model
-from sg_hub.export import export_onnx
+from sg_hub.interop.onnx import export_onnx
 from sg_hub.io.files import check_output
 
 

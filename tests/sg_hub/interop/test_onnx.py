@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.export import Dim
 
-from sg_hub import InvalidInputError, ReadError, SemanticGenesis2D, SemanticGenesis3D, SgHubError, cli, export
-from sg_hub.export import export_onnx
+from sg_hub import InvalidInputError, ReadError, SemanticGenesis2D, SemanticGenesis3D, SgHubError, cli
+from sg_hub.interop import onnx as export
+from sg_hub.interop.onnx import export_onnx
 
 HEADS = ["pretext", "restoration", "segmentation", "classification"]
 # Each normalisation and each head once in 3D; in 2D an encoder of timm with few layers, and the paper's.
