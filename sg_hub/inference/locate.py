@@ -109,23 +109,70 @@ def locate(
         InvalidInputError: points of another shape or outside of their scan, scans and points that do not go together,
             scans of another modality than the weights expect, or a model that has no such maps.
     """
-    model = unwrapped(model)
-    scans, given = _templates(scan, points)
-    for number, one in enumerate((*scans, other)):
-        check_scan(model, one, "other" if number == len(scans) else "scan")
-    at = [_in_voxels(model, one, places) for one, places in zip(scans, given, strict=True)]
-    described = Describer(model, chosen_levels(model, part, levels), patch_size, batch_size, progress)
-    with evaluation(model, device):
-        described.fit([*scans, other])
-        templates, target = [described.whole(one) for one in scans], described.whole(other)
-        found = match(templates, at, target)
-        places = described.closer(scans, at, other, found) if described.coarse else found.places
-    result = _in_mm(model, other, places)
-    score = found.score.numpy().astype(np.float32)
-    result[score < least] = math.nan
-    if not similarity:
-        return result, score
-    return result, score, _on_grid(target.maps, mean_vectors(templates, at), other.size)
+    locator = Locator(
+        model, part=part, levels=levels, patch_size=patch_size, batch_size=batch_size, device=device, progress=progress
+    )
+    return locator(scan, points, other, similarity=similarity, least=least)
+
+
+class Locator:
+    """`locate`, called again and again: a scan goes through the network once, as long as it is among the last ones.
+
+    locator = Locator(model)
+    places, score = locator(scan, points, other)  # arguments, results and errors are those of `locate`
+
+    Args:
+        model, part, levels, patch_size, batch_size, device, progress: as for `locate`.
+        kept: how many scans' feature maps are held, the latest.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        part: Part | None = None,
+        levels: Sequence[int] | None = None,
+        patch_size: Sequence[int] | None = None,
+        batch_size: int = 1,
+        device: str | torch.device | None = None,
+        progress: bool = True,
+        kept: int = 2,
+    ) -> None:
+        self._model, self._device = unwrapped(model), device
+        self._chosen = (part, levels)
+        self._settings = (patch_size, batch_size, progress)
+        self._kept = kept
+        self._maps: dict[tuple[Scan, int], Mapped] = {}
+        """By scan and size of the cells, the one that was used last at the end."""
+
+    def __call__(
+        self, scan: Scan | Sequence[Scan], points: Any, other: Scan, *, similarity: bool = False, least: float = FOUND
+    ) -> Any:
+        model = self._model
+        scans, given = _templates(scan, points)
+        for number, one in enumerate((*scans, other)):
+            check_scan(model, one, "other" if number == len(scans) else "scan")
+        at = [_in_voxels(model, one, places) for one, places in zip(scans, given, strict=True)]
+        described = Describer(model, chosen_levels(model, *self._chosen), *self._settings)
+        with evaluation(model, self._device):
+            described.fit([*scans, other])
+            templates, target = [self._whole(described, one) for one in scans], self._whole(described, other)
+            found = match(templates, at, target)
+            places = described.closer(scans, at, other, found) if described.coarse else found.places
+        result = _in_mm(model, other, places)
+        score = found.score.numpy().astype(np.float32)
+        result[score < least] = math.nan
+        if not similarity:
+            return result, score
+        return result, score, _on_grid(target.maps, mean_vectors(templates, at), other.size)
+
+    def _whole(self, described: Describer, scan: Scan) -> Mapped:
+        key = (scan, described.finest)
+        maps = self._maps.pop(key, None)
+        while maps is None and len(self._maps) >= self._kept:
+            del self._maps[next(iter(self._maps))]  # before there are more
+        self._maps[key] = maps or described.whole(scan)
+        return self._maps[key]
 
 
 class Describer:

@@ -9,7 +9,7 @@ import numpy as np
 from sg_hub.cli.inputs import Each, load_model, read, say_json
 from sg_hub.cli.table import Table
 from sg_hub.errors import InvalidInputError
-from sg_hub.inference.locate import FOUND, locate
+from sg_hub.inference.locate import FOUND, Locator
 from sg_hub.io.files import check_output
 from sg_hub.io.scan import Scan
 
@@ -28,10 +28,12 @@ def run(options: argparse.Namespace) -> None:
     points = _to_mm(scan, given) if options.voxel else given
     rows: list[tuple[str, Scan, np.ndarray, np.ndarray]] = []
 
+    locator = Locator(model, progress=options.progress)
+
     def work(path: str) -> tuple[Scan, np.ndarray, np.ndarray]:
         other = read(model, path, options)
         assert isinstance(other, Scan)
-        places, score = locate(model, scan, points, other, least=0, progress=options.progress)
+        places, score = locator(scan, points, other, least=0)
         return other, places, score
 
     each = Each(options.others, work, options.progress, options.json)

@@ -6,17 +6,13 @@ import argparse
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from sg_hub.cli.inputs import Each, Input, all_scans, given_scans, load_model, read, say_json
+from sg_hub.cli.inputs import Each, all_scans, given_scans, load_model, read, say_json
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.inference.amounts import Amount, amounts_of
 from sg_hub.inference.predict import predict
 from sg_hub.io.files import LABEL_IMAGES, LABEL_MAPS, check_output, given_path, unwritable
-from sg_hub.io.image import Image
-from sg_hub.models import PretrainedModel
 
 _FOLDER = "labels"
 """Of the results of several scans, where no other is given."""
@@ -37,12 +33,12 @@ def run(options: argparse.Namespace) -> None:
     many = _check_outputs(options, scans)
     outs, pictures = _results(options, scans, many, _SUFFIXES[model.NDIM])
 
-    def work(path: str) -> tuple[list[_Amount], list[Path]]:
+    def work(path: str) -> tuple[list[Amount], list[Path]]:
         scan = read(model, path, options)
         overlap = {} if getattr(options, "overlap", None) is None else {"overlap": options.overlap}
         labels = predict(model, scan, output="labels", progress=options.progress and not many, **overlap)
         scan.save(labels, outs[path])
-        amounts = _amounts(model, scan, labels)
+        amounts = amounts_of(model, scan, labels)
         if not pictures:
             return amounts, [outs[path]]
         from sg_hub.cli.drawing import draw_labels
@@ -139,33 +135,3 @@ def _files_in(folder: str, scans: Sequence[str], suffix: str) -> dict[str, Path]
 def _stem(path: Path) -> str:
     suffix = next((suffix for suffix in _READ if path.name.lower().endswith(suffix)), "")
     return path.name if path.is_dir() else path.name[: len(path.name) - len(suffix)]
-
-
-@dataclass(frozen=True)
-class _Amount:
-    """How much there is of a class."""
-
-    value: int
-    name: str
-    count: str
-    share: str
-    numbers: dict[str, float]
-    """The same for programs."""
-
-
-def _amounts(model: PretrainedModel, given: Input, labels: np.ndarray) -> list[_Amount]:
-    """How much there is of each class but the background."""
-    names = getattr(model, "class_names", ())
-    names = ("background", *names) if model.num_classes == 1 else names
-    amounts = []
-    for value in range(1, max(model.num_classes, 2)):
-        count = int((labels == value).sum())
-        if isinstance(given, Image):
-            percent = 100 * count / labels.size
-            unit, share, numbers = "pixels", f"{percent:.1f} % of the image", {"pixels": count, "percent": percent}
-        else:
-            millilitres = count * float(np.prod(given.spacing)) / 1000
-            unit, share, numbers = "voxels", f"{millilitres:.1f} ml", {"voxels": count, "ml": millilitres}
-        name = names[value] if value < len(names) else f"class {value}"
-        amounts.append(_Amount(value, name, f"{count} {unit}", share, numbers))
-    return amounts

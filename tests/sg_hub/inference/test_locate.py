@@ -146,3 +146,20 @@ def test_what_does_not_go_together_is_refused(whole):
     magnetic = dataclasses.replace(whole, modality="MR")
     with pytest.raises(InvalidInputError, match=r"is MR by its file.*cannot be compared"):
         locate(model, whole, POINT, magnetic)
+
+
+def test_a_locator_describes_a_scan_once_and_keeps_the_last_ones(whole, monkeypatch):
+    described = []
+    make = module.Describer.whole
+    monkeypatch.setattr(module.Describer, "whole", lambda self, scan: described.append(scan.source) or make(self, scan))
+    one = dataclasses.replace(whole, source="one")
+    others = [part(whole, (4 * n, 0, 0), (50, 48, 40), source=f"other {n}") for n in range(3)]
+    locator = module.Locator(Textures(), progress=False)
+    points = one.to_mm(np.array([[30.0, 24.0, 16.0]]))
+    for other in [others[0], others[0], others[1], others[2], others[0]]:
+        places, score = locator(one, points, other, least=0)
+        expected = locate(Textures(), one, points, other, least=0, progress=False)
+        assert np.array_equal(places, expected[0])
+        assert np.array_equal(score, expected[1])
+        del described[-2:]  # of `locate`
+    assert described == ["one", "other 0", "other 1", "other 2", "other 0"]
