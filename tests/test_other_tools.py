@@ -3,21 +3,29 @@
 import shutil
 from pathlib import Path
 
+import pydicom
 import pytest
 import torch
 
+from sg_hub import SemanticGenesis3D
 from tests.documents import RUN, SCAN, blocks, run
 from tests.folders import ROOT
+from tests.sg_hub.io.formats.dicom.dicom_files import write_series
 
 EXAMPLES = [block for block in blocks(ROOT / "docs" / "other-tools.md") if block.mark == RUN]
-USES = ["export_onnx", "SlidingWindowInferer", "smp.Unet"]
+USES = ["export_onnx", "SlidingWindowInferer", "smp.Unet", "save_dicom_seg"]
 
 
 @pytest.fixture
 def example(tmp_path, monkeypatch):
-    """Runs the example with these words in a folder with a scan, and gives its names."""
+    """Runs the example with these words in a folder with a scan, a series and a model, and gives its names."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(SCAN, tmp_path / "ct.nii.gz")
+    write_series(tmp_path / "series", StudyInstanceUID="1.2", FrameOfReferenceUID="1.3")
+    network = SemanticGenesis3D(
+        width=2, norm="instance", head="segmentation", class_names=("background", "cord", "mandible"), num_classes=3
+    )
+    network.save_pretrained(tmp_path / "my-model")
 
     def example(words):
         names = {"__name__": "page"}
@@ -61,3 +69,10 @@ def test_segmentation_models_pytorch_and_feature_lists(example):
         theirs = names["network"].encoder(x)[1:]
         for one, other in zip(names["features"], theirs, strict=True):
             torch.testing.assert_close(one, other)
+
+
+def test_dicom_segmentation(example):
+    names = example("save_dicom_seg")
+    data = pydicom.dcmread("labels.dcm")
+    assert [segment.SegmentLabel for segment in data.SegmentSequence] == ["cord", "mandible"]
+    assert data.pixel_array.sum() == (names["labels"] > 0).sum()

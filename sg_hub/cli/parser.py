@@ -148,13 +148,20 @@ def _add_on_inputs(command: AddCommand) -> None:
         examples=[
             "sg-hub segment ct.nii.gz --model ./my-model --out labels.nii.gz --picture labels.png",
             "sg-hub segment scans/ --model ./my-model --out maps",
+            "sg-hub segment dicom_folder/ --model ./my-model --out labels.dcm",
         ],
     )
     _add_scans(segment)
     segment.add_argument(
         "--out",
         metavar="FILE",
-        help="label map that overlays the scan (labels.nii.gz; of an image labels.png); of several a folder (labels)",
+        help="label map that overlays the scan (labels.nii.gz; of an image labels.png; as DICOM-SEG .dcm); of several "
+        "a folder (labels)",
+    )
+    segment.add_argument(
+        "--dicom-seg",
+        action="store_true",
+        help="write DICOM segmentations, which refer to the slices of the DICOM series",
     )
     segment.add_argument(
         "--overlap", metavar="SHARE", type=_share, help="of neighbouring windows (0.5); not for images"

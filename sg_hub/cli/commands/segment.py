@@ -12,11 +12,15 @@ from sg_hub.cli.inputs import Each, all_scans, given_scans, load_model, read, sa
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.inference.amounts import Amount, amounts_of
 from sg_hub.inference.predict import predict
+from sg_hub.interop import dicom_seg
 from sg_hub.io.files import LABEL_IMAGES, LABEL_MAPS, check_output, given_path, unwritable
+from sg_hub.io.scan import Scan
+from sg_hub.models import PretrainedModel
 
 _FOLDER = "labels"
 """Of the results of several scans, where no other is given."""
-_SUFFIXES = {3: LABEL_MAPS, 2: LABEL_IMAGES}
+_SUFFIXES = {3: (*LABEL_MAPS, dicom_seg.SUFFIX), 2: LABEL_IMAGES}
+_ALL = (*_SUFFIXES[3], *_SUFFIXES[2])
 _READ = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".hdr", ".img", ".dcm", ".png", ".jpg", ".jpeg", ".tif")
 
 
@@ -31,14 +35,22 @@ def run(options: argparse.Namespace) -> None:
         )
     scans = all_scans(model, options, without=_results_folder(options))
     many = _check_outputs(options, scans)
-    outs, pictures = _results(options, scans, many, _SUFFIXES[model.NDIM])
+    outs, pictures = _results(options, scans, many, _suffixes(options, model))
 
     def work(path: str) -> tuple[list[Amount], list[Path]]:
+        as_dicom = outs[path].name.lower().endswith(dicom_seg.SUFFIX)
+        if as_dicom:
+            dicom_seg.dicom_frames(path, options.series)  # before the work
         scan = read(model, path, options)
         overlap = {} if getattr(options, "overlap", None) is None else {"overlap": options.overlap}
         labels = predict(model, scan, output="labels", progress=options.progress and not many, **overlap)
-        scan.save(labels, outs[path])
         amounts = amounts_of(model, scan, labels)
+        if as_dicom and isinstance(scan, Scan):
+            names = ("background", *(one.name for one in amounts))
+            of = {"dicom": path, "series": options.series, "algorithm": Path(options.model).name}
+            dicom_seg.save_dicom_seg(labels, scan, outs[path], class_names=names, **of)
+        else:
+            scan.save(labels, outs[path])
         if not pictures:
             return amounts, [outs[path]]
         from sg_hub.cli.drawing import draw_labels
@@ -57,11 +69,20 @@ def run(options: argparse.Namespace) -> None:
     each.check()
 
 
+def _suffixes(options: argparse.Namespace, model: PretrainedModel) -> Sequence[str]:
+    """Of the files that are written; the first where no name is given."""
+    if not options.dicom_seg:
+        return _SUFFIXES[model.NDIM]
+    if model.NDIM == 2:
+        raise InvalidInputError(f"--dicom-seg is for scans, and {options.model} takes images: leave it out")
+    return (dicom_seg.SUFFIX,)
+
+
 def _check_outputs(options: argparse.Namespace, scans: Sequence[str]) -> bool:
     """Refuse outputs that cannot be written, before the work. Returns whether they are folders of several results."""
     searched = any(Path(given).expanduser().is_dir() for given in options.scans)
     many = len(scans) > 1 or _is_folder(options.out, searched)
-    _check(options.out, LABEL_MAPS + LABEL_IMAGES, scans, many)
+    _check(options.out, (dicom_seg.SUFFIX,) if options.dicom_seg else _ALL, scans, many)
     _check(options.picture, (".png",), scans, many)
     return many
 
@@ -86,7 +107,7 @@ def _results(
 
 def _is_folder(path: str | None, searched: bool) -> bool:
     """Whether an output is a folder for one scan too: it is there, or written as one, or a folder was given to it."""
-    if path is None or path.lower().endswith((*LABEL_MAPS, *LABEL_IMAGES)):
+    if path is None or path.lower().endswith(_ALL):
         return False
     return searched or path.endswith(("/", os.sep)) or Path(path).expanduser().is_dir()
 

@@ -61,6 +61,25 @@ def read_folder(folder: Path, series: str | None = None) -> Stored:
         ReadError: no series, a damaged file.
         InvalidInputError: several series, or slices that make no regular volume.
     """
+    return _stored(*_in_folder(folder, series))
+
+
+def read_beside(path: Path, series: str | None = None) -> Stored:
+    """The whole series that one DICOM file belongs to; a file with several frames is a volume of its own."""
+    return _stored(*_beside(path, series))
+
+
+def ordered_frames(path: Path, series: str | None = None) -> list[Frame]:
+    """The slices of a series in the order in which a scan of it has them, along the third axis of its file's grid.
+
+    Args:
+        path: a folder, or a DICOM file, as for `read_folder` and `read_beside`, whose errors are raised.
+    """
+    frames, where = _in_folder(path, series) if path.is_dir() else _beside(path, series)
+    return sort_frames(where, frames)[0]
+
+
+def _in_folder(folder: Path, series: str | None) -> tuple[list[Frame], str]:
     found, damaged = _look_through(folder)
     if not found:
         raise damaged[0] if damaged else ReadError(_nothing_in(folder))
@@ -69,19 +88,18 @@ def read_folder(folder: Path, series: str | None = None) -> Stored:
         if error.path.parent == chosen.folder:
             raise error
     frames = [frame for file in chosen.files for frame in frames_of(read_header(Path(file)), Path(file))]
-    return _stored(frames, f"{chosen.folder} (series {chosen.uid})")
+    return frames, f"{chosen.folder} (series {chosen.uid})"
 
 
-def read_beside(path: Path, series: str | None = None) -> Stored:
-    """The whole series that one DICOM file belongs to; a file with several frames is a volume of its own."""
+def _beside(path: Path, series: str | None) -> tuple[list[Frame], str]:
     data = read_header(path)
     with reading(path):
         count, uid = frame_count(data, path), text(data, "SeriesInstanceUID")
     if count > 1:
-        return _stored(frames_of(data, path), str(path))
+        return frames_of(data, path), str(path)
     if not uid:
         raise ReadError(f"{path} has no SeriesInstanceUID: give the folder of the series")
-    return read_folder(path.parent, series or uid)
+    return _in_folder(path.parent, series or uid)
 
 
 def find_series(folder: Path) -> list[Series]:

@@ -1,17 +1,20 @@
 """sg-hub segment."""
 
+import dataclasses
 import json
 import os
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from sg_hub import SemanticGenesis2D
-from tests.sg_hub.cli.saying import CT, OTHER_CT, XRAYS, assert_mistake
+from sg_hub import SemanticGenesis2D, SemanticGenesis3D
+from tests.sg_hub.cli.saying import CT, OTHER_CT, PREPROCESSING, XRAYS, assert_mistake
+from tests.sg_hub.io.formats.dicom.dicom_files import write_series
 
 
 def test_segment_writes_a_label_map_on_the_scan_and_a_picture(run, models):
@@ -144,3 +147,35 @@ def test_json_says_what_was_written_and_how_much_there_is(run, models):
         counts = np.bincount(np.asarray(labels).ravel(), minlength=3)[1:]
     assert [amount["pixels"] for amount in done["classes"].values()] == counts.tolist()
     assert list(failed) == ["scan", "error"]
+
+
+def test_a_dicom_series_becomes_a_dicom_segmentation_with_the_same_labels(run):
+    seg = pytest.importorskip("highdicom.seg")
+    SemanticGenesis3D(
+        width=2, norm="instance", num_classes=3, head="segmentation", class_names=("background", "a", "b"),
+        preprocessing=dataclasses.replace(PREPROCESSING, spacing=None),
+    ).eval().save_pretrained("net")  # fmt: skip
+    for name, uid in (("one", "1.4"), ("two", "1.5")):
+        write_series(Path("series", name), StudyInstanceUID="1.2", FrameOfReferenceUID="1.3", SeriesInstanceUID=uid)
+    arguments = ("--model", "./net", "--quiet")
+    assert run("segment", "series/one", *arguments, "--out", "labels.nii.gz")[0] == 0
+    code, out, error = run("segment", "series/one", *arguments, "--out", "labels.dcm")
+    assert (code, error) == (0, "")
+    assert out.splitlines()[-1] == "labels.dcm"
+    wanted = sitk.GetArrayFromImage(sitk.ReadImage("labels.nii.gz"))
+    found = seg.segread("labels.dcm")
+    assert [segment.SegmentLabel for segment in found.SegmentSequence] == ["a", "b"]
+    uids = [pydicom.dcmread(f"series/one/{number}.dcm").SOPInstanceUID for number in range(len(wanted))]
+    pixels = found.get_pixels_by_source_instance(uids, combine_segments=True, ignore_spatial_locations=True)
+    np.testing.assert_array_equal(pixels, wanted)
+    assert len(np.unique(wanted)) > 1
+    assert run("segment", "series", *arguments, "--dicom-seg", "--out", "maps")[0] == 0
+    assert sorted(os.listdir("maps")) == ["one.dcm", "two.dcm"]
+
+
+def test_what_is_no_series_gets_no_dicom_segmentation(run, models):
+    arguments = ("segment", CT, "--model", models / "segmentation", "--out")
+    assert_mistake(run(*arguments, "labels.dcm"), "is no DICOM file", ".nii.gz")
+    assert_mistake(run(*arguments, "labels.nii.gz", "--dicom-seg"), "ends in .dcm")
+    image = ("segment", XRAYS[0], "--model", models / "segmentation-2d", "--dicom-seg")
+    assert_mistake(run(*image), "--dicom-seg is for scans")
