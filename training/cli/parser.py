@@ -67,6 +67,23 @@ def _add_with_recipe(command: AddCommand) -> None:
             parser.add_argument("--to", metavar="REPO_ID", help="upload the folder to this hub repository")
             parser.add_argument("--private", action="store_true", help="make a new repository private")
             parser.add_argument("--pictures", action="store_true", help="upload pictures too, which show patients")
+    grid = command(
+        "compare-methods",
+        "cli.recipes:compare_methods",
+        "pre-train by many methods alike, and measure what the weights are worth",
+        group=COMPARE,
+        examples=[
+            "sg-hub compare-methods methods-3d-tiny recipe.source=/data/openkbp/ct "
+            "recipe.split=/data/openkbp/patients.csv --data /data --out runs/methods"
+        ],
+    )
+    grid.add_argument("grid", help=f"TOML file, or one of {_shipped('recipes/grids')}")
+    grid.add_argument("overrides", **_OVERRIDES, help="such as trials.count=10; recipe.KEY=value for every recipe")
+    grid.add_argument("--only", nargs="+", default=[], metavar="STEP", help="of pretrain, worth, trials, report (all)")
+    grid.add_argument("--cells", nargs="+", default=[], metavar="NAME", help="work on these alone (all)")
+    grid.add_argument("--out", default="runs/methods", help="folder of all that it writes (%(default)s)")
+    grid.add_argument("--data", help="folder that stands for data/ in the roots of the shipped targets")
+    _add_quiet(grid)
 
 
 def _add_with_targets(command: AddCommand) -> None:

@@ -96,5 +96,14 @@ def regenerate(options: Options) -> None:
         step(options)
 
 
+@_first_process
+def compare_methods(options: Options) -> None:
+    from ..method_grid.walk import STEPS, compare_methods
+
+    chosen = {name: getattr(options, name) for name in ("cells", "data", "device", "progress")}
+    given = (options.grid, options.out, options.overrides)
+    print(compare_methods(*given, only=options.only or STEPS, **chosen))
+
+
 def _recipe(options: Options) -> Recipe:
     return resolve(load_recipe(options.recipe, options.overrides))

@@ -17,9 +17,26 @@ from sg_hub.io.files import given_path, write_atomic
 
 from ..trials.grids.results import TABLE, read_results
 from .cards import write_card_record
-from .columns import columns_of
+from .columns import Column, columns_of
 from .page import build_page, draw_figures
 from .tables import csv_table, latex_table, markdown_table
+
+
+def columns_in(folder: Path) -> list[Column]:
+    """The columns of a folder of results; of trials by different versions of the code, those by the newest.
+
+    Raises:
+        ReadError, InvalidInputError: as `report`.
+    """
+    rows = read_results(folder)
+    if not rows:
+        raise ReadError(f"{folder} holds no {TABLE}, or an empty one: run `sg-hub benchmark` first")
+    newest = max(row["protocol"] for row in rows.values())
+    older = [key for key, row in rows.items() if row["protocol"] < newest]
+    if older:
+        print(f"{len(older)} trials by an older version of the code are left out: they cannot be compared")
+        rows = {key: row for key, row in rows.items() if key not in older}
+    return columns_of(rows)
 
 
 def report(folder: str | Path, out: str | Path | None = None) -> Path:
@@ -30,16 +47,8 @@ def report(folder: str | Path, out: str | Path | None = None) -> Path:
         InvalidInputError: results of one target with different settings.
     """
     folder = given_path(folder, "the folder of a benchmark")
-    rows = read_results(folder)
-    if not rows:
-        raise ReadError(f"{folder} holds no {TABLE}, or an empty one: run `sg-hub benchmark` first")
-    newest = max(row["protocol"] for row in rows.values())
-    older = [key for key, row in rows.items() if row["protocol"] < newest]
-    if older:
-        print(f"{len(older)} trials by an older version of the code are left out: they cannot be compared")
-        rows = {key: row for key, row in rows.items() if key not in older}
+    columns = columns_in(folder)
     out = given_path(out, "the folder of the report") if out is not None else folder / "report"
-    columns = columns_of(rows)
     whole = [column for column in columns if column.fraction == 1] or columns
     figures = draw_figures(folder, out, columns, whole)
     write_atomic(out / "table.csv", csv_table(columns))

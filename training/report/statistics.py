@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy import stats
 
+Key = TypeVar("Key")
 LEVEL = 0.05
 """Below it, a difference is called significant, as in the paper."""
 LEAST_FOR_INTERVAL = 3
@@ -78,11 +80,11 @@ def against_best(trials: Mapping[str, Sequence[float]]) -> tuple[str, dict[str, 
     return best, tests, holm({name: test.p for name, test in tests.items()})
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
     """p corrected for the number of tests (Holm 1979: the smallest times their number, the next times one less, and so
     on, never falling); NaN stays, and is not counted."""
     corrected, highest = dict(p_values), 0.0
-    real = sorted((p, name) for name, p in p_values.items() if not math.isnan(p))
+    real = sorted(((p, name) for name, p in p_values.items() if not math.isnan(p)), key=lambda pair: pair[0])
     for rank, (p, name) in enumerate(real):
         highest = max(highest, min(1.0, (len(real) - rank) * p))
         corrected[name] = highest
