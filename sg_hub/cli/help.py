@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import NoReturn, Protocol
 
@@ -21,6 +22,13 @@ exit codes:
 def say(message: str) -> None:
     """One line on standard error."""
     print(f"sg-hub: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+class Format(argparse.RawDescriptionHelpFormatter):
+    """Lines that end between words: names such as semantic-genesis-3d-tiny stay whole."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,7 +78,7 @@ class Commands:
             epilog="\n".join(["example:" if len(examples) == 1 else "examples:", *(f"  {one}" for one in examples)])
             if examples
             else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=Format,
         )
         new.set_defaults(run=run, needs=(), warnings=False, stopped="stopped; nothing was left half written")
         new.add_argument("--verbose", action="store_true", help="say what was loaded, and show warnings")

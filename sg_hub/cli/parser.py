@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from importlib import import_module
 
-from sg_hub.cli.help import AddCommand, Commands, Parser
+from sg_hub.cli.help import AddCommand, Commands, Format, Parser
 from sg_hub.version import __version__
 
 DEFAULT_MODEL = "semantic-genesis-3d-tiny"
@@ -24,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="sg-hub",
         usage="sg-hub [--help] [--version] COMMAND ...",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Format,
     )
     parser.add_argument("--version", action="version", version=__version__)
     command = Commands(parser)
@@ -151,7 +151,7 @@ def _add_on_inputs(command: AddCommand) -> None:
             "sg-hub segment dicom_folder/ --model ./my-model --out labels.dcm",
         ],
     )
-    _add_scans(segment)
+    _add_scans(segment, finetuned="segmentation")
     segment.add_argument(
         "--out",
         metavar="FILE",
@@ -179,7 +179,7 @@ def _add_on_inputs(command: AddCommand) -> None:
             "sg-hub classify cubes/ --model ./my-classes --out classes.csv",
         ],
     )
-    _add_scans(classify)
+    _add_scans(classify, finetuned="classification")
     classify.add_argument("--out", metavar="CSV", help="a row per scan; absent: to standard output")
     _add_json(classify)
 
@@ -234,8 +234,12 @@ def _add_on_inputs(command: AddCommand) -> None:
     propagate.add_argument("--picture", metavar="PNG", help="the slices with the most labels")
 
 
-def _add_scans(parser: argparse.ArgumentParser, several: bool = True) -> None:
-    """What is read, by which model, and how."""
+def _add_scans(parser: argparse.ArgumentParser, several: bool = True, finetuned: str = "") -> None:
+    """What is read, by which model, and how.
+
+    Args:
+        finetuned: what the weights have to be fine-tuned for; empty: any will do, and there are usual ones.
+    """
     if several:
         parser.add_argument(
             "scans", metavar="SCAN", nargs="*", help=f"{_FORMATS}; or several, or a folder that holds several"
@@ -243,8 +247,13 @@ def _add_scans(parser: argparse.ArgumentParser, several: bool = True) -> None:
         parser.add_argument("--list", metavar="FILE", help="text with the path of one scan a line; -: standard input")
     else:
         parser.add_argument("scan", metavar="SCAN", help=_FORMATS)
+    usual = f"weights fine-tuned for {finetuned}: " if finetuned else ""
     parser.add_argument(
-        "--model", default=DEFAULT_MODEL, metavar="NAME", help="registered name, folder or hub id (%(default)s)"
+        "--model",
+        default=None if finetuned else DEFAULT_MODEL,
+        required=bool(finetuned),
+        metavar="NAME",
+        help=f"{usual}registered name, folder or hub id{'' if finetuned else ' (%(default)s)'}",
     )
     parser.add_argument("--series", metavar="UID", help="SeriesInstanceUID, where a DICOM folder holds several")
     parser.add_argument("--nan", metavar="VALUE", type=_number, help="replaces NaN and infinite voxels")

@@ -57,8 +57,8 @@ def _add_with_recipe(command: AddCommand) -> None:
         example = f"sg-hub {name} semantic-genesis-3d-tiny source=/data/openkbp/ct split=/data/openkbp/patients.csv"
         group = PUBLISH if name == "publish" else PRETRAIN
         parser = command(name, f"cli.recipes:{name}", text, group=group, examples=[example])
-        parser.add_argument("recipe", help=f"TOML file, or one of {_shipped('recipes')}")
-        parser.add_argument("overrides", **_OVERRIDES, help="such as pretrain.epochs=3")
+        parser.add_argument("recipe", metavar="RECIPE", help=f"TOML file, or one of {_shipped('recipes')}")
+        parser.add_argument("overrides", **_OVERRIDES, help="changes a setting, such as pretrain.epochs=3")
         _add_quiet(parser)
         if name in ("pretrain", "regenerate"):
             parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard events as well")
@@ -87,8 +87,12 @@ def _add_with_recipe(command: AddCommand) -> None:
 
 
 def _add_with_targets(command: AddCommand) -> None:
-    targets = _shipped("targets/tasks")
-    inits = "of weights, random:, encoder:, imagenet:NAME"
+    inits = (
+        "name or folder of weights (`sg-hub models` lists them), random:NAME (its network untrained), encoder:NAME "
+        "(its encoder alone), or in 2D imagenet:NAME (timm's weights in its encoder)"
+    )
+    task = "TOML file, or the name of a shipped task (`sg-hub targets` lists them)"
+    change = "changes a setting of the TOML,"
 
     init = command(
         "init-target",
@@ -97,7 +101,11 @@ def _add_with_targets(command: AddCommand) -> None:
         group=TASK,
         examples=["sg-hub init-target data/livers --out livers.toml --classes liver tumour"],
     )
-    init.add_argument("folder", help="images/ and labels/, or a folder for each class, or images and a CSV of classes")
+    init.add_argument(
+        "folder",
+        metavar="FOLDER",
+        help="images/ and labels/, or a folder for each class, or images and a CSV of classes",
+    )
     init.add_argument("--out", metavar="TOML", help="absent: NAME.toml in the current folder, after the folder")
     init.add_argument(
         "--classes", metavar="NAME", nargs="+", default=[], help="in the order of the label maps' numbers"
@@ -110,9 +118,9 @@ def _add_with_targets(command: AddCommand) -> None:
         group=TASK,
         examples=["sg-hub check livers.toml --init semantic-genesis-3d-tiny"],
     )
-    checked.add_argument("target", help="TOML file, or the name of a shipped one")
-    checked.add_argument("overrides", **_OVERRIDES, help="such as root=/data/livers")
-    checked.add_argument("--init", help="weights that it is for")
+    checked.add_argument("target", metavar="TARGET", help=task)
+    checked.add_argument("overrides", **_OVERRIDES, help=f"{change} such as root=/data/livers")
+    checked.add_argument("--init", metavar="WEIGHTS", help=f"what is to be fine-tuned: {inits}")
     _add_quiet(checked)
 
     tune = command(
@@ -122,11 +130,13 @@ def _add_with_targets(command: AddCommand) -> None:
         group=TASK,
         examples=["sg-hub finetune --init semantic-genesis-3d-tiny --target my.toml --out my-model"],
     )
-    tune.add_argument("overrides", **_OVERRIDES, help="such as settings.steps=300")
-    tune.add_argument("--init", required=True, help=f"name or folder {inits}")
-    tune.add_argument("--target", required=True, help=f"TOML file, or one of {targets}")
-    tune.add_argument("--out", required=True, help="folder of the fine-tuned model")
-    tune.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    tune.add_argument("overrides", **_OVERRIDES, help=f"{change} such as settings.steps=300")
+    tune.add_argument("--init", metavar="WEIGHTS", required=True, help=f"what to start from: {inits}")
+    tune.add_argument("--target", metavar="TARGET", required=True, help=task)
+    tune.add_argument(
+        "--out", metavar="FOLDER", required=True, help="of the fine-tuned model, its card and its results"
+    )
+    tune.add_argument("--seed", metavar="N", type=int, default=0, help="of new layers and of batches (%(default)s)")
     tune.add_argument(
         "--predictions", metavar="FOLDER", help="keep what the model makes of the test items, under their names"
     )
@@ -139,9 +149,13 @@ def _add_with_targets(command: AddCommand) -> None:
         group=TASK,
         examples=["sg-hub score maps/ livers.toml --part all --out scores.csv"],
     )
-    scored.add_argument("predictions", help="folder of label maps as `segment` writes them, or CSV as `classify` does")
-    scored.add_argument("target", help="TOML file of the images and their labels")
-    scored.add_argument("overrides", **_OVERRIDES, help="such as root=/data/livers")
+    scored.add_argument(
+        "predictions",
+        metavar="PREDICTIONS",
+        help="folder of label maps as `segment` writes them, or CSV as `classify` does",
+    )
+    scored.add_argument("target", metavar="TARGET", help="TOML file of the images and their labels")
+    scored.add_argument("overrides", **_OVERRIDES, help=f"{change} such as root=/data/livers")
     scored.add_argument(
         "--part", choices=("train", "validation", "test", "all"), default="test", help="of the items (%(default)s)"
     )
@@ -158,19 +172,41 @@ def _add_with_targets(command: AddCommand) -> None:
             "--trials 5 --out runs/mine"
         ],
     )
-    bench.add_argument("overrides", **_OVERRIDES, help="such as settings.steps=300, lidc-nodules:root=/data/lidc")
-    bench.add_argument("--targets", nargs="+", required=True, help=f"TOML files, or {targets}")
-    bench.add_argument("--inits", nargs="+", required=True, help=f"names or folders {inits}")
-    bench.add_argument("--trials", type=int, default=10, help="of each initialisation (%(default)s)")
-    bench.add_argument("--label-fraction", type=float, nargs="+", default=[1.0], help="of the training patients")
     bench.add_argument(
-        "--out", default="runs/benchmark", help="folder of the results, which are continued (%(default)s)"
+        "overrides",
+        **_OVERRIDES,
+        help=f"{change} such as settings.steps=300; of one target lidc-nodules:root=/data/lidc",
     )
-    bench.add_argument("--data", help="folder that stands for data/ in the roots of the shipped targets")
+    bench.add_argument("--targets", metavar="TARGET", nargs="+", required=True, help=f"each a {task}")
+    bench.add_argument(
+        "--inits", metavar="WEIGHTS", nargs="+", required=True, help=f"what to start from, each a {inits}"
+    )
+    bench.add_argument("--trials", metavar="N", type=int, default=10, help="of each initialisation (%(default)s)")
+    bench.add_argument(
+        "--label-fraction",
+        metavar="SHARE",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        help="of the training patients; several: a curve of few labels",
+    )
+    bench.add_argument(
+        "--out",
+        metavar="FOLDER",
+        default="runs/benchmark",
+        help="folder of the results, which are continued (%(default)s)",
+    )
+    bench.add_argument(
+        "--data", metavar="FOLDER", help="folder that stands for data/ in the roots of the shipped targets"
+    )
     bench.add_argument("--ray", action="store_true", help="trials side by side on Ray")
-    bench.add_argument("--ray-address", help="of a running cluster, or auto; absent: this machine alone")
-    bench.add_argument("--cpus-per-trial", type=float, default=1, help="on Ray (%(default)s)")
-    bench.add_argument("--gpus-per-trial", type=float, default=0, help="on Ray; shares such as 0.25 (%(default)s)")
+    bench.add_argument(
+        "--ray-address", metavar="ADDRESS", help="of a running cluster, or auto; absent: this machine alone"
+    )
+    bench.add_argument("--cpus-per-trial", metavar="N", type=float, default=1, help="on Ray (%(default)s)")
+    bench.add_argument(
+        "--gpus-per-trial", metavar="N", type=float, default=0, help="on Ray; shares such as 0.25 (%(default)s)"
+    )
     _add_quiet(bench)
 
     worth = command(
@@ -183,9 +219,9 @@ def _add_with_targets(command: AddCommand) -> None:
             "--out runs/worth"
         ],
     )
-    worth.add_argument("overrides", **_OVERRIDES, help="such as root=/data/organs")
-    worth.add_argument("--target", required=True, help=f"TOML file, or one of {targets}")
-    worth.add_argument("--weights", nargs="+", required=True, help="names or folders of weights, and random:NAME")
+    worth.add_argument("overrides", **_OVERRIDES, help=f"{change} such as root=/data/organs")
+    worth.add_argument("--target", metavar="TARGET", required=True, help=task)
+    worth.add_argument("--weights", metavar="WEIGHTS", nargs="+", required=True, help=f"each a {inits}")
     worth.add_argument("--parts", nargs="+", default=["zero", "frozen"], help="zero, frozen (both)")
     worth.add_argument("--patients", type=int, help="test patients, at most (all; of landmarks 15)")
     worth.add_argument("--draws", type=int, default=1, help="of every random network (%(default)s)")
@@ -220,7 +256,7 @@ def _add_with_targets(command: AddCommand) -> None:
         group=COMPARE,
         examples=["sg-hub targets", "sg-hub targets lidc-nodules root=/data/lidc"],
     )
-    show.add_argument("target", nargs="?", help="TOML file or name; absent: list them")
+    show.add_argument("target", metavar="TARGET", nargs="?", help="TOML file or name; absent: list them")
     show.add_argument("overrides", **_OVERRIDES, help="such as root=/data/lidc")
     show.add_argument("--split", help="write a CSV of its patients and their parts, for a recipe's split")
 

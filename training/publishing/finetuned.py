@@ -77,12 +77,31 @@ def publish_finetuned(
     found = finetune(init, target, work, overrides, seed, device=device, progress=progress)
     save_finetuned(found, out)
     shutil.rmtree(work, ignore_errors=True)
-    if found.advice:
-        print(found.advice, flush=True)
+    print(_said(found, out), flush=True)
     if kept is not None:
         model = sg_hub.from_pretrained(out).to(training_device(device))
         keep(model, found.target, found.trial.parts["test"], kept, progress=progress)
     return out
+
+
+def _said(found: Finetuned, out: Path) -> str:
+    """What came of it, in lines: the metric on the test part, each class, what to change, and how to use it."""
+    metric, test = found.target.metric, found.trial.test
+    by_class = {
+        name.removeprefix(f"{metric} "): value for name, value in test.values.items() if name.startswith(f"{metric} ")
+    }
+    classes = [f"{name} {by_class[name]:.3f}" for name in found.target.classes if name in by_class]
+    items = len(found.trial.parts["test"])
+    line = f"{NAMES_OF_METRICS[metric]} on the test part ({items} item{'s' * (items != 1)}): {test.value:.3f}"
+    lines = [f"{line}; {', '.join(classes)}" if classes else line]
+    command = "segment" if found.target.head == "segmentation" else "classify"
+    use = f"now `sg-hub {command} {'SCAN' if found.target.data_ndim == 3 else 'IMAGE'} --model {shown_path(out)}`"
+    return "\n".join([*lines, *([found.advice] if found.advice else []), use])
+
+
+def shown_path(path: Path) -> str:
+    """As it is typed on a command line: below the current folder ./NAME, so that it is no name of a hub."""
+    return f"./{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def save_finetuned(found: Finetuned, out: Path) -> None:

@@ -56,14 +56,18 @@ def check(name: str, overrides: Sequence[str] = (), init: str | None = None, *, 
         _try(wrong, lambda: check_seen([start], target, items, progress=progress))
     if wrong:
         raise TargetError(wrong, name)
-    lines = [f"{target.name}: {len(items)} items of {len({item.patient for item in items})} patients, nothing is wrong"]
-    for part, found in in_parts(items).items():
-        lines.append(f"  {part}: {len(found)} items of {len({item.patient for item in found})} patients")
+    lines = [f"{target.name}: {_counted(items)}, nothing is wrong"]
+    lines += [f"  {part}: {_counted(found)}" for part, found in in_parts(items).items()]
     reasons: dict[str, list[str]] = defaultdict(list)
     for item, why in skipped.items():
         reasons[why].append(item)
     lines += [f"  left out: {len(names)}, such as {names[0]}: {why}" for why, names in reasons.items()]
     return "\n".join(lines)
+
+
+def _counted(items: list[Item]) -> str:
+    patients = len({item.patient for item in items})
+    return f"{len(items)} item{'s' * (len(items) != 1)} of {patients} patient{'s' * (patients != 1)}"
 
 
 def _try(wrong: list[SgHubError], work: Callable[[], Any]) -> None:

@@ -126,13 +126,14 @@ def _splits(target: Target, found: Look, classes: dict[str, int]) -> tuple[list[
 
     Nothing is looked at but the labels, so that no draw is better than another for some weights.
     """
-    for share, seed in itertools.product(_SHARES, range(_SEEDS)):
+    least = (2, 1) if not found.segments else (1,)  # with one item of a class, an AUC is 0 or 1
+    for count, share, seed in itertools.product(least, _SHARES, range(_SEEDS)):
         drawn = target.splits.model_copy(update={"validation": share, "seed": seed})
         try:
             items = target.model_copy(update={"splits": drawn}).split_items().items
         except InvalidInputError as error:
             return [], [f"too little to train on: {error}"]
-        if all(_classes_in(part, found, target, classes) for part in in_parts(items).values()):
+        if all(_classes_in(part, found, target, classes, count) for part in in_parts(items).values()):
             counts = ", ".join(f"{len(part)} for {name}" for name, part in in_parts(items).items())
             given = {"validation": share, "seed": seed}
             usual = target.splits.model_dump()
@@ -141,11 +142,14 @@ def _splits(target: Target, found: Look, classes: dict[str, int]) -> tuple[list[
     return [], ["split by patient: no draw puts every class into every part; give more items, or a class fewer"]
 
 
-def _classes_in(items: list[Item], found: Look, target: Target, classes: dict[str, int]) -> bool:
-    """Whether every class is in some of the items, and of a classification also what is not of it."""
+def _classes_in(items: list[Item], found: Look, target: Target, classes: dict[str, int], least: int) -> bool:
+    """Whether every class is in some of the items; of a classification in `least` of them, and other items."""
     if not found.segments:
         curves = len(target.classes) - (len(target.classes) == 2 and target.exclusive)  # two classes have one
-        return len(with_enough(np.array([item.label for item in items]), target.classes, target.exclusive, 1)) >= curves
+        labels = np.array([item.label for item in items])
+        if len(with_enough(labels, target.classes, target.exclusive, least)) < curves:
+            return False
+        return curves == len(target.classes) or int((labels == 0).sum()) >= least  # the class without a curve
     if any(item.name not in found.present for item in items):
         return True  # many items, of which not all were looked into
     return {*classes.values()} <= set().union(*(found.present[item.name] for item in items))

@@ -65,6 +65,9 @@ def test_a_users_scans_become_a_published_model(scans, weights, capsys):
     target = str(scans / "mytask.toml")
     arguments = ["finetune", "--init", str(weights / "small3d"), "--target", target, "--out", str(out), "--quiet"]
     assert main([*arguments, *QUICK]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == str(out)
+    assert f"now `sg-hub segment SCAN --model {out}`" in said
     model = sg_hub.from_pretrained(out)
     assert (model.head_name, model.num_classes) == ("segmentation", 3)
     assert model.preprocessing.spacing == (8, 8, 6)
@@ -77,6 +80,8 @@ def test_a_users_scans_become_a_published_model(scans, weights, capsys):
     measured = {result.metric_name: result.metric_value for result in card.data.eval_results}
     assert measured == {name: pytest.approx(value, abs=1e-5) for name, value in results["values"].items()}
     assert {"iou cord", "dice jaw"} <= set(measured)
+    reached = next(line for line in said if "on the test part" in line)
+    assert f"{results['values'][results['target']['metric']]:.3f}; cord " in reached
     trained = {*results["items"]}
     assert trained == {"train", "validation", "test"}
     seen = set(model.provenance["patients"])

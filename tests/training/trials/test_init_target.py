@@ -88,6 +88,15 @@ def test_a_folder_for_each_class(init, tmp_path):
     assert "nothing is wrong" in check("xrays.toml", progress=False)
 
 
+def test_every_part_holds_several_of_each_class_where_there_are_enough(init, tmp_path):
+    for number in range(20):
+        picture(tmp_path / "cells" / ("round", "flat")[number % 2] / f"{number}.png", number)
+    target = init("cells")[2]
+    for part, items in in_parts(target.split_items().items).items():
+        labels = [int(item.label) for item in items]
+        assert min(labels.count(0), labels.count(1)) >= 2, part
+
+
 def test_a_table_of_findings(init, tmp_path):
     labels = ["a|b", "", "a", "b"] * 5
     for number in range(20):
