@@ -1,7 +1,7 @@
 """What of the documentation is not written by hand: `python -m docs.scripts.generate` writes it, a test compares.
 
-docs/reference/target.md and recipe.md: every key, from the settings that validate them. In README.md: the table of
-weights, from the registry and the records of the model folders.
+docs/reference/target.md, recipe.md and grid.md: every key, from the settings that validate them. In README.md: the table
+of weights, from the registry and the records of the model folders.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from sg_hub.hub.registry import PretrainedWeights, get_weights, list_models
+from training.method_grid.recipe import Cell, GridRecipe, Trials, Worth
 from training.methods.registry import method_class, methods
 from training.run.explain import Key, keys_of
 from training.run.recipe import Recipe
@@ -72,6 +73,23 @@ def recipe_page() -> str:
     return "\n".join(lines)
 
 
+def grid_page() -> str:
+    """Every key of the TOML of a grid of methods."""
+    lines = [
+        MADE,
+        "# Keys of a grid of methods",
+        "",
+        "A grid is a TOML file for `sg-hub compare-methods`: pre-trainings that differ in their method alone, and what "
+        "is measured of them. Each key can be changed on the command line (`trials.count=10`).",
+        "",
+    ]
+    sections = {"": GridRecipe, "[cells.NAME]": Cell, "[worth]": Worth, "[trials]": Trials}
+    for section, model in sections.items():
+        keys = [key for key in keys_of(model) if key.place not in ("cells", "worth", "trials")]
+        lines += [f"## {section or 'Of the file itself'}", "", HEADER, *map(_row, keys), ""]
+    return "\n".join(lines)
+
+
 def weights_table() -> str:
     """A row for each of the registered weights; those that others published come last, a release's sizes in one row."""
     lines = [
@@ -92,7 +110,7 @@ def with_table(readme: str) -> str:
     return MARK.sub(lambda found: f"{found[1]}{weights_table()}\n{found[2]}", readme)
 
 
-PAGES = {"target.md": target_page, "recipe.md": recipe_page}
+PAGES = {"target.md": target_page, "recipe.md": recipe_page, "grid.md": grid_page}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 _BOUNDS = (("gt", "above {}"), ("ge", "from {}"), ("lt", "below {}"), ("le", "to {}"))
-_PLAIN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_PLAIN = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", Any: "anything"}
 _PLURAL = {"a whole number": "whole numbers", "a number": "numbers", "a text": "texts"}
 _OWN_WORDS = ("value_error", "assertion_error")
 
