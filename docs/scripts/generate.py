@@ -1,7 +1,7 @@
 """What of the documentation is not written by hand: `python -m docs.scripts.generate` writes it, a test compares.
 
-docs/reference/target.md, recipe.md and grid.md: every key, from the settings that validate them. In README.md: the table
-of weights, from the registry and the records of the model folders.
+docs/reference/target.md, recipe.md and grid.md: every key, from the settings that validate them. In README.md: the
+table of weights, from the registry and the records of the model folders.
 """
 
 from __future__ import annotations
