@@ -7,10 +7,12 @@ import pydicom
 import pytest
 import torch
 
-from sg_hub import SemanticGenesis3D
+from sg_hub import Preprocessing, SemanticGenesis3D
 from tests.documents import RUN, SCAN, blocks, run
 from tests.folders import ROOT
 from tests.sg_hub.io.formats.dicom.dicom_files import write_series
+from tests.training.targets import target_folders
+from training.targets import load_target
 
 EXAMPLES = [block for block in blocks(ROOT / "docs" / "other-tools.md") if block.mark == RUN]
 USES = ["export_onnx", "SlidingWindowInferer", "smp.Unet", "save_dicom_seg"]
@@ -23,7 +25,12 @@ def example(tmp_path, monkeypatch):
     shutil.copy(SCAN, tmp_path / "ct.nii.gz")
     write_series(tmp_path / "series", StudyInstanceUID="1.2", FrameOfReferenceUID="1.3")
     network = SemanticGenesis3D(
-        width=2, norm="instance", head="segmentation", class_names=("background", "cord", "mandible"), num_classes=3
+        width=2,
+        norm="instance",
+        head="segmentation",
+        class_names=("background", "cord", "mandible"),
+        num_classes=3,
+        preprocessing=Preprocessing(input_size=(16, 16, 8)),
     )
     network.save_pretrained(tmp_path / "my-model")
 
@@ -76,3 +83,15 @@ def test_dicom_segmentation(example):
     data = pydicom.dcmread("labels.dcm")
     assert [segment.SegmentLabel for segment in data.SegmentSequence] == ["cord", "mandible"]
     assert data.pixel_array.sum() == (names["labels"] > 0).sum()
+
+
+@pytest.mark.parametrize(("name", "make"), [("liver", "nnUNet_raw/Dataset007_Liver"), ("lesions", "bids")])
+def test_targets(name, make, tmp_path):
+    page = blocks(ROOT / "docs" / "other-tools.md")
+    block = next(block for block in page if block.mark == f"file: {name}.toml")
+    (tmp_path / f"{name}.toml").write_text(block.text)
+    (target_folders.nnunet if name == "liver" else target_folders.bids)(tmp_path / make)
+    target = load_target(tmp_path / f"{name}.toml", weights=[Preprocessing(input_size=(8, 8, 8))])
+    items = target.split_items().items
+    assert {item.split for item in items} == {"train", "validation", "test"}
+    assert target.load(items[0]).image.shape[0] == target.channels

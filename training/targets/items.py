@@ -25,6 +25,8 @@ class Item:
     """Where in the file the item is: an index, world coordinates."""
     split: Split | None = None
     """Absent where the data set has no official one."""
+    sequences: tuple[str, ...] = ()
+    """Files of its further channels, on the grid of the first."""
     also: tuple[str, ...] = ()
     """The patient in other data sets, as DATASET/NAME: LUNA16's scans are LIDC-IDRI's."""
 

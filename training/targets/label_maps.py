@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -84,19 +86,22 @@ class LabelMapTarget(Target):
         return self.background if isinstance(self.background, tuple) else ()
 
     def load(self, item: Item) -> LoadedItem:
-        return self.load_labelled(item.image, str(item.label))
+        return self.load_labelled(item.image, str(item.label), sequences=item.sequences)
 
-    def load_labelled(self, image: str | Path, label: str | Path, *, same_voxels: bool = False) -> LoadedItem:
+    def load_labelled(
+        self, image: str | Path, label: str | Path, *, sequences: Sequence[str] = (), same_voxels: bool = False
+    ) -> LoadedItem:
         """A scan and its label map on the target's grid.
 
         Args:
+            sequences: files of further channels.
             same_voxels: voxels of the same index in the two files belong together, whatever the label map's header says
                 of its geometry.
 
         Raises:
             ReadError, InvalidInputError: a file that cannot be read, two of different grids, or a number of no class.
         """
-        scan, labels = sg_hub.load_scan(image), load_labels(label)
+        scan, labels = load_channels(image, sequences), load_labels(label)
         if same_voxels:
             labels = _as_placed(labels, scan)
         if labels.size != scan.size:
@@ -105,6 +110,25 @@ class LabelMapTarget(Target):
             )
         check_same_place(labels, scan, hint=", or set same_voxels = true")
         return scan_on_grid(self, scan, self.class_numbers(labels.array[0], label))
+
+
+def load_channels(image: str | Path, sequences: Sequence[str]) -> Scan:
+    """A scan with further sequences of the same patient as its channels.
+
+    Raises:
+        ReadError, InvalidInputError: a file that cannot be read, or one that lies on another grid.
+    """
+    first = sg_hub.load_scan(image)
+    scans = [first]
+    for path in sequences:
+        scan = sg_hub.load_scan(path)
+        if scan.size != first.size:
+            raise InvalidInputError(
+                f"{path} has size {scan.size}, {image} {first.size}: the sequences of an item must be of the same grid"
+            )
+        check_same_place(scan, first)
+        scans.append(scan)
+    return replace(first, array=np.concatenate([scan.array for scan in scans])) if sequences else first
 
 
 def _as_placed(labels: Scan, scan: Scan) -> Scan:

@@ -125,15 +125,15 @@ def read_split(path: str) -> dict[str, Split]:
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of a CSV that has at least these columns; blanks around names and values are cut, and values are
-    composed (NFC), so that a name is the same name however it was typed.
+    """Rows of a CSV (of a .tsv: between tabs) that has at least these columns; blanks around names and values are cut,
+    and values are composed (NFC), so that a name is the same name however it was typed.
 
     Raises:
         ReadError: missing, damaged or with other columns.
     """
     try:
         with open(path.expanduser(), newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
+            reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
             header = [name.strip() for name in next(reader, [])]
             double = next((name for name in header if name and header.count(name) > 1), None)
             if double is not None:

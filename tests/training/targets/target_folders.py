@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +234,49 @@ def lidc_patches(root: Path, patients: int = 16, side: int = 16) -> None:
         table=np.array(candidates, dtype=float),
         columns=np.array(["patient", "nodule", "is_nodule", "diam_mm", "spacing_mm", "thickness_mm"]),
     )
+
+
+CT = {"0": "CT"}
+LIVER = {"background": 0, "liver": 1, "tumour": 2}
+
+
+def nnunet(folder: Path, cases=6, channels=CT, ending=".nii.gz", labels=LIVER, tests=0) -> Path:
+    """Cases of two time points a patient: a box of liver with a smaller one of tumour in it."""
+    rng = np.random.default_rng(0)
+    for number in range(cases + tests):
+        kind, case = ("Tr" if number < cases else "Ts"), f"pat{number // 2}_{number % 2}"
+        label = np.zeros((16, 14, 10), dtype=np.uint8)
+        label[4:12, 4:10, 3:8], label[6:8, 5:7, 4:6] = 1, 2
+        write_scan(folder / f"labels{kind}" / f"{case}{ending}", label, spacing=(2, 2, 3))
+        for channel in range(len(channels)):
+            image = rng.integers(-900, 900, label.shape).astype(np.int16) + 100 * channel
+            write_scan(folder / f"images{kind}" / f"{case}_{channel:04d}{ending}", image, spacing=(2, 2, 3))
+    told = {"channel_names": channels, "labels": labels, "numTraining": cases, "file_ending": ending}
+    (folder / "dataset.json").write_text(json.dumps(told))
+    return folder
+
+
+def bids(folder: Path) -> Path:
+    """Six subjects, the first four with two sessions; label maps of a manual and of an automatic segmentation."""
+    rows = ["participant_id\tage\tdiagnosis"]
+    for number in range(6):
+        subject = f"sub-{number:02d}"
+        rows.append(f"{subject}\t{40 + number}\t{('control', 'patient')[number % 2] if number < 5 else 'n/a'}")
+        for session in ("ses-1", "ses-2") if number < 4 else ("ses-1",):
+            stem = f"{subject}_{session}"
+            for place in (f"anat/{stem}_T1w", f"anat/{stem}_FLAIR", f"func/{stem}_task-rest_bold"):
+                image = np.random.default_rng(number).integers(1, 900, (12, 10, 8)).astype(np.int16)
+                write_scan(folder / subject / session / f"{place}.nii.gz", image)
+            manual, fast = (folder / "derivatives" / name / subject / session / "anat" for name in ("manual", "fast"))
+            bids_labels(manual / f"{stem}_space-T1w_desc-lesion_mask.nii.gz")
+            bids_labels(fast / f"{stem}_dseg.nii.gz", 1 + number % 2)
+            bids_labels(fast / f"{stem}_space-MNI152NLin6Asym_dseg.nii.gz")
+    (folder / "participants.tsv").write_text("\n".join(rows), encoding="utf-8")
+    return folder
+
+
+def bids_labels(path: Path, number=1) -> None:
+    """A box of 32 voxels."""
+    array = np.zeros((12, 10, 8), dtype=np.uint8)
+    array[2:6, 3:7, 2:4] = number
+    write_scan(path, array)

@@ -72,8 +72,10 @@ class ItemArrays:
         return unreadable
 
     def content(self, item: Item) -> tuple[str, str]:
-        """Hashes of what is in the files of an item: its image, and its label where that is a file."""
-        return self._hashes.of(item.image), self._hashes.of(item.label) if isinstance(item.label, str) else ""
+        """Hashes of what is in the files of an item: its image, all sequences of it, and its label where that is a
+        file."""
+        images = "".join(self._hashes.of(file) for file in (item.image, *item.sequences))
+        return images, self._hashes.of(item.label) if isinstance(item.label, str) else ""
 
     def classes(self, item: Item) -> set[int]:
         """The classes that occur in the mask of an item."""
