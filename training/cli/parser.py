@@ -191,6 +191,10 @@ def _add_with_targets(command: AddCommand) -> None:
         help="of the training patients; several: a curve of few labels",
     )
     bench.add_argument(
+        "--patients", metavar="N", type=int, nargs="+", default=[], help="numbers of labelled patients, beside them"
+    )
+    _add_protocol(bench, ["same"])
+    bench.add_argument(
         "--out",
         metavar="FOLDER",
         default="runs/benchmark",
@@ -285,6 +289,17 @@ def _add_with_folders(command: AddCommand) -> None:
     upload.add_argument("--pictures", action="store_true", help="upload pictures too, which may show patients")
     upload.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
     _add_quiet(upload)
+
+
+def _add_protocol(parser: argparse.ArgumentParser, default: list[str]) -> None:
+    parser.add_argument(
+        "--protocol",
+        nargs="+",
+        choices=("same", "own"),
+        default=default,
+        help="same: all train as the target says; own: each has the settings that do best on validation patients, of "
+        f"the same small set ({' '.join(default)})",
+    )
 
 
 def _add_quiet(parser: argparse.ArgumentParser) -> None:

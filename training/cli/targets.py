@@ -21,6 +21,8 @@ def benchmark(options: argparse.Namespace) -> None:
         options.trials,
         options.out,
         fractions=options.label_fraction,
+        patients=options.patients,
+        protocols=options.protocol,
         data=options.data,
         overrides=options.overrides,
         engine=engine,

@@ -44,6 +44,15 @@ class Metrics:
             except OSError as error:
                 raise unwritable(self.path, error) from error
 
+    def drop_unfinished(self) -> None:
+        """Forget a last line without its end, which a crash cut off.
+
+        Raises:
+            ReadError: the file cannot be written.
+        """
+        if self.path.is_file() and not (text := self.path.read_bytes()).endswith(b"\n"):
+            self.truncate(text.rfind(b"\n") + 1)
+
     def write(self, **values: Any) -> None:
         """Add a line.
 

@@ -88,8 +88,13 @@ class Settings(Section):
     """Highest learning rate; it rises during `warmup` and falls to 0 at the last step."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Of AdamW."""
+    lr_factor: float = Field(default=1.0, gt=0, examples=[0.3])
+    """What lr is multiplied by: settings of an initialisation's own are found by it (`sg-hub compare`)."""
     body_lr_factor: float = Field(default=1.0, ge=0)
     """Learning rate of all layers but the last, as a share of lr, for every initialisation."""
+    head_first: Share = Field(default=0.0, examples=[0.3])
+    """Share of the steps in which the encoder is frozen, and only what is behind it trains; then everything does, with
+    a second `warmup`."""
     background_weight: float = Field(default=1.0, ge=0)
     """Segmentation: weight of the background in the cross-entropy. With 0.1, small organs are found many steps
     sooner."""
@@ -103,7 +108,10 @@ class Settings(Section):
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps in which the learning rate rises."""
     validate_every: PositiveInt = 100
-    """Steps between two looks at the validation items; the step that did best is kept."""
+    """Steps between two looks at the validation items."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights are kept: of the step that did best on the validation items, or of the last one, at which the
+    learning rate has fallen to 0."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """Numbers that the network computes with; bfloat16 is faster."""
     slices: PositiveInt = 3

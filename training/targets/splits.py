@@ -7,7 +7,7 @@ import hashlib
 import math
 import unicodedata
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -193,6 +193,55 @@ def label_fraction(items: list[Item], fraction: float, *place: int | str) -> lis
     for group, patients in sorted(groups.items()):
         order = rng("label fraction", group, *place).permutation(len(patients))
         kept |= {patients[i] for i in order[: max(1, math.ceil(fraction * len(patients) - 1e-9))]}
+    return [item for item in items if item.patient in kept]
+
+
+def few_patients(
+    items: list[Item],
+    count: int,
+    classes: Callable[[Item], Collection[int]],
+    wanted: Collection[int],
+    *place: int | str,
+) -> list[Item]:
+    """The items of some patients: fewer of the same place lie within more.
+
+    The first ones have all the classes that are wanted, as soon as may be; the others come at random.
+
+    Args:
+        items: of the train part.
+        count: patients, from 1 to all.
+        classes: which an item has.
+        place: what the order of the patients is drawn from (target, trial).
+
+    Raises:
+        InvalidInputError: there are fewer patients.
+    """
+    of: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        of[item.patient].append(item)
+    if not 1 <= count <= len(of):
+        raise InvalidInputError(f"{count} labelled patients: expected 1 to {len(of)}, which is all who are trained on")
+    names = sorted(of)
+    rest = [names[i] for i in rng("few patients", *place).permutation(len(names))]
+    held: dict[str, set[int]] = {}
+    first: list[str] = []
+    missing = set(wanted)
+    while missing and rest:
+        best, most = "", 0
+        for patient in rest:
+            if patient not in held:
+                held[patient] = {number for item in of[patient] for number in classes(item)}
+            gained = len(missing & held[patient])
+            if gained > most:
+                best, most = patient, gained
+            if gained == len(missing):
+                break
+        if not best:
+            break
+        first.append(best)
+        rest.remove(best)
+        missing -= held[best]
+    kept = set([*first, *rest][:count])
     return [item for item in items if item.patient in kept]
 
 

@@ -1,13 +1,14 @@
 """Training of a trial: the loop, its loss, and the checkpoint that it goes on from.
 
-The settings of a target are the same for every initialisation, and so is the order of the batches. The weights that do
-best on the validation items are kept.
+The settings of a target are the same for every initialisation, unless each has its own (`trial.Variant`), and so is the
+order of the batches. The weights that do best on the validation items are kept, or the last ones.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ class Progress:
     """Since the last of them."""
     best: float = -1.0
     best_step: int = 0
+    seconds: float = 0.0
+    """That the steps took, without the validations."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +65,17 @@ class Training:
         self.network, self.task, self.validation = network, task, parts["validation"]
         self.device = next(network.parameters()).device
         self.optimizer = torch.optim.AdamW(_parameter_groups(network, settings), weight_decay=settings.weight_decay)
-        warmup = max(1, int(settings.warmup * settings.steps))
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: min(1.0, (step + 1) / warmup) * (1 - step / settings.steps) ** 0.9
-        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: rate_at(step, settings))
         self.batches = Batches(target, task.arrays, parts["train"])
         self.noise = generator("cpu", "batches", target.name, number)
         self.progress, self.best_state = Progress(), copy.deepcopy(network.state_dict())
 
     def step(self) -> float:
         """One batch; its loss."""
-        target = self.task.target
+        target, started = self.task.target, time.monotonic()
         self.network.train()
+        if target.settings.head_first:  # statistics of frozen layers go on, or a random one's would never be measured
+            self.network.encoder.requires_grad_(self.progress.step >= alone(target.settings))
         x, y = self.batches.draw(self.noise)
         x = x.to(self.device).contiguous(memory_format=layout(x.ndim - 2))
         with autocast(self.device, target.settings.precision, target.patch, self.network.encoder.strides[-1]):
@@ -85,14 +87,15 @@ class Training:
         self.schedule.step()
         self.progress.step += 1
         self.progress.losses.append(value.item())
+        self.progress.seconds += time.monotonic() - started
         return self.progress.losses[-1]
 
     def validate(self) -> float:
-        """The metric on the validation items; the best weights are kept."""
+        """The metric on the validation items; the weights are kept where they are the best, or the last."""
         reached, now = score(self.network, self.task, self.validation).value, self.progress
         now.curve.append([now.step, round(reached, 5), round(float(np.mean(now.losses)), 5)])
         now.losses = []
-        if reached > now.best:
+        if reached > now.best or self.task.target.settings.keep == "last":
             now.best, now.best_step, self.best_state = reached, now.step, copy.deepcopy(self.network.state_dict())
         return reached
 
@@ -116,7 +119,7 @@ class Training:
 
 
 def train(training: Training, title: str, checkpoint: Checkpoint | None = None, *, progress: bool = True) -> Progress:
-    """Train, and put the weights of the step that did best on the validation part into the network.
+    """Train, and put the weights that are kept into the network.
 
     Args:
         title: of the progress bar and of messages.
@@ -148,13 +151,28 @@ def train(training: Training, title: str, checkpoint: Checkpoint | None = None, 
     return training.progress
 
 
+def alone(settings: Settings) -> int:
+    """Steps in which the encoder is frozen."""
+    return int(settings.head_first * settings.steps)
+
+
+def rate_at(step: int, settings: Settings) -> float:
+    """The learning rate of a step, as a share of the highest: up, and down to 0 at the last step. While the encoder is
+    frozen it goes up and stays; then it begins anew."""
+    start, warmup = alone(settings), max(1, int(settings.warmup * settings.steps))
+    if step < start:
+        return min(1.0, (step + 1) / warmup)
+    step, steps = step - start, settings.steps - start
+    return float(min(1.0, (step + 1) / warmup) * (1 - step / steps) ** 0.9)
+
+
 def _parameter_groups(network: Any, settings: Settings) -> list[dict[str, Any]]:
     """The last layer, which is fresh in every initialisation, and all others: the same groups for all of them."""
     fresh = head_parameters(network)
-    named = list(network.named_parameters())
+    named, lr = list(network.named_parameters()), settings.lr * settings.lr_factor
     return [
-        {"params": [p for n, p in named if n in fresh], "lr": settings.lr},
-        {"params": [p for n, p in named if n not in fresh], "lr": settings.lr * settings.body_lr_factor},
+        {"params": [p for n, p in named if n in fresh], "lr": lr},
+        {"params": [p for n, p in named if n not in fresh], "lr": lr * settings.body_lr_factor},
     ]
 
 

@@ -65,8 +65,6 @@ def read_rows(out: Path) -> list[Row]:
 def append(out: Path, rows: Iterable[Row]) -> None:
     """Add lines; one that a crash cut off is dropped first."""
     table = Metrics(out / TABLE)
-    path = out / TABLE
-    if path.is_file() and not (text := path.read_bytes()).endswith(b"\n"):
-        table.truncate(text.rfind(b"\n") + 1)
+    table.drop_unfinished()
     for one in rows:
         table.write(**asdict(one))

@@ -9,7 +9,7 @@ from sg_hub.errors import InvalidInputError
 from tests.training.targets.target_folders import luna16, target_at, write_csv
 from training.data.leakage import name_hashes
 from training.targets import Item, in_parts
-from training.targets.splits import label_fraction
+from training.targets.splits import few_patients, label_fraction
 
 SMALL = ("grid.size=[16, 16, 8]", "settings.batch_size=4")
 
@@ -125,3 +125,32 @@ def test_fractions_of_findings_keep_the_rare_ones():
 def test_fractions_that_are_none_are_refused(fraction):
     with pytest.raises(InvalidInputError, match="above 0"):
         label_fraction(items_of([None]), fraction, "t")
+
+
+def drawn(items, count, trial=0, classes=lambda item: {item.label}, wanted=()):
+    return {item.patient for item in few_patients(items, count, classes, wanted, "t", trial)}
+
+
+def test_few_patients_lie_within_more_and_differ_by_trial():
+    items = items_of([0] * 20)
+    kept = [drawn(items, count) for count in (1, 3, 10, 20)]
+    assert [len(names) for names in kept] == [1, 3, 10, 20]
+    assert kept[0] < kept[1] < kept[2] < kept[3]
+    assert drawn(items, 3) == kept[1]
+    assert len({tuple(sorted(drawn(items, 3, trial))) for trial in range(5)}) == 5
+    assert len(few_patients(items, 1, lambda item: set(), (), "t", 0)) == 2  # none is cut
+
+
+def test_the_first_patients_have_every_class_as_soon_as_may_be():
+    items = items_of([0] * 18 + [1, 2])
+    for trial in range(5):
+        assert {"p18", "p19"} < drawn(items, 3, trial, wanted=range(3))
+    both = [*items, Item("b", "p7", "x", 1), Item("c", "p7", "x", 2)]
+    assert all(drawn(both, 1, trial, wanted=range(3)) == {"p7"} for trial in range(5))
+    assert len(drawn(items, 3, wanted=range(9))) == 3  # what nobody has keeps nobody out
+
+
+@pytest.mark.parametrize("count", [0, 21])
+def test_more_patients_than_there_are_is_refused(count):
+    with pytest.raises(InvalidInputError, match=f"{count} labelled patients: expected 1 to 20"):
+        drawn(items_of([0] * 20), count)

@@ -11,8 +11,8 @@ merged, and nothing is computed twice. `sg-hub report <out>` makes the tables an
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sg_hub.errors import InvalidInputError
@@ -24,8 +24,48 @@ from ...targets.splits import check_fraction
 from ..task.initialisation import Initialisation, look_up, say_taken
 from ..task.prepared_task import find_items, read_items
 from ..trial import Trial
-from .grid import Engine, Result, grid, one_by_one
-from .results import append, read_results
+from .choosing import NUMBER
+from .grid import Engine, Labels, cells, one_by_one
+from .results import Row
+from .walk import OWN, PROTOCOLS, SAME, Walk
+
+UNFINISHED = "unfinished"
+"""Folder of the checkpoint of the trial that is running."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a grid is to be of, beside targets and initialisations."""
+
+    trials: int
+    """Of each cell."""
+    fractions: Sequence[float] = (1.0,)
+    """Of the training patients."""
+    patients: Sequence[int] = ()
+    """Numbers of labelled patients, beside the fractions."""
+    protocols: Sequence[str] = (SAME,)
+    """`same`: the settings of the target for all; `own`: each initialisation's own, by the same choice for all."""
+    only_what_fits: bool = False
+    """Whether numbers of patients that a target has not are left out, and said; else they are refused."""
+
+    def check(self) -> None:
+        """Raises: InvalidInputError."""
+        if not 1 <= self.trials < NUMBER:
+            raise InvalidInputError(f"trials={self.trials}: expected at least 1, and 3 for a confidence interval")
+        for fraction in self.fractions:
+            check_fraction(fraction)
+        for count in self.patients:
+            if count < 1:
+                raise InvalidInputError(f"{count} labelled patients: expected at least 1")
+        unknown = [name for name in self.protocols if name not in PROTOCOLS]
+        if unknown or not self.protocols:
+            raise InvalidInputError(f"protocol {', '.join(unknown) or '()'}: expected some of {', '.join(PROTOCOLS)}")
+
+    @property
+    def labels(self) -> list[Labels]:
+        """All of them; few before many."""
+        counts: list[Labels] = [(1.0, count) for count in sorted(set(self.patients))]
+        return counts + [(fraction, None) for fraction in self.fractions]
 
 
 def benchmark(
@@ -35,6 +75,8 @@ def benchmark(
     out: str | Path,
     *,
     fractions: Sequence[float] = (1.0,),
+    patients: Sequence[int] = (),
+    protocols: Sequence[str] = (SAME,),
     data: str | Path | None = None,
     overrides: Sequence[str] = (),
     engine: Engine | None = None,
@@ -47,7 +89,7 @@ def benchmark(
         targets: TOML files or shipped names.
         inits: names or folders of weights, `random:NAME`, `encoder:NAME`, `imagenet:NAME`; each is run on the targets
             that take networks of its dimensions.
-        fractions: of the training patients.
+        fractions, patients, protocols: see `Asked`.
         data: folder that stands for `data/` in the roots of the shipped targets.
         overrides: `key=value` for every target, `TARGET:key=value` for one.
         engine: of `training.trials.grids.on_ray`; absent: one trial after the other, here, on `device`.
@@ -57,13 +99,34 @@ def benchmark(
             another process that writes there.
         ReadError: data that are not there, or damaged.
     """
-    if trials < 1:
-        raise InvalidInputError(f"trials={trials}: expected at least 1, and 3 for a confidence interval")
-    for fraction in fractions:
-        check_fraction(fraction)
     out = given_path(out, "the folder of the results")
+    asked = Asked(trials, fractions, patients, protocols)
+    run_grid(
+        targets, inits, out, asked, data=data, overrides=overrides, engine=engine, device=device, progress=progress
+    )
+    return out
+
+
+def run_grid(
+    targets: Sequence[str],
+    inits: Sequence[str],
+    out: Path,
+    asked: Asked,
+    *,
+    data: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    engine: Engine | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> dict[str, Row]:
+    """The same; returns the rows of what was asked for, by key: others may be in the folder.
+
+    Raises:
+        InvalidInputError, ReadError: see `benchmark`.
+    """
+    asked.check()
+    here = functools.partial(one_by_one, device=device, progress=progress, unfinished=out / UNFINISHED)
     with run_lock(out):
-        done = read_results(out)
         starts = [look_up(init) for init in dict.fromkeys(inits)]
         expected = [start.config["preprocessing"] for start in starts]
         read = [load_target(name, overrides, data, expected) for name in targets]
@@ -73,26 +136,27 @@ def benchmark(
         _check_needed(read, starts)
         found = [find_items(target, starts, progress=progress) for target in read]
         tasks = [read_items(task, out, progress=progress) for task in found]
-        planned = grid(tasks, starts, fractions, trials)
-        missing = [trial for trial in planned if trial.key not in done]
-        print(f"{len(planned)} trials, {len(planned) - len(missing)} of them done", flush=True)
-        count = itertools.count(len(planned) - len(missing) + 1)
+        planned = [cell for cell in cells(tasks, starts, asked.labels) if _fits(cell, asked)]
+        return Walk(out, engine or here).run(planned, asked.trials, asked.protocols)
 
-        def finished(trial: Trial, result: Result) -> None:
-            row, files = result
-            append(out, row, files)
-            print(
-                f"{next(count)}/{len(planned)} {trial}: {row['metric']} {row['value']:.4f}, {row['minutes']:.1f} min",
-                flush=True,
-            )
 
-        failed = (engine or functools.partial(one_by_one, device=device, progress=progress))(missing, finished)
-    if failed:
-        raise InvalidInputError(
-            f"{len(failed)} of {len(planned)} trials failed; the others are in {out}\n"
-            + "\n".join(f"{trial}: {error}" for trial, error in failed[:5])
-        )
-    return out
+def _fits(cell: Trial, asked: Asked) -> bool:
+    """Whether every trial of a cell has the labelled patients that are asked for.
+
+    Raises:
+        InvalidInputError: it has not, and what fits alone was not asked for.
+    """
+    if cell.patients is None:
+        return True
+    try:
+        for number in (*range(asked.trials), *([NUMBER] if OWN in asked.protocols else [])):
+            replace(cell, number=number).parts()
+    except InvalidInputError as error:
+        if not asked.only_what_fits:
+            raise
+        print(f"left out: {error}", flush=True)
+        return False
+    return True
 
 
 def _check_overrides(targets: Sequence[Target], overrides: Sequence[str]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from sg_hub.errors import InvalidInputError, SgHubError
 
-from ..task.initialisation import Initialisation
 from ..task.prepared_task import PreparedTask
 from ..trial import Trial
 from .grid import Engine, Failure, Finished, Result, result_of
@@ -52,7 +52,8 @@ def engine(cpus: float = 1, gpus: float = 0, address: str | None = None, device:
             remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=1)(_result)
             tasks = {key: ray.put(task) for key, task in {trial.task.key: trial.task for trial in trials}.items()}
             waiting: dict[Any, Trial] = {
-                remote.remote(tasks[t.task.key], t.start, t.number, t.fraction, device, threads, os.getcwd()): t
+                # the items of a task travel once, not with every trial
+                remote.remote(tasks[t.task.key], replace(t, task=None), device, threads, os.getcwd()): t  # type: ignore[arg-type]
                 for t in trials
             }
             while waiting:
@@ -90,10 +91,8 @@ def _check_resources(there: Mapping[str, float], cpus: float, gpus: float) -> No
             )
 
 
-def _result(
-    task: PreparedTask, start: Initialisation, number: int, fraction: float, device: str, threads: int, folder: str
-) -> Result:
+def _result(task: PreparedTask, trial: Trial, device: str, threads: int, folder: str) -> Result:
     if os.path.isdir(folder):
         os.chdir(folder)  # paths on the command line are relative to where it was given
     torch.set_num_threads(threads)
-    return result_of(Trial(task, start, number, fraction), device=device, progress=False)
+    return result_of(replace(trial, task=task), device=device, progress=False)

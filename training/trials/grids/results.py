@@ -72,6 +72,12 @@ class _Doubtful(_Written):
     values: dict[str, Share]
 
 
+class _Cost(_Written):
+    parameters: int
+    seconds_a_step: float
+    seconds_an_item: float
+
+
 class Written(_Written):
     """What a row must have."""
 
@@ -99,6 +105,11 @@ class Written(_Written):
     """By class, test items in which it was neither there nor found."""
     seen: int = 0
     doubtful: _Doubtful | None = None
+    labelled: int | None = Field(default=None, ge=1)
+    """Patients with labels, where a number of them was asked for."""
+    own: dict[str, float] | None = None
+    """Settings of the initialisation's own, as `training.trials.variant` has them; absent: the target's."""
+    cost: _Cost | None = None
 
     @model_validator(mode="after")
     def _metric_is_measured(self) -> Written:

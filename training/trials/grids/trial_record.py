@@ -9,25 +9,23 @@ import time
 import numpy as np
 import torch
 
+from ...run.environment import machine
+from ...targets import in_parts
 from ..examples import examples
 from ..task import PROTOCOL
-from ..trial import FinishedTrial
+from ..trial import FinishedTrial, TrainedTrial
 from .results import Row
 
 
 def row_of(done: FinishedTrial) -> Row:
     trial, target = done.trial, done.trial.task.target
     return {
-        "key": trial.key,
+        **_cell_of(done),
         "protocol": PROTOCOL,
-        "target": target.name,
         "task": trial.task.key,
-        "init": trial.start.init,
         "kind": trial.start.kind,
-        "weights": trial.start.fingerprint,
         "architecture": trial.start.architecture,
         "trial": trial.number,
-        "fraction": trial.fraction,
         "metric": target.metric,
         "value": done.test.value,
         **done.record(),
@@ -35,6 +33,32 @@ def row_of(done: FinishedTrial) -> Row:
         "torch": torch.__version__,
         "written": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
     }
+
+
+def choice_of(done: TrainedTrial) -> Row:
+    """The row of a trial that was run to choose settings: what its last validation reached."""
+    return {
+        **_cell_of(done),
+        "value": done.curve[-1][1],
+        "curve": done.curve,
+        "minutes": round(done.minutes, 3),
+        "machine": machine(),
+    }
+
+
+def _cell_of(done: TrainedTrial) -> Row:
+    trial = done.trial
+    cell: Row = {
+        "key": trial.key,
+        "target": trial.task.target.name,
+        "init": trial.start.init,
+        "weights": trial.start.fingerprint,
+        "fraction": trial.fraction,
+    }
+    if trial.patients is not None:
+        everybody = {item.patient for item in in_parts(trial.task.items)["train"]}
+        cell |= {"labelled": trial.patients, "fraction": round(trial.patients / len(everybody), 6)}
+    return cell | ({"own": trial.own.record()} if trial.own is not None else {})
 
 
 def files_of(done: FinishedTrial) -> dict[str, bytes]:

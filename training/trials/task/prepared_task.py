@@ -19,10 +19,13 @@ from sg_hub.io.files import write_atomic
 
 from ...data.leakage import check_disjoint, check_unseen, told_by_name
 from ...targets import Found, Item, Target, identities, in_parts
+from ...targets.sections import Settings
 from .initialisation import Initialisation
 from .item_arrays import ItemArrays
 from .metrics import with_enough
 
+_LATER = ("lr_factor", "head_first", "keep")
+"""Settings that are younger than the protocol: where they are as they were before there were any, keys are, too."""
 MOST_UNREADABLE = 0.1
 """Share of the items that may turn out to be unreadable; they are left out, and listed with the reason."""
 
@@ -160,6 +163,9 @@ def _write_skipped(target: Target, items: int, skipped: dict[str, str], out: Pat
 
 def _key(target: Target, arrays: ItemArrays, items: list[Item]) -> str:
     settings = target.model_dump(mode="json", exclude={"root", "title", "description", "code", "doubtful"})
+    for name in _LATER:
+        if settings["settings"][name] == Settings.model_fields[name].default:
+            del settings["settings"][name]
     if target.splits.file is not None:  # its name; what it says is in the rows
         settings["splits"]["file"] = Path(target.splits.file).name
     settings["doubtful"] = sorted(target.doubtful)

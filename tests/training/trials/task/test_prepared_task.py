@@ -1,5 +1,6 @@
 """A target that is ready for trials: what is left out, what is refused, and what its key holds."""
 
+import hashlib
 import json
 import shutil
 import unicodedata
@@ -316,3 +317,17 @@ def test_the_split_follows_the_pre_training_even_of_fresh_weights(tmp_path, caps
         assert "1 patients of the pre-training are trained on, not tested" in capsys.readouterr().out
     with pytest.raises(InvalidInputError, match="1 test patients were in the pre-training set"):
         find_items(load_target(name), [start], progress=False)
+
+
+def test_settings_that_are_younger_than_the_protocol_leave_older_keys_as_they_were(tmp_path):
+    name = scans(tmp_path)
+    task = task_of(name, tmp_path)
+    said = task.target.model_dump(mode="json", exclude={"root", "title", "description", "code", "doubtful"})
+    for younger in ("lr_factor", "head_first", "keep"):
+        del said["settings"][younger]
+    rows = [(i.name, i.patient, i.split, None, i.place, task.arrays.content(i)) for i in task.items]
+    text = json.dumps([said | {"doubtful": []}, rows], sort_keys=True)
+    assert task.key == hashlib.sha256(text.encode()).hexdigest()
+    assert task_of(name, tmp_path, "settings.lr_factor=1", "settings.keep=best").key == task.key
+    others = ("settings.lr_factor=0.3", "settings.keep=last", "settings.head_first=0.3")
+    assert len({task.key, *(task_of(name, tmp_path, other).key for other in others)}) == 4

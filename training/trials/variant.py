@@ -1,0 +1,57 @@
+"""Settings that an initialisation may have of its own: a small named set, the same for every one of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..targets import Target
+
+FACTORS = (1.0, 0.3, 0.1)
+"""Of the learning rate."""
+HEAD_FIRST = (0.0, 0.3)
+"""Share of the steps in which the encoder is frozen."""
+SHORT = 1 / 3
+"""Of the steps: where training for longer takes back what was gained, this is found to be better."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the set."""
+
+    lr_factor: float = 1.0
+    head_first: float = 0.0
+    share: float = 1.0
+    """Of the steps: the learning rate falls to 0 at the end of this share, and what is reached there counts."""
+
+    def __str__(self) -> str:
+        steps = "all steps" if self.share == 1 else f"{self.share:.0%} of the steps"
+        return f"{'head first' if self.head_first else 'plain'}, rate x {self.lr_factor:g}, {steps}"
+
+    def settings(self, target: Target) -> dict[str, Any]:
+        """What it changes in a target's settings."""
+        of = target.settings
+        steps = max(1, math.ceil(self.share * of.steps - 1e-9))
+        return {
+            "steps": steps,
+            "validate_every": min(of.validate_every, steps),
+            "lr_factor": of.lr_factor * self.lr_factor,
+            "head_first": self.head_first,
+            "keep": "last",
+        }
+
+    def target(self, target: Target) -> Target:
+        return target.model_copy(update={"settings": target.settings.model_copy(update=self.settings(target))})
+
+    def overrides(self, target: Target) -> list[str]:
+        """The same for a command line: what `finetune` is given."""
+        found = self.settings(target)
+        said = {key: value for key, value in found.items() if value != getattr(target.settings, key)}
+        return [f"settings.{key}={value if isinstance(value, str) else f'{value:g}'}" for key, value in said.items()]
+
+    def record(self) -> dict[str, float]:
+        return asdict(self)
+
+
+VARIANTS = tuple(Variant(factor, head) for head in HEAD_FIRST for factor in FACTORS)
