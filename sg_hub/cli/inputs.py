@@ -103,8 +103,14 @@ def _listed(name: str) -> list[str]:
 
 def read(model: PretrainedModel, path: str, options: argparse.Namespace) -> Input:
     """What the model takes: a scan, or an image."""
-    settings = {name: getattr(options, name) for name in _READING[model.NDIM]}
+    settings = reading_of(model, options)
     return load_scan(path, **settings) if model.NDIM == 3 else load_image(path, **settings)
+
+
+def reading_of(model: PretrainedModel, options: argparse.Namespace) -> dict[str, Any]:
+    """How files are read that the model takes: arguments of `load_scan`, or of `load_image`."""
+    settings = {name: getattr(options, name) for name in _READING[model.NDIM]}
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def say_json(value: dict[str, Any]) -> None:

@@ -233,6 +233,19 @@ def _add_on_inputs(command: AddCommand) -> None:
     propagate.add_argument("--out", metavar="FILE", default="labels.nii.gz", help="label map of OTHER (%(default)s)")
     propagate.add_argument("--picture", metavar="PNG", help="the slices with the most labels")
 
+    view = command(
+        "view",
+        "sg_hub.cli.commands.view:run",
+        "look at scans in a browser: slices, classes, the same place, nearest patients",
+        group=INPUTS,
+        examples=["sg-hub view --samples", "sg-hub view ct.nii.gz dicom_folder/ --segmenter ./my-model"],
+    )
+    _add_scans(view)
+    view.add_argument("--segmenter", metavar="NAME", help="weights that were fine-tuned for segmentation, to be shown")
+    view.add_argument("--samples", action="store_true", help="show the sample scans that come with the package")
+    view.add_argument("--port", metavar="N", type=_whole(0, 65535), default=0, help="of the page; absent: a free one")
+    view.add_argument("--no-browser", dest="browser", action="store_false", help="print the address, and open nothing")
+
 
 def _add_scans(parser: argparse.ArgumentParser, several: bool = True, finetuned: str = "") -> None:
     """What is read, by which model, and how.
