@@ -3,19 +3,22 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 import torch
 
+import sg_hub
 from sg_hub import Preprocessing, SemanticGenesis3D
 from tests.documents import RUN, SCAN, blocks, run
 from tests.folders import ROOT
+from tests.sg_hub.interop.oriented import write_oriented
 from tests.sg_hub.io.formats.dicom.dicom_files import write_series
 from tests.training.targets import target_folders
 from training.targets import load_target
 
 EXAMPLES = [block for block in blocks(ROOT / "docs" / "other-tools.md") if block.mark == RUN]
-USES = ["export_onnx", "SlidingWindowInferer", "smp.Unet", "save_dicom_seg"]
+USES = ["export_onnx", "SlidingWindowInferer", "Preprocessd", "smp.Unet", "save_dicom_seg", "torchio"]
 
 
 @pytest.fixture
@@ -83,6 +86,20 @@ def test_dicom_segmentation(example):
     data = pydicom.dcmread("labels.dcm")
     assert [segment.SegmentLabel for segment in data.SegmentSequence] == ["cord", "mandible"]
     assert data.pixel_array.sum() == (names["labels"] > 0).sum()
+
+
+def test_preprocessing_in_monai_and_torchio(example):
+    write_oriented(Path(), "LAS")  # ct.nii.gz, smaller
+    names = example("Preprocessd")
+    scan, model = sg_hub.load_scan("ct.nii.gz"), names["model"]
+    with torch.inference_mode():
+        wanted = model(model.preprocess(scan), pad=True).argmax(1)[0]
+    written = sg_hub.load_scan("out/ct_labels.nii.gz", labels=True)
+    np.testing.assert_array_equal(written.array[0], wanted)
+    np.testing.assert_allclose(written.origin, scan.origin, atol=1e-3)
+    names = example("torchio")
+    np.testing.assert_array_equal(sg_hub.load_scan("labels.nii.gz", labels=True).array[0], names["labels"])
+    assert names["ready"]["image"].spatial_shape == names["ready"]["label"].spatial_shape
 
 
 @pytest.mark.parametrize(("name", "make"), [("liver", "nnUNet_raw/Dataset007_Liver"), ("lesions", "bids")])

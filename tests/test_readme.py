@@ -1,6 +1,5 @@
 """README's examples: those behind a marker are run as they stand, in their order, in a user's folder."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ from tests.documents import RUN, a_users_folder, blocks, run
 from tests.folders import ROOT
 
 BLOCKS = blocks(ROOT / "README.md")
-LIGHTNING = f"{RUN} where lightning is installed"
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +30,12 @@ def folder(tmp_path_factory):
 )
 def test_what_is_shown_runs_as_it_stands(first, last, written, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    marked = [block for block in BLOCKS if block.mark in (RUN, LIGHTNING)]
+    marked = [block for block in BLOCKS if block.mark == RUN]
     start = next(place for place, block in enumerate(marked) if first in block.text)
     end = next(place for place, block in enumerate(marked) if last in block.text)
     names = {"__name__": "readme"}
     for block in marked[start : end + 1]:
-        if block.mark == RUN or find_spec("lightning"):
-            run(block, names)
+        run(block, names)
     for name in written:
         assert Path(name).is_file(), name
     if "features" in names:
@@ -47,7 +44,7 @@ def test_what_is_shown_runs_as_it_stands(first, last, written, folder, monkeypat
 
 
 def test_every_marked_example_is_in_one_of_the_tests():
-    marked = [block for block in BLOCKS if block.mark in (RUN, LIGHTNING)]
+    marked = [block for block in BLOCKS if block.mark == RUN]
     assert [block.kind for block in marked] == [
         "python",
         "python",

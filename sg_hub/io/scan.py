@@ -31,10 +31,12 @@ from sg_hub.io.formats.orientation import (
     Triple,
     check_spacing,
     check_values,
+    from_affine,
     from_sitk,
     grid_of,
     in_units,
     lps_array,
+    ras_affine,
     triple,
 )
 from sg_hub.io.results import smallest_type, write_with_itk
@@ -178,6 +180,28 @@ class Scan:
         """A scan from a SimpleITK image; arguments, result and errors as for `load_scan`."""
         check_image(image, source)
         return cls._of(from_sitk(image, source), nan=nan, labels=labels)
+
+    @classmethod
+    def from_affine(
+        cls, array: np.ndarray, affine: Any, source: str = "array", *, nan: float | None = None, labels: bool = False
+    ) -> Scan:
+        """A scan from an array with any orientation; `to_image` and `save` bring results back into it.
+
+        Args:
+            array: (C, X, Y, Z), along whatever axes the affine says.
+            affine: (4, 4), voxels to mm in RAS, as nibabel, MONAI and TorchIO have it.
+            source: for messages.
+            nan, labels: as for `load_scan`.
+
+        Raises:
+            InvalidInputError: as for `load_scan`, and a shape or an affine that is none.
+        """
+        return cls._of(from_affine(array, affine, source), nan=nan, labels=labels)
+
+    @property
+    def affine(self) -> np.ndarray:
+        """(4, 4): voxels of `array` to mm in RAS, as nibabel, MONAI and TorchIO have it."""
+        return ras_affine(self.spacing, self.origin, self.direction)
 
     @classmethod
     def _of(cls, stored: Stored, *, nan: float | None, labels: bool, spacing: Sequence[float] | None = None) -> Scan:

@@ -23,6 +23,7 @@ _AGREEMENT = 0.01
 """Share by which a spacing that is given may differ from one that positions of slices give."""
 _EXACT = 1 << 24
 """Up to here float32 holds every whole number."""
+_LPS_AND_RAS = np.diag((-1.0, -1.0, 1.0, 1.0))
 _SLAB = 16
 """Planes that are turned together: memory is then read and written in long enough pieces (three times faster)."""
 
@@ -54,6 +55,11 @@ class FileGrid:
     orientation: str
     """Where the file's axes point, for instance RAS."""
     nifti: NiftiTransforms | None = None
+
+    @property
+    def affine(self) -> np.ndarray:
+        """(4, 4): voxels of the file to mm in RAS, as nibabel, MONAI and TorchIO have it."""
+        return ras_affine(self.spacing, self.origin, self.direction)
 
     @property
     def axes(self) -> tuple[int, ...]:
@@ -100,6 +106,42 @@ class Stored:
     themselves."""
     lossy: str = ""
     """A file whose values were changed by a compression; empty where none is."""
+
+
+def ras_affine(spacing: Sequence[float], origin: Sequence[float], direction: Sequence[float]) -> np.ndarray:
+    """(4, 4): voxels to mm in RAS, of a grid in LPS."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.array(direction, dtype=float).reshape(3, 3) * np.array(spacing, dtype=float)
+    affine[:3, 3] = origin
+    return _LPS_AND_RAS @ affine
+
+
+def from_affine(array: np.ndarray, affine: np.ndarray, source: str) -> Stored:
+    """An array (C, i, j, k) with its affine (4, 4), voxels to mm in RAS.
+
+    Raises:
+        InvalidInputError: another shape, or an affine that is none.
+    """
+    affine = np.asarray(affine, dtype=float)
+    if array.ndim != 4 or 0 in array.shape or affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise InvalidInputError(
+            f"{source}: array of shape {array.shape} with an affine of shape {affine.shape}; expected (C, X, Y, Z), "
+            "channels first, and (4, 4) finite numbers"
+        )
+    lps = _LPS_AND_RAS @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    direction = lps[:3, :3] / np.where(spacing > 0, spacing, 1)
+    _, first, second, third = array.shape
+    return Stored(
+        source,
+        (first, second, third),
+        len(array),
+        array.transpose(3, 0, 2, 1),
+        spacing.tolist(),
+        "affine",
+        triple(lps[:3, 3]),
+        tuple(direction.ravel().tolist()),
+    )
 
 
 def check_spacing(source: Path | str, spacing: Sequence[float | None], field: str) -> None:
