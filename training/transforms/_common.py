@@ -7,6 +7,7 @@ what is done (which cubes, where) are made on the CPU, whatever device the batch
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import torch
@@ -16,6 +17,8 @@ from sg_hub.errors import InvalidInputError
 
 SLACK = 0.05
 """How far outside 0..1 a value may lie (resampling overshoots a little) before the batch is refused."""
+NOISE_AT_ONCE = 1 << 16
+"""Values of noise that a CPU makes at a time: they stay in a core's cache."""
 
 
 def check_batch(batch: Tensor, generator: torch.Generator) -> None:
@@ -109,13 +112,13 @@ def uniform_noise(shape: Sequence[int], like: Tensor, generator: torch.Generator
     Four values are cut from each 64-bit draw: on one core three times as fast as one draw per value,
     and far finer than the grey levels of any scan.
     """
-    count = 1
-    for side in shape:
-        count *= side
-    bits = torch.empty((count + 3) // 4, dtype=torch.int64, device=like.device)
-    bits.random_(-(2**63), None, generator=generator)
-    noise = bits.view(torch.int16)[:count].to(torch.float32)
-    return noise.mul_(2.0**-16).add_(0.5 + 2.0**-17).to(like.dtype).view(*shape)
+    count, device = math.prod(shape), like.device
+    noise = torch.empty(count, dtype=torch.float32, device=device)
+    for part in noise.split(NOISE_AT_ONCE) if device.type == "cpu" else [noise]:
+        bits = torch.empty((len(part) + 3) // 4, dtype=torch.int64, device=device)
+        bits.random_(-(2**63), None, generator=generator)
+        part.copy_(bits.view(torch.int16)[: len(part)]).mul_(2.0**-16).add_(0.5 + 2.0**-17)
+    return noise.to(like.dtype).view(*shape)
 
 
 def random_integers(low: Tensor, high: Tensor, generator: torch.Generator) -> Tensor:

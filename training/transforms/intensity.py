@@ -51,21 +51,24 @@ def map_intensity(batch: Tensor, generator: torch.Generator, reverse: float = 0.
     step = torch.diff(table, dim=1, append=table[:, -1:])
     out = torch.empty_like(batch, memory_format=torch.contiguous_format)
     for part in parts(batch):
-        out[part] = _look_up(batch[part], table[part], step[part])
+        _look_up(batch[part], table[part], step[part], out[part])
     return out
 
 
-def _look_up(cubes: Tensor, table: Tensor, step: Tensor) -> Tensor:
+def _look_up(cubes: Tensor, table: Tensor, step: Tensor, out: Tensor) -> None:
     """Linear interpolation in each cube's own table (n, knots + 1), whose differences are `step`."""
     n, entries = table.shape
     value = torch.clamp(cubes.float().contiguous(), 0, 1).mul_(entries - 1)
-    index = value.to(torch.int32)
-    value.sub_(index)
-    first = torch.arange(n, dtype=torch.int32, device=table.device) * entries
-    index = index.view(n, -1).add_(first[:, None]).view(-1)
-    base = table.reshape(-1).index_select(0, index)
-    slope = step.reshape(-1).index_select(0, index)
-    return base.addcmul_(slope, value.view(-1)).view(cubes.shape)
+    index = value.to(torch.int32).view(n, -1)
+    value.frac_()
+    if n > 1:
+        index += (torch.arange(n, dtype=torch.int32, device=table.device) * entries)[:, None]
+    base = table.reshape(-1).index_select(0, index.view(-1)).view(cubes.shape)
+    slope = step.reshape(-1).index_select(0, index.view(-1)).view(cubes.shape)
+    if out.dtype == base.dtype:
+        torch.addcmul(base, slope, value, out=out)
+    else:
+        out.copy_(base.addcmul_(slope, value))
 
 
 def curve_table(control: Tensor, reversed_: Tensor, knots: int) -> Tensor:

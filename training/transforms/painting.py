@@ -94,14 +94,25 @@ def paint_outside(batch: Tensor, generator: torch.Generator, boxes: int = 1, con
     shape, device, draws = batch.shape[2:], batch.device, host(generator)
     sides = torch.tensor(shape)
     smallest, largest = sides - 4 * sides // 7, sides - 3 * sides // 7
+    drawn_boxes = [
+        (drawn, *_box(smallest, largest, sides, len(batch), draws))
+        for drawn in _present(len(batch), boxes, continuing, draws, first=1.0)
+    ]
+    if device.type == "cpu":  # no mask of all voxels, most of which are noise
+        noise = uniform_noise(batch.shape, batch, generator)
+        for drawn, size, corner in drawn_boxes:
+            for number in drawn.nonzero()[:, 0].tolist():
+                ends = zip(corner[number].tolist(), (corner + size)[number].tolist(), strict=True)
+                place = (slice(None), *(slice(start, end) for start, end in ends))
+                noise[number][place] = batch[number][place]
+        return noise
     kept = None
-    for drawn in _present(len(batch), boxes, continuing, draws, first=1.0):
-        size, corner = _box(smallest, largest, sides, len(batch), draws)
+    for drawn, size, corner in drawn_boxes:
         corner, end, drawn = (moved(part, device) for part in (corner, corner + size, drawn))
         inside = []
         for axis, side in enumerate(shape):
-            place = torch.arange(side, device=device)
-            inside.append((place >= corner[:, axis, None]) & (place < end[:, axis, None]))
+            along = torch.arange(side, device=device)
+            inside.append((along >= corner[:, axis, None]) & (along < end[:, axis, None]))
         inside[0] &= drawn[:, None]
         box = _outer(inside)
         kept = box if kept is None else kept | box

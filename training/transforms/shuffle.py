@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ._common import check_batch, check_count, host, moved, random_integers
 
-VOXELS_AT_ONCE = 4_000_000
+VOXELS_AT_ONCE = 1_000_000
 """About how many window voxels are handled together: bounds the memory of thousands of windows."""
+WORTH_SORTING = 1000
+"""Window voxels for each size that a window can have, from which a CPU takes the windows of one size together."""
 
 
 @torch.no_grad()
@@ -44,33 +48,41 @@ def shuffle_windows(batch: Tensor, generator: torch.Generator, windows: int = 5)
     out = batch.clone(memory_format=torch.contiguous_format)
     if windows == 0:
         return out
-    largest = math.prod(max(1, side // 10) for side in batch.shape[2:])
-    step = max(1, VOXELS_AT_ONCE // (windows * largest))
+    largest = [max(1, side // 10) for side in batch.shape[2:]]
+    usual = math.prod((side + 1) / 2 for side in largest)
+    step = max(1, int(VOXELS_AT_ONCE / (windows * usual)))
     for start in range(0, len(batch), step):
         part = out[start : start + step]
-        destination, source = _moves(part, generator, windows)
+        size, corner = _drawn(part, largest, windows, host(generator))
+        total = int(size.prod(-1).sum())
         # One row per channel, over all voxels of these cubes.
-        flat = part.transpose(0, 1).flatten(1) if part.shape[1] > 1 else part.view(1, -1)
-        values = flat.index_select(1, source)
-        if part.shape[1] > 1:
-            flat = flat.index_copy(1, destination, values)
-            part.copy_(flat.view(part.transpose(0, 1).shape).transpose(0, 1))
+        flat = part.transpose(0, 1).reshape(part.shape[1], -1)
+        if batch.device.type == "cpu" and total >= WORTH_SORTING * math.prod(largest):
+            flat = flat.index_select(1, _sources(part.shape[2:], size, corner, largest, generator))
         else:
-            flat.index_copy_(1, destination, values)
+            destination, source = _moves(part, size, corner, total, generator)
+            flat = flat.index_copy_(1, destination, flat.index_select(1, source))
+        if flat.data_ptr() != part.data_ptr():
+            part.copy_(flat.view(part.transpose(0, 1).shape).transpose(0, 1))
     return out
 
 
-def _moves(cubes: Tensor, generator: torch.Generator, windows: int) -> tuple[Tensor, Tensor]:
+def _drawn(cubes: Tensor, largest: Sequence[int], windows: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Size and corner in voxels, (n, windows, axes) each, on the CPU."""
+    sides = torch.tensor(cubes.shape[2:]).expand(len(cubes), windows, -1)
+    ones = torch.ones_like(sides)
+    size = random_integers(ones, torch.tensor(largest).expand_as(sides), draws)
+    return size, random_integers(ones - 1, sides - size, draws)
+
+
+def _moves(
+    cubes: Tensor, size: Tensor, corner: Tensor, total: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Which voxel gets which: (destinations, sources) among all the cubes' voxels.
 
     A destination that lies in several windows is there as often, each time with the same source.
     """
-    n, shape, device, draws = len(cubes), cubes.shape[2:], cubes.device, host(generator)
-    sides = torch.tensor(shape).expand(n, windows, -1)
-    ones = torch.ones_like(sides)
-    size = random_integers(ones, (sides // 10).clamp(min=1), draws)
-    corner = random_integers(ones - 1, sides - size, draws)
-    total = int(size.prod(-1).sum())
+    shape, device, windows = cubes.shape[2:], cubes.device, size.shape[1]
     size, corner = moved(size, device), moved(corner, device)
     volume = size.prod(-1).view(-1)
     # The window of each voxel in a window, over all the cubes.
@@ -92,7 +104,40 @@ def _moves(cubes: Tensor, generator: torch.Generator, windows: int) -> tuple[Ten
     # Of the windows that write to a voxel the last one counts, as the order of writing is not defined on a GPU: each
     # takes what that one, whose place in the list is the highest, writes.
     number = torch.arange(total, dtype=torch.int32, device=device)
-    last = torch.empty(n * math.prod(shape), dtype=torch.int32, device=device)
+    last = torch.empty(len(cubes) * math.prod(shape), dtype=torch.int32, device=device)
     last.index_fill_(0, index, 0)  # only what is read: a few windows touch little of the batch
     last.scatter_reduce_(0, index, number, "amax")
     return index, source.index_select(0, last.index_select(0, index))
+
+
+def _sources(
+    shape: Sequence[int], size: Tensor, corner: Tensor, largest: Sequence[int], generator: torch.Generator
+) -> Tensor:
+    """For each voxel of the cubes, the one whose value it gets, by number; for many windows, on a CPU.
+
+    Windows of one size are rows of one table, which numpy sorts ten times as fast as torch sorts all of them at once.
+    Each voxel keeps the greatest of (window, source), so that the last window counts.
+    """
+    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    cube = torch.arange(len(size))[:, None] * math.prod(shape)
+    first = ((corner * torch.tensor(strides)).sum(-1) + cube).view(-1).numpy()
+    kind = np.ravel_multi_index((size.flatten(0, 1) - 1).numpy().T, tuple(largest))
+    rows = np.split(np.argsort(kind, kind="stable"), np.bincount(kind, minlength=math.prod(largest)).cumsum()[:-1])
+    total = int(size.prod(-1).sum())
+    bits = torch.empty((total + 1) // 2, dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    random = bits.view(torch.int32).numpy()
+    index, found, done = np.empty(total, np.int64), np.empty(total, np.int64), 0
+    voxels = np.arange(math.prod(shape)).reshape(shape)
+    for windows, last in zip(rows, np.ndindex(*largest), strict=True):
+        within = voxels[tuple(slice(end + 1) for end in last)].ravel()  # of a window at the first voxel
+        part = slice(done, done + len(windows) * len(within))
+        key = random[part].reshape(len(windows), -1).astype(np.int64) << 31
+        key += np.arange(len(within))  # sorted along with the random number before it
+        key.sort(axis=1)
+        corners = first[windows, None]
+        np.add(corners, within, out=index[part].reshape(key.shape))
+        np.add(corners + (windows[:, None] + 1 << 32), within[key & (1 << 31) - 1], out=found[part].reshape(key.shape))
+        done = part.stop
+    source = torch.arange(len(size) * math.prod(shape))
+    source.scatter_reduce_(0, torch.from_numpy(index), torch.from_numpy(found), "amax")
+    return source.bitwise_and_((1 << 32) - 1)

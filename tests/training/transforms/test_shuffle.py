@@ -9,6 +9,7 @@ import torch
 
 from tests.training.transforms.random_cubes import seeded
 from training import transforms as T
+from training.transforms.shuffle import _moves, _sources
 
 
 @pytest.mark.parametrize("shape", [(40, 30, 20), (60, 80)], ids=str)
@@ -54,3 +55,35 @@ def test_many_windows(shape: tuple[int, ...]) -> None:
     assert (away <= torch.tensor([s // 10 - 1 for s in shape])).all()
     assert (source.view(-1) != torch.arange(math.prod(shape))).float().mean() > 0.4
     assert torch.equal(T.local_shuffle(batch, seeded(), windows=0), batch)
+
+
+@pytest.mark.parametrize("shape", [(30, 20, 20), (40, 50)], ids=str)
+@pytest.mark.parametrize("way", ["all windows at once", "by size"])
+def test_each_voxel_gets_its_value_from_the_last_window_that_covers_it(way: str, shape: tuple[int, ...]) -> None:
+    n, windows, voxels = 2, 300, math.prod(shape)
+    largest = [side // 10 for side in shape]
+    draw = seeded(2)
+    size = torch.stack([torch.randint(1, most + 1, (n, windows), generator=draw) for most in largest], -1)
+    corner = (torch.rand(size.shape, generator=draw) * (torch.tensor(shape) - size + 1)).long()
+    if way == "by size":
+        source = _sources(shape, size, corner, largest, draw)
+    else:
+        destination, given = _moves(torch.empty(n, 1, *shape), size, corner, int(size.prod(-1).sum()), draw)
+        source = torch.arange(n * voxels).index_copy(0, destination, given)
+    source = source.view(n, *shape)
+    numbers = torch.arange(n * voxels).view(n, *shape)
+    last = torch.full((n, *shape), -1)
+    boxes = {}
+    for cube in range(n):
+        for window in range(windows):
+            box = tuple(
+                slice(c, c + s) for c, s in zip(corner[cube, window].tolist(), size[cube, window].tolist(), strict=True)
+            )
+            last[cube][box] = window
+            boxes[cube, window] = set(numbers[cube][box].flatten().tolist())
+    assert torch.equal(source[last < 0], numbers[last < 0])
+    for cube, window in boxes:
+        found = source[cube][last[cube] == window].tolist()
+        assert len(set(found)) == len(found)
+        assert set(found) <= boxes[cube, window]
+    assert (source != numbers)[last >= 0].float().mean() > 0.4
