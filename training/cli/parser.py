@@ -162,6 +162,43 @@ def _add_with_targets(command: AddCommand) -> None:
     scored.add_argument("--out", metavar="CSV", help="write the table here, too")
     _add_quiet(scored)
 
+    compared = command(
+        "compare",
+        "cli.targets:compare",
+        "say which weights to use for a task of your own",
+        group=COMPARE,
+        examples=["sg-hub compare --target my.toml --weights semantic-genesis-3d-tiny random --out runs/compare"],
+    )
+    compared.add_argument("overrides", **_OVERRIDES, help=f"{change} such as settings.steps=300")
+    compared.add_argument("--target", metavar="TARGET", required=True, help=task)
+    compared.add_argument(
+        "--weights",
+        metavar="WEIGHTS",
+        nargs="+",
+        required=True,
+        help=f"what to start from, each a {inits}; random alone: a random network of the first one's architecture",
+    )
+    compared.add_argument("--quick", action="store_true", help="a first look: three trials of a quarter of the steps")
+    compared.add_argument("--trials", metavar="N", type=int, help="of each (5; with --quick 3)")
+    compared.add_argument(
+        "--patients",
+        metavar="N",
+        nargs="+",
+        help="numbers of labelled patients, and all (1 3 10 all, as far as there are; with --quick 3 all)",
+    )
+    compared.add_argument("--encoders", action="store_true", help="each of the weights also with its encoder alone")
+    _add_protocol(compared, None, "both; with --quick same")
+    compared.add_argument(
+        "--out",
+        metavar="FOLDER",
+        default="runs/compare",
+        help="folder of the results, which are continued (%(default)s)",
+    )
+    compared.add_argument(
+        "--data", metavar="FOLDER", help="folder that stands for data/ in the root of a shipped target"
+    )
+    _add_quiet(compared)
+
     bench = command(
         "benchmark",
         "cli.targets:benchmark",
@@ -193,7 +230,7 @@ def _add_with_targets(command: AddCommand) -> None:
     bench.add_argument(
         "--patients", metavar="N", type=int, nargs="+", default=[], help="numbers of labelled patients, beside them"
     )
-    _add_protocol(bench, ["same"])
+    _add_protocol(bench, ["same"], "same")
     bench.add_argument(
         "--out",
         metavar="FOLDER",
@@ -291,14 +328,14 @@ def _add_with_folders(command: AddCommand) -> None:
     _add_quiet(upload)
 
 
-def _add_protocol(parser: argparse.ArgumentParser, default: list[str]) -> None:
+def _add_protocol(parser: argparse.ArgumentParser, default: list[str] | None, said: str) -> None:
     parser.add_argument(
         "--protocol",
         nargs="+",
         choices=("same", "own"),
         default=default,
         help="same: all train as the target says; own: each has the settings that do best on validation patients, of "
-        f"the same small set ({' '.join(default)})",
+        f"the same small set ({said})",
     )
 
 

@@ -32,6 +32,15 @@ def benchmark(options: argparse.Namespace) -> None:
     print(f"{folder}: now `sg-hub report {folder}`")
 
 
+def compare(options: argparse.Namespace) -> None:
+    from ..compare.compare import compare
+
+    names = ("patients", "trials", "encoders", "quick", "data", "device", "progress")
+    chosen = {name: getattr(options, name) for name in names}
+    chosen["protocols"] = options.protocol
+    print(compare(options.target, options.weights, options.out, options.overrides, **chosen))
+
+
 def worth(options: argparse.Namespace) -> None:
     from ..worth.suite import worth
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from pathlib import Path
 
 from sg_hub.io.files import write_atomic
+
+from ..run import html
 
 CAPTIONS = {
     "restored.png": (
@@ -40,11 +41,6 @@ CAPTIONS = {
 """By the name of the picture, in the order of the job: what it shows, and what is good in it."""
 CARDS = "model_cards"
 """Folder of the cards, below that of the demo."""
-_STYLE = (
-    "body { font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em } "
-    "img { max-width: 100%; background: #fff } figure { margin: 0 0 2.5em } "
-    "h2 { margin-bottom: .2em } p { margin: .2em 0 }"
-)
 
 
 def write_page(out: Path) -> Path:
@@ -60,13 +56,11 @@ def write_page(out: Path) -> Path:
         place = picture.relative_to(out).as_posix()
         title, good = CAPTIONS.get(picture.name, (picture.stem, ""))
         figures.append(
-            f"<figure>\n<h2>{html.escape(title)}</h2>\n<p>{html.escape(good)}</p>\n"
-            f'<img src="{html.escape(place)}" alt="{html.escape(title)}">\n'
-            f"<figcaption>{html.escape(place)}</figcaption>\n</figure>"
+            f"<figure>\n<h2>{html.text(title)}</h2>\n<p>{html.text(good)}</p>\n"
+            f'<img src="{html.text(place)}" alt="{html.text(title)}">\n'
+            f"<figcaption>{html.text(place)}</figcaption>\n</figure>"
         )
     page = out / "index.html"
-    head = '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>sg_hub demo</title>\n'
-    head += f"<style>{_STYLE}</style>"
     intro = "<h1>sg_hub demo</h1>\n<p>Pictures in the order of the job. The training was a few steps long.</p>"
-    write_atomic(page, "\n".join([head, intro, *figures, "</html>", ""]))
+    write_atomic(page, html.page("sg_hub demo", [intro, *figures]))
     return page

@@ -3,22 +3,20 @@ them differ by."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scipy import stats
-
 from ..report import columns_in
 from ..report.columns import Column
-from ..report.statistics import LEAST_FOR_INTERVAL, compare, summarise
+from ..statistics import patients
+from ..statistics.patients import LOWER_IS_BETTER, UNITS
+from ..statistics.trials import compare, paired, summarise
 from ..trials.grids.results import TABLE, Row
 from ..trials.task.initialisation import look_up
 from ..trials.task.metrics import METRICS
-from ..worth import comparison, rows
-from ..worth.comparison import LOWER_IS_BETTER, UNITS
+from ..worth import rows
 
 SHOWN = ("landmark error", "iou")
 """Measures of worth that the page shows; the others are on the page of `sg-hub worth`."""
@@ -80,8 +78,8 @@ class Worth(Measure):
     def values(self) -> dict[str, Value]:
         return {
             name: Value(
-                comparison.summary(self.measure, row.array),
-                *comparison.interval(self.measure, row.array, row.joint),
+                patients.summary(self.measure, row.array),
+                *patients.interval(self.measure, row.array, row.joint),
                 trials=0,
             )
             for name, row in self.found.items()
@@ -93,7 +91,7 @@ class Worth(Measure):
         a, b = self.found[one], self.found[other]
         if (a.patients, a.draws) != (b.patients, b.draws):
             return None
-        apart = comparison.difference(self.measure, a.array, b.array, a.joint)
+        apart = patients.difference(self.measure, a.array, b.array, a.joint)
         return Gap(apart.value, apart.low, apart.high, apart.p, apart.welch, main=apart.p)
 
 
@@ -115,11 +113,8 @@ class Trials(Measure):
             return None
         a, b = self.found[one], self.found[other]
         welch = compare([value / 100 for value in a.values()], [value / 100 for value in b.values()])
-        both = sorted(a.keys() & b.keys())
-        paired = math.nan
-        if len(both) >= LEAST_FOR_INTERVAL:
-            paired = float(stats.ttest_rel([a[n] for n in both], [b[n] for n in both]).pvalue)
-        return Gap(100 * welch.difference, 100 * welch.low, 100 * welch.high, paired, welch.p, main=welch.p)
+        apart = paired({n: value / 100 for n, value in a.items()}, {n: value / 100 for n, value in b.items()})
+        return Gap(100 * welch.difference, 100 * welch.low, 100 * welch.high, apart.p, welch.p, main=welch.p)
 
 
 def worth_of(folder: Path, inits: Mapping[str, str]) -> list[Measure]:

@@ -11,10 +11,10 @@ from sg_hub.io.files import write_atomic
 
 from ..methods.registry import method_of
 from ..report.page import p_text
-from ..report.statistics import holm
 from ..run.figures import plt, save
 from ..run.recipe import Recipe
 from ..run.record import read_json, recorded
+from ..statistics.trials import holm
 from ..trials.task.initialisation import RANDOM
 from .measures import Gap, Measure, Value
 from .recipe import GridRecipe

@@ -49,14 +49,14 @@ def report(folder: str | Path, out: str | Path | None = None) -> Path:
     folder = given_path(folder, "the folder of a benchmark")
     columns = columns_in(folder)
     out = given_path(out, "the folder of the report") if out is not None else folder / "report"
-    whole = [column for column in columns if column.fraction == 1] or columns
+    whole = [column for column in columns if column.whole] or columns
     figures = draw_figures(folder, out, columns, whole)
     write_atomic(out / "table.csv", csv_table(columns))
     write_atomic(out / "table.md", markdown_table(whole) + "\n")
     write_atomic(out / "table.tex", latex_table(whole))
     write_atomic(out / "report.md", build_page(columns, whole, figures))
     for column in columns:
-        if column.fraction == 1:
+        if column.whole and not column.own:
             for init in column.rows:
                 write_card_record(folder, column, init)
     return out / "report.md"

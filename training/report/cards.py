@@ -8,11 +8,11 @@ from pathlib import Path
 from sg_hub.io.files import write_json
 from sg_hub.models.heads import head_of
 
+from ..statistics.trials import LEVEL, Comparison, compare, summarise
 from ..trials.task.initialisation import ENCODER, IMAGENET, RANDOM, kind_of, name_of
 from ..trials.task.metrics import METRICS
 from .columns import Column
 from .page import p_text
-from .statistics import LEVEL, Comparison, compare, summarise
 from .tables import percent
 
 

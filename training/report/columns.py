@@ -10,19 +10,23 @@ from typing import Any
 
 from sg_hub.errors import InvalidInputError
 
+from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL, Comparison, Paired, Summary, against_best, paired, summarise
 from ..trials.grids.results import Row
 from ..trials.task.initialisation import kind_of, name_of
 from ..trials.task.metrics import METRICS
-from .statistics import LEAST_FOR_INTERVAL, LEVEL, Comparison, Summary, against_best, summarise
 
 
 @dataclass(frozen=True)
 class Column:
-    """The trials of one target, and what they say."""
+    """The trials of one target with as many labels and by one protocol, and what they say."""
 
     name: str
     settings: dict[str, Any]
     fraction: float
+    labelled: int | None
+    """Labelled patients, where a number of them was asked for."""
+    own: bool
+    """Whether each initialisation had settings of its own, or all those of the target."""
     rows: dict[str, list[Row]]
     """By initialisation, in the order of the trials."""
     summaries: dict[str, Summary]
@@ -35,8 +39,25 @@ class Column:
 
     @property
     def title(self) -> str:
-        share = f", {self.fraction:.0%} of labels" if self.fraction < 1 else ""
-        return f"{self.name}{share} ({METRICS[self.settings['metric']]} %)"
+        own = ", own settings" if self.own else ""
+        return f"{self.name}{self.labels}{own} ({METRICS[self.settings['metric']]} %)"
+
+    @property
+    def labels(self) -> str:
+        """How many, in words; empty where all are used."""
+        if self.labelled is not None:
+            return f", {self.labelled} labelled patient{'s' if self.labelled > 1 else ''}"
+        return f", {self.fraction:.0%} of labels" if self.fraction < 1 else ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all labels are used."""
+        return self.labelled is None and self.fraction == 1
+
+    @property
+    def patients(self) -> int:
+        """Who were trained on; their number differs a little from trial to trial of a fraction."""
+        return int(next(iter(self.rows.values()))[0]["patients"]["train"])
 
     @property
     def task(self) -> tuple[str, ...]:
@@ -52,7 +73,8 @@ class Column:
     @property
     def slug(self) -> str:
         """For the names of files."""
-        return self.name if self.fraction == 1 else f"{self.name}-{100 * self.fraction:g}"
+        few = f"-{self.labelled}-patients" if self.labelled is not None else f"-{100 * self.fraction:g}"
+        return self.name + ("" if self.whole else few) + ("-own" if self.own else "")
 
     @property
     def doubtful(self) -> dict[str, str]:
@@ -63,26 +85,35 @@ class Column:
     def values(self) -> dict[str, list[float]]:
         return {init: [row["value"] for row in rows] for init, rows in self.rows.items()}
 
+    def by_trial(self, init: str) -> dict[int, float]:
+        """The metric of each trial, by its number."""
+        return {row["trial"]: row["value"] for row in self.rows[init]}
+
+    def paired(self, init: str, other: str) -> Paired:
+        """One initialisation against another, trial by trial."""
+        return paired(self.by_trial(init), self.by_trial(other))
+
     def equals_best(self, init: str) -> bool:
         """Whether an initialisation cannot be told from the best: Welch's p, corrected (Holm), is not below 0.05."""
         return init != self.best and not math.isnan(self.holm[init]) and self.holm[init] >= LEVEL
 
 
 def columns_of(rows: Mapping[str, Row]) -> list[Column]:
-    """Trials by target and fraction; of an initialisation the trials are in order.
+    """Trials by target, protocol and labels; of an initialisation the trials are in order.
 
     Raises:
         InvalidInputError: trials of one target with different settings or items, which cannot be compared.
     """
-    grouped: dict[tuple[str, float], dict[str, list[Row]]] = {}
+    grouped: dict[tuple[str, bool, float, int], dict[str, list[Row]]] = {}
     names: dict[str, str] = {}
     for row in rows.values():  # the same weights may have another name on another machine
         init = names.setdefault(row["weights"], row["init"])
         if list(names.values()).count(init) > 1:
             raise InvalidInputError(f"two sets of weights are called {init}: give each its own --out")
-        grouped.setdefault((row["target"], -row["fraction"]), {}).setdefault(init, []).append(row)
+        cell = (row["target"], row.get("own") is not None, -row["fraction"], row.get("labelled") or 0)
+        grouped.setdefault(cell, {}).setdefault(init, []).append(row)
     columns = []
-    for (target, fraction), by_init in sorted(grouped.items()):
+    for (target, own, fraction, labelled), by_init in sorted(grouped.items()):
         trials = [row for found in by_init.values() for row in found]
         _check_comparable(target, trials)
         ordered = {init: sorted(found, key=lambda row: row["trial"]) for init, found in sorted(by_init.items())}
@@ -90,7 +121,8 @@ def columns_of(rows: Mapping[str, Row]) -> list[Column]:
         summaries = {init: summarise(found) for init, found in values.items()}
         settings = trials[0]["settings"]
         sure = {init: summarise(without) for init, found in ordered.items() if (without := _without_doubtful(found))}
-        columns.append(Column(target, settings, -fraction, ordered, summaries, *against_best(values), sure))
+        said = (target, settings, -fraction, labelled or None, own)
+        columns.append(Column(*said, ordered, summaries, *against_best(values), sure))
     return columns
 
 

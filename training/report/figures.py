@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from ..run.arrays import read_arrays
-from ..run.figures import plt, save
+from ..run.figures import bare, plt, save
+from ..statistics.trials import Summary, summarise
 from ..trials.examples import RANKS
-from .statistics import Summary, summarise
+from ..trials.task.initialisation import RANDOM, kind_of
+from ..trials.task.metrics import METRICS
 
 if TYPE_CHECKING:
     from .columns import Column
@@ -22,14 +26,28 @@ if TYPE_CHECKING:
 WITHOUT_DOUBTFUL = "◇ mean without test items whose reference is known to be wrong"
 
 
-def _colours(labels: Mapping[str, str]) -> dict[str, str]:
-    return {init: f"C{number}" for number, init in enumerate(labels)}
+_OUTLINES = (("truth", "lime"), ("found", "red"))
+_PLACES = ((0.05, 0.5), (0.95, 0.5), (0.5, 0.95), (0.5, 0.05))
+"""Of the letters of a slice's sides, in the order in which `training.trials.examples` has them."""
+_GREYS = ("0.55", "0.75", "0.35")
+_COLOURFUL = (0, 1, 2, 3, 4, 5, 6, 8, 9)
+"""Of matplotlib's colours, all but the grey one."""
+
+
+def colours_of(inits: Iterable[str]) -> dict[str, str]:
+    """One colour for each initialisation, the same in every figure: random ones are grey."""
+    names = list(dict.fromkeys(inits))
+    random = [init for init in names if kind_of(init) == RANDOM]
+    others = [init for init in names if init not in random]
+    return {init: _GREYS[number % len(_GREYS)] for number, init in enumerate(random)} | {
+        init: f"C{_COLOURFUL[number % len(_COLOURFUL)]}" for number, init in enumerate(others)
+    }
 
 
 def bars(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> None:
     """The paper's Fig. 2: a panel per target, a bar per initialisation, with its standard deviation and trials."""
     figure, panels = plt.subplots(1, len(columns), figsize=(1.2 + 2.6 * len(columns), 3.8), squeeze=False)
-    colours = _colours(labels)
+    colours = colours_of(labels)
     for panel, column in zip(panels[0], columns, strict=True):
         for place, (init, values) in enumerate(column.values.items()):
             _bar(panel, place, values, colours[init], column.sure.get(init))
@@ -44,7 +62,7 @@ def bars_2d_3d(columns: Sequence[Column], labels: Mapping[str, str], path: Path)
     """The paper's Fig. 3: a panel per task, 2D initialisations beside 3D ones."""
     tasks = sorted({column.task for column in columns})
     figure, panels = plt.subplots(1, len(tasks), figsize=(1.2 + 4.2 * len(tasks), 3.8), squeeze=False)
-    colours = _colours(labels)
+    colours = colours_of(labels)
     for panel, task in zip(panels[0], tasks, strict=True):
         of_task = sorted((c for c in columns if c.task == task), key=lambda c: c.settings["ndim"])
         ticks, shown, place = [], [], 0
@@ -58,7 +76,7 @@ def bars_2d_3d(columns: Sequence[Column], labels: Mapping[str, str], path: Path)
             ticks.append("")
         panel.set_xticks(range(len(ticks)), ticks, rotation=25, ha="right")
         panel.tick_params(axis="x", labelsize=7)
-        panel.set_title(f"{task[0]} ({of_task[0].settings['metric']}, %)", fontsize=9)
+        panel.set_title(f"{task[0]} ({METRICS[of_task[0].settings['metric']]} %)", fontsize=9)
         _zoom(panel, shown)
     save(figure, path)
 
@@ -84,46 +102,57 @@ def _zoom(panel: Any, shown: Iterable[Sequence[float]]) -> None:
 
 
 def fraction_curves(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> None:
-    """A panel per target with several: the metric over the share of the labels, with its 95 % interval."""
-    shares = Counter(column.name for column in columns)
-    names = sorted(name for name, count in shares.items() if count > 1)
-    figure, panels = plt.subplots(1, len(names), figsize=(1.2 + 3.4 * len(names), 3.4), squeeze=False)
-    colours = _colours(labels)
-    for panel, name in zip(panels[0], names, strict=True):
-        of_target = sorted((c for c in columns if c.name == name), key=lambda c: c.fraction)
-        for init in labels:
-            found = [(c.fraction, summarise(c.values[init])) for c in of_target if init in c.values]
+    """A panel per target and protocol with several amounts of labels: the metric over the labelled patients, with its
+    95 % interval."""
+    several = Counter((column.name, column.own) for column in columns)
+    cells = sorted(cell for cell, count in several.items() if count > 1)
+    figure, panels = plt.subplots(1, len(cells), figsize=(1.2 + 3.8 * len(cells), 3.6), squeeze=False, sharey="row")
+    colours = colours_of(labels)
+    for panel, (name, own) in zip(panels[0], cells, strict=True):
+        shown = sorted((c for c in columns if (c.name, c.own) == (name, own)), key=lambda c: c.patients)
+        for number, init in enumerate(labels):
+            found = [(c.patients, summarise(c.values[init])) for c in shown if init in c.values]
             if not found:
                 continue
             means = np.array([100 * summary.mean for _, summary in found])
             ends = 100 * np.array([[s.mean - s.low, s.high - s.mean] for _, s in found]).T
-            places = [100 * fraction for fraction, _ in found]
+            places = [count * (1 + 0.03 * (number - (len(labels) - 1) / 2)) for count, _ in found]  # side by side
             panel.errorbar(
                 places, means, np.nan_to_num(ends), label=labels[init], color=colours[init], capsize=3, marker="o"
             )
-        panel.set(xscale="log", xlabel="training patients with labels (%)", title=name)
-        ticks = sorted({100 * column.fraction for column in of_target})
-        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        title = f"{name}, {'own' if own else 'same'} settings" if any(other for _, other in cells) else name
+        panel.set(xscale="log", xlabel="labelled patients", title=title)
+        ticks = sorted({column.patients for column in shown})
+        panel.set_xticks(ticks, [str(tick) for tick in ticks])
         panel.minorticks_off()
-        panel.set_ylabel(f"{of_target[0].settings['metric']} (%)")
+        panel.set_ylabel(f"{METRICS[shown[0].settings['metric']]} (%)")
         panel.legend(fontsize=7)
+        panel.grid(alpha=0.3)
     save(figure, path)
 
 
-def learning_curves(curves: Mapping[str, Sequence[Sequence[Sequence[float]]]], metric: str, path: Path) -> None:
+def learning_curves(
+    curves: Mapping[str, Sequence[Sequence[Sequence[float]]]],
+    metric: str,
+    path: Path,
+    colours: Mapping[str, str] | None = None,
+) -> None:
     """Validation metric and training loss over the steps: mean and range of the trials of each initialisation.
 
     Args:
         curves: by initialisation, one list of [step, validation metric, training loss] per trial.
+        colours: of the same.
     """
+    colours = colours or {}
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.2))
     for init, trials in curves.items():
         values = np.array(trials)
         for panel, column in zip(panels, (1, 2), strict=True):
             low, mean, high = (f(values[:, :, column], axis=0) for f in (np.min, np.mean, np.max))
-            (line,) = panel.plot(values[0, :, 0], mean, label=init, marker=".")
+            (line,) = panel.plot(values[0, :, 0], mean, label=init, marker=".", color=colours.get(init))
             panel.fill_between(values[0, :, 0], low, high, alpha=0.15, color=line.get_color())
             panel.set_xlabel("step")
+            panel.grid(alpha=0.3)
     panels[0].set_ylabel(f"{metric}, validation")
     panels[1].set_ylabel("loss, training")
     panels[0].legend(fontsize=8)
@@ -144,24 +173,42 @@ def examples(files: Mapping[str, Path], path: Path) -> bool:
     if not there:
         return False
     tall = max(_proportion(arrays) for arrays in there.values())
-    figure, panels = plt.subplots(len(there), 3, figsize=(7, (0.5 + 2.2 * tall) * len(there)), squeeze=False)
+    figure, panels = plt.subplots(len(there), 3, figsize=(7, (0.55 + 2.2 * tall) * len(there)), squeeze=False)
+    outlined = False
     for row, (label, arrays) in enumerate(there.items()):
         for panel, rank in zip(panels[row], RANKS, strict=True):
-            panel.set_xticks([])
-            panel.set_yticks([])
+            bare(panel)
             if f"{rank}_image" not in arrays:  # there are fewer items with a score
                 panel.set_frame_on(False)
                 continue
-            panel.imshow(arrays[f"{rank}_image"], cmap="gray", vmin=0, vmax=255)
-            for kind, colour in (("truth", "lime"), ("found", "red")):
-                key = f"{rank}_{kind}"
-                if key in arrays and arrays[key].any():
-                    panel.contour(arrays[key] > 0, levels=[0.5], colors=colour, linewidths=1)
-            lines = f"{rank}: {arrays[f'{rank}_title']}".splitlines()
-            panel.set_title("\n".join(part for line in lines for part in textwrap.wrap(line, 44)), fontsize=6)
-        panels[row, 0].set_ylabel(label, fontsize=7)
+            outlined |= _example(panel, arrays, rank)
+            if row == 0:
+                panel.annotate(rank, (0.5, 1), (0, 34), "axes fraction", "offset points", ha="center", weight="bold")
+        panels[row, 0].set_ylabel("\n".join(textwrap.wrap(label, 28)), fontsize=7)
+    if outlined:
+        lines = [Line2D([], [], color=colour, label=kind) for kind, colour in _OUTLINES]
+        figure.legend(
+            handles=lines, loc="lower center", ncols=2, fontsize=7, frameon=False, bbox_to_anchor=(0.5, -0.04)
+        )
     save(figure, path)
     return True
+
+
+def _example(panel: Axes, arrays: Mapping[str, np.ndarray], rank: str) -> bool:
+    """An image, what is outlined in it, and which side is which; returns whether anything is outlined."""
+    panel.imshow(arrays[f"{rank}_image"], cmap="gray", vmin=0, vmax=255)
+    outlined = False
+    for kind, colour in _OUTLINES:
+        key = f"{rank}_{kind}"
+        if key in arrays and arrays[key].any():
+            panel.contour(arrays[key] > 0, levels=[0.5], colors=colour, linewidths=1)
+            outlined = True
+    if f"{rank}_sides" in arrays:
+        for letter, (x, y) in zip(str(arrays[f"{rank}_sides"]), _PLACES, strict=True):
+            panel.text(x, y, letter, transform=panel.transAxes, color="yellow", fontsize=7, ha="center", va="center")
+    lines = str(arrays[f"{rank}_title"]).splitlines()
+    panel.set_title("\n".join(part for line in lines for part in textwrap.wrap(line, 40)), fontsize=6)
+    return outlined
 
 
 def _proportion(arrays: Mapping[str, np.ndarray]) -> float:

@@ -6,14 +6,16 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL
 from ..trials.grids.results import Row
 from ..trials.task.metrics import METRICS
 from ..trials.trial import late_rise
 from . import figures as draw
 from .columns import Column, inits_of, labels_of
 from .reported import reported
-from .statistics import LEAST_FOR_INTERVAL, LEVEL
 from .tables import MARK, markdown_table, percent
+
+_HEADER = "initialisation | trials | mean | sd | 95 % CI | p Welch | p Holm | p plain | p paired | effect | late rise"
 
 
 def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Column]) -> list[tuple[str, str]]:
@@ -22,6 +24,7 @@ def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Col
     labels = labels_of(inits_of(columns))
     doubtful = f"; {draw.WITHOUT_DOUBTFUL}" if any(column.sure for column in whole) else ""
     figures = [(f"Mean and standard deviation over the trials (Fig. 2 of the paper){doubtful}", "bars.png")]
+    colours = draw.colours_of(labels)
     draw.bars(whole, labels, out / "bars.png")
     dimensions: dict[tuple[str, ...], set[int]] = {}
     for column in whole:
@@ -36,15 +39,19 @@ def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Col
     for column in whole:
         name = f"curves-{column.slug}.png"
         curves = {labels[init]: [row["curve"] for row in rows] for init, rows in column.rows.items()}
-        draw.learning_curves(curves, METRICS[column.settings["metric"]], out / name)
-        figures.append((f"{column.name}: validation and training over the steps, mean and range of the trials", name))
+        metric = METRICS[column.settings["metric"]]
+        draw.learning_curves(curves, metric, out / name, {labels[init]: colours[init] for init in column.rows})
+        shown = f"{column.name}{', own settings' if column.own else ''}"
+        figures.append((f"{shown}: validation and training over the steps, mean and range of the trials", name))
         name = f"examples-{column.slug}.png"
-        shown = {
-            labels[init]: folder / "trials" / rows[0]["key"] / "examples.npz" for init, rows in column.rows.items()
-        }
-        if draw.examples(shown, out / name):
-            figures.append((f"{column.name}: best, median and worst test item of the first trial", name))
+        if draw.examples(example_files(folder, column, labels), out / name):
+            figures.append((f"{shown}: best, median and worst test item of the first trial", name))
     return figures
+
+
+def example_files(folder: Path, column: Column, labels: Mapping[str, str]) -> dict[str, Path]:
+    """The pictures of the first trial of each initialisation, by what it is called."""
+    return {labels[init]: folder / "trials" / rows[0]["key"] / "examples.npz" for init, rows in column.rows.items()}
 
 
 def build_page(columns: list[Column], whole: list[Column], figures: list[tuple[str, str]]) -> str:
@@ -53,11 +60,14 @@ def build_page(columns: list[Column], whole: list[Column], figures: list[tuple[s
         f"Mean ± standard deviation over the trials, in %; the best of a column is bold. {MARK}: not significantly "
         f"different from it (two-sample t-test, equal variances not assumed, Holm's correction, p ≥ {LEVEL:g}). The "
         "plain t-test of the paper, without correction, and confidence intervals (Student's t, cut off at 0 and 100 %; "
-        f"from {LEAST_FOR_INTERVAL} trials on) are below and in `table.csv`; late rise: what the validation metric "
-        "rose by from the last validation within three quarters of the steps to the end, near 0 where training had "
-        "converged. The settings of a target are the same for every initialisation; the checkpoint was chosen on the "
+        f"from {LEAST_FOR_INTERVAL} trials on) are below and in `table.csv`; paired: against the best, trial by trial, "
+        "for trials of one number share seed, batches and labelled patients; effect: the mean of these differences in "
+        "their standard deviations, with its 95 % interval; late rise: what the validation metric rose by from the "
+        "last validation within three quarters of the steps to the end, near 0 where training had converged. The "
+        "settings "
+        "of a target are the same for every initialisation; the checkpoint was chosen on the "
         "validation part, and the test part was read once, at the end of a trial. A label fraction is of the training "
-        "patients alone.",
+        "patients alone." + _own(columns),
         "",
     ]
     labels = labels_of(inits_of(columns))
@@ -68,6 +78,15 @@ def build_page(columns: list[Column], whole: list[Column], figures: list[tuple[s
         lines += [f"{caption}:", "", f"![{caption}]({name})", ""]
     lines += _reported(whole)
     return "\n".join(lines)
+
+
+def _own(columns: list[Column]) -> str:
+    if not any(column.own for column in columns):
+        return ""
+    return (
+        " Own settings: each initialisation, random ones too, has those of one small set (rate, frozen encoder first, "
+        "steps) that reached most at the end of their schedule on the validation patients."
+    )
 
 
 def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
@@ -84,7 +103,7 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
     lines = [
         f"### {column.title}",
         "",
-        f"{title[:1].upper()}{title[1:]}. {settings['description'] if column.fraction == 1 else ''}".strip(),
+        f"{title[:1].upper()}{title[1:]}. {settings['description'] if column.whole else ''}".strip(),
         "",
         f"{parts}. {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}, "
         f"{training['precision']}. {count} trials, {minutes:.1f} minutes in all, on {' and on '.join(machines)}.",
@@ -99,15 +118,15 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
             lines.append(f"Whether {labels[init]} has seen test patients cannot be told: {rows[0]['unchecked']}.")
     lines += [
         "",
-        "| initialisation | trials | mean | sd | 95 % CI | p Welch | p Holm | p plain | late rise |",
-        "|---" * 9 + "|",
+        f"| {_HEADER} |",
+        "|---" * (_HEADER.count("|") + 1) + "|",
     ]
     for init, summary in column.summaries.items():
         test = column.tests.get(init)
         tested = (
-            ("best" if column.has_winner else "", "", "")
+            ("best" if column.has_winner else "", "", "", "", "")
             if test is None
-            else (p_text(test.p), p_text(column.holm[init]), p_text(test.p_plain))
+            else (p_text(test.p), p_text(column.holm[init]), p_text(test.p_plain), *_paired(column, init))
         )
         interval = f"{100 * summary.low:.2f} to {100 * summary.high:.2f}" if not math.isnan(summary.low) else ""
         sd = f"{100 * summary.sd:.2f}" if summary.trials > 1 else ""
@@ -124,6 +143,14 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
             means = [100 * sum(row["values"][name] for row in rows) / len(rows) for name in others]
             lines.append(f"| {labels[init]} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
     return [*lines, ""]
+
+
+def _paired(column: Column, init: str) -> tuple[str, str]:
+    """p of the paired test against the best, and the effect with its interval."""
+    found = column.paired(init, column.best)
+    if math.isnan(found.effect):
+        return p_text(found.p), ""
+    return p_text(found.p), f"{found.effect:.1f} ({found.effect_low:.1f} to {found.effect_high:.1f})"
 
 
 def _notes(column: Column) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
+from typing import Any
 
+from ..statistics.trials import Summary
 from .columns import Column, inits_of, labels_of
-from .statistics import Summary
 
 MARK = "†"
 """Behind what does not differ significantly from the best."""
+PAIRED = ("p_paired", "paired_low95", "paired_high95", "effect", "effect_low95", "effect_high95")
 
 
 def percent(summary: Summary, plus_minus: str = "±") -> str:
@@ -65,13 +67,18 @@ def csv_table(columns: list[Column]) -> str:
     """One line per target, fraction and initialisation, with everything that was computed; values in 0..1."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    header = ("target", "fraction", "initialisation", "metric", "trials", "mean", "sd", "low95", "high95", "best")
-    tests = ("difference_to_best", "p_welch", "p_plain", "p_holm", "minutes_per_trial")
+    cell = ("target", "fraction", "labelled_patients", "own_settings", "initialisation", "metric", "trials", "mean")
+    header = (*cell, "sd", "low95", "high95", "best")
+    tests = ("difference_to_best", "p_welch", "p_plain", "p_holm", *PAIRED, "minutes_per_trial")
     writer.writerow((*header, *tests, "mean_without_doubtful", "sd_without_doubtful"))
     for column in columns:
         for init, summary in column.summaries.items():
             test = column.tests.get(init)
-            tested = (test.difference, test.p, test.p_plain, column.holm[init]) if test else ("", "", "", "")
+            tested: tuple[Any, ...] = ("",) * (4 + len(PAIRED))
+            if test:
+                apart = column.paired(init, column.best)
+                pairs = (apart.p, apart.low, apart.high, apart.effect, apart.effect_low, apart.effect_high)
+                tested = (test.difference, test.p, test.p_plain, column.holm[init], *pairs)
             minutes = sum(row["minutes"] for row in column.rows[init]) / summary.trials
             numbers = (
                 summary.trials,
@@ -82,7 +89,8 @@ def csv_table(columns: list[Column]) -> str:
                 int(init == column.best and column.has_winner),
             )
             sure = (column.sure[init].mean, column.sure[init].sd) if init in column.sure else ("", "")
-            fields = (column.name, column.fraction, init, column.settings["metric"], *numbers, *tested, minutes, *sure)
+            named = (column.name, column.fraction, column.labelled or "", int(column.own), init)
+            fields = (*named, column.settings["metric"], *numbers, *tested, minutes, *sure)
             writer.writerow([_number(value) if isinstance(value, float) else value for value in fields])
     return text.getvalue()
 

@@ -10,9 +10,12 @@ import torch
 
 from ..targets import Item, Target
 from .scoring import predict
+from .task.metrics import METRICS
 from .task.slices import axial_slices
 from .trial import FinishedTrial
 
+SIDES = "RLAP"
+"""Of an axial slice, as it is shown: left, right, top, bottom."""
 RANKS = ("best", "median", "worst")
 
 
@@ -21,7 +24,8 @@ def examples(done: FinishedTrial) -> dict[str, Any]:
 
     Returns:
         for each rank that there is, `<rank>_image` (rows, columns) uint8, `<rank>_title`, and of a segmentation the
-        class numbers `<rank>_truth` and `<rank>_found`.
+        class numbers `<rank>_truth` and `<rank>_found`; of a slice of a scan `<rank>_sides`: what is at its left,
+        right, top and bottom.
     """
     target, rows = done.trial.task.target, done.test.by_item
     goodness = {number: _goodness(target, row) for number, row in enumerate(rows)}
@@ -52,6 +56,7 @@ def _picture(done: FinishedTrial, item: Item) -> dict[str, np.ndarray]:
         shown = {"truth": label.numpy(), "found": found.numpy()}
     if target.data_ndim == 3:
         image = axial_slices(image)[plane]
+        shown["sides"] = np.array(SIDES)
     return shown | {"image": (image[0].float().clamp(0, 1) * 255).round().to(torch.uint8).numpy()}
 
 
@@ -69,7 +74,7 @@ def _goodness(target: Target, row: Mapping[str, Any]) -> float | None:
 
 def _title(target: Target, row: Mapping[str, Any]) -> str:
     if target.head == "segmentation":
-        text = f"{target.metric} {_goodness(target, row):.2f}"
+        text = f"{METRICS[target.metric]} {_goodness(target, row):.2f}"
     elif target.exclusive:
         text = f"{target.classes[row['label']]}, found with p = {row['probabilities'][row['label']]:.2f}"
     else:

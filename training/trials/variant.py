@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,25 +30,29 @@ class Variant:
         steps = "all steps" if self.share == 1 else f"{self.share:.0%} of the steps"
         return f"{'head first' if self.head_first else 'plain'}, rate x {self.lr_factor:g}, {steps}"
 
-    def settings(self, target: Target) -> dict[str, Any]:
-        """What it changes in a target's settings."""
-        of = target.settings
-        steps = max(1, math.ceil(self.share * of.steps - 1e-9))
+    def settings(self, of: Mapping[str, Any]) -> dict[str, Any]:
+        """What it makes of a target's settings."""
+        steps = max(1, math.ceil(self.share * of["steps"] - 1e-9))
         return {
             "steps": steps,
-            "validate_every": min(of.validate_every, steps),
-            "lr_factor": of.lr_factor * self.lr_factor,
+            "validate_every": min(of["validate_every"], steps),
+            "lr_factor": of.get("lr_factor", 1.0) * self.lr_factor,
             "head_first": self.head_first,
             "keep": "last",
         }
 
     def target(self, target: Target) -> Target:
-        return target.model_copy(update={"settings": target.settings.model_copy(update=self.settings(target))})
+        """The target with these settings."""
+        changed = self.settings(target.settings.model_dump())
+        return target.model_copy(update={"settings": target.settings.model_copy(update=changed)})
 
-    def overrides(self, target: Target) -> list[str]:
-        """The same for a command line: what `finetune` is given."""
-        found = self.settings(target)
-        said = {key: value for key, value in found.items() if value != getattr(target.settings, key)}
+    def overrides(self, of: Mapping[str, Any]) -> list[str]:
+        """The same for a command line: what `finetune` is given.
+
+        Args:
+            of: the target's settings.
+        """
+        said = {key: value for key, value in self.settings(of).items() if value != of.get(key)}
         return [f"settings.{key}={value if isinstance(value, str) else f'{value:g}'}" for key, value in said.items()]
 
     def record(self) -> dict[str, float]:

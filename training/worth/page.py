@@ -11,8 +11,8 @@ import numpy as np
 from sg_hub.io.files import write_atomic
 
 from ..run.figures import plt, save
+from ..statistics.patients import LOWER_IS_BETTER, UNITS, Difference, corrected, difference, interval, summary
 from ..trials.task.initialisation import RANDOM, kind_of
-from .comparison import LOWER_IS_BETTER, UNITS, Difference, corrected, difference, interval, summary
 from .rows import Row
 
 PAGE = "worth.md"

@@ -71,7 +71,7 @@ def tried(targets, inits, count, out, **options):
 @pytest.fixture
 def grid(tmp_path, monkeypatch):
     """The grid's file and the overrides that it needs here."""
-    monkeypatch.setattr("training.worth.comparison.RESAMPLES", 50)
+    monkeypatch.setattr("training.statistics.patients.RESAMPLES", 50)
     for name, stand_in in (("worth", measured), ("benchmark", tried), ("report", lambda folder: folder)):
         monkeypatch.setattr(walk, name, stand_in)
     (tmp_path / "restoring.toml").write_text(RECIPE)

@@ -128,7 +128,7 @@ def test_two_trials_have_no_interval_and_no_winner(tmp_path):
         for trial in range(2):
             append(tmp_path, row(init, trial, 0.1 + 0.8 * trial))
     page = report(tmp_path).read_text(encoding="utf-8")
-    (line,) = (line for line in page.splitlines() if line.startswith("| b |") and line.count("|") == 10)
+    (line,) = (line for line in page.splitlines() if line.startswith("| b |") and line.count("|") == 12)
     assert line.split("|")[5].strip() == ""
     assert "from 3 trials on" in page
     assert "**" not in page.split("## Figures")[0]

@@ -33,7 +33,7 @@ def run(place, out, *more, weights=("net", "random:net"), **options):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr("training.worth.comparison.RESAMPLES", 50)
+    monkeypatch.setattr("training.statistics.patients.RESAMPLES", 50)
     monkeypatch.setattr(probes, "SUBSETS", 2)
     monkeypatch.setattr("training.worth.suite.SUBSETS", 2)
     monkeypatch.setattr(probes, "LABELLED", 2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from training.report.statistics import against_best, compare, holm, summarise
+from training.statistics.trials import against_best, compare, holm, summarise
 
 
 def test_summary_of_trials():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.worth.comparison import corrected, difference, interval, summary
+from training.statistics.patients import corrected, difference, interval, summary
 
 
 def values(shift=0.0, seed=0, noise=0.0):

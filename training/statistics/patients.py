@@ -1,4 +1,4 @@
-"""What differs between two weights: paired, over patients and draws of the labelled ones at once.
+"""What differs between two weights on the same patients: paired, over patients and draws of the labelled ones at once.
 
 The main interval is a bootstrap that draws patients and draws again, the same for both weights, so that what they share
 (an easy patient, a lucky draw) does not count. Welch's test on the patients' means stands beside it, as in the paper.
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..report.statistics import compare, holm
 from ..run.seeds import rng
+from .trials import compare, holm
 
 RESAMPLES = 2000
 LOWER_IS_BETTER = frozenset({"landmark error", "centre error"})

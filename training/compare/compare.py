@@ -1,0 +1,117 @@
+"""The comparison: which trials, and the page of what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sg_hub.errors import InvalidInputError
+from sg_hub.io.files import given_path
+
+from ..report.columns import columns_of
+from ..targets import load_target
+from ..trials.grids.benchmark import Asked, run_grid
+from ..trials.grids.grid import Engine
+from ..trials.grids.walk import OWN, SAME
+from ..trials.task.initialisation import ENCODER, RANDOM, WHOLE, kind_of, look_up, name_of
+from .page import write_page
+
+ALL = "all"
+PATIENTS = ("1", "3", "10", ALL)
+"""Numbers of labelled patients; all is as many as there are."""
+TRIALS = 5
+QUICK_TRIALS = 3
+QUICK_PATIENTS = ("3", ALL)
+QUICKER = 4
+"""By how much a first look is shorter."""
+
+
+def compare(
+    target: str,
+    weights: Sequence[str],
+    out: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    patients: Sequence[str] | None = None,
+    protocols: Sequence[str] | None = None,
+    trials: int | None = None,
+    encoders: bool = False,
+    quick: bool = False,
+    data: str | Path | None = None,
+    engine: Engine | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> Path:
+    """Run what is missing, and write the page; returns it.
+
+    Args:
+        target: TOML file or shipped name.
+        weights: names or folders of weights, and `random` for a random network of the architecture of the first.
+        patients: numbers of labelled patients, and `all`; absent: PATIENTS, as far as there are as many.
+        protocols: same (all train as the target says), own (each with the settings that do best on the validation
+            patients); absent: both.
+        trials: of each cell; absent: TRIALS.
+        encoders: each of the weights also with its encoder alone.
+        quick: a first look: fewer trials, and a quarter of the steps, as far as it is not said otherwise.
+
+    Raises:
+        InvalidInputError, ReadError: see `training.trials.grids.benchmark`.
+    """
+    out = given_path(out, "the folder of the comparison")
+    inits = contenders(weights, encoders)
+    asked = Asked(
+        trials if trials is not None else QUICK_TRIALS if quick else TRIALS,
+        *_labels(patients if patients is not None else QUICK_PATIENTS if quick else PATIENTS),
+        protocols if protocols is not None else (SAME,) if quick else (SAME, OWN),
+        only_what_fits=patients is None,
+    )
+    if quick:
+        overrides = [*overrides, *_quicker(target, overrides, data, inits)]
+    given = {"data": data, "overrides": overrides, "engine": engine, "device": device, "progress": progress}
+    rows = run_grid([target], inits, out, asked, **given)  # type: ignore[arg-type]
+    return write_page(out, columns_of(rows), inits, target, quick=quick)
+
+
+def contenders(weights: Sequence[str], encoders: bool) -> list[str]:
+    """Initialisations, by the names of the command line.
+
+    Raises:
+        InvalidInputError: fewer than two, one twice, or `random` alone.
+    """
+    first = next((name for name in weights if name != RANDOM), None)
+    if first is None:
+        raise InvalidInputError(
+            "--weights: give weights, and random for a random network of the first ones' architecture"
+        )
+    found = []
+    for name in weights:
+        found.append(f"{RANDOM}:{name_of(first)}" if name == RANDOM else name)
+        if encoders and kind_of(found[-1]) == WHOLE:
+            found.append(f"{ENCODER}:{name}")
+    if len(set(found)) < len(found):
+        raise InvalidInputError(f"--weights {' '.join(weights)}: one is named twice")
+    if len(found) < 2:
+        raise InvalidInputError(f"--weights {weights[0]}: give two or more to compare, such as {weights[0]} random")
+    return found
+
+
+def _labels(patients: Sequence[str]) -> tuple[list[float], list[int]]:
+    """Fractions and numbers of patients.
+
+    Raises:
+        InvalidInputError: neither a number nor `all`.
+    """
+    counts = []
+    for text in patients:
+        if text == ALL:
+            continue
+        if not text.isascii() or not text.isdigit():
+            raise InvalidInputError(f"--patients {text}: expected a whole number, or {ALL}")
+        counts.append(int(text))
+    return [1.0] if ALL in patients else [], counts
+
+
+def _quicker(target: str, overrides: Sequence[str], data: str | Path | None, inits: Sequence[str]) -> list[str]:
+    expected = [look_up(init).config["preprocessing"] for init in inits]
+    steps = max(1, load_target(target, overrides, data, expected).settings.steps // QUICKER)
+    return [f"settings.steps={steps}", f"settings.validate_every={max(1, steps // QUICKER)}"]

@@ -1,0 +1,124 @@
+"""What differs between initialisations: paired over the trials, corrected for all comparisons of the page.
+
+Named before the test part is read: the cell that the advice is about is that of all labels (else of most), by own
+settings where those were asked for. In it all pairs are tested; in the other cells all against the reference.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sg_hub.errors import ReadError
+
+from ..report.columns import Column
+from ..statistics.patients import Difference, difference
+from ..statistics.trials import LEVEL, Comparison, Paired, holm
+from ..statistics.trials import compare as unpaired
+from ..trials.grids.results import TRIALS
+from ..trials.task.initialisation import RANDOM, kind_of
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One initialisation against another in one cell."""
+
+    column: Column
+    one: str
+    other: str
+    paired: Paired
+    welch: Comparison
+    holm: float
+    """p of the paired test, corrected."""
+    over_patients: Difference | None
+    """Of a segmentation: when the patients, too, are drawn again."""
+
+    @property
+    def differs(self) -> bool:
+        return self.holm < LEVEL  # of NaN it is not so
+
+
+def primary_of(columns: Sequence[Column]) -> Column:
+    """The cell that the advice is about."""
+    return max(columns, key=lambda column: (column.patients, column.own))
+
+
+def reference_of(inits: Sequence[str]) -> str:
+    """What the others are held against: the random network, where there is one."""
+    return next((init for init in inits if kind_of(init) == RANDOM), inits[-1])
+
+
+def contrasts_of(out: Path, columns: Sequence[Column], inits: Sequence[str]) -> list[Contrast]:
+    """Every comparison of the page: those of the primary cell first."""
+    primary, reference = primary_of(columns), reference_of(inits)
+    pairs = [(primary, one, other) for one, other in _pairs(primary, inits, reference)]
+    for column in columns:
+        if column is not primary and reference in column.rows:
+            pairs += [(column, init, reference) for init in inits if init in column.rows and init != reference]
+    found = [column.paired(one, other) for column, one, other in pairs]
+    corrected = holm({str(number): test.p for number, test in enumerate(found)})
+    return [
+        Contrast(
+            column,
+            one,
+            other,
+            paired,
+            unpaired(column.values[one], column.values[other]),
+            corrected[str(number)],
+            _over_patients(out, column, one, other) if column is primary else None,
+        )
+        for number, ((column, one, other), paired) in enumerate(zip(pairs, found, strict=True))
+    ]
+
+
+def _pairs(column: Column, inits: Sequence[str], reference: str) -> list[tuple[str, str]]:
+    """All pairs of a cell, the reference second."""
+    there = [init for init in inits if init in column.rows]
+    ordered = [*(init for init in there if init != reference), *([reference] if reference in there else [])]
+    return list(itertools.combinations(ordered, 2))
+
+
+def _over_patients(out: Path, column: Column, one: str, other: str) -> Difference | None:
+    """Of a segmentation, by the items of every trial: trials and patients are drawn again, the same for both."""
+    if column.settings["head"] != "segmentation":
+        return None
+    shared = {*column.by_trial(one)} & {*column.by_trial(other)}
+    first, second = (_items(out, column, init, shared) for init in (one, other))
+    if first is None or second is None or first.shape != second.shape or first.size < 2:
+        return None
+    return difference(column.settings["metric"], first, second, joint=False)
+
+
+def _items(out: Path, column: Column, init: str, numbers: set[int]) -> np.ndarray | None:
+    """(trials, patients, classes) of the metric; of several items of a patient the mean."""
+    tables = []
+    for row in column.rows[init]:
+        if row["trial"] not in numbers:
+            continue
+        path = out / TRIALS / row["key"] / "items.jsonl"
+        try:
+            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            of: dict[str, list[list[float]]] = {}
+            for line in lines:
+                of.setdefault(line["patient"], []).append(
+                    [math.nan if value is None else value for value in line[column.settings["metric"]]]
+                )
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ReadError(f"{path} is damaged ({error}): remove the line of this trial in the table") from error
+        tables.append([_mean(values) for _, values in sorted(of.items())])
+    return np.array(tables)
+
+
+def _mean(values: list[list[float]]) -> np.ndarray:
+    known = np.array(values, dtype=float)
+    count = (~np.isnan(known)).sum(0)
+    result: np.ndarray = np.where(count > 0, np.nansum(known, 0) / np.maximum(count, 1), np.nan)
+    return result

@@ -1,0 +1,207 @@
+"""compare.html: the advice, what it rests on, and how it was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sg_hub.io.files import write_atomic
+
+from ..report import figures as draw
+from ..report.columns import Column, labels_of
+from ..report.page import example_files, p_text
+from ..run import html
+from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL
+from ..trials.task.metrics import METRICS
+from ..trials.variant import Variant
+from .advice import advice
+from .contrasts import Contrast, contrasts_of, primary_of
+
+PAGE = "compare.html"
+PICTURES = "pictures"
+
+
+def write_page(out: Path, columns: Sequence[Column], inits: Sequence[str], target: str, *, quick: bool = False) -> Path:
+    """Write the page, and its pictures beside it.
+
+    Args:
+        inits: in the order in which they are shown.
+        target: as it was given, for the commands that are shown.
+    """
+    labels = labels_of(inits)
+    contrasts = contrasts_of(out, columns, inits)
+    primary = primary_of(columns)
+    title = f"Which weights for {primary.name}?"
+    parts = [f"<h1>{html.text(title)}</h1>", f'<p class="advice">{html.text(advice(contrasts, columns, labels))}</p>']
+    if quick:
+        parts.append("<p>A first look: few trials, of a quarter of the steps. Without --quick it says more.</p>")
+    parts += _command(primary, target, labels)
+    parts += ["<h2>What was reached</h2>", _means(columns, labels), *_pictures(out, columns, labels)]
+    parts += ["<h2>What differs</h2>", *_differences(contrasts, primary, labels)]
+    if any(column.own for column in columns):
+        parts += ["<h2>Settings that were chosen</h2>", _chosen(columns, labels)]
+    parts += ["<h2>What it costs</h2>", _costs(primary, labels), "<h2>How it was measured</h2>", *_about(columns)]
+    write_atomic(out / PAGE, html.page(title, parts, html.STYLE + html.TABLES))
+    return out / PAGE
+
+
+def _command(primary: Column, target: str, labels: Mapping[str, str]) -> list[str]:
+    """How to fine-tune the best."""
+    row, best = primary.rows[primary.best][0], primary.best
+    given = [f"--init {best}", f"--target {target}", "--out my-model"]
+    if row.get("own"):
+        given += _overrides(primary.settings, row["own"])
+    return [
+        f"<p>To fine-tune {html.text(labels[best])} as it did here: "
+        f"<code>sg-hub finetune {html.text(' '.join(given))}</code></p>"
+    ]
+
+
+def _overrides(settings: Mapping[str, Any], own: Mapping[str, float]) -> list[str]:
+    return Variant(**own).overrides(settings["settings"])
+
+
+def _title(column: Column) -> str:
+    """Of a cell."""
+    patients = f"{column.patients} labelled patient{'s' if column.patients > 1 else ''}"
+    return f"{patients}{' (all)' if column.whole else ''}, {'own' if column.own else 'same'} settings"
+
+
+def _means(columns: Sequence[Column], labels: Mapping[str, str]) -> str:
+    rows = []
+    for column in sorted(columns, key=lambda column: (column.own, column.patients)):
+        cells = []
+        for init in labels:
+            summary = column.summaries.get(init)
+            if summary is None:
+                cells.append("")
+                continue
+            interval = "" if math.isnan(summary.low) else f" ({summary.low:.3f} to {summary.high:.3f})"
+            cells.append(f"{summary.mean:.3f}{interval}")
+        rows.append([_title(column), *cells])
+    metric = METRICS[columns[0].settings["metric"]]
+    return html.table([f"{metric} on the test part, mean (95 % interval over trials)", *labels.values()], rows)
+
+
+def _pictures(out: Path, columns: Sequence[Column], labels: Mapping[str, str]) -> list[str]:
+    folder, primary, colours = out / PICTURES, primary_of(columns), draw.colours_of(labels)
+    folder.mkdir(parents=True, exist_ok=True)
+    at_most = [column for column in columns if column.patients == primary.patients]
+    draw.bars(at_most, labels, folder / "bars.png")
+    found = [("bars.png", "On the test part: a bar is the mean, a line its standard deviation, a dot a trial.")]
+    if len({column.patients for column in columns}) > 1:
+        draw.fraction_curves(columns, labels, folder / "labels.png")
+        found.append(("labels.png", "With fewer labels: mean and 95 % interval over the trials."))
+    for column in sorted(columns, key=lambda column: (column.own, -column.patients)):
+        name = f"curves-{column.slug}.png"
+        curves = {labels[init]: [row["curve"] for row in column.rows[init]] for init in labels if init in column.rows}
+        named = {labels[init]: colours[init] for init in labels}
+        draw.learning_curves(curves, METRICS[column.settings["metric"]], folder / name, named)
+        found.append((name, f"{_title(column)}: validation and training over the steps, mean and range of the trials."))
+    ordered = {init: labels[init] for init in labels if init in primary.rows}
+    if draw.examples(example_files(out, primary, ordered), folder / "examples.png"):
+        found.append(("examples.png", f"{_title(primary)}: test items of the first trial."))
+    return [html.picture(folder / name, caption) for name, caption in found]
+
+
+def _differences(contrasts: Sequence[Contrast], primary: Column, labels: Mapping[str, str]) -> list[str]:
+    rows = []
+    for one in contrasts:
+        gap, over = one.paired, one.over_patients
+        effect = "" if math.isnan(gap.effect) else f"{gap.effect:.1f} ({gap.effect_low:.1f} to {gap.effect_high:.1f})"
+        rows.append(
+            [
+                _title(one.column),
+                f"{labels[one.one]} - {labels[one.other]}",
+                f"{gap.difference:+.3f}{_interval(gap.low, gap.high)}",
+                p_text(one.holm),
+                p_text(gap.p),
+                p_text(one.welch.p),
+                effect,
+                "" if over is None else _interval(over.low, over.high).strip(" ()"),
+            ]
+        )
+    header = ["cell", "difference of", "mean (95 % interval)", "p (Holm)", "p paired", "p Welch", "effect"]
+    about = (
+        f"Paired: trials of one number share seed, batches and labelled patients. p (Holm) is of the paired t-test, "
+        f"corrected for all {len(contrasts)} lines; below {LEVEL:g} it counts as a difference. Welch's test is not "
+        "paired, "
+        "nor corrected. The effect is the mean difference in standard deviations of the trials' differences. The "
+        "advice "
+        f"rests on the cell {_title(primary)!r}, which was named before anything was run."
+    )
+    if any(one.over_patients for one in contrasts):
+        header.append("interval over patients and trials")
+        about += " The last column is a bootstrap of patients and trials at once: what other patients would have given."
+    else:
+        rows = [row[:-1] for row in rows]
+    return [html.table(header, rows), f"<p>{html.text(about)}</p>"]
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f" ({low:+.3f} to {high:+.3f})"
+
+
+def _chosen(columns: Sequence[Column], labels: Mapping[str, str]) -> str:
+    rows = []
+    for column in sorted((column for column in columns if column.own), key=lambda column: column.patients):
+        rows += [[_title(column), labels[init], Variant(**column.rows[init][0]["own"])] for init in labels]
+    return html.table(["cell", "initialisation", "settings"], rows)
+
+
+def _costs(primary: Column, labels: Mapping[str, str]) -> str:
+    rows = []
+    for init, label in labels.items():
+        costs = [row["cost"] for row in primary.rows.get(init, ()) if row.get("cost")]
+        if not costs:
+            continue
+        step, item = (
+            float(np.median([cost[name] for cost in costs])) for name in ("seconds_a_step", "seconds_an_item")
+        )
+        minutes = float(np.median([row["minutes"] for row in primary.rows[init]]))
+        rows.append([label, f"{costs[0]['parameters']:,}", f"{step:.3g} s", f"{item:.3g} s", f"{minutes:.1f} min"])
+    machines = sorted({row["machine"] for found in primary.rows.values() for row in found})
+    header = ["", "parameters", "a training step", "a scan (prediction)", "a trial"]
+    return html.table(header, rows) + f"<p>Medians, on {html.text(' and on '.join(machines))}.</p>"
+
+
+def _about(columns: Sequence[Column]) -> list[str]:
+    primary = primary_of(columns)
+    first = next(iter(primary.rows.values()))[0]
+    training, parts = primary.settings["settings"], first["patients"]
+    title = primary.settings["title"]
+    said = [
+        f"{title[:1].upper()}{title[1:]}. {primary.settings['description']}",
+        f"Patients: {parts['train']} to train on, {parts['validation']} to choose on, {parts['test']} to test on; of "
+        "the "
+        "test part nothing was read before the end of a trial. Few labels are of the training patients alone: a "
+        "choice on "
+        "as many validation patients is better than few labels would allow.",
+        f"Same settings: {training['steps']} steps of {training['batch_size']}, rate {training['lr']:g}, for all; "
+        "the step "
+        "that did best on the validation patients is kept.",
+    ]
+    if any(column.own for column in columns):
+        said.append(
+            "Own settings: each initialisation, random too, is run with the same set (rate x 1, 0.3, 0.1; plain, or "
+            "with "
+            "the encoder frozen for the first 30 % of the steps) for a third of the steps, and the best two for all. "
+            "That "
+            "which reaches most on the validation patients where its schedule ends is taken, for each number of labels "
+            "anew; its last step is kept. One draw of labels chooses, which no trial has."
+        )
+    doubtful = "; ".join(f"{item}: {why}" for item, why in primary.doubtful.items())
+    if doubtful:
+        said.append(f"Test items whose reference is known to be wrong: {doubtful}. Diamonds are means without them.")
+    unchecked = {row["unchecked"] for rows in primary.rows.values() for row in rows if row["unchecked"]}
+    said += [f"Whether test patients were in a pre-training cannot be told: {why}." for why in sorted(unchecked)]
+    fewest = min(len(rows) for column in columns for rows in column.rows.values())
+    if fewest < LEAST_FOR_INTERVAL:
+        said.append(
+            f"Fewer than {LEAST_FOR_INTERVAL} trials of one of them: no interval, no test, and none is the best."
+        )
+    return [f"<p>{html.text(line)}</p>" for line in said]
