@@ -263,7 +263,7 @@ def _add_with_targets(command: AddCommand) -> None:
     worth.add_argument("overrides", **_OVERRIDES, help=f"{change} such as root=/data/organs")
     worth.add_argument("--target", metavar="TARGET", required=True, help=task)
     worth.add_argument("--weights", metavar="WEIGHTS", nargs="+", required=True, help=f"each a {inits}")
-    worth.add_argument("--parts", nargs="+", default=["zero", "frozen"], help="zero, frozen (both)")
+    worth.add_argument("--parts", nargs="+", default=["zero", "frozen"], help="zero, frozen (both), few")
     worth.add_argument("--patients", type=int, help="test patients, at most (all; of landmarks 15)")
     worth.add_argument("--draws", type=int, default=1, help="of every random network (%(default)s)")
     worth.add_argument("--out", default="runs/worth", help="folder of the results, which are continued (%(default)s)")

@@ -12,11 +12,11 @@ from ..trials.task.metrics import METRICS
 from .contrasts import Contrast, primary_of
 
 
-def advice(tests: Sequence[Contrast], columns: Sequence[Column], labels: Mapping[str, str]) -> str:
+def advice(contrasts: Sequence[Contrast], columns: Sequence[Column], labels: Mapping[str, str]) -> str:
     """The sentence.
 
     Args:
-        tests: as `contrasts_of` gives them.
+        contrasts: as `contrasts_of` gives them.
         labels: what the initialisations are called.
     """
     column = primary_of(columns)
@@ -24,14 +24,17 @@ def advice(tests: Sequence[Contrast], columns: Sequence[Column], labels: Mapping
     with_all = f"with {column.patients} labelled patient{'s' if column.patients > 1 else ''}"
     if trials < LEAST_FOR_INTERVAL:
         return f"{trials} trial{'s' if trials > 1 else ''} of each can show no difference: give --trials 3 or more."
-    of_best = [_seen_from(column.best, test) for test in tests if test.column is column and column.best in _both(test)]
+    of_best = [
+        _seen_from(column.best, test) for test in contrasts if test.column is column and column.best in _both(test)
+    ]
     equal = [other for other, differs, *_ in of_best if not differs]
     worse = [one for one in of_best if one[1]]
     if not worse:
         widest = max(of_best, key=lambda one: one[2])
         return (
             f"No difference that these trials can show {with_all}: {trials} trials of each, the largest "
-            f"{_gap(column, widest)}; {_cheapest(column, [column.best, *equal], labels)}{_few(tests, column, labels)}."
+            f"{_gap(column, widest)}; {_cheapest(column, [column.best, *equal], labels)}"
+            f"{_few(contrasts, column, labels)}."
         )
     best = sorted([column.best, *equal], key=lambda init: (kind_of(init) == RANDOM, init != column.best))
     named = " or ".join(labels[init] for init in best)
@@ -39,8 +42,15 @@ def advice(tests: Sequence[Contrast], columns: Sequence[Column], labels: Mapping
     between = "; between them these trials can show no difference" if equal else ""
     return (
         f"Take {named}: {with_all} {labels[column.best]} is better than {labels[nearest[0]]} by "
-        f"{_gap(column, nearest)}{_others(worse, labels, nearest[0])}{between}{_few(tests, column, labels)}."
+        f"{_gap(column, nearest)}{_others(worse, labels, nearest[0])}{between}{_few(contrasts, column, labels)}."
     )
+
+
+def taken(contrasts: Sequence[Contrast], column: Column, inits: Sequence[str]) -> str:
+    """What to go on with: the best, or of those that cannot be told from it the first that was named."""
+    tested = [one for one in contrasts if one.column is column and column.best in _both(one)]
+    equal = {name for one in tested if not one.differs for name in _both(one)} | {column.best}
+    return next(init for init in inits if init in equal)
 
 
 Seen = tuple[str, bool, float, float, float]
@@ -77,18 +87,15 @@ def _cheapest(column: Column, inits: Sequence[str], labels: Mapping[str, str]) -
     return "take whichever you have, or run more trials"
 
 
-def _few(tests: Sequence[Contrast], primary: Column, labels: Mapping[str, str]) -> str:
+def _few(contrasts: Sequence[Contrast], primary: Column, labels: Mapping[str, str]) -> str:
     """What fewer labels change, by the protocol of the main cell."""
-    few = [test for test in tests if test.column.own == primary.own and test.column.patients < primary.patients]
+    few = [test for test in contrasts if test.column.own == primary.own and test.column.patients < primary.patients]
     if not few:
         return ""
     seen = [test for test in few if test.differs]
     if not seen:
-        return (
-            "; with fewer labels they show none either"
-            if not any(test.differs for test in tests if test.column is primary)
-            else "; with fewer labels they show no difference"
-        )
+        any_at_all = any(test.differs for test in contrasts if test.column is primary)
+        return f"; with fewer labels they show {'no difference' if any_at_all else 'none either'}"
     parts = []
     for test in seen:
         gap = test.paired

@@ -80,9 +80,7 @@ def contenders(weights: Sequence[str], encoders: bool) -> list[str]:
     """
     first = next((name for name in weights if name != RANDOM), None)
     if first is None:
-        raise InvalidInputError(
-            "--weights: give weights, and random for a random network of the first ones' architecture"
-        )
+        raise InvalidInputError("--weights: give weights, too; random is a network of the first one's architecture")
     found = []
     for name in weights:
         found.append(f"{RANDOM}:{name_of(first)}" if name == RANDOM else name)

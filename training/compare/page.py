@@ -16,9 +16,10 @@ from ..report.columns import Column, labels_of
 from ..report.page import example_files, p_text
 from ..run import html
 from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL
+from ..trials.task.initialisation import RANDOM, kind_of
 from ..trials.task.metrics import METRICS
 from ..trials.variant import Variant
-from .advice import advice
+from .advice import advice, taken
 from .contrasts import Contrast, contrasts_of, primary_of
 
 PAGE = "compare.html"
@@ -32,14 +33,14 @@ def write_page(out: Path, columns: Sequence[Column], inits: Sequence[str], targe
         inits: in the order in which they are shown.
         target: as it was given, for the commands that are shown.
     """
-    labels = labels_of(inits)
+    labels = names_of(inits)
     contrasts = contrasts_of(out, columns, inits)
     primary = primary_of(columns)
     title = f"Which weights for {primary.name}?"
     parts = [f"<h1>{html.text(title)}</h1>", f'<p class="advice">{html.text(advice(contrasts, columns, labels))}</p>']
     if quick:
         parts.append("<p>A first look: few trials, of a quarter of the steps. Without --quick it says more.</p>")
-    parts += _command(primary, target, labels)
+    parts += _command(primary, taken(contrasts, primary, inits), target, labels)
     parts += ["<h2>What was reached</h2>", _means(columns, labels), *_pictures(out, columns, labels)]
     parts += ["<h2>What differs</h2>", *_differences(contrasts, primary, labels)]
     if any(column.own for column in columns):
@@ -49,14 +50,20 @@ def write_page(out: Path, columns: Sequence[Column], inits: Sequence[str], targe
     return out / PAGE
 
 
-def _command(primary: Column, target: str, labels: Mapping[str, str]) -> list[str]:
-    """How to fine-tune the best."""
-    row, best = primary.rows[primary.best][0], primary.best
-    given = [f"--init {best}", f"--target {target}", "--out my-model"]
+def names_of(inits: Sequence[str]) -> dict[str, str]:
+    """What initialisations are called: a random network that is the only one needs no name beside it."""
+    random = [init for init in inits if kind_of(init) == RANDOM]
+    return labels_of(inits) | ({random[0]: "random"} if len(random) == 1 else {})
+
+
+def _command(primary: Column, init: str, target: str, labels: Mapping[str, str]) -> list[str]:
+    """How to fine-tune what the advice takes."""
+    row = primary.rows[init][0]
+    given = [f"--init {init}", f"--target {target}", "--out my-model"]
     if row.get("own"):
         given += _overrides(primary.settings, row["own"])
     return [
-        f"<p>To fine-tune {html.text(labels[best])} as it did here: "
+        f"<p>To fine-tune {html.text(labels[init])} as here: "
         f"<code>sg-hub finetune {html.text(' '.join(given))}</code></p>"
     ]
 
@@ -165,7 +172,7 @@ def _costs(primary: Column, labels: Mapping[str, str]) -> str:
         minutes = float(np.median([row["minutes"] for row in primary.rows[init]]))
         rows.append([label, f"{costs[0]['parameters']:,}", f"{step:.3g} s", f"{item:.3g} s", f"{minutes:.1f} min"])
     machines = sorted({row["machine"] for found in primary.rows.values() for row in found})
-    header = ["", "parameters", "a training step", "a scan (prediction)", "a trial"]
+    header = ["", "parameters", "a training step", "a prediction", "a trial"]
     return html.table(header, rows) + f"<p>Medians, on {html.text(' and on '.join(machines))}.</p>"
 
 

@@ -27,7 +27,7 @@ class Variant:
     """Of the steps: the learning rate falls to 0 at the end of this share, and what is reached there counts."""
 
     def __str__(self) -> str:
-        steps = "all steps" if self.share == 1 else f"{self.share:.0%} of the steps"
+        steps = {1: "all steps", SHORT: "a third of the steps"}.get(self.share, f"{self.share:.0%} of the steps")
         return f"{'head first' if self.head_first else 'plain'}, rate x {self.lr_factor:g}, {steps}"
 
     def settings(self, of: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,15 @@ import numpy as np
 
 from sg_hub.io.files import write_atomic
 
+from ..compare.page import PAGE as COMPARISON
+from ..report.figures import colours_of
 from ..run.figures import plt, save
 from ..statistics.patients import LOWER_IS_BETTER, UNITS, Difference, corrected, difference, interval, summary
 from ..trials.task.initialisation import RANDOM, kind_of
 from .rows import Row
 
 PAGE = "worth.md"
+FEW_LABELS = f"few/{COMPARISON}"
 Cell = tuple[str, str, str]
 """Part, what of the network, measure."""
 
@@ -36,6 +39,8 @@ def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str]) -> Path:
         picture = out / f"{part}.png"
         _figure({cell: found for cell, found in cells.items() if cell[0] == part}, names, picture)
         lines += ["", f"![{part}]({picture.name})"]
+    if (out / FEW_LABELS).is_file():
+        lines += ["", f"With few labels, fine-tuned: [{FEW_LABELS}]({FEW_LABELS})"]
     write_atomic(out / PAGE, "\n".join(lines) + "\n")
     return out / PAGE
 
@@ -135,12 +140,13 @@ def _number(cell: Cell, value: float) -> str:
 def _figure(cells: dict[Cell, dict[str, Row]], names: Sequence[str], path: Path) -> None:
     """A panel a measure, a bar for each of the weights with its interval."""
     figure, panels = plt.subplots(1, len(cells), figsize=(1 + 2.8 * len(cells), 3.8), squeeze=False)
+    colours = colours_of(names)
     for panel, (cell, found) in zip(panels[0], cells.items(), strict=True):
         shown = [name for name in names if name in found]
         for place, name in enumerate(shown):
             value = summary(cell[2], found[name].array)
             low, high = interval(cell[2], found[name].array, found[name].joint)
-            panel.bar(place, value, color=f"C{names.index(name)}")
+            panel.bar(place, value, color=colours[name])
             panel.errorbar(place, value, [[max(0.0, value - low)], [max(0.0, high - value)]], color="black", capsize=3)
         panel.set_xticks(range(len(shown)), [Path(name).name for name in shown], rotation=25, ha="right", fontsize=7)
         panel.set_title(_title(cell).removeprefix(f"{cell[0]}: "), fontsize=7)

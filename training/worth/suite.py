@@ -13,6 +13,7 @@ import torch
 
 from sg_hub.errors import InvalidInputError
 
+from ..compare.compare import compare
 from ..run.lock import run_lock
 from ..run.process_group import training_device
 from ..targets import Item, Target, load_target
@@ -24,7 +25,8 @@ from .page import write_page
 from .probes import LABELLED, NEIGHBOURS, SUBSETS, linear_probe, neighbours
 from .rows import Row, append, read_rows, row
 
-PARTS = ("zero", "frozen")
+FEW = "few"
+PARTS = ("zero", "frozen", FEW)
 POSITION = "same fraction of the scan"
 PROTOCOL = 1
 """Raised when a change of the code makes older rows incomparable."""
@@ -48,7 +50,8 @@ def worth(
     Args:
         target: TOML file or shipped name. Organs' centres are the landmarks of a segmentation.
         weights: names or folders, and `random:NAME` for a network of that architecture with calibrated statistics.
-        parts: zero (landmarks without labels), frozen (probes)
+        parts: zero (landmarks without labels), frozen (probes), few (fine-tuned with few labels and with all, as
+            `training.compare` does it, in the folder few).
         data: folder that stands for `data/` in the root of a shipped target.
         patients: test patients that are looked at, at most; absent: all, and of landmarks 15 (their pairs are many).
         draws: of every random network.
@@ -65,6 +68,12 @@ def worth(
     if patients is not None and patients < 2:
         raise InvalidInputError(f"patients={patients}: expected at least 2, for pairs")
     out, where = Path(out), training_device(device)
+    if FEW in parts:
+        given: dict[str, Any] = {"data": data, "device": device, "progress": progress}
+        page = compare(str(target), weights, out / FEW, overrides, **given)
+        parts = [part for part in parts if part != FEW]
+        if not parts:
+            return page
     found = contenders(list(weights), draws)
     task = load_target(target, overrides, data, [contender.start.config["preprocessing"] for contender in found])
     say_taken(task, found[0].start.init)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from training.statistics.trials import against_best, compare, holm, summarise
+from training.statistics.trials import against_best, compare, holm, paired, summarise
 
 
 def test_summary_of_trials():
@@ -67,3 +67,25 @@ def test_against_the_best():
     assert set(tests) == {"low", "near"}
     assert corrected["low"] < 0.05 < corrected["near"]
     assert corrected["near"] >= tests["near"].p
+
+
+def test_the_paired_test_is_scipys_and_takes_out_what_trials_share():
+    a, b = {0: 0.5, 1: 0.7, 2: 0.6, 9: 0.1}, {2: 0.55, 1: 0.66, 0: 0.47, 5: 0.9}
+    found = paired(a, b)
+    test = stats.ttest_rel([0.5, 0.7, 0.6], [0.47, 0.66, 0.55])
+    assert (found.pairs, found.p) == (3, pytest.approx(test.pvalue))
+    assert found.difference == pytest.approx(0.04)
+    interval = test.confidence_interval(0.95)
+    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert found.effect == pytest.approx(0.04 / np.std([0.03, 0.04, 0.05], ddof=1))
+    assert found.effect_low < found.effect < found.effect_high
+    assert found.p < 0.05 < compare([0.5, 0.7, 0.6], [0.47, 0.66, 0.55]).p
+
+
+def test_two_pairs_or_no_scatter_have_no_paired_test():
+    for a, b in (({0: 0.5, 1: 0.6}, {0: 0.1, 1: 0.3}), ({0: 0.5, 1: 0.6, 2: 0.7}, {0: 0.4, 1: 0.5, 2: 0.6})):
+        found = paired(a, b)
+        assert math.isnan(found.p)
+        assert math.isnan(found.low)
+        assert math.isnan(found.effect)
+    assert math.isnan(paired({0: 0.5}, {1: 0.5}).difference)

@@ -70,6 +70,23 @@ def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick
     assert [line["key"] for line in map(json.loads, before.splitlines())] == [row.key for row in read_rows(out)]
 
 
+def test_few_labels_are_the_comparison_in_a_folder_of_its_own(place, tmp_path, quick, monkeypatch):
+    asked = []
+
+    def compared(target, weights, out, overrides, **more):
+        asked.append((target, weights, out))
+        out.mkdir(parents=True)
+        (out / "compare.html").write_text("compared", encoding="utf-8")
+        return out / "compare.html"
+
+    monkeypatch.setattr("training.worth.suite.compare", compared)
+    assert run(place, tmp_path / "alone", parts=["few"]) == tmp_path / "alone" / "few" / "compare.html"
+    page = run(place, tmp_path / "both", parts=["zero", "few"])
+    names = [str(place / "net"), f"random:{place / 'net'}"]
+    assert asked == [("openkbp-organs", names, tmp_path / name / "few") for name in ("alone", "both")]
+    assert "[few/compare.html](few/compare.html)" in page.read_text(encoding="utf-8")
+
+
 def test_position_is_the_same_fraction_of_the_scan(place, tmp_path):
     from training.targets import load_target
 

@@ -96,7 +96,7 @@ def test_what_there_is_to_do_is_said_before_and_how_long_it_takes_after_the_firs
     assert len(lines) == 48
     said = r"1/48 lidc-nodules, .*small, 1 labelled patient, trial 0: iou 0\.5000, 0\.1 min; the other 47: about \d+ s"
     assert re.fullmatch(said, lines[0])
-    assert "choosing its settings: plain, rate x 1, 33% of the steps: validation iou" in "\n".join(lines)
+    assert "choosing its settings: plain, rate x 1, a third of the steps: validation iou" in "\n".join(lines)
     assert lines[-1].startswith("48/48")
     assert "about" not in lines[-1]
 
