@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 from sg_hub.devices import DEVICES
 
 _WIDTH = 14
+_MANY = 8
+"""More choices are not listed in a message."""
 EXIT_CODES = """\
 exit codes:
   0         done
@@ -37,6 +40,24 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         say(f"{message}; see {self.prog} --help")
         raise SystemExit(2)
+
+    def unknown(self, given: Sequence[str]) -> NoReturn:
+        """Refuse what no option takes."""
+        first = given[0].partition("=")[0]
+        known = [option for action in self._actions for option in action.option_strings]
+        near = difflib.get_close_matches(first, known, n=1) if first.startswith("-") else []
+        self.error(f"{' '.join(given)}: not known{f', did you mean {near[0]}?' if near else ''}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse does, with the nearest choice, and of many choices no list."""
+        if action.choices is None or value in action.choices:
+            return
+        names = [str(choice) for choice in action.choices]
+        near = difflib.get_close_matches(str(value), names, n=1)
+        meant = (
+            f"did you mean {near[0]!r}?" if near else "" if len(names) > _MANY else f"choose from {', '.join(names)}"
+        )
+        raise argparse.ArgumentError(action, f"invalid choice: {str(value)!r}{f'; {meant}' if meant else ''}")
 
 
 class AddCommand(Protocol):
@@ -80,7 +101,9 @@ class Commands:
             else None,
             formatter_class=Format,
         )
-        new.set_defaults(run=run, needs=(), warnings=False, stopped="stopped; nothing was left half written")
+        new.set_defaults(
+            run=run, parser=new, needs=(), warnings=False, stopped="stopped; nothing was left half written"
+        )
         new.add_argument("--verbose", action="store_true", help="say what was loaded, and show warnings")
         new.add_argument(
             "--device",

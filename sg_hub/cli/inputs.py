@@ -24,6 +24,8 @@ Input = Scan | Image
 _KINDS = {3: "scans", 2: "images"}
 _OPTIONS = {3: ("series", "nan", "spacing", "rescale", "outside", "overlap"), 2: ("bits",)}
 """By number of dimensions: options that nothing else has."""
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+"""What cannot be the slices of a scan."""
 _READING = {3: ("series", "nan", "spacing", "rescale", "outside"), 2: ("bits",)}
 """Those of them that say how a file is read."""
 
@@ -83,7 +85,24 @@ def _below(given: str, ndim: int, without: Path | None) -> list[str]:
         return [given]
     files = (find_scans if ndim == 3 else find_images)(path).values()
     kept = [str(file) for file in files if without is None or without not in (file.resolve(), *file.resolve().parents)]
+    if not kept:
+        _check_dimension(path, ndim)
     return kept or [given]
+
+
+def _check_dimension(folder: Path, ndim: int) -> None:
+    """Refuse a folder that holds what networks of the other dimension take.
+
+    Raises:
+        InvalidInputError: naming one.
+    """
+    others = (find_images if ndim == 3 else find_scans)(folder).values()
+    other = next((file for file in others if ndim == 2 or file.suffix.lower() in _PICTURES), None)
+    if other is not None:
+        raise InvalidInputError(
+            f"{folder} holds {_KINDS[5 - ndim]}, such as {other}, and the weights take {_KINDS[ndim]}: give --model "
+            f"{5 - ndim}D weights, such as semantic-genesis-{5 - ndim}d-tiny"
+        )
 
 
 def _listed(name: str) -> list[str]:

@@ -41,9 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
             pkgutil.resolve_name(options.run)(options)
         sys.stdout.flush()
     except SgHubError as error:
-        for each in error.errors if isinstance(error, InputsError) else []:
-            say(str(each))
-        say(str(error))
+        lines = [*map(str, error.errors), str(error)] if isinstance(error, InputsError) else [str(error)]
+        for line in dict.fromkeys(lines):
+            say(line)
         return PARTLY if isinstance(error, InputsError) and error.partly else MISTAKE
     except KeyboardInterrupt as stopped:
         say(options.stopped)
@@ -62,7 +62,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     options, more = parser.parse_known_args(arguments)
     if more:
         if not hasattr(options, "overrides") or any(text.startswith("-") or "=" not in text for text in more):
-            parser.error(f"unrecognized arguments: {' '.join(more)}")
+            options.parser.unknown(more)
         options.overrides = [*options.overrides, *more]
     return options
 

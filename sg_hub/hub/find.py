@@ -13,7 +13,7 @@ from sg_hub.hub.card import CARD, goes_with_weights, texts_beside
 from sg_hub.hub.config_file import CONFIG, sha256_of_weights
 from sg_hub.hub.download import download, download_texts, has_hash, hub_hash
 from sg_hub.hub.model_folder import weights_of
-from sg_hub.hub.registry import get_weights, is_registered, unknown_name
+from sg_hub.hub.registry import HINT, get_weights, is_registered, unknown_name
 from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import given_path
 
@@ -77,8 +77,7 @@ def find_files(
             f"`sg-hub convert {text} FOLDER`"
         )
     elif text.count("/") != 1 or text.startswith((".", "/", "~")):
-        kind = "no such folder. " if os.sep in text else ""
-        raise InvalidInputError(kind + unknown_name(text))
+        raise InvalidInputError(f"{text}: no such folder. {HINT}" if os.sep in text else unknown_name(text))
 
     config, weights_file = download(
         repo_id,

@@ -76,10 +76,12 @@ def is_registered(name: str) -> bool:
     return name in _registry()
 
 
+HINT = (
+    "Give a folder with config.json and model.safetensors, a hub id such as owner/name, or a registered name (`sg-hub "
+    "models` lists them)"
+)
+
+
 def unknown_name(name: str) -> str:
-    near = difflib.get_close_matches(name, list_models(), n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return (
-        f"no model {name!r}: {hint}Give a registered name ({', '.join(list_models()) or 'there are none'}), "
-        "a folder with config.json and model.safetensors, or a hub id such as owner/name"
-    )
+    near = difflib.get_close_matches(name, list_models(), n=1)
+    return f"no model {name!r}: {f'did you mean {near[0]}? ' if near else ''}{HINT}"

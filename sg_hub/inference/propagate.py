@@ -95,7 +95,8 @@ def _numbers(labels: Any, scan: Scan) -> np.ndarray:
     array = labels.array[0] if isinstance(labels, Scan) and len(labels.array) == 1 else np.asarray(labels)
     if array.shape != scan.size:
         raise InvalidInputError(
-            f"labels of size {array.shape} for a scan of {scan.size}: they must be of one grid, voxel by voxel"
+            f"labels of size {array.shape} for a scan of {scan.size}: they must be of one grid, voxel by voxel: "
+            "give the label map of this very scan, or resample it"
         )
     if array.dtype.kind == "f":
         if not np.array_equal(array, np.rint(array)):

@@ -78,14 +78,25 @@ def check_output(
         raise InvalidInputError(f"{path}: expected a file name that ends in {' or '.join(suffixes)}")
     if path.is_dir():
         raise InvalidInputError(f"{path} is a folder: give the name of a file in it")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise ReadError(f"{path}: {path.parent} is a file, not a folder; choose another place")
     if not path.parent.is_dir():
         raise ReadError(f"{path}: the folder {path.parent} does not exist; make it first")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    if not (os.access(path.parent, os.W_OK | os.X_OK) and _takes_files(path.parent)):
         raise ReadError(f"{path}: you may not write to the folder {path.parent.resolve()}; choose another one")
     for given in inputs:
         if path.exists() and Path(given).exists() and path.samefile(given):
             raise InvalidInputError(f"{path} is the scan itself, which would be lost: give the result another name")
     return path
+
+
+def _takes_files(folder: Path) -> bool:
+    """Whether a file can be made in a folder: what the system says of rights is not all (/proc, a disk for reading)."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
@@ -219,8 +230,11 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 def unwritable(path: str | os.PathLike[str], error: OSError) -> ReadError:
     """The error for a file or folder that cannot be written."""
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return ReadError(f"{path} cannot be written: there is a file where a folder is needed; choose another place")
     reason = error.strerror or error
-    return ReadError(f"{path} cannot be written ({reason}): is there space, and may you write there?")
+    question = "is there space, and may you write there? Else choose another place"
+    return ReadError(f"{path} cannot be written ({reason}): {question}")
 
 
 def _to_disk(path: Path) -> None:

@@ -300,7 +300,10 @@ def _read(path: Path, series: str | None, outside: bool) -> Stored:
         return read_meta_image(path, outside)
     kind = picture_format(start)
     if kind:
-        raise ReadError(f"{path} is a 2D picture or the like ({kind}), not a 3D scan: expected {_FORMATS}")
+        raise ReadError(
+            f"{path} is a 2D picture or the like ({kind}), not a 3D scan: expected {_FORMATS}; pictures take 2D "
+            "weights, such as semantic-genesis-2d-tiny"
+        )
     raise ReadError(f"{path} is in no format that can be read: expected {_FORMATS}")
 
 
@@ -319,7 +322,7 @@ def _missing(path: Path) -> str:
     if not parent.is_dir():
         return f"{path}: no such file or folder, and {parent} does not exist either; check the path"
     near = difflib.get_close_matches(path.name, sorted(p.name for p in parent.iterdir()), n=1)
-    hint = f"did you mean {parent / near[0]}?" if near else "check the path"
+    hint = f"did you mean {parent / near[0]}?" if near else "check the path."
     return f"{path}: no such file or folder; {hint} Expected {_FORMATS}"
 
 

@@ -38,7 +38,10 @@ def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
         path = shipped if shipped.is_file() else Path(recipe.split).expanduser()
         rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
     except (OSError, ValueError, RuntimeError, csv.Error) as error:
-        raise ReadError(f"the recipe's split {recipe.split} cannot be read: {error}") from error
+        raise ReadError(
+            f"the recipe's split {recipe.split} cannot be read ({getattr(error, 'strerror', None) or error}): give "
+            "split=CSV with the columns patient and split"
+        ) from error
     if not rows or not {"patient", "split"} <= rows[0].keys():
         raise ReadError(f"{recipe.split}: expected a CSV with the columns patient and split")
     given: dict[str, SplitRow] = {}

@@ -11,6 +11,7 @@ results.json has hashes in place of names, and no paths. Which hash is whom stan
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -73,8 +74,12 @@ def publish_finetuned(
         out.mkdir(parents=True, exist_ok=True)  # now, not after hours of work
     except OSError as error:
         raise ReadError(f"{out} cannot be made a folder ({error.strerror}): give another --out") from error
-    kept = None if predictions is None else check_folder(predictions, load_target(target, overrides), out)
-    found = finetune(init, target, work, overrides, seed, device=device, progress=progress)
+    try:
+        kept = None if predictions is None else check_folder(predictions, load_target(target, overrides), out)
+        found = finetune(init, target, work, overrides, seed, device=device, progress=progress)
+    finally:  # refused before anything was done: no folder is left
+        with contextlib.suppress(OSError):
+            out.rmdir()
     save_finetuned(found, out)
     shutil.rmtree(work, ignore_errors=True)
     print(_said(found, out), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -67,8 +68,10 @@ def read_toml(kind: str, name: str | Path) -> dict[str, Any]:
     if not path.is_file():
         path = ROOT / kind / f"{name}.toml"
     if not path.is_file():
-        what = kind.partition("/")[0].removesuffix("s")
-        raise InvalidInputError(f"no {what} {str(name)!r}: give a TOML file or one of {', '.join(shipped(kind))}")
+        what, names = kind.partition("/")[0].removesuffix("s"), shipped(kind)
+        near = difflib.get_close_matches(Path(name).stem, names, n=1)
+        such = f"did you mean {near[0]}?" if near else f"check the path. Those that ship are {', '.join(names)}"
+        raise InvalidInputError(f"no {what} {str(name)!r}, no TOML file of that name: {such}")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # TOML and text that are none, and numbers of thousands of digits

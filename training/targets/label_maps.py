@@ -106,7 +106,8 @@ class LabelMapTarget(Target):
             labels = _as_placed(labels, scan)
         if labels.size != scan.size:
             raise InvalidInputError(
-                f"{label} has size {labels.size}, its image {image} {scan.size}: they must be of the same grid"
+                f"{label} has size {labels.size}, its image {image} {scan.size}: they must be of the same grid: "
+                "export the two again, or resample the label map onto its image"
             )
         check_same_place(labels, scan, hint=", or set same_voxels = true")
         return scan_on_grid(self, scan, self.class_numbers(labels.array[0], label))

@@ -82,7 +82,8 @@ def _check(target: Target, items: list[Item], skipped: Mapping[str, str], pretra
     if torn:
         raise InvalidInputError(
             f"target {target.name}: patient {torn[0]} is in {' and in '.join(sorted(parts[torn[0]]))}"
-            f"{f' (and {len(torn) - 1} more patients)' if len(torn) > 1 else ''}: patients, not images, are split"
+            f"{f' (and {len(torn) - 1} more patients)' if len(torn) > 1 else ''}: patients, not images, are split: "
+            "give all that is of a patient one part in the column split"
         )
     for part in PARTS:
         if not any(item.split == part for item in items):
@@ -120,7 +121,9 @@ def read_split(path: str) -> dict[str, Split]:
             whose = f"split {shortened(row['split'], 80)!r} of patient {shortened(row['patient'], 80)}"
             raise InvalidInputError(f"{path}: {whose}; expected {PARTS}")
         if given.setdefault(row["patient"], part) != part:
-            raise InvalidInputError(f"{path}: patient {row['patient']} is in {given[row['patient']]} and in {part}")
+            raise InvalidInputError(
+                f"{path}: patient {row['patient']} is in {given[row['patient']]} and in {part}: leave one of the rows"
+            )
     return given
 
 

@@ -16,15 +16,17 @@ from .task.initialisation import Initialisation, look_up, say_taken
 from .task.prepared_task import check_seen, scored_classes
 
 _SHOWN = 5
-"""Files of one fault that are named."""
+"""Faults of files that are told apart."""
 
 
 class TargetError(InputsError):
-    """What is wrong with a target."""
+    """What is wrong with a target: each thing by itself, then how many they are; of one its message."""
 
     def __init__(self, errors: Sequence[SgHubError], target: str) -> None:
         super().__init__(errors, len(errors))
-        self.args = (f"{target}: {len(errors)} thing{'s' if len(errors) > 1 else ''} to put right",)
+        self.args = (f"{target}: {len(errors)} things to put right",)
+        if len(errors) == 1:
+            self.args = (str(errors[0]),)
 
 
 def check(name: str, overrides: Sequence[str] = (), init: str | None = None, *, progress: bool = True) -> str:
@@ -47,7 +49,8 @@ def check(name: str, overrides: Sequence[str] = (), init: str | None = None, *, 
     except SgHubError as error:
         raise TargetError([*wrong, error], name) from error
     if start is not None:
-        say_taken(target, start.init)
+        if start.ndim == target.ndim:
+            say_taken(target, start.init)
         wrong += _fits(start, target)
     items, skipped, split = _items(target, wrong)
     unreadable, present = _read(target, items, progress)
@@ -106,23 +109,30 @@ def _items(target: Target, wrong: list[SgHubError]) -> tuple[list[Item], dict[st
 
 def _read(target: Target, items: list[Item], progress: bool) -> tuple[list[SgHubError], dict[str, set[int]]]:
     """What is wrong with the files, and the classes in each of the label maps."""
-    wrong: list[SgHubError] = []
+    faults: dict[str, list[SgHubError]] = defaultdict(list)  # by their words, but for the files' names
     present: dict[str, set[int]] = {}
     for item in tqdm(items, "reading", unit="item", disable=not progress, leave=False):
         try:
             loaded = target.load(item)
+            if loaded.image.shape[0] != target.channels:
+                raise InvalidInputError(
+                    f"{item.image} has {loaded.image.shape[0]} channels, the target channels = {target.channels}"
+                )
         except SgHubError as error:
-            wrong.append(error if item.name in str(error) else InvalidInputError(f"{item.name}: {error}"))
+            words = str(error)
+            same = words.replace(str(item.image), "").replace(str(item.label), "").replace(item.name, "")
+            faults[same].append(error if item.name in words else InvalidInputError(f"{item.name}: {words}"))
             continue
-        channels = loaded.image.shape[0]
-        if channels != target.channels:
-            wrong.append(
-                InvalidInputError(f"{item.image} has {channels} channels, the target channels = {target.channels}")
-            )
         present[item.name] = {int(value) for value in np.unique(loaded.label)} if loaded.label.ndim > 1 else set()
+    wrong: list[SgHubError] = [
+        found[0]
+        if len(found) == 1
+        else InvalidInputError(f"{found[0]} (the same of {len(found)} of {len(items)} items)")
+        for found in faults.values()
+    ]
     if len(wrong) > _SHOWN:
-        more = InvalidInputError(f"and {len(wrong) - _SHOWN} more of {len(items)} items cannot be used")
-        wrong = [*wrong[:_SHOWN], more]
+        left = sum(map(len, [*faults.values()][_SHOWN:]))
+        wrong = [*wrong[:_SHOWN], InvalidInputError(f"and {left} more of {len(items)} items cannot be used")]
     return wrong, present
 
 
@@ -130,10 +140,22 @@ def _absent(target: Target, items: list[Item], present: dict[str, set[int]]) -> 
     """Classes that occur in no label map of a part."""
     if target.head != "segmentation" or not present:
         return []
+    anywhere: set[int] = set().union(*present.values())
+    nowhere = [name for number, name in enumerate(target.classes, 1) if number not in anywhere]
     wrong: list[SgHubError] = []
+    if nowhere:
+        named = ", ".join(map(repr, nowhere))
+        wrong.append(
+            InvalidInputError(
+                f"no label map has the class {named} on the target's grid: say in `values` which number it has, "
+                "leave it "
+                "out of `classes`, or give a finer grid.spacing"
+            )
+        )
     for part, found in in_parts(items).items():
         there: set[int] = set().union(*(present.get(item.name, set()) for item in found))
-        names = [name for number, name in enumerate(target.classes, 1) if number not in there]
+        numbered = enumerate(target.classes, 1)
+        names = [name for number, name in numbered if number not in there and name not in nowhere]
         if found and names:
             wrong.append(
                 InvalidInputError(

@@ -76,9 +76,9 @@ def finetune(
     """
     start = look_up(init)
     read = load_target(target, overrides, weights=[start.config["preprocessing"]])
-    say_taken(read, init)
     read.preprocessing(start.config["preprocessing"].modality)  # which a saved model needs
     found = find_items(read, [start], progress=progress)
+    say_taken(read, init)
     with run_lock(work):
         task = read_items(found, work, progress=progress)
         trial = Trial(task, start, seed)

@@ -64,7 +64,10 @@ def _classes(found: Look, given: Sequence[str]) -> dict[str, int]:
     """Names of the classes; of a segmentation with their numbers."""
     if not found.segments:
         if given and {*given} != {*found.classes}:
-            raise InvalidInputError(f"--classes {' '.join(given)}: the images have {', '.join(found.classes)}")
+            raise InvalidInputError(
+                f"--classes {' '.join(given)}: the images have {', '.join(found.classes)}: give these, in the order "
+                "that you want, or leave --classes out"
+            )
         return {name: number for number, name in enumerate(given or found.classes)}
     values = sorted(value for value in found.values if value != 0)
     if not values:
@@ -73,7 +76,11 @@ def _classes(found: Look, given: Sequence[str]) -> dict[str, int]:
         )
     if given and len(given) != len(values):
         shown = ", ".join(map(str, values))
-        raise InvalidInputError(f"--classes has {len(given)} names, and the label maps have the numbers {shown}")
+        raise InvalidInputError(
+            f"--classes has {len(given)} name{'s' * (len(given) != 1)}, and the label maps have the numbers "
+            f"{shown}: give "
+            f"{len(values)} names, in that order"
+        )
     if "" in given or len({*given}) < len(given):
         raise InvalidInputError(f"--classes {' '.join(given)}: each number needs a name of its own")
     names = given or [*names_of_values(found.root, values).values()]

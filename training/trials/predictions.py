@@ -164,7 +164,8 @@ def _scored(target: Folder, item: Item, path: Path) -> dict[str, Any]:
         truth, given = target.class_numbers(read_label_image(str(item.label)), str(item.label)), read_label_image(path)
     if given.shape != truth.shape:
         raise InvalidInputError(
-            f"{path} has size {given.shape}, the label map {item.label} {truth.shape}: one grid, please"
+            f"{path} has size {given.shape}, the label map {item.label} {truth.shape}: predictions must be on the "
+            "grid of the label maps: resample them, or give the other program the files of the target"
         )
     if given.max() > len(target.classes) or given.min() < 0:
         raise InvalidInputError(

@@ -76,13 +76,13 @@ def worth(
             return page
     found = contenders(list(weights), draws)
     task = load_target(target, overrides, data, [contender.start.config["preprocessing"] for contender in found])
-    say_taken(task, found[0].start.init)
     if task.head == "segmentation" and task.ndim == 2:
         raise InvalidInputError(f"target {task.name}: a segmentation of images is not measured")
     if task.head == "classification" and "frozen" not in parts:
         raise InvalidInputError(f"target {task.name}: of a classification the part frozen alone is measured")
     for contender in found:
         on_grid_of(task, contender)  # said now, not after an hour
+    say_taken(task, found[0].start.init)
     with run_lock(out):
         done = {one.key for one in read_rows(out)}
         keys: set[str] = set()

@@ -16,6 +16,7 @@ FORMATS = "DICOM, PNG, JPEG or TIFF"
 BITS, COMPRESSION, PHOTOMETRIC = 258, 259, 262
 """TIFF's tags of the bits of a value, of how they are packed, and of the photometric interpretation; of the last 0 says
 that white is zero, which pillow inverts for up to 8 bits only."""
+_SCANS = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 @contextlib.contextmanager
@@ -72,6 +73,11 @@ def _unknown(path: Path, expected: str) -> ReadError | InvalidInputError:
             directory.load(file)
         bits, photometric = max(directory[BITS]), directory[PHOTOMETRIC]
     except Exception:  # pillow raises nearly anything for what is no TIFF, or a damaged one
+        if path.name.lower().endswith(_SCANS):
+            return ReadError(
+                f"{path} is a 3D scan, not a picture: expected {expected}; scans take 3D weights, such as "
+                "semantic-genesis-3d-tiny"
+            )
         return ReadError(f"{path} is in no format that can be read: expected {expected}")
     white = ", white is zero" if photometric == 0 else ""
     return InvalidInputError(

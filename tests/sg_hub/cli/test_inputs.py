@@ -126,6 +126,6 @@ def test_options_of_scans_and_of_images_are_told_apart(run, models):
 
 
 def test_scans_and_images_are_told_apart(run, models, tmp_path):
-    assert_mistake(run("embed", CT, "--model", models / "pretext-2d"), "format")
+    assert_mistake(run("embed", CT, "--model", models / "pretext-2d"), "is a 3D scan")
     assert_mistake(run("embed", tmp_path / "nothing.png", "--model", models / "pretext-2d"), "no such file")
     assert_mistake(run("embed", XRAYS[0], "--model", models / "pretext"), "2D picture")

@@ -133,11 +133,19 @@ class Folder(LabelMapTarget):
             ReadError: no folder, or one without images.
             InvalidInputError: two files of one name.
         """
+        key, what = ("labels", "label maps") if folder != Path(self.root) / self.images else ("images", "images")
         if not folder.is_dir():
-            raise ReadError(f"{folder.absolute()} is no folder; expected the images of the target there")
+            raise ReadError(
+                f"{folder.absolute()} is no folder; expected the {what} of the target there: put right root or "
+                f"{key} in "
+                "its TOML"
+            )
         files = find_scans(folder) if self.dims == 3 else find_images(folder)
         if not files:
-            raise ReadError(f"{folder.absolute()} holds no images ({', '.join(self._suffixes())})")
+            raise ReadError(
+                f"{folder.absolute()} holds no {what} ({', '.join(self._suffixes())}): put some there, or put right "
+                f"{key} in the target's TOML"
+            )
         return files
 
     def _names(self, image: str) -> list[str]:
@@ -171,7 +179,8 @@ class Folder(LabelMapTarget):
         labels = read_label_image(str(item.label))
         if labels.shape != picture.size:
             raise InvalidInputError(
-                f"{item.label} has size {labels.shape}, its image {item.image} {picture.size}: they must be the same"
+                f"{item.label} has size {labels.shape}, its image {item.image} {picture.size}: they must be the "
+                "same: export the two again"
             )
         return self.class_numbers(labels, str(item.label))
 

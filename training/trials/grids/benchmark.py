@@ -131,7 +131,9 @@ def run_grid(
         expected = [start.config["preprocessing"] for start in starts]
         read = [load_target(name, overrides, data, expected) for name in targets]
         for target in read:
-            say_taken(target, next((start.init for start in starts if start.ndim == target.ndim), ""))
+            fitting = [start.init for start in starts if start.ndim == target.ndim]
+            if fitting:
+                say_taken(target, fitting[0])
         _check_overrides(read, overrides)
         _check_needed(read, starts)
         found = [find_items(target, starts, progress=progress) for target in read]
