@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Protocol
 
 from sg_hub.devices import DEVICES
 
-_WIDTH = 14
+_WIDTH = 17
 _MANY = 8
 """More choices are not listed in a message."""
 EXIT_CODES = """\
@@ -54,10 +54,9 @@ class Parser(argparse.ArgumentParser):
             return
         names = [str(choice) for choice in action.choices]
         near = difflib.get_close_matches(str(value), names, n=1)
-        meant = (
-            f"did you mean {near[0]!r}?" if near else "" if len(names) > _MANY else f"choose from {', '.join(names)}"
-        )
-        raise argparse.ArgumentError(action, f"invalid choice: {str(value)!r}{f'; {meant}' if meant else ''}")
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        there = "" if len(names) > _MANY else f"; choose from {', '.join(names)}"
+        raise argparse.ArgumentError(action, f"invalid choice: {str(value)!r}{meant}{there}".replace("?;", "?"))
 
 
 class AddCommand(Protocol):
