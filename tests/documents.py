@@ -25,6 +25,17 @@ FEWER = {
         "settings.precision=float32",
         "grid.spacing=[8,8,6]",
     ),
+    "compare": (
+        "settings.steps=1",
+        "settings.validate_every=1",
+        "settings.batch_size=2",
+        "--patients",
+        "all",
+        "--protocol",
+        "same",
+        "--trials",
+        "1",
+    ),
 }
 """What is added to commands that train: a few steps on a coarse grid."""
 SHORTER = (("train(steps=100,", "train(steps=1,"), ("train(steps=300,", "train(steps=1,"), ("range(100)", "range(2)"))

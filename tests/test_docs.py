@@ -77,7 +77,7 @@ def test_every_block_of_python_is_python(page):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["finetune", "classify"])
+@pytest.mark.parametrize("name", ["finetune", "classify", "compare"])
 def test_a_tutorial_runs_as_it_stands(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     a_users_folder(tmp_path)
@@ -89,6 +89,8 @@ def test_a_tutorial_runs_as_it_stands(name, tmp_path, monkeypatch):
         assert {*names["millilitres"]} == {"background", "cord", "mandible"}
         assert sorted(path.name for path in Path("maps").iterdir()) == ["benign_0.nii.gz", "ct.nii.gz"]
         assert Path("scores.csv").is_file()
+    elif name == "compare":
+        assert "1 trial of each can show no difference" in Path("runs/compare/compare.html").read_text(encoding="utf-8")
     else:
         assert names["best"] in ("benign", "malignant")
 
