@@ -18,7 +18,7 @@ from tests.training.targets import target_folders
 from training.targets import load_target
 
 EXAMPLES = [block for block in blocks(ROOT / "docs" / "other-tools.md") if block.mark == RUN]
-USES = ["export_onnx", "SlidingWindowInferer", "Preprocessd", "smp.Unet", "save_dicom_seg", "torchio"]
+USES = ["export_onnx", "SlidingWindowInferer", "Preprocessd", "export_bundle", "smp.Unet", "save_dicom_seg", "torchio"]
 
 
 @pytest.fixture
@@ -100,6 +100,14 @@ def test_preprocessing_in_monai_and_torchio(example):
     names = example("torchio")
     np.testing.assert_array_equal(sg_hub.load_scan("labels.nii.gz", labels=True).array[0], names["labels"])
     assert names["ready"]["image"].spatial_shape == names["ready"]["label"].spatial_shape
+
+
+def test_bundle(example):
+    Path("scans").mkdir()
+    write_oriented(Path("scans"), "LAS")[1].unlink()
+    names = example("export_bundle")
+    assert isinstance(names["network"], SemanticGenesis3D)
+    assert sg_hub.load_scan("labels/ct_labels.nii.gz", labels=True).size == (20, 16, 12)
 
 
 @pytest.mark.parametrize(("name", "make"), [("liver", "nnUNet_raw/Dataset007_Liver"), ("lesions", "bids")])

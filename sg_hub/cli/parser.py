@@ -80,18 +80,28 @@ def _add_about_models(command: AddCommand) -> None:
     export = command(
         "export",
         "sg_hub.cli.commands.export:run",
-        "write a network as an ONNX file, and check it",
+        "write a network as an ONNX file, a bundle of MONAI, or plans and weights of nnU-Net",
         group=WEIGHTS,
-        examples=["sg-hub export semantic-genesis-3d-tiny --onnx net.onnx --size 32 32 16"],
+        examples=[
+            "sg-hub export semantic-genesis-3d-tiny --onnx net.onnx --size 32 32 16",
+            "sg-hub export ./my-model --bundle my-bundle",
+            "sg-hub export semantic-genesis-3d-tiny --nnunet nnUNet_preprocessed/Dataset007_Liver",
+        ],
     )
     export.add_argument("model", metavar="NAME", help="registered name, folder or hub id")
-    export.add_argument("--onnx", metavar="FILE", required=True, help="where to write it (.onnx)")
+    into = export.add_mutually_exclusive_group(required=True)
+    into.add_argument("--onnx", metavar="FILE", help="an ONNX file (.onnx), compared with onnxruntime")
+    into.add_argument("--bundle", metavar="DIR", help="a bundle of MONAI, of a segmentation of scans")
+    into.add_argument("--nnunet", metavar="DIR", help="plans and weights, into a planned data set of nnU-Net")
+    export.add_argument(
+        "--embedding", action="store_true", help="of ONNX: one vector, the mean of the encoder's deepest feature map"
+    )
     export.add_argument(
         "--size",
         metavar="N",
         type=_whole(1, 1 << 20),
         nargs="+",
-        help="of the patch, X Y Z or H W; absent: any size that the largest stride divides",
+        help="of the ONNX patch, X Y Z or H W; absent: any size that the largest stride divides",
     )
     export.add_argument("--head", metavar="NAME", help="another head than the weights' own, as in from_pretrained")
     export.add_argument("--num-classes", metavar="N", type=_whole(1, 1 << 20), help="of that head")

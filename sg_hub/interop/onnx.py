@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim
 
 from sg_hub.errors import InvalidInputError, SgHubError
@@ -28,18 +28,24 @@ _MOST_STEPS = 1 << 16
 
 
 def export_onnx(
-    model: PretrainedModel, file: str | os.PathLike[str], *, size: Sequence[int] | None = None
+    model: PretrainedModel,
+    file: str | os.PathLike[str],
+    *,
+    size: Sequence[int] | None = None,
+    embedding: bool = False,
 ) -> float | None:
     """Write the network of one patch as an ONNX file, and compare it with onnxruntime where that is installed.
 
     The file takes `input` (N, in_chans, spatial...) float32 in 0..1, of any N, and gives `restoration` and
-    `pattern_logits`, `restoration`, or `logits`, as the head does: preprocessing, sliding windows, softmax are
-    not in it. Its metadata hold `sg_hub_config`, the model's config.json. With norm="batch_stats" the outputs depend on
-    the batch there, too.
+    `pattern_logits`, `restoration`, `logits`, or `features_0` (finest) and on, as the head does: preprocessing,
+    sliding windows, softmax are not in it. Its metadata hold `sg_hub_config`, the model's config.json. With
+    norm="batch_stats" the outputs depend on the batch there, too.
 
     Args:
         model: any model of sg_hub; it is exported in evaluation mode, and comes back in the mode that it was in.
         file: ends with .onnx; written completely before it takes the place of an older one.
+        embedding: give `embedding` (N, channels) instead, the mean over space of the deepest feature map, whatever the
+            head: what `sg_hub.embed` gives of a scan that is one patch.
         size: of the patch, (X, Y, Z) or (H, W); absent: any size that the encoder's largest stride divides.
 
     Returns:
@@ -58,7 +64,8 @@ def export_onnx(
     shape = _check_size(size, steps)
     training = model.training
     try:
-        program = _export(model.eval(), shape, fixed=size is not None, steps=steps)
+        network = _Network(model.eval(), embedding)
+        program = _export(network, shape, fixed=size is not None, steps=steps)
         program.model.metadata_props["sg_hub_config"] = json.dumps(model.config())
         with working_folder(path.parent) as temporary:
             new = temporary / path.name
@@ -66,11 +73,23 @@ def export_onnx(
             shapes = [(1, shape), (3, shape)]
             if size is None:
                 shapes.append((2, tuple(side + step for side, step in zip(shape, steps, strict=True))))
-            difference = _check(model, new, shapes) if _installed("onnxruntime") else None
+            difference = _check(network, new, shapes) if _installed("onnxruntime") else None
             os.replace(new, path)
     finally:
         model.train(training)
     return difference
+
+
+class _Network(nn.Module):
+    """What is exported of a model."""
+
+    def __init__(self, model: PretrainedModel, embedding: bool) -> None:
+        super().__init__()
+        self.model, self.embedding = model, embedding
+        self.outputs = ["embedding"] if embedding else model.head.outputs(model)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.model.encoder(x)[-1].flatten(2).mean(2) if self.embedding else self.model(x)
 
 
 def _installed(name: str) -> bool:
@@ -91,7 +110,8 @@ def _check_size(size: Sequence[int] | None, steps: tuple[int, ...]) -> tuple[int
     return shape
 
 
-def _export(model: PretrainedModel, shape: tuple[int, ...], fixed: bool, steps: tuple[int, ...]) -> Any:
+def _export(network: _Network, shape: tuple[int, ...], fixed: bool, steps: tuple[int, ...]) -> Any:
+    model = network.model
     sizes: dict[int, Any] = {0: Dim("batch", min=1, max=_MOST_STEPS)}
     if not fixed:
         for axis, name in enumerate("xyz" if model.NDIM == 3 else "hw"):
@@ -100,17 +120,17 @@ def _export(model: PretrainedModel, shape: tuple[int, ...], fixed: bool, steps: 
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         return torch.onnx.export(
-            model,
+            network,
             (example,),
             dynamo=True,
             dynamic_shapes={"x": sizes},
             input_names=["input"],
-            output_names=model.head.outputs(model),
+            output_names=network.outputs,
             verbose=False,
         )
 
 
-def _check(model: PretrainedModel, file: Path, shapes: list[tuple[int, tuple[int, ...]]]) -> float:
+def _check(network: _Network, file: Path, shapes: list[tuple[int, tuple[int, ...]]]) -> float:
     """The largest difference between the file and the model.
 
     Raises:
@@ -118,12 +138,13 @@ def _check(model: PretrainedModel, file: Path, shapes: list[tuple[int, tuple[int
     """
     import onnxruntime
 
+    model = network.model
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     largest = 0.0
     for count, shape in shapes:
         x = torch.rand(count, model.in_chans, *shape, generator=torch.Generator().manual_seed(0))
         with torch.inference_mode():
-            wanted = model(x.to(_device(model)))
+            wanted = network(x.to(_device(model)))
         found = session.run(None, {"input": x.numpy()})
         for one, other in zip((wanted,) if isinstance(wanted, Tensor) else wanted, found, strict=True):
             one = one.cpu()

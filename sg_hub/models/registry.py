@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from sg_hub.errors import ReadError, SgHubError, shortened
+from sg_hub.errors import InvalidInputError, ReadError, SgHubError, shortened
 from sg_hub.hub.config_file import architecture_of
 from sg_hub.hub.find import ModelFiles, find_files
 from sg_hub.models import loading
@@ -131,3 +132,23 @@ def family(architecture: str) -> type[PretrainedModel] | None:
 
 def _added() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def build(config: Mapping[str, Any]) -> PretrainedModel:
+    """The network that the values of a config.json describe, with random weights.
+
+    Args:
+        config: `architecture`, and the arguments of its constructor in JSON types; without preprocessing it has the
+            family's own.
+
+    Raises:
+        InvalidInputError: an architecture that is not known, or values that are impossible.
+    """
+    settings = dict(config)
+    architecture = str(settings.pop("architecture", ""))
+    cls = family(architecture)
+    if cls is None:
+        raise InvalidInputError(f"architecture {architecture!r}: this sg_hub knows {', '.join(families())}")
+    if settings.get("preprocessing") is not None:
+        settings["preprocessing"] = cls.preprocessing_class().from_dict(settings["preprocessing"])
+    return cls(**settings)

@@ -3,11 +3,12 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from torch.export import Dim
 
-from sg_hub import InvalidInputError, ReadError, SemanticGenesis2D, SemanticGenesis3D, SgHubError, cli
+from sg_hub import InvalidInputError, ReadError, Scan, SemanticGenesis2D, SemanticGenesis3D, SgHubError, cli, embed
 from sg_hub.interop import onnx as export
 from sg_hub.interop.onnx import export_onnx
 
@@ -122,22 +123,45 @@ def test_the_command_writes_what_onnxruntime_runs_alike(folder, tmp_path, capsys
     assert [path.name for path in tmp_path.iterdir()] == ["net.onnx"]
 
 
+# Each head once, in 3D or in 2D; `benchmarks.onnx_heads` measures all of them in both.
+IN_ONNX = [
+    (("3d", "batch"), "segmentation", ["logits"]),
+    (("3d", "instance"), "embedding", ["embedding"]),
+    (("2d", "test_resnet"), "restoration", ["restoration"]),
+    (("2d", "test_resnet"), "classification", ["logits"]),
+    (("2d", "test_resnet"), "features", [f"features_{level}" for level in range(5)]),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "head", "name"),
-    [(("3d", "batch"), "segmentation", "logits"), (("2d", "test_resnet"), "restoration", "restoration")],
-    ids=str,
-)
-def test_any_size_in_onnx(tmp_path, kind, head, name):
+@pytest.mark.parametrize(("kind", "head", "outputs"), IN_ONNX, ids=str)
+def test_any_size_in_onnx(tmp_path, kind, head, outputs):
     import onnxruntime
 
-    model = build(*kind, head).train()
-    assert export_onnx(model, tmp_path / "net.onnx") < 1e-4
+    embedding = head == "embedding"
+    model = build(*kind, "features" if embedding else head).train()
+    assert export_onnx(model, tmp_path / "net.onnx", embedding=embedding) < 1e-4
     assert model.training
     session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
+    assert [output.name for output in session.get_outputs()] == outputs
     for x in inputs(kind[0]):
         with torch.inference_mode():
-            same(torch.from_numpy(session.run([name], {"input": x.numpy()})[0]), model.eval()(x))
+            wanted = model.eval()(x)
+        if embedding:
+            wanted = wanted[-1].mean((2, 3, 4))
+        found = session.run(None, {"input": x.numpy()})
+        for one, other in zip(found, [wanted] if isinstance(wanted, torch.Tensor) else wanted, strict=True):
+            same(torch.from_numpy(one), other)
+
+
+def test_the_embedding_of_a_patch_is_that_of_embed():
+    from sg_hub.interop.onnx import _Network
+
+    model = build("3d", "instance", "features")
+    scan = Scan(np.random.default_rng(0).normal(0, 300, (1, 64, 64, 32)).astype(np.float32))  # one patch
+    with torch.inference_mode():
+        found = _Network(model, embedding=True)(model.preprocess(scan))[0]
+    np.testing.assert_allclose(found, embed(model, scan, progress=False), atol=1e-5)
 
 
 @pytest.mark.slow

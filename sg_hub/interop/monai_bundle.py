@@ -1,0 +1,235 @@
+"""A fine-tuned segmentation as a bundle of MONAI, which `monai.bundle` loads and runs where sg_hub is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sg_hub.errors import InvalidInputError
+from sg_hub.io.files import given_path, write_atomic, writing_folder
+from sg_hub.models import PretrainedModel
+from sg_hub.models.registry import build
+from sg_hub.preprocessing.preprocessing import Preprocessing
+from sg_hub.version import __version__
+
+_METADATA = "configs/metadata.json"
+_SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+_OVERLAP = 0.5
+_HERE = __name__
+
+
+def export_bundle(model: PretrainedModel, folder: str | os.PathLike[str]) -> Path:
+    """Write a bundle: `configs/inference.json`, `configs/metadata.json`, `models/model.pt`, `docs/README.md`.
+
+    `python -m monai.bundle run --config_file FOLDER/configs/inference.json --bundle_root FOLDER --dataset_dir SCANS`
+    writes the label map of every NIfTI in SCANS, and
+    `monai.bundle.load(NAME, bundle_dir=PARENT, workflow_type="inference")` gives the network with its weights.
+
+    Args:
+        model: a segmentation of scans.
+        folder: to be made; an older bundle in it is replaced.
+
+    Raises:
+        InvalidInputError: another model, or a folder that holds something else.
+        ReadError: it cannot be written.
+    """
+    if not model.head.has_labels or not isinstance(model.preprocessing, Preprocessing):
+        raise InvalidInputError(
+            f"a {model.NDIM}D model with a {model.head_name} head: bundles are made of segmentations of scans; load it "
+            'with from_pretrained(name, head="segmentation", num_classes=...), and fine-tune it'
+        )
+    place = given_path(folder, "the folder of the bundle")
+    if place.exists() and not (place / _METADATA).is_file() and (not place.is_dir() or any(place.iterdir())):
+        raise InvalidInputError(f"{place} is there, and is no bundle: give the name of a new folder")
+    weights = io.BytesIO()
+    torch.save({key: value.detach().cpu() for key, value in model.state_dict().items()}, weights)
+    with writing_folder(place) as new:
+        for name, text in (
+            ("configs/inference.json", json.dumps(_inference(model), indent=2)),
+            (_METADATA, json.dumps(_metadata(model, place.resolve().name), indent=2)),
+            ("docs/README.md", _readme(model, place.resolve().name)),
+        ):
+            write_atomic(new / name, text + "\n")
+        write_atomic(new / "models" / "model.pt", weights.getvalue())
+    return place
+
+
+def network(config: Mapping[str, Any]) -> PretrainedModel:
+    """The network of a bundle, without its weights; called by its inference.json."""
+    return build(config).eval()
+
+
+class Evaluator:
+    """Runs a network over the scans of a loader, and what comes after it over every result.
+
+    MONAI's own evaluators need ignite; this one needs nothing.
+    """
+
+    def __init__(self, network: nn.Module, dataloader: Any, inferer: Any, postprocessing: Any, device: Any) -> None:
+        self.network, self.dataloader, self.inferer = network, dataloader, inferer
+        self.postprocessing, self.device = postprocessing, device
+
+    def run(self) -> list[Any]:
+        """Results of all scans, without their voxels: the files that they came from."""
+        from monai.data import decollate_batch
+
+        done = []
+        for batch in self.dataloader:
+            with torch.inference_mode():
+                batch["pred"] = self.inferer(batch["image"].to(self.device), self.network)
+            for item in decollate_batch(batch):
+                done.append(str(self.postprocessing(item)["pred"].meta.get("filename_or_obj", "")))
+        return done
+
+
+def _config(model: PretrainedModel) -> dict[str, Any]:
+    """What builds the network, without where its weights came from, which metadata.json says."""
+    return {"architecture": type(model).__name__} | {k: v for k, v in model.config().items() if k != "provenance"}
+
+
+def _inference(model: PretrainedModel) -> dict[str, Any]:
+    several = model.num_classes > 1
+    decide = {"argmax": True} if several else {"threshold": 0.5}
+    return {
+        "imports": ["$import glob", "$import os", "$import torch"],
+        "bundle_root": ".",
+        "dataset_dir": "$@bundle_root + '/data'",
+        "output_dir": "$@bundle_root + '/eval'",
+        "datalist": "$sorted(glob.glob(os.path.join(@dataset_dir, '*.nii*')))",
+        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "network_def": {"_target_": f"{_HERE}.network", "config": _config(model)},
+        "network": "$@network_def.to(@device)",
+        "checkpoint": "$@bundle_root + '/models/model.pt'",
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "LoadImaged", "keys": "image", "ensure_channel_first": True},
+                {"_target_": "sg_hub.interop.monai.Preprocessd", "keys": "image", "model": "@network_def"},
+            ],
+        },
+        "dataset": {
+            "_target_": "Dataset",
+            "data": "$[{'image': file} for file in @datalist]",
+            "transform": "@preprocessing",
+        },
+        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
+        "inferer": {
+            "_target_": "SlidingWindowInferer",
+            "roi_size": list(model.preprocessing.input_size),
+            "sw_batch_size": 4,
+            "overlap": _OVERLAP,
+            "mode": "gaussian",
+            "padding_mode": "replicate",
+        },
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "Activationsd", "keys": "pred", "softmax": several, "sigmoid": not several},
+                {
+                    "_target_": "Invertd",
+                    "keys": "pred",
+                    "transform": "@preprocessing",
+                    "orig_keys": "image",
+                    "nearest_interp": False,
+                    "to_tensor": True,
+                },
+                {"_target_": "AsDiscreted", "keys": "pred", **decide},
+                {
+                    "_target_": "SaveImaged",
+                    "keys": "pred",
+                    "output_dir": "@output_dir",
+                    "output_postfix": "labels",
+                    "separate_folder": False,
+                    "resample": False,
+                    "output_dtype": "uint8" if model.num_classes <= 256 else "int16",
+                },
+            ],
+        },
+        "evaluator": {
+            "_target_": f"{_HERE}.Evaluator",
+            "network": "@network",
+            "dataloader": "@dataloader",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "device": "@device",
+        },
+        # Weights are read here and not in "initialize", which `monai.bundle.load` runs wherever it is called from.
+        "run": [
+            "$@network.load_state_dict(torch.load(@checkpoint, map_location=@device, weights_only=True))",
+            "$@network.eval()",
+            "$@evaluator.run()",
+        ],
+    }
+
+
+def _metadata(model: PretrainedModel, name: str) -> dict[str, Any]:
+    low, high = model.preprocessing.values
+    patch = {"spatial_shape": list(model.preprocessing.input_size), "dtype": "float32", "is_patch_data": True}
+    channels = {"0": "background", "1": "class 1"} if model.num_classes == 1 else {}
+    for number in range(model.num_classes if model.num_classes > 1 else 0):
+        channels[str(number)] = model.class_names[number] if model.class_names else f"class {number}"
+    return {
+        "schema": _SCHEMA,
+        "version": "1.0.0",
+        "changelog": {"1.0.0": f"written by sg_hub {__version__}"},
+        "name": name,
+        "monai_version": _version("monai"),
+        "pytorch_version": _version("torch"),
+        "numpy_version": _version("numpy"),
+        "required_packages_version": {"sg_hub": __version__, "nibabel": _version("nibabel")},
+        "task": f"segmentation of {', '.join(model.class_names) or f'{model.num_classes} classes'}",
+        "description": f"A {type(model).__name__} of sg_hub",
+        "authors": "see provenance",
+        "copyright": str(model.provenance.get("licence", model.provenance.get("license", "see provenance"))),
+        "provenance": model.provenance,
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": model.preprocessing.modality,
+                    "modality": model.preprocessing.modality,
+                    "num_channels": model.in_chans,
+                    "value_range": [low, high],
+                    "channel_def": {str(channel): "image" for channel in range(model.in_chans)},
+                    **patch,
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "image",
+                    "format": "segmentation",
+                    "num_channels": model.num_classes,
+                    "value_range": [],
+                    "channel_def": channels,
+                    **patch,
+                }
+            },
+        },
+    }
+
+
+def _version(package: str) -> str:
+    with contextlib.suppress(Exception):
+        return version(package)
+    return ""
+
+
+def _readme(model: PretrainedModel, name: str) -> str:
+    names = ", ".join(model.class_names) or f"{model.num_classes} classes"
+    return (
+        f"# {name}\n\nA {type(model).__name__} of sg_hub: segmentation of {names}. Scans may be in any orientation and "
+        "spacing; label maps come back on their grids.\n\n"
+        "    pip install 'sg_hub[monai]'\n"
+        f"    python -m monai.bundle run --config_file {name}/configs/inference.json --bundle_root {name} "
+        "--dataset_dir scans --output_dir labels\n\n"
+        f"Where the weights come from: `{json.dumps(model.provenance, ensure_ascii=False)}`"
+    )

@@ -1,0 +1,194 @@
+"""Plans and weights for nnU-Net: the network of the plans is ours, turned; and nnU-Net itself takes them."""
+
+import json
+import os
+import pydoc
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from sg_hub import InvalidInputError, Preprocessing, ReadError, SemanticGenesis3D, cli
+from sg_hub.interop.nnunet import NnunetNetwork, export_nnunet
+from sg_hub.models.medicalnet import MedicalNet
+from tests.folders import ROOT
+from tests.training.targets import target_folders
+
+CT = Preprocessing(low=-500, high=300, spacing=(2, 3, 4), input_size=(24, 16, 12))
+
+
+def model_of(**settings):
+    torch.manual_seed(0)
+    given = {"norm": "instance", "head": "segmentation", "num_classes": 3, "preprocessing": CT} | settings
+    return SemanticGenesis3D(width=2, **given).eval()
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """What nnU-Net leaves of a data set whose axes it turned: z, y, x as y, z, x."""
+    folder = tmp_path / "Dataset007_Liver"
+    folder.mkdir()
+    (folder / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "file_ending": ".nii.gz"}))
+    own = {
+        "batch_size": 3,
+        "spacing": [1.5, 5, 1],
+        "median_image_size_in_voxels": [60, 20, 80],
+        "resampling_fn_data": "resample_data_or_seg_to_shape",
+        "architecture": {"network_class_name": "theirs"},
+    }
+    plans = {
+        "dataset_name": "Dataset007_Liver",
+        "plans_name": "nnUNetPlans",
+        "transpose_forward": [1, 0, 2],
+        "transpose_backward": [1, 0, 2],
+        "original_median_spacing_after_transp": [1.5, 5, 1],
+        "original_median_shape_after_transp": [60, 20, 80],
+        "configurations": {"2d": {}, "3d_fullres": own},
+        "foreground_intensity_properties_per_channel": {"0": {"mean": 80.0, "max": 900.0}},
+    }
+    (folder / "nnUNetPlans.json").write_text(json.dumps(plans))
+    return folder
+
+
+def network_of(plans, classes=2, **options):
+    """As nnU-Net builds it."""
+    told = plans["configurations"]["3d_fullres"]["architecture"]
+    assert told["_kw_requires_import"] == []
+    cls = pydoc.locate(told["network_class_name"])
+    return cls(input_channels=1, num_classes=classes, **told["arch_kwargs"], **options).eval()
+
+
+def test_the_plans_are_theirs_but_for_what_the_weights_decide(planned):
+    plans = json.loads(export_nnunet(model_of(), planned)[0].read_text())
+    own = plans["configurations"]["3d_fullres"]
+    assert (plans["plans_name"], plans["image_reader_writer"]) == ("sgHubPlans", "NibabelIOWithReorient")
+    assert (plans["transpose_forward"], plans["original_median_spacing_after_transp"]) == ([0, 1, 2], [5, 1.5, 1])
+    assert (own["spacing"], own["patch_size"], own["batch_size"]) == ([4, 3, 2], [16, 16, 24], 3)
+    assert own["median_image_size_in_voxels"] == [25, 30, 40]
+    values = plans["foreground_intensity_properties_per_channel"]["0"]
+    for hu in (-800, -500, -100, 300, 900):  # nnU-Net's CTNormalization
+        found = (min(max(hu, values["percentile_00_5"]), values["percentile_99_5"]) - values["mean"]) / values["std"]
+        assert found == pytest.approx(min(max((hu + 500) / 800, 0), 1))
+    assert own["normalization_schemes"] == ["CTNormalization"]
+    plans = json.loads(export_nnunet(model_of(preprocessing=Preprocessing()), planned)[0].read_text())
+    assert plans["configurations"]["3d_fullres"]["spacing"] == [5, 1.5, 1]
+
+
+def test_the_network_of_the_plans_has_the_weights_and_sees_scans_as_they_were_trained(planned):
+    model = model_of()
+    plans, weights = (path.read_bytes() for path in export_nnunet(model, planned))
+    state = torch.load(planned / "sgHubWeights.pth", weights_only=True)["network_weights"]
+    assert weights
+    network = network_of(json.loads(plans), classes=3, deep_supervision=True)
+    assert state.keys() == network.state_dict().keys()
+    kept = {key: value for key, value in state.items() if ".seg_layers." not in key}  # as nnU-Net does it
+    network.load_state_dict({**network.state_dict(), **kept})
+    network.decoder.seg_layers[0].load_state_dict(model.segmentation.state_dict())
+    x = torch.rand(1, 1, 16, 24, 32)  # (x, y, z) in LPS
+    theirs = x.flip((2, 3)).permute(0, 1, 4, 3, 2)  # (z, y, x) in RAS
+    with torch.inference_mode():
+        found = network(theirs)
+        wanted = model(x)
+    assert [tuple(level.shape[1:]) for level in found] == [(3, 32, 24, 16), (3, 16, 12, 8), (3, 8, 6, 4)]
+    torch.testing.assert_close(found[0].permute(0, 1, 4, 3, 2).flip((2, 3)), wanted)
+    network.decoder.deep_supervision = False
+    with torch.inference_mode():
+        torch.testing.assert_close(network(theirs), found[0])
+
+
+def test_targets_of_deep_supervision_have_the_sizes_of_the_outputs(planned):
+    model = MedicalNet(depth=10, head="segmentation", num_classes=2, preprocessing=CT)
+    plans = json.loads(export_nnunet(model, planned)[0].read_text())
+    network = network_of(plans, deep_supervision=True)
+    strides = plans["configurations"]["3d_fullres"]["architecture"]["arch_kwargs"]["strides"]
+    scales = torch.tensor(strides).cumprod(0)[:-1]  # nnU-Net's
+    with torch.inference_mode():
+        found = network(torch.rand(1, 1, 16, 16, 32))
+    assert [list(level.shape[2:]) for level in found] == (torch.tensor([16, 16, 32]) // scales).tolist()
+
+
+def test_what_cannot_be_exported_is_said(planned, tmp_path):
+    with pytest.raises(ReadError, match=r"nnUNetPlans\.json is not there: .*plan it first"):
+        export_nnunet(model_of(), tmp_path)
+    with pytest.raises(InvalidInputError, match="with a classification head"):
+        export_nnunet(model_of(head="classification"), planned)
+    with pytest.raises(InvalidInputError, match="has 1 channels, the model in_chans=2"):
+        export_nnunet(model_of(in_chans=2), planned)
+    shares = Preprocessing(modality="MR", intensity="percentile", low=1, high=99)
+    with pytest.raises(InvalidInputError, match="between percentiles"):
+        export_nnunet(model_of(preprocessing=shares), planned)
+    (planned / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "file_ending": ".mha"}))
+    with pytest.raises(InvalidInputError, match=r"file_ending '\.mha'"):
+        export_nnunet(model_of(), planned)
+    (planned / "nnUNetPlans.json").write_text(json.dumps({"configurations": {"2d": {}}}))
+    (planned / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "file_ending": ".nii.gz"}))
+    with pytest.raises(ReadError, match="no plans with the configuration 3d_fullres"):
+        export_nnunet(model_of(), planned)
+    assert not (planned / "sgHubPlans.json").exists()
+
+
+def test_the_command_says_how_nnunet_goes_on(planned, tmp_path, capsys):
+    model_of(head="pretext").save_pretrained(tmp_path / "net")
+    assert cli.main(["export", str(tmp_path / "net"), "--nnunet", str(planned)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "nnUNetv2_preprocess -d 7 -plans_name sgHubPlans -c 3d_fullres"
+    assert lines[3].startswith("nnUNetv2_train 7 3d_fullres 0 -p sgHubPlans -pretrained_weights ")
+    assert cli.main(["export", str(tmp_path / "net"), "--nnunet", str(planned), "--embedding"]) == 2
+    assert isinstance(network_of(json.loads((planned / "sgHubPlans.json").read_text())), NnunetNetwork)
+
+
+NNUNET = """
+import json, os, sys
+from pathlib import Path
+import numpy as np, torch
+from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
+extract_fingerprints([7], num_processes=1)
+plan_experiments([7])
+folder = Path(os.environ["nnUNet_preprocessed"]) / "Dataset007_Liver"
+from sg_hub import from_pretrained
+from sg_hub.interop.nnunet import export_nnunet
+model = from_pretrained(sys.argv[1])
+plans, weights = export_nnunet(model, folder)
+preprocess([7], "sgHubPlans", ("3d_fullres",), num_processes=(1,))
+os.environ["nnUNet_n_proc_DA"] = "0"  # no processes of its own
+from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
+from nnunetv2.run.run_training import get_trainer_from_args
+trainer = get_trainer_from_args("7", "3d_fullres", 0, "nnUNetTrainer", "sgHubPlans", device=torch.device("cpu"))
+trainer.num_iterations_per_epoch = trainer.num_val_iterations_per_epoch = 1
+trainer.num_epochs = 1
+trainer.disable_checkpointing = False
+trainer.initialize()
+load_pretrained_weights(trainer.network, str(weights))
+for mine, other in ((trainer.network.encoder, model.encoder), (trainer.network.decoder.body, model.decoder)):
+    for one, two in zip(mine.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+import blosc2
+case = next((folder / "sgHubPlans_3d_fullres").glob("pat0_0*.b2nd"), None)
+if case is not None:
+    data = np.asarray(blosc2.open(str(case))[:])
+    assert data.shape[1:] == (10, 14, 16), data.shape
+    assert 0 <= data.min() and data.max() <= 1, (data.min(), data.max())
+trainer.run_training()
+print("loss", trainer.logger.get_value("train_losses", step=-1) if hasattr(trainer.logger, "get_value") else "")
+print("trained")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("nnunetv2"), reason="nnunetv2 is not installed (the extra nnunet: 180 MB)")
+def test_nnunet_itself_plans_preprocesses_and_fine_tunes(tmp_path):
+    raw = tmp_path / "raw" / "Dataset007_Liver"
+    target_folders.nnunet(raw)
+    model_of(preprocessing=Preprocessing(spacing=(2, 2, 3), input_size=(16, 16, 8))).save_pretrained(tmp_path / "net")
+    places = {f"nnUNet_{name}": str(tmp_path / name) for name in ("raw", "preprocessed", "results")}
+    for place in places.values():
+        Path(place).mkdir(exist_ok=True)
+    environment = os.environ | places | {"nnUNet_compile": "f", "nnUNet_n_proc_DA": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "ignore", "-c", NNUNET, str(tmp_path / "net")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1] == "trained"
+    assert list((tmp_path / "results").rglob("checkpoint_final.pth"))
