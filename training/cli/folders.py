@@ -7,7 +7,10 @@ from pathlib import Path
 
 from sg_hub.errors import InvalidInputError
 
+from .first_process import in_first_process
 
+
+@in_first_process
 def card(options: argparse.Namespace) -> None:
     from ..publishing.rebuild import build_card
     from ..publishing.transfer import take_results
@@ -17,6 +20,7 @@ def card(options: argparse.Namespace) -> None:
     print(build_card(options.folder))
 
 
+@in_first_process
 def upload(options: argparse.Namespace) -> None:
     send(options.folder, options)
 

@@ -60,6 +60,9 @@ def _add_with_recipe(command: AddCommand) -> None:
         parser.add_argument("recipe", metavar="RECIPE", help=f"TOML file, or one of {_shipped('recipes')}")
         parser.add_argument("overrides", **_OVERRIDES, help="changes a setting, such as pretrain.epochs=3")
         _add_quiet(parser)
+        if name == "prepare":
+            parser.add_argument("--ray", action="store_true", help="each scan as a task of Ray")
+            _add_ray_address(parser)
         if name in ("pretrain", "regenerate"):
             parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard events as well")
         if name in ("publish", "regenerate"):
@@ -241,9 +244,7 @@ def _add_with_targets(command: AddCommand) -> None:
         "--data", metavar="FOLDER", help="folder that stands for data/ in the roots of the shipped targets"
     )
     bench.add_argument("--ray", action="store_true", help="trials side by side on Ray")
-    bench.add_argument(
-        "--ray-address", metavar="ADDRESS", help="of a running cluster, or auto; absent: this machine alone"
-    )
+    _add_ray_address(bench)
     bench.add_argument("--cpus-per-trial", metavar="N", type=float, default=1, help="on Ray (%(default)s)")
     bench.add_argument(
         "--gpus-per-trial", metavar="N", type=float, default=0, help="on Ray; shares such as 0.25 (%(default)s)"
@@ -336,6 +337,12 @@ def _add_protocol(parser: argparse.ArgumentParser, default: list[str] | None, sa
         default=default,
         help="same: all train as the target says; own: each has the settings that do best on validation patients, of "
         f"the same small set ({said})",
+    )
+
+
+def _add_ray_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ray-address", metavar="ADDRESS", help="of a running cluster, or auto; absent: this machine alone"
     )
 
 

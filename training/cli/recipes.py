@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import functools
-import os
-from collections.abc import Callable
 
 from ..methods.registry import method_of, resolve
 from ..run.lock import run_lock
 from ..run.recipe import Recipe, load_recipe
+from .first_process import in_first_process
 from .folders import check_upload, send
 
 Options = argparse.Namespace
 
 
-def _first_process(run: Callable[[Options], None]) -> Callable[[Options], None]:
-    """The work of one process: under torchrun the first does it, and the others go on to the next step."""
-
-    @functools.wraps(run)
-    def alone(options: Options) -> None:
-        if int(os.environ.get("RANK", 0)) == 0:
-            run(options)
-
-    return alone
-
-
-@_first_process
 def prepare(options: Options) -> None:
     from ..data.prepare import prepare
 
-    prepare(_recipe(options), progress=options.progress)
+    recipe, chosen = _recipe(options), {"progress": options.progress}
+    if getattr(options, "ray", False):
+        from ..data.on_ray import engine
+
+        chosen["converter"] = engine(options.ray_address)
+    prepare(recipe, **chosen)
 
 
 def autoencode(options: Options) -> None:
@@ -39,14 +30,14 @@ def autoencode(options: Options) -> None:
     print(autoencode(_recipe(options), device=options.device, progress=options.progress))
 
 
-@_first_process
+@in_first_process
 def discover(options: Options) -> None:
     from ..discovery.discover import discover
 
     print(discover(_recipe(options), progress=options.progress))
 
 
-@_first_process
+@in_first_process
 def transforms(options: Options) -> None:
     from ..pretraining.show_transforms import show_transforms
 
@@ -62,7 +53,7 @@ def pretrain(options: Options) -> None:
     print(pretrain(_recipe(options), **chosen))
 
 
-@_first_process
+@in_first_process
 def evaluate(options: Options) -> None:
     from ..pretraining.evaluate import evaluate
 
@@ -71,7 +62,7 @@ def evaluate(options: Options) -> None:
         print(evaluate(recipe, device=options.device, progress=options.progress))
 
 
-@_first_process
+@in_first_process
 def publish(options: Options) -> None:
     check_upload(options)
     from ..publishing.publish import publish

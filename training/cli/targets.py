@@ -1,4 +1,4 @@
-"""The commands around target tasks. They have no recipe."""
+"""The commands around target tasks. They have no recipe, and are the work of one process; grids go on Ray."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import argparse
 
 from sg_hub.io.files import check_output
 
+from .first_process import in_first_process
 
+
+@in_first_process
 def benchmark(options: argparse.Namespace) -> None:
     from ..trials.grids.benchmark import benchmark
 
@@ -32,6 +35,7 @@ def benchmark(options: argparse.Namespace) -> None:
     print(f"{folder}: now `sg-hub report {folder}`")
 
 
+@in_first_process
 def compare(options: argparse.Namespace) -> None:
     from ..compare.compare import compare
 
@@ -41,6 +45,7 @@ def compare(options: argparse.Namespace) -> None:
     print(compare(options.target, options.weights, options.out, options.overrides, **chosen))
 
 
+@in_first_process
 def worth(options: argparse.Namespace) -> None:
     from ..worth.suite import worth
 
@@ -48,6 +53,7 @@ def worth(options: argparse.Namespace) -> None:
     print(worth(options.target, options.weights, options.out, options.overrides, **chosen))
 
 
+@in_first_process
 def merge(options: argparse.Namespace) -> None:
     from ..trials.grids.results import merge
 
@@ -55,12 +61,14 @@ def merge(options: argparse.Namespace) -> None:
     print(f"{options.out}: {added} trials added, {doubled} were there already")
 
 
+@in_first_process
 def report(options: argparse.Namespace) -> None:
     from ..report import report
 
     print(report(options.folder, options.out))
 
 
+@in_first_process
 def finetune(options: argparse.Namespace) -> None:
     from ..publishing.finetuned import publish_finetuned
 
@@ -78,6 +86,7 @@ def finetune(options: argparse.Namespace) -> None:
     )
 
 
+@in_first_process
 def init_target(options: argparse.Namespace) -> None:
     from ..trials.init_target import init_target
 
@@ -86,12 +95,14 @@ def init_target(options: argparse.Namespace) -> None:
     print(f"{path}: look it through, then `sg-hub check {path}`")
 
 
+@in_first_process
 def check(options: argparse.Namespace) -> None:
     from ..trials.check import check
 
     print(check(options.target, options.overrides, options.init, progress=options.progress))
 
 
+@in_first_process
 def score(options: argparse.Namespace) -> None:
     from ..trials.predictions import score_predictions, write_scores
 
@@ -105,6 +116,7 @@ def score(options: argparse.Namespace) -> None:
         write_scores(table, options.out)
 
 
+@in_first_process
 def show(options: argparse.Namespace) -> None:
     from ..trials.overview import overview
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -30,6 +30,10 @@ from .identity import image_hashes
 from .items import Item
 from .store import LEVELS, MISSING
 from .store_files import StoredItem
+
+Converter = Callable[[Prepare, str, list[Item]], Generator[tuple[Item, StoredItem | str], None, None]]
+"""Each item as it stands in the store then, or with the reason why it does not; in whatever order."""
+KILLED = "the process that read it was killed: too large for the memory, or badly damaged"
 
 
 def convert_all(settings: Prepare, url: str, items: list[Item]) -> Generator[tuple[Item, StoredItem | str], None, None]:
@@ -54,7 +58,7 @@ def convert_all(settings: Prepare, url: str, items: list[Item]) -> Generator[tup
                 try:
                     (result,) = _in_processes(1, [item], url, settings)
                 except BrokenProcessPool:
-                    result = "the process that read it was killed: too large for the memory, or badly damaged"
+                    result = KILLED
                 yield item, result
                 done += 1
 
@@ -166,9 +170,14 @@ def _in_processes(workers: int, items: list[Item], url: str, settings: Prepare) 
             raise
 
 
+def one_thread() -> None:
+    """There is a process for every core."""
+    torch.set_num_threads(1)
+
+
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
-    torch.set_num_threads(1)
+    one_thread()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -6,7 +6,8 @@ Finds every NIfTI, MHA, MHD and NRRD file and every DICOM folder below `source`,
 processes into LPS order, clips to the window, resamples to the recipe's spacing and writes them to
 `<run>/store.zarr` (see training.data.store). A scan that cannot be read is reported with its reason and skipped.
 With a 2D recipe the same for every PNG, JPEG, TIFF and DICOM image, resized to fit `prepare.size`.
-Can be stopped at any time and started again: what is complete in the store stays.
+Can be stopped at any time and started again: what is complete in the store stays. Under torchrun the processes share
+the scans (those of several machines see one folder), and with --ray each is a task of Ray.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from sg_hub.io.files import unwritable, write_atomic
 
 from ..run.lock import run_lock
+from ..run.process_group import Process, process
 from ..run.recipe import Recipe
 from ..run.seeds import permutation
-from .convert import convert_all, stored_item
+from .convert import Converter, convert_all, stored_item
 from .items import Item, Items, list_items
 from .provenance import said_of
 from .store import LEVELS, Store
@@ -89,11 +91,14 @@ def store_path(recipe: Recipe) -> str:
     return str(recipe.run_dir / STORE)
 
 
-def prepare(recipe: Recipe, *, progress: bool = True) -> Summary:
+def prepare(recipe: Recipe, *, converter: Converter = convert_all, progress: bool = True) -> Summary:
     """Fill the store of a recipe; returns (and prints) what was kept and what was skipped.
 
     Items whose source and settings have not changed are not read again. What was skipped is also in
     `skipped.jsonl` beside the table: one {source, reason} a line.
+
+    Args:
+        converter: of `training.data.on_ray`; absent: processes of this machine.
 
     Raises:
         ReadError: no such folder, no scans in it, none that can be read, or a store that cannot be written.
@@ -101,21 +106,22 @@ def prepare(recipe: Recipe, *, progress: bool = True) -> Summary:
             or a store that was prepared with other settings.
     """
     started = time.monotonic()
-    if read_settings(recipe.source) is not None:
-        store = Store.open(recipe.source)
-        print(f"{recipe.source} is a store of {len(store.items)} patients: nothing to prepare")
-        return Summary(kept=store.items, already_there=len(store.items))
-    items = list_items(recipe)
-    with run_lock(recipe.run_dir):
-        try:
-            summary = _fill(recipe, items, progress)
-        except OSError as error:
-            if isinstance(error, SgHubError):
-                raise
-            raise unwritable(recipe.run_dir / STORE, error) from error
+    with process("cpu") as me:
+        if read_settings(recipe.source) is not None:
+            store = Store.open(recipe.source)
+            _say(me, f"{recipe.source} is a store of {len(store.items)} patients: nothing to prepare")
+            return Summary(kept=store.items, already_there=len(store.items))
+        items = me.told(list_items(recipe) if me.is_main else Items())
+        with run_lock(recipe.run_dir):
+            try:
+                summary = _fill(recipe, items, converter, me, progress and me.is_main)
+            except OSError as error:
+                if isinstance(error, SgHubError):
+                    raise
+                raise unwritable(recipe.run_dir / STORE, error) from error
     summary.seconds = time.monotonic() - started
-    print(summary)
-    if said_of(recipe, Store.open(recipe.run_dir / STORE)) != recipe.publish:
+    _say(me, str(summary))
+    if me.is_main and said_of(recipe, Store.open(recipe.run_dir / STORE)) != recipe.publish:
         print(
             "  the recipe's texts about its data are left out, for these are other data: give publish.data_name=..., "
             "publish.dataset=... and publish.licence=... for what the weights and their card shall say"
@@ -123,30 +129,42 @@ def prepare(recipe: Recipe, *, progress: bool = True) -> Summary:
     return summary
 
 
-def _fill(recipe: Recipe, items: Items, progress: bool) -> Summary:
-    summary = Summary(skipped=items.skipped, absent=items.absent)
+def _say(me: Process, text: str) -> None:
+    if me.is_main:
+        print(text)
+
+
+def _fill(recipe: Recipe, items: Items, converter: Converter, me: Process, progress: bool) -> Summary:
+    summary, waiting = Summary(skipped=items.skipped, absent=items.absent), list[Item]()
     folder = recipe.run_dir / STORE
-    group = _open_for_writing(folder, recipe)
-    there = {item: _finished(group, item) for item in items.found}
-    waiting = [item for item, stored in there.items() if stored is None]
-    summary.kept = [stored for stored in there.values() if stored is not None]
+    if me.is_main:
+        group = _open_for_writing(folder, recipe)
+        there = {item: _finished(group, item) for item in items.found}
+        waiting = [item for item, stored in there.items() if stored is None]
+        summary.kept = [stored for stored in there.values() if stored is not None]
+        if waiting:  # until all is there again, it is not a finished store
+            unfinish(folder)
+    summary.kept, waiting = me.told((summary.kept, waiting))
     summary.already_there = len(summary.kept)
-    if waiting:  # until all is there again, it is not a finished store
-        unfinish(folder)
-    with closing(convert_all(recipe.prepare, str(folder), waiting)) as results:
-        for item, result in tqdm(results, total=len(waiting), desc="preparing", unit="scan", disable=not progress):
-            if isinstance(result, str):
-                summary.skipped[item.source] = result
-            else:
-                summary.kept.append(result)
-    lines = [json.dumps({"source": s, "reason": r}) + "\n" for s, r in sorted(summary.skipped.items())]
-    write_atomic(folder / "skipped.jsonl", "".join(lines))
+    mine = waiting[me.rank :: me.world]
+    with closing(converter(recipe.prepare, str(folder), mine)) as results:
+        bar = tqdm(results, total=len(mine), desc="preparing", unit="scan", disable=not progress)
+        converted = me.gathered(list(bar))
+    for item, result in converted:
+        if isinstance(result, str):
+            summary.skipped[item.source] = result
+        else:
+            summary.kept.append(result)
     if not summary.kept:
         reasons = "; ".join(f"{source}: {reason}" for source, reason in sorted(summary.skipped.items())[:5])
         raise ReadError(f"none of the {len(summary.skipped)} scans in {recipe.source} can be used ({reasons})")
     summary.kept = _with_validation(sorted(summary.kept, key=lambda item: item.name), recipe)
-    write_table(folder, summary.kept)
-    summary.megabytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+    if me.is_main:
+        lines = [json.dumps({"source": s, "reason": r}) + "\n" for s, r in sorted(summary.skipped.items())]
+        write_atomic(folder / "skipped.jsonl", "".join(lines))
+        write_table(folder, summary.kept)
+        summary.megabytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+    me.barrier()
     return summary
 
 

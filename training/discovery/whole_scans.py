@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +12,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from sg_hub.io.files import writing
+from sg_hub.io.files import writing_path
 
 from ..data.store import Store
+from ..run.process_group import Process
 from ..run.recipe import Size
 from .cubes import Cubes, to_network
 
@@ -45,16 +49,31 @@ class WholeScans(Cubes):
         return len({self.store.items[i].patient for i in self.rows})
 
 
-def resize_scans(store: Store, size: Size, path: Path, progress: bool) -> None:
-    """Write every scan of the store, resized: (patients, C, *size) in half precision, 0..1.
+def resize_scans(store: Store, size: Size, path: Path, me: Process, progress: bool = False) -> None:
+    """Write every scan of the store, resized: (patients, C, *size) in half precision, 0..1. Each process writes its
+    share of them into the one file.
 
     Raises:
         ReadError: it cannot be written. A full disk ends a process that writes to it through the memory.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    head, kind = io.BytesIO(), np.dtype(np.float16)
     shape = (len(store.items), store.items[0].channels, *size)
-    head = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False, "shape": shape}
-    with writing(path) as file:
-        np.lib.format.write_array_header_1_0(file, head)
-        for name in tqdm(store.names(), desc="resizing scans", unit="scan", disable=not progress):
-            file.write(to_network(store.whole(name), store.window, size).numpy().astype(np.float16).tobytes())
+    np.lib.format.write_array_header_1_0(
+        head, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    )
+    row = math.prod(shape[1:]) * kind.itemsize
+    if me.is_main:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_path(path) if me.is_main else nullcontext() as own:
+        if own is not None:
+            own.write_bytes(head.getvalue())
+        whole = me.told(own)
+        assert whole is not None, "the first process has made it"
+        with open(whole, "r+b") as file:
+            mine = range(me.rank, len(store.items), me.world)
+            for number in tqdm(mine, desc="resizing scans", unit="scan", disable=not (progress and me.is_main)):
+                scan = to_network(store.whole(store.items[number].name), store.window, size)
+                file.seek(len(head.getvalue()) + number * row)
+                file.write(scan.numpy().astype(kind).tobytes())
+        me.barrier()
+    me.barrier()  # it is in its place

@@ -9,6 +9,7 @@ Whole scans (or images), resized to one size; the method `autoencoder` in the tr
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ from .state import CHECKPOINT
 def autoencode(recipe: Recipe, *, device: str = "auto", progress: bool = True) -> Path:
     """Train the autoencoder on the train patients and write the features of all; returns the features' file.
 
-    Resumes where it was stopped. Runs under torchrun.
+    Resumes where it was stopped. Under torchrun the processes share the training and the features.
 
     Raises:
         ReadError: no store yet, or a checkpoint of another recipe.
@@ -55,9 +56,10 @@ def autoencode(recipe: Recipe, *, device: str = "auto", progress: bool = True) -
             method = method_of(training)
             inputs = open_inputs(training, method, me, progress)
             Trainer(training, method, inputs, me, folder, section="autoencode", progress=progress).run()
-        if me.is_main and not there:
             scans = WholeScans(store, folder / WHOLE)
-            save_features(done, store, _features(from_pretrained(folder / MODEL), scans, me), determined_by)
+            features = _features(from_pretrained(folder / MODEL), scans, me)
+            if me.is_main:
+                save_features(done, store, features, determined_by)
         if me.is_main and (not there or not recorded(recipe, "autoencode")):
             record(recipe, "autoencode", patients=len(store.names("train")), store=store.fingerprint)
         if me.is_main:
@@ -84,6 +86,7 @@ def _of_the_autoencoder(recipe: Recipe) -> Recipe:
             "average": 0.0,
             "patience": settings.epochs,
             "workers": 0,
+            "batch_parts": recipe.pretrain.batch_parts and math.gcd(recipe.pretrain.batch_parts, settings.batch_size),
         }
     )
     model = recipe.model.model_copy(update={"width": settings.width or recipe.model.width, "norm": "batch"})
@@ -93,10 +96,10 @@ def _of_the_autoencoder(recipe: Recipe) -> Recipe:
 
 @torch.inference_mode()
 def _features(model: PretrainedModel, scans: WholeScans, me: Process) -> np.ndarray:
-    """(patients, channels): average over space of the deepest feature map."""
+    """(patients, channels): average over space of the deepest feature map; each process computes its share of them."""
     to_device(model, me.device, model.NDIM)
-    rows = []
-    for i in range(len(scans)):
+    features = np.zeros((len(scans), model.encoder.channels[-1]), np.float32)
+    for i in range(me.rank, len(scans), me.world):
         x = scans[i][0][None].to(me.device, memory_format=layout(model.NDIM))
-        rows.append(model.encoder(x)[-1].flatten(2).mean(2)[0].cpu().numpy())
-    return np.stack(rows)
+        features[i] = model.encoder(x)[-1].flatten(2).mean(2)[0].cpu().numpy()
+    return me.sum(torch.from_numpy(features)).numpy()

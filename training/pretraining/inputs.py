@@ -50,9 +50,7 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
     size, context = enlarged(recipe.pretrain.size, method.context), method.context
     if method.needs == "scans":
         path = recipe.run_dir / FOLDER / WHOLE
-        if me.is_main:
-            resize_scans(store, size, path, progress)
-        me.barrier()
+        resize_scans(store, size, path, me, progress)
         return Inputs(store, {split: WholeScans(store, path, split) for split in SPLITS}, None, store.fingerprint)
     if method.needs == "patches":
         length = {"train": recipe.pretrain.samples_per_epoch}

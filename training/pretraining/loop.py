@@ -14,8 +14,11 @@ Writes into the folder of the training:
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from tqdm import tqdm
 
 from ..methods.protocol import Batch, Method, Stage, Views
 from ..run import figures
+from ..run.checkpoint import read_checkpoint
 from ..run.layout import layout, to_device
 from ..run.metrics import Metrics, read_metrics
 from ..run.precision import autocast
@@ -34,10 +38,11 @@ from ..run.seeds import generator
 from ..run.signals import Stop, stopping
 from .divergence import Watch, diverged
 from .inputs import Inputs, Reader
+from .norms import RunningStatistics
 from .optimisation import learning_rate
 from .plan import Plan, train_only
 from .published import save_network
-from .state import State, determined_by
+from .state import CHECKPOINT, State, determined_by, parts_of
 from .validation import validate
 
 SHOWN_EVERY = 10
@@ -66,11 +71,16 @@ class Trainer:
     ) -> None:
         self.recipe, self.settings, self.method, self.inputs = recipe, recipe.pretrain, method, inputs
         self.me, self.folder, self.section, self.show = me, folder, section, progress and me.is_main
-        self.plan = Plan(method.stages(self.settings.epochs), inputs, self.settings, section, me)
+        self._resumed = read_checkpoint(folder / CHECKPOINT)
+        parts = self.settings.batch_parts or parts_of(self._resumed, recipe, inputs)
+        self.plan = Plan(method.stages(self.settings.epochs), inputs, self.settings, section, me, parts)
         self.network = method.network(inputs.blueprint(recipe))
         to_device(self.network, me.device, recipe.model.ndim)
-        of = determined_by(recipe, inputs, me.world)
-        self.state = State(self.network, self.settings, folder, of)
+        of, part = determined_by(recipe, inputs, self.plan.parts), len(self.plan.mine) / self.plan.parts
+        self.state = State(self.network, self.settings, folder, of, me, part)
+        if self.settings.compile:
+            self.network.compile()
+        self.statistics = RunningStatistics(self.network, self.plan.parts, me)
         self.metrics = Metrics(folder / "metrics.jsonl", me.is_main, tensorboard)
         self.readers = {split: Reader(inputs.data[split], self.settings, me) for split in ("train", "validation")}
         self.clock = time.monotonic()
@@ -83,7 +93,8 @@ class Trainer:
             KeyboardInterrupt: a signal asked for a stop, and the checkpoint is written.
         """
         at = self.state.at
-        if self.state.resume(self.metrics, self.me.device):
+        resumed, self._resumed = self.state.resume(self._resumed, self.metrics), None
+        if resumed:
             at = self.state.at
             self._say(f"resuming at epoch {at.epoch + 1}, step {at.step} of {self.plan.steps}")
         before, self.clock = at.epoch, time.monotonic()
@@ -102,24 +113,34 @@ class Trainer:
             "minutes": round(self.state.at.seconds / 60, 1),
             "processes": self.me.world,
             "best_validation_loss": self.state.at.best,
-            "cubes_per_epoch": self.plan.steps * self.plan.per_process * self.me.world,
+            "cubes_per_epoch": self.plan.steps * self.plan.whole,
         }
 
-    def step(self, network: nn.Module, stage: Stage, batch: Batch) -> dict[str, Tensor]:
-        """One step of the optimiser; returns the losses, which nobody has waited for."""
-        at = self.state.at
-        noise = generator(self.me.device, self.recipe.seed, "transform", at.epoch, at.step, self.me.rank)
-        views = self.method.views(batch, noise)
+    def step(self, network: nn.Module, stage: Stage, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        """One step of the optimiser; returns the losses, which nobody has waited for.
+
+        Args:
+            batches: the parts of the batch that this process computes; of the losses it gives their sum over these.
+        """
+        at, plan = self.state.at, self.plan
+        sums: dict[str, Tensor] = {}
         self.state.optimizer.zero_grad(set_to_none=True)
-        losses = self.method.losses(self._forward(network, stage, views), views.targets)
-        losses["loss"].backward()
+        with self.statistics.batch():
+            for part, batch in zip(plan.mine, batches, strict=True):
+                noise = generator(self.me.device, self.recipe.seed, "transform", at.epoch, at.step, part)
+                views = self.method.views(batch, noise)
+                with self.statistics.part(), self.me.averaging(network, now=part == plan.mine[-1]):
+                    losses = self.method.losses(self._forward(network, stage, views), views.targets)
+                    (losses["loss"] if plan.share == 1 else losses["loss"] * plan.share).backward()
+                for key, value in losses.items():
+                    sums[key] = sums[key] + value.detach() if key in sums else value.detach()
         if self.settings.clip:
             nn.utils.clip_grad_norm_(network.parameters(), self.settings.clip)
         for group in self.state.optimizer.param_groups:
-            group["lr"] = learning_rate(self.settings, self.plan, at.epoch, at.step)
+            group["lr"] = learning_rate(self.settings, plan, at.epoch, at.step)
         self.state.optimizer.step()
         self.state.average.update()
-        return {key: value.detach() for key, value in losses.items()}
+        return sums
 
     def _forward(self, network: nn.Module, stage: Stage, views: Views) -> dict[str, Tensor]:
         ndim, stride = self.recipe.model.ndim, self.network.model.encoder.strides[-1]
@@ -139,10 +160,12 @@ class Trainer:
         network = self.me.wrap(self.network)
         self.network.train()
         batches = plan.batches(self.recipe.seed, at.epoch, first)
-        watch = Watch(self.me.device, self.section, self.inputs.data["train"], at.epoch, first, batches)
+        items = [[item for part in step for item in part] for step in batches]
+        watch = Watch(self.me.device, self.section, self.inputs.data["train"], at.epoch, first, items)
+        read = self.readers["train"].read(list(itertools.chain.from_iterable(batches)))
         started = time.monotonic()
         bar = tqdm(
-            self.readers["train"].read(batches),
+            range(first, plan.steps),
             initial=first,
             total=plan.steps,
             desc=f"epoch {at.epoch + 1}/{plan.epochs} {stage.name}",
@@ -150,8 +173,8 @@ class Trainer:
             disable=not self.show,
             leave=False,
         )
-        for batch in bar:
-            losses = self.step(network, stage, batch)
+        for _ in bar:
+            losses = self.step(network, stage, itertools.islice(read, len(plan.mine)))
             watch.see(at.step, losses["loss"])
             self.state.add(losses)
             at.step += 1
@@ -161,22 +184,28 @@ class Trainer:
             if shows or saves or self.me.device.type == "cpu":  # elsewhere reading a value makes the device wait
                 watch.check()
             if shows:
-                bar.set_postfix({key: f"{value:.4f}" for key, value in self.state.means(at.step).items()})
+                bar.set_postfix({key: f"{value:.4f}" for key, value in self._shown().items()})
             if saves and at.step < plan.steps:
                 self._checkpoint()
                 if stopped:
                     return
-        done = (plan.steps - first) * plan.per_process * self.me.world
+        done = (plan.steps - first) * plan.whole
         self._end_epoch(stage, done / (time.monotonic() - started))
+
+    def _shown(self) -> dict[str, float]:
+        """Training metrics of the epoch so far, of this process alone."""
+        return self.state.means(self.state.at.step * len(self.plan.mine))
 
     def _end_epoch(self, stage: Stage, cubes_per_second: float) -> None:
         at, state = self.state.at, self.state
         values = self._validate(stage)
         if not math.isfinite(values["validation_loss"]):
             raise diverged(self.section, f"the validation loss of epoch {at.epoch + 1}")
-        if state.judge(values["validation_loss"], self.plan.begins(at.epoch)) and self.me.is_main:
-            save_network(self.state.average.network, self.folder)
-        train = state.means(self.plan.steps)
+        if state.judge(values["validation_loss"], self.plan.begins(at.epoch)):
+            best = state.published()
+            if self.me.is_main and best is not None:
+                save_network(best, self.folder)
+        train = {key: total / (self.plan.steps * self.plan.parts) for key, total in state.totals().items()}
         self.metrics.write(
             stage=stage.name,
             epoch=at.epoch,
@@ -194,28 +223,32 @@ class Trainer:
     def _validate(self, stage: Stage) -> dict[str, float]:
         network = self.state.average.network.eval()
         seed, drawn = self.recipe.seed, self.state.at.epoch % self.settings.picture_every == 0
+        drawn = drawn and stage is self.plan.stages[-1]
+        shown = self.state.published() if drawn else None
         return validate(
             self.method,
             lambda views: self._forward(network, stage, views),
             self.readers["validation"],
-            self.plan.per_process,
+            self.plan.per_part,
             seed,
             self.me,
-            self._draw if drawn and stage is self.plan.stages[-1] else None,
+            functools.partial(self._draw, shown.eval()) if shown is not None else None,
         )
 
-    def _draw(self, batch: Batch) -> None:
-        def noise(kind: str) -> torch.Generator:
-            return generator(self.me.device, self.recipe.seed, "picture", kind)
+    def _draw(self, network: nn.Module, batch: Batch) -> None:
+        device = next(network.parameters()).device
 
-        self.method.draw(self.state.average.network, batch, noise, self.folder / self.method.picture)
+        def noise(kind: str) -> torch.Generator:
+            return generator(device, self.recipe.seed, "picture", kind)
+
+        batch = Batch(*(part.to(device) for part in batch if part is not None))
+        self.method.draw(network, batch, noise, self.folder / self.method.picture)
 
     def _checkpoint(self) -> None:
         now = time.monotonic()
         self.state.at.seconds += now - self.clock
         self.clock = now
-        if self.me.is_main:
-            self.state.save(self.metrics)
+        self.state.save(self.metrics)
 
     def _say(self, text: str) -> None:
         if self.show:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..methods.protocol import Network
 from ..run.recipe import Pretrain
+from ..run.sharding import divided, local
 from .plan import Plan
 
 
@@ -72,9 +73,9 @@ class Average:
 
     def load(self, state: dict[str, Tensor] | None, steps: int) -> None:
         if state is not None:
-            self.network.load_state_dict(state)
+            self.network.load_state_dict(divided(state, self.network))
         self.steps = steps
 
 
 def _floats(network: nn.Module) -> list[Tensor]:
-    return [value for value in network.state_dict().values() if value.is_floating_point()]
+    return [local(value) for value in network.state_dict().values() if value.is_floating_point()]

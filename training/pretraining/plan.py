@@ -1,4 +1,6 @@
-"""How a training is divided: stages into epochs, an epoch into steps, a step's cubes among the processes."""
+"""How a training is divided: stages into epochs, an epoch into steps, a step's batch into parts, and these among the
+processes.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +21,30 @@ class Plan:
 
     Args:
         section: of the recipe, which messages name.
+        parts: that a batch is computed in; absent: one for each process.
 
     Attributes:
         epochs: of all stages.
         last_began: epochs before the last stage.
-        per_process: cubes of a step for each process.
+        parts: of a batch.
+        mine: those of them that this process computes.
+        per_part: cubes of each.
         steps: of an epoch.
 
     Raises:
         InvalidInputError: nothing to train on, or what cannot be shared.
     """
 
-    def __init__(self, stages: list[Stage], inputs: Inputs, settings: Pretrain, section: str, me: Process) -> None:
-        self.stages, self.me = stages, me
+    def __init__(
+        self,
+        stages: list[Stage],
+        inputs: Inputs,
+        settings: Pretrain,
+        section: str,
+        me: Process,
+        parts: int | None = None,
+    ) -> None:
+        self.stages, self.parts = stages, parts or me.world
         self._began = [0, *itertools.accumulate(stage.epochs for stage in stages)]
         self.epochs, self.last_began = self._began[-1], self._began[-2]
         for split in ("train", "validation"):
@@ -41,13 +54,26 @@ class Plan:
                     "a validation_share above 0), and run prepare, autoencode and discover again"
                 )
         length, size = len(inputs.data["train"]), settings.batch_size
-        if size % me.world or length < me.world:
+        if size % self.parts or length < self.parts:
+            by = f"{me.world} processes" if self.parts == me.world else f"{self.parts} parts of a batch"
+            raise InvalidInputError(f"{section}.batch_size={size} and {length} items cannot be shared evenly by {by}")
+        if self.parts < me.world:
             raise InvalidInputError(
-                f"{section}.batch_size={size} and {length} items cannot be shared evenly by {me.world} processes"
+                f"a batch is computed in {self.parts} parts here, which {me.world} processes cannot share: start "
+                f"{self.parts} processes at most, or begin afresh in another run=FOLDER with pretrain.batch_parts="
+                f"{me.world}"
             )
+        self.mine = range(me.rank * self.parts // me.world, (me.rank + 1) * self.parts // me.world)
+        self.share = me.world / self.parts
+        """What the gradient of a part counts in that of its process, of which the mean is taken over all processes."""
         self.data = inputs.data["train"]
-        self.per_process = min(size, length) // me.world
-        self.steps = max(1, min(settings.samples_per_epoch or length, length) // (self.per_process * me.world))
+        self.per_part = min(size, length) // self.parts
+        self.steps = max(1, min(settings.samples_per_epoch or length, length) // self.whole)
+
+    @property
+    def whole(self) -> int:
+        """Cubes of a batch."""
+        return self.per_part * self.parts
 
     def stage(self, epoch: int) -> Stage:
         """Of an epoch; behind the end the last one."""
@@ -62,11 +88,13 @@ class Plan:
         """Whether a stage begins with this epoch."""
         return epoch in self._began
 
-    def batches(self, seed: int, epoch: int, step: int) -> list[list[int]]:
-        """The batches of an epoch for this process, from a step on."""
-        order, whole = self.data.order(seed, epoch), self.per_process * self.me.world
-        first = self.me.rank * self.per_process
-        return [order[at * whole + first :][: self.per_process].tolist() for at in range(step, self.steps)]
+    def batches(self, seed: int, epoch: int, step: int) -> list[list[list[int]]]:
+        """The items of an epoch's steps for this process, from a step on, part by part."""
+        order, size = self.data.order(seed, epoch), self.per_part
+        return [
+            [order[at * self.whole + part * size :][:size].tolist() for part in self.mine]
+            for at in range(step, self.steps)
+        ]
 
 
 def train_only(network: nn.Module, parts: tuple[str, ...]) -> None:

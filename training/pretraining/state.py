@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..methods.protocol import Network
-from ..run.checkpoint import load_checkpoint, save_checkpoint
+from ..run.checkpoint import check_belongs, save_checkpoint
 from ..run.metrics import Metrics
 from ..run.precision import sum_type
+from ..run.process_group import Process
 from ..run.recipe import Pretrain, Recipe
+from ..run.sharding import divided, divided_optimizer, is_sharded, shard, whole
 from .inputs import Inputs
 from .optimisation import Average, optimizer_of
 
@@ -39,16 +43,30 @@ class State:
 
     Args:
         determined_by: what the weights depend on: a checkpoint of anything else is refused.
+        part: what this process computes of each batch, as a share of it.
     """
 
-    def __init__(self, network: Network, settings: Pretrain, folder: Path, determined_by: str) -> None:
-        self.network = network
+    def __init__(
+        self, network: Network, settings: Pretrain, folder: Path, determined_by: str, me: Process, part: float = 1.0
+    ) -> None:
+        self.me, self.part = me, part
+        self.network, self._plain = network, None
+        if settings.shard and me.world > 1:
+            self._plain = copy.deepcopy(network).cpu() if me.is_main else None
+            self.average = Average(network, settings.average)
+            for each in {self.network, self.average.network}:
+                shard(each, me.device, me.world)
+        else:
+            self.average = Average(network, settings.average)
         self.optimizer = optimizer_of(network, settings)
-        self.average = Average(network, settings.average)
         self.path, self.determined_by = folder / CHECKPOINT, determined_by
         self.at = Progress()
         self.sums: dict[str, Tensor] = {}
-        """Sums of this epoch's training metrics so far, where they were computed."""
+        """Of this process's training metrics in this epoch so far, over all parts, where they were computed."""
+
+    @property
+    def _sharded(self) -> bool:
+        return is_sharded(self.network)
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Add the metrics of a step, without reading them: a GPU would be waited for at every step."""
@@ -57,9 +75,25 @@ class State:
             value = value.to(sum_type(value.device))
             self.sums[key] = value if before is None else before + value
 
-    def means(self, steps: int) -> dict[str, float]:
-        """Of the training metrics over the epoch's steps so far."""
-        return {key: value.item() / steps for key, value in self.sums.items()}
+    def means(self, parts: int) -> dict[str, float]:
+        """Of this process's training metrics over the parts so far."""
+        return {key: value.item() / parts for key, value in self.sums.items()}
+
+    def totals(self) -> dict[str, float]:
+        """Sums of the training metrics over all parts so far, of all processes, which ask together."""
+        if not self.sums or self.me.world == 1:
+            return self.means(1)
+        return dict(zip(self.sums, self.me.sum(torch.stack(list(self.sums.values()))).tolist(), strict=True))
+
+    def published(self) -> Network | None:
+        """The network that is validated and published; of one that is divided a whole copy on the CPU, which all
+        processes put together, and the first gets."""
+        if not self._sharded:
+            return self.average.network
+        state = whole(self.average.network.state_dict())
+        if self._plain is not None:
+            self._plain.load_state_dict(state)
+        return self._plain
 
     def judge(self, loss: float, new_stage: bool) -> bool:
         """Take in an epoch's validation loss; returns whether it is the best of its stage."""
@@ -74,7 +108,7 @@ class State:
         self.at.epoch, self.at.step, self.sums = self.at.epoch + 1, 0, {}
 
     def save(self, metrics: Metrics) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint, which is the first process's; all are asked together."""
         state = {
             "determined_by": self.determined_by,
             "network": self.network.state_dict(),
@@ -82,31 +116,50 @@ class State:
             "average": self.average.state_dict(),
             "averaged_steps": self.average.steps,
             "at": vars(self.at),
-            "sums": self.means(1),
+            "sums": self.totals(),
             "metrics": metrics.position(),
         }
-        save_checkpoint(self.path, state)
+        if self._sharded:
+            state = whole(state)
+        if self.me.is_main:
+            save_checkpoint(self.path, state)
 
-    def resume(self, metrics: Metrics, device: torch.device) -> bool:
-        """Go on from the checkpoint; returns whether there is one."""
-        state = load_checkpoint(self.path, self.determined_by)
+    def resume(self, state: dict[str, Any] | None, metrics: Metrics) -> bool:
+        """Go on from a checkpoint; returns whether there is one.
+
+        Raises:
+            ReadError: it belongs to another recipe or other data.
+        """
         if state is None:
             metrics.truncate(0)
             return False
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        check_belongs(state, self.determined_by, self.path)
+        self.network.load_state_dict(divided(state["network"], self.network))
+        self.optimizer.load_state_dict(divided_optimizer(state["optimizer"], self.optimizer))
         self.average.load(state["average"], state["averaged_steps"])
         self.at = Progress(**state["at"])
-        kind = sum_type(device)
-        self.sums = {key: torch.tensor(v, dtype=kind, device=device) for key, v in state["sums"].items()}
+        kind, device = sum_type(self.me.device), self.me.device
+        sums = {key: value * self.part if self.part < 1 else value for key, value in state["sums"].items()}
+        self.sums = {key: torch.tensor(value, dtype=kind, device=device) for key, value in sums.items()}
         metrics.truncate(state["metrics"])
         return True
 
 
-def determined_by(recipe: Recipe, inputs: Inputs, world: int) -> str:
-    """What the weights of an epoch depend on. How long to train does not count, so that a run can be extended."""
-    free = {"patience", "workers", "cache_mib", "picture_every", "checkpoint_every"}
+def determined_by(recipe: Recipe, inputs: Inputs, parts: int) -> str:
+    """What the weights of an epoch depend on. How long to train does not count, so that a run can be extended; nor does
+    where its parts are computed."""
+    free = {"patience", "workers", "cache_mib", "picture_every", "checkpoint_every", "batch_parts", "compile", "shard"}
     if recipe.pretrain.schedule != "cosine":
         free.add("epochs")
     sections = (recipe.pretrain.model_dump_json(exclude=free), recipe.method.model_dump_json())
-    return " ".join(map(str, (inputs.fingerprint, *sections, recipe.model.model_dump_json(), recipe.seed, world)))
+    return " ".join(map(str, (inputs.fingerprint, *sections, recipe.model.model_dump_json(), recipe.seed, parts)))
+
+
+def parts_of(state: dict[str, Any] | None, recipe: Recipe, inputs: Inputs) -> int | None:
+    """In how many parts the run of a checkpoint computes its batches; None where there is none of this recipe."""
+    last = str((state or {}).get("determined_by")).rpartition(" ")[2]
+    return (
+        int(last)
+        if state and last.isdecimal() and determined_by(recipe, inputs, int(last)) == state["determined_by"]
+        else None
+    )

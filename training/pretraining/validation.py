@@ -14,7 +14,7 @@ from ..run.seeds import generator
 from .inputs import Reader
 
 
-@torch.inference_mode()
+@torch.no_grad()  # sharded networks go on training with what they put together here
 def validate(
     method: Method,
     forward: Callable[[Views], dict[str, Tensor]],

@@ -51,6 +51,31 @@ def load_checkpoint(path: Path, determined_by: str) -> dict[str, Any] | None:
     Raises:
         ReadError: it belongs to another recipe or other data, or all that is there is damaged.
     """
+    state = read_checkpoint(path)
+    if state is not None:
+        check_belongs(state, determined_by, path)
+    return state
+
+
+def check_belongs(state: dict[str, Any], determined_by: str, path: Path) -> None:
+    """Refuse the checkpoint of another run.
+
+    Raises:
+        ReadError: it belongs to another recipe or other data.
+    """
+    if state["determined_by"] != determined_by:
+        raise ReadError(
+            f"{path} was written with another recipe or other data: "
+            "give another run=FOLDER, or remove the checkpoint to start afresh"
+        )
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The state in a checkpoint, whatever it belongs to, or None. Where it is damaged, the one before, with a warning.
+
+    Raises:
+        ReadError: all that is there is damaged.
+    """
     if not path.is_file():
         return None
     try:
@@ -63,11 +88,6 @@ def load_checkpoint(path: Path, determined_by: str) -> dict[str, Any] | None:
         print(f"warning: {damage}; going on from the checkpoint before", file=sys.stderr, flush=True)
         # The damaged one must not become the one before.
         write_atomic(path, previous_checkpoint(path).read_bytes())
-    if state["determined_by"] != determined_by:
-        raise ReadError(
-            f"{path} was written with another recipe or other data: "
-            "give another run=FOLDER, or remove the checkpoint to start afresh"
-        )
     return state
 
 

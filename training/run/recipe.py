@@ -162,6 +162,14 @@ class Pretrain(Section):
     """Epochs between two pictures of what the network makes of some patches."""
     checkpoint_every: PositiveInt = 200
     """Steps between two checkpoints."""
+    batch_parts: PositiveInt | None = Field(default=None, examples=[4])
+    """Parts that a batch is computed in, shared by the processes or one after the other (gradient accumulation): the
+    same number gives the same training on any number of processes. Each part has its own statistics of norms. Absent:
+    one for each process, or as many as the run was begun with."""
+    compile: bool = False
+    """Compile the network by torch.compile: slow to start, then faster, on GPUs most of all."""
+    shard: bool = False
+    """Divide weights, gradients and optimiser states among the processes (FSDP2), for networks too large for one."""
 
 
 MOVED = ("classification_epochs", "lambda_rec", "lambda_cls", "elastic", "shuffle_windows")

@@ -4,10 +4,13 @@ import torch
 
 from training.discovery.cubes import to_network
 from training.discovery.whole_scans import WholeScans, resize_scans
+from training.run.process_group import Process
+
+ALONE = Process(0, 1, torch.device("cpu"))
 
 
 def test_every_scan_resized_and_of_each_split_its_own(store, tmp_path):
-    resize_scans(store, (16, 8, 8), tmp_path / "new" / "whole.npy", progress=False)
+    resize_scans(store, (16, 8, 8), tmp_path / "new" / "whole.npy", ALONE)
     everyone = WholeScans(store, tmp_path / "new" / "whole.npy")
     assert len(everyone) == 15
     for index, name in enumerate(store.names()):

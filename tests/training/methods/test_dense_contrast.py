@@ -167,7 +167,7 @@ def test_every_part_is_trained_and_voxels_are_found(run, semantics):
     assert batch.cubes.shape[2:] == (24, 24, 12), "room for the views"
     losses = []
     for _ in range(30):
-        losses.append(float(started.step(started.network, started.plan.stages[-1], batch)["loss"]))
+        losses.append(float(started.step(started.network, started.plan.stages[-1], [batch])["loss"]))
         started.state.at.step += 1
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     changed = {key for key, value in started.network.named_parameters() if not torch.equal(value, before[key])}

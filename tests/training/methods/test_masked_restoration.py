@@ -142,7 +142,7 @@ def test_every_part_is_trained(run, semantics):
     losses = []
     for step in [*range(40), 0]:  # the last one has the masks of the first
         started.state.at.step = step
-        losses.append(float(started.step(started.network, started.plan.stages[-1], batch)["mse"]))
+        losses.append(float(started.step(started.network, started.plan.stages[-1], [batch])["mse"]))
     assert losses[-1] < 0.7 * losses[0]
     changed = {key for key, value in started.network.named_parameters() if not torch.equal(value, before[key])}
     still = {key for key in before.keys() - changed if not key.endswith(("conv.bias", "classifier.block.norm.bias"))}

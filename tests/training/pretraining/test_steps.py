@@ -36,7 +36,7 @@ def gradients(run, precision, side, method):
     items = [data[index] for index in (0, 6, 12, 18)]
     batch = Batch(*(torch.utils.data.default_collate(list(part)) for part in zip(*items, strict=True)))
     for _ in range(2):
-        found.step(found.network, found.plan.stages[-1], batch)
+        found.step(found.network, found.plan.stages[-1], [batch])
     return torch.cat([p.grad.flatten() for p in found.network.parameters() if p.grad is not None])
 
 
@@ -68,7 +68,7 @@ def test_a_step_waits_for_no_device(run, monkeypatch, method):
     monkeypatch.setattr(_common, "_same_device", lambda *_: True)  # there are no generators of the meta device
     batch = Batch(torch.rand(8, 1, 16, 16, 8, device=meta), torch.zeros(8, dtype=torch.int64, device=meta))
     for stage in found.plan.stages:
-        losses = found.step(found.network, stage, batch)
+        losses = found.step(found.network, stage, [batch])
         found.state.add(losses)
         assert losses["loss"].device == meta
     with pytest.raises(RuntimeError, match="meta"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 
 from sg_hub.errors import InvalidInputError, SgHubError
 
+from ...run.ray_cluster import RETRIES, enter, ray_cluster, require_ray
 from ..task.prepared_task import PreparedTask
 from ..trial import Trial
 from .grid import Engine, Failure, Finished, Result, result_of
@@ -28,28 +28,14 @@ def engine(cpus: float = 1, gpus: float = 0, address: str | None = None, device:
     Raises:
         InvalidInputError: Ray is not installed.
     """
-    try:
-        import ray
-    except ImportError:
-        raise InvalidInputError("--ray needs Ray: pip install 'ray>=2.40' (or run without it)") from None
+    require_ray()
 
     def run(trials: list[Trial], finished: Finished) -> list[Failure]:
         failed: list[Failure] = []
         threads = max(1, int(cpus))
-        paths = os.pathsep.join(path for path in (os.getcwd(), *sys.path) if path)
-        environment = {"PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)}
-        try:
-            ray.init(
-                address=address or "local",
-                include_dashboard=False,
-                log_to_driver=False,
-                runtime_env={"env_vars": environment},
-            )
-        except (ConnectionError, ValueError) as error:
-            raise InvalidInputError(f"no Ray cluster at {address!r} ({error}): start one with `ray start`") from error
-        try:
+        with ray_cluster(address, threads) as ray:
             _check_resources(ray.cluster_resources(), cpus, gpus)
-            remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=1)(_result)
+            remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_result)
             tasks = {key: ray.put(task) for key, task in {trial.task.key: trial.task for trial in trials}.items()}
             waiting: dict[Any, Trial] = {
                 # the items of a task travel once, not with every trial
@@ -71,8 +57,6 @@ def engine(cpus: float = 1, gpus: float = 0, address: str | None = None, device:
                     finished(trial, result)
                     continue
                 print(f"{trial} failed: {failed[-1][1]}", flush=True)
-        finally:
-            ray.shutdown()
         return failed
 
     return run
@@ -92,7 +76,6 @@ def _check_resources(there: Mapping[str, float], cpus: float, gpus: float) -> No
 
 
 def _result(task: PreparedTask, trial: Trial, device: str, threads: int, folder: str) -> Result:
-    if os.path.isdir(folder):
-        os.chdir(folder)  # paths on the command line are relative to where it was given
+    enter(folder)
     torch.set_num_threads(threads)
     return result_of(replace(trial, task=task), device=device, progress=False)
