@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SUPPLY := .venv-supply
 READY := $(VENV)/.ready
 
 # What `make benchmark` runs, on the data in the folder DATA; FRACTIONS of the labels.
@@ -15,7 +16,7 @@ OUT := runs/benchmark
 # Tests at a time, each on one thread.
 WORKERS := 2
 
-.PHONY: demo docs test reliability bench benchmark clean
+.PHONY: demo docs test test-lowest reliability bench benchmark licences sbom clean
 
 demo: $(READY)
 	$(BIN)/sg-hub demo
@@ -26,6 +27,10 @@ test: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# The lowest versions of timm and huggingface_hub that pyproject.toml allows, laid over the others (see docs/supply-chain.md).
+test-lowest: $(READY)
+	$(BIN)/python -m tests.lowest
 
 # Damaged inputs, kills and faults by the thousand, of which `make test` takes a small share.
 reliability: $(READY)
@@ -43,6 +48,18 @@ docs: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.transforms
 
+# What is installed: its licences, and as a CycloneDX bill of materials. The tools have an environment of their own.
+licences: $(READY) $(SUPPLY)/.ready
+	$(SUPPLY)/bin/pip-licenses --python=$(BIN)/python --order=license --format=markdown --output-file=licences.md
+
+sbom: $(READY) $(SUPPLY)/.ready
+	$(SUPPLY)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible -o sbom.json
+
+$(SUPPLY)/.ready:
+	$(PYTHON) -m venv $(SUPPLY)
+	$(SUPPLY)/bin/python -m pip install --quiet pip-licenses==5.5.5 cyclonedx-bom==7.5.0
+	touch $@
+
 # pip reads the pinned versions from constraints.txt; .ready is made last, so an interrupted set-up starts again.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -51,4 +68,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) demo site .mypy_cache .ruff_cache .import_linter_cache .pytest_cache
+	rm -rf $(VENV) $(SUPPLY) licences.md sbom.json demo site .mypy_cache .ruff_cache .import_linter_cache .pytest_cache

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from docs.scripts import generate
+from sg_hub.cli.parser import make_parser
 from tests.documents import ORGANS, RUN, a_users_folder, blocks, run
 from tests.folders import DEMO_SAMPLES, ROOT
 
@@ -50,6 +51,15 @@ FILE = re.compile(r"`((?:sg_hub|training|tests|docs|benchmarks|model_cards)/[a-z
 def test_every_file_that_is_named_is_there(page):
     for place in FILE.findall(page.read_text(encoding="utf-8")):
         assert (ROOT / place).exists(), place
+
+
+@pytest.mark.parametrize("script", sorted((DOCS / "examples").glob("*.slurm")), ids=lambda path: path.stem)
+def test_examples_of_slurm_are_shell_and_name_commands_of_today(script):
+    subprocess.run(["bash", "-n", script], check=True)
+    command, options = re.search(r"(?:-m sg_hub|^sg-hub) (\w+)(.*)", script.read_text(encoding="utf-8"), re.M).groups()
+    parsed = next(a for a in make_parser()._actions if a.dest == "command").choices[command]
+    for option in re.findall(r"--[\w-]+", options):
+        assert option in parsed._option_string_actions, option
 
 
 def test_what_methods_learned_is_what_was_measured():

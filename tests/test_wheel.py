@@ -35,6 +35,26 @@ print(json.dumps([list(sg_hub.predict(model, scan).shape), list(scan.array.shape
 """
 
 
+# The start of every program of that environment: whoever calls another machine, unasked, ends it.
+NO_NETWORK = """
+import os, sys
+
+def watch(event, arguments):
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    if host not in (None, "localhost", "::1") and not str(host).startswith("127."):
+        print("a call that nobody asked for:", event, arguments, file=sys.stderr, flush=True)
+        os._exit(97)
+
+sys.addaudithook(watch)
+"""
+SECRETS = {"HF_TOKEN": "hf_not_a_real_token_81625", "AWS_SECRET_ACCESS_KEY": "not-a-real-key-90417"}
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
@@ -54,9 +74,12 @@ def run(wheel, tmp_path_factory):
     packages = next((folder / "venv" / "lib").glob("python*")) / "site-packages"
     # Folders named so are searched, but their own .pth files, one of which leads to this repository, are not read.
     (packages / "others.pth").write_text("\n".join(site.getsitepackages()), encoding="utf-8")
+    (packages / "sitecustomize.py").write_text(NO_NETWORK, encoding="utf-8")
     install = ("install", "--quiet", "--no-deps", "--no-index", wheel)
     subprocess.run([sys.executable, "-m", "pip", "--python", programs / "python", *install], check=True)
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    # Online, as users are: nothing here asks for the network, so nothing may call it.
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "HF_HUB_OFFLINE")}
+    environment |= SECRETS
     work = folder / "elsewhere"
     work.mkdir()
 
@@ -64,6 +87,7 @@ def run(wheel, tmp_path_factory):
         command = [programs / program, *map(str, arguments)]
         done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+        assert not any(secret in done.stdout + done.stderr for secret in SECRETS.values())
         return done.stdout
 
     run.packages, run.work = packages, work
@@ -116,3 +140,14 @@ def test_installed_it_runs_the_demo(run):
     assert "7. The published models" in out
     for name in ("demo", "demo-2d"):
         assert (run.work / "demo" / "model_cards" / name / "README.md").is_file()
+    # Of all that was run above, no record or log holds what the user's environment keeps secret.
+    written = [path for path in run.work.rglob("*") if path.is_file()]
+    assert len(written) > 50
+    for secret in SECRETS.values():
+        assert not [path for path in written if secret.encode() in path.read_bytes()]
+
+
+def test_the_watch_over_the_network_sees_a_call(run):
+    call = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)"
+    with pytest.raises(AssertionError, match="a call that nobody asked for"):
+        run("python", "-c", call)

@@ -29,6 +29,7 @@ import zarr
 
 from sg_hub.errors import InvalidInputError, ReadError
 
+from .remote import is_remote, open_remote
 from .store_files import SETTINGS, TABLE, StoredItem, read_settings, read_table
 
 MISSING = -32768
@@ -49,9 +50,17 @@ class Store:
         items: rows of the table.
         settings: what `prepare` was told: window, spacing, chunk.
         cache_mib: decoded scans kept in memory, at most, in each process; 0: none.
+        cache_dir: folder on a local disk where what is read from object storage is kept, as it is there.
     """
 
-    def __init__(self, url: str, items: list[StoredItem], settings: dict[str, Any], cache_mib: int = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        items: list[StoredItem],
+        settings: dict[str, Any],
+        cache_mib: int = 0,
+        cache_dir: str | None = None,
+    ) -> None:
         self.url, self.items, self.settings = url, items, settings
         low, high = settings["window"]
         self.window: tuple[float, float] = (float(low), float(high))
@@ -62,6 +71,8 @@ class Store:
         """(x, y, z) in mm of every scan; None: each has its own (`StoredItem.spacing`)."""
         self._by_name = {item.name: item for item in items}
         self._budget = cache_mib * 2**20
+        # By fingerprint: what was kept of a store that was prepared anew is no part of it.
+        self._kept = Path(cache_dir, self.fingerprint[:16]) if cache_dir and is_remote(url) else None
         self._forget()
 
     def _forget(self) -> None:
@@ -74,7 +85,7 @@ class Store:
         """Bytes of crops of each scan since it was in the cache."""
 
     @classmethod
-    def open(cls, url: str | Path, cache_mib: int = 0) -> Store:
+    def open(cls, url: str | Path, cache_mib: int = 0, cache_dir: str | None = None) -> Store:
         """Open a finished store.
 
         Raises:
@@ -86,7 +97,7 @@ class Store:
             raise ReadError(f"{url} is not a store: run `sg-hub prepare` first")
         items, as_written = read_table(url)
         try:
-            store = cls(url, items, settings, cache_mib)
+            store = cls(url, items, settings, cache_mib, cache_dir)
         except (KeyError, ValueError, TypeError) as error:
             raise ReadError(f"{url}/{SETTINGS} is damaged ({error!r}): copy the store again") from error
         if not as_written:
@@ -207,6 +218,7 @@ class Store:
             raise ReadError(
                 f"patient {name} of the store {self.url} cannot be read ({error}): copy the store again, or "
                 "remove the patient's folder in scans/ and run prepare again"
+                + (f"; {self._kept} holds what was read of it before, and can be removed" if self._kept else "")
             ) from error
         if voxels.min() == MISSING:
             raise ReadError(
@@ -220,7 +232,8 @@ class Store:
             self._group, self._arrays, self._process = None, {}, os.getpid()
         if name not in self._arrays:
             if self._group is None:
-                self._group = zarr.open_group(self.url, mode="r")
+                remote = is_remote(self.url)
+                self._group = open_remote(self.url, self._kept) if remote else zarr.open_group(self.url, mode="r")
             array: Any = self._group[f"scans/{name}"]
             item = self._item(name)
             chunk = (item.channels, *(min(c, s) for c, s in zip(self.settings["chunk"], item.shape, strict=True)))

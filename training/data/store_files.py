@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +18,7 @@ from sg_hub.errors import ReadError
 from sg_hub.io.files import write_atomic, write_json
 
 from ..run.recipe import Split
+from .remote import FINAL, PAUSE, TRIES, is_remote
 
 FORMAT = 1
 TABLE = "patients.csv"
@@ -169,12 +171,18 @@ def read_file(url: str, name: str) -> bytes | None:
     Raises:
         ReadError: the address means nothing, or cannot be reached.
     """
-    try:
-        with fsspec.open(f"{url.rstrip('/')}/{name}", "rb") as file:
-            return bytes(file.read())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ImportError, ValueError) as error:
-        raise ReadError(f"{url}: {error}; expected a folder, or a URL that fsspec can open") from error
-    except Exception as error:  # every kind of storage has its own, for rights and connections
-        raise ReadError(f"{url} cannot be reached ({type(error).__name__}: {error})") from error
+    for number in range(TRIES):
+        try:
+            with fsspec.open(f"{url.rstrip('/')}/{name}", "rb") as file:
+                return bytes(file.read())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ImportError, ValueError) as error:
+            raise ReadError(
+                f"{url}: {error}; expected a folder, or a URL that fsspec can open (of S3: pip install 'sg_hub[s3]')"
+            ) from error
+        except Exception as error:  # every kind of storage has its own, for rights and connections
+            if number == TRIES - 1 or isinstance(error, FINAL) or not is_remote(url):
+                raise ReadError(f"{url} cannot be reached ({type(error).__name__}: {error})") from error
+        time.sleep(PAUSE * 2**number)
+    raise AssertionError("the last try returns or raises")

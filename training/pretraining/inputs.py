@@ -46,7 +46,8 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
         ReadError: an earlier step is missing.
         InvalidInputError: a patterns table that does not fit the store.
     """
-    store = Store.open(store_path(recipe), cache_mib=recipe.pretrain.cache_mib)
+    settings = recipe.pretrain
+    store = Store.open(store_path(recipe), cache_mib=settings.cache_mib, cache_dir=settings.cache_dir)
     size, context = enlarged(recipe.pretrain.size, method.context), method.context
     if method.needs == "scans":
         path = recipe.run_dir / FOLDER / WHOLE
@@ -106,6 +107,7 @@ class Reader:
             batch_sampler=self.batches,
             num_workers=settings.workers,
             persistent_workers=settings.workers > 0,
+            prefetch_factor=settings.read_ahead if settings.workers > 0 else None,
             pin_memory=me.device.type == "cuda",
         )
 

@@ -148,7 +148,8 @@ class State:
 def determined_by(recipe: Recipe, inputs: Inputs, parts: int) -> str:
     """What the weights of an epoch depend on. How long to train does not count, so that a run can be extended; nor does
     where its parts are computed."""
-    free = {"patience", "workers", "cache_mib", "picture_every", "checkpoint_every", "batch_parts", "compile", "shard"}
+    free = {"patience", "picture_every", "checkpoint_every", "batch_parts", "compile", "shard"}
+    free |= {"workers", "cache_mib", "cache_dir", "read_ahead"}
     if recipe.pretrain.schedule != "cosine":
         free.add("epochs")
     sections = (recipe.pretrain.model_dump_json(exclude=free), recipe.method.model_dump_json())

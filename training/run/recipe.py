@@ -158,6 +158,10 @@ class Pretrain(Section):
     """Processes that crop patches from the store; 0: this one alone."""
     cache_mib: NonNegativeInt = 2048
     """Decoded scans that each reading process may keep in memory."""
+    cache_dir: str | None = Field(default=None, examples=["/scratch/sg_hub"])
+    """Folder on a local disk where what is read of a store on object storage is kept."""
+    read_ahead: PositiveInt = 2
+    """Batches that each reading process has ready before they are asked for."""
     picture_every: PositiveInt = 5
     """Epochs between two pictures of what the network makes of some patches."""
     checkpoint_every: PositiveInt = 200
@@ -312,7 +316,14 @@ class Recipe(Section):
     @field_validator("source", "run", "split")
     @classmethod
     def _home_is_resolved(cls, path: str | None) -> str | None:
-        if path is None or "://" in path:
+        if path is not None and "://" in path:
+            if "@" in path.partition("://")[2].partition("/")[0]:
+                raise ValueError(
+                    "the address holds a name or a password, which every record would show: give it without, and these "
+                    "as the storage's library expects them (of S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+                )
+            return path
+        if path is None:
             return path
         resolved_path = given_path(path, "a file or folder")
         return str(resolved_path) if path.startswith("~") else path

@@ -16,6 +16,7 @@ import zarr
 from sg_hub import load_scan
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT
+from tests.training.ranks import run_ranks
 from tests.training.run.other_process import at_work
 from tests.training.scan_files import SIZE, write_scan, write_split
 from training.data import convert as module
@@ -272,6 +273,22 @@ def test_another_split_reads_nothing_again(recipe, tmp_path, monkeypatch):
     splits = [p.split for p in Store.open(store_path(recipe())).patients]
     assert splits[-1] == "test"
     assert (splits.count("train"), splits.count("validation")) == (3, 2)
+
+
+# Several processes
+
+
+def fill(recipe) -> None:
+    prepare(recipe, progress=False)
+
+
+def test_processes_share_the_scans(recipe, source, tmp_path):
+    (source / "broken.nii.gz").write_bytes(b"nothing")
+    fill(recipe(f"run={tmp_path / 'alone'}"))
+    shared = recipe(f"run={tmp_path / 'shared'}")
+    assert run_ranks(4, fill, shared) == [(0, "")] * 4  # 7 files: 2, 2, 2 and 1
+    assert stored(store_path(shared)) == stored(tmp_path / "alone" / "store.zarr")
+    assert prepare(shared, progress=False).already_there == 6
 
 
 # A source that is a store

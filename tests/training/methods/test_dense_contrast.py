@@ -163,7 +163,7 @@ WITH = {"semantics": "true", "classification_epochs": 0, "patterns": 0.2}
 def test_every_part_is_trained_and_voxels_are_found(run, semantics):
     started = trainer(run, semantics)
     before = {key: value.clone() for key, value in started.network.named_parameters()}
-    batch = next(started.readers["train"].read(started.plan.batches(1, 0, 0)[:1]))
+    batch = next(started.readers["train"].read(started.plan.batches(1, 0, 0)[0]))
     assert batch.cubes.shape[2:] == (24, 24, 12), "room for the views"
     losses = []
     for _ in range(30):

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,7 +14,6 @@ from sg_hub import SemanticGenesis3D
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT
 from tests.training.conftest import SAMPLES, SMALL, small_images, small_recipe
-from training.discovery.features import read_features
 from training.discovery.patterns import PatternTable
 from training.pretraining.pretrain import pretrain
 from training.run.metrics import read_metrics
@@ -167,36 +165,22 @@ def stamp(path):
     return path.stat().st_mtime_ns
 
 
-def under_torchrun(run, step):
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "training",
-        step,
-    ]
-    arguments = ["demo", f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL, "--quiet"]
-    done = subprocess.run(
-        [*command, *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
-@pytest.mark.slow
-def test_two_processes_train_the_autoencoder(run):
-    shutil.rmtree(run / "autoencoder")
-    under_torchrun(run, "autoencode")
-    assert np.isfinite(read_features(run / "autoencoder" / "features.npz")["features"]).all()
-    assert len(read_metrics(run / "autoencoder" / "metrics.jsonl")) == 1
-
-
 @pytest.mark.slow
 def test_two_processes_under_torchrun(run):
-    under_torchrun(run, "pretrain")
+    """Two steps of a run in one command, as `regenerate` has them; tests/training/pretraining/test_processes.py says
+    that the figures are right."""
+    (run / "both.py").write_text(
+        "import sys\nfrom sg_hub.cli import main\n"
+        "sys.exit(main(['prepare', *sys.argv[1:]]) or main(['pretrain', *sys.argv[1:]]))\n"
+    )
+    command = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    arguments = ("demo", f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL, "--quiet")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, run / "both.py", *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("12 were there already") == 1, "one process speaks"
     rows = read_metrics(run / "pretraining" / "metrics.jsonl")
     assert len(rows) == 3  # one process writes
     assert json.loads((run / "pretrain.json").read_text(encoding="utf-8"))["processes"] == 2

@@ -310,3 +310,11 @@ def test_home_is_resolved(monkeypatch, tmp_path):
     recipe = load_recipe("demo", ["run=~/run", "source=~/ct"])
     assert (recipe.run_dir, recipe.source) == (tmp_path / "run", str(tmp_path / "ct"))
     assert load_recipe("demo", ["source=s3://bucket/~ct"]).source == "s3://bucket/~ct"
+
+
+def test_an_address_with_a_password_is_refused_for_it_would_be_recorded():
+    with pytest.raises(InvalidInputError, match="the address holds a name or a password") as error:
+        load_recipe("demo", ["source=s3://somebody:secret@bucket/store.zarr"])
+    assert "AWS_SECRET_ACCESS_KEY" in str(error.value)
+    assert "secret@" not in str(error.value)
+    assert load_recipe("demo", ["source=s3://bucket/a@b.zarr"]).source == "s3://bucket/a@b.zarr"
