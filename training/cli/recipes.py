@@ -7,7 +7,7 @@ import argparse
 from ..methods.registry import method_of, resolve
 from ..run.lock import run_lock
 from ..run.recipe import Recipe, load_recipe
-from .first_process import in_first_process
+from .first_process import in_first_process, without_torchrun
 from .folders import check_upload, send
 
 Options = argparse.Namespace
@@ -87,7 +87,7 @@ def regenerate(options: Options) -> None:
         step(options)
 
 
-@_first_process
+@without_torchrun
 def compare_methods(options: Options) -> None:
     from ..method_grid.walk import STEPS, compare_methods
 
