@@ -109,6 +109,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         "py.typed",
         "hub/registry.json",
         "model_cards/semantic-genesis-3d-tiny/model.safetensors",
+        "view/static/index.html",
+        "view/static/niivue.js",
+        "view/static/LICENSES.txt",
         "training/recipes/demo.toml",
         ORGANS,
         "training/demo/samples/openkbp/LICENSE",
@@ -122,22 +125,22 @@ def test_installed_it_loads_predicts_and_embeds(run):
     assert features == 128
 
 
-def test_installed_it_fine_tunes_and_segments(run):
+def test_installed_it_has_the_commands_of_training(run):
     assert run("sg-hub", "--version").strip() == sg_hub.__version__
     assert "usage: sg-hub pretrain" in run("sg-hub", "pretrain", "--help")
-    samples = run.packages / "sg_hub" / "training" / "demo" / "samples"
-    few = ("settings.steps=2", "settings.validate_every=1", "settings.batch_size=1")
-    target = ("--target", samples / "organs.toml", "--out", "organs", "--quiet")
-    run("sg-hub", "finetune", "--init", "semantic-genesis-3d-tiny", *target, *few)
-    out = run("sg-hub", "segment", samples / "openkbp" / "ct" / "pt_229.nii.gz", "--model", "./organs", "--quiet")
-    assert "voxels" in out
-    assert (run.work / "labels.nii.gz").is_file()
 
 
-def test_installed_it_runs_the_demo(run):
+def test_installed_it_runs_the_demo_which_fine_tunes_segments_and_pre_trains(run):
     short = ("autoencode.epochs=1", "method.classification_epochs=1", "pretrain.epochs=1")
-    out = run("sg-hub", "demo", *short)
-    assert "7. The published models" in out
+    tuned = ("settings.steps=2", "settings.validate_every=1", "settings.batch_size=1")
+    out = run("sg-hub", "demo", *short, "--no-browser", "--finetune", *tuned)
+    assert "[7 of 7, about" in out
+    assert "spinal cord: " in out
+    assert (run.work / "demo" / "labels.nii.gz").is_file()
+    page = (run.work / "demo" / "index.html").read_text(encoding="utf-8")
+    for picture in ("places.png", "organ-model/examples.png", "segmented.png", "run/demo/discovery/patterns.png"):
+        assert f'src="{picture}"' in page
+        assert (run.work / "demo" / picture).is_file()
     for name in ("demo", "demo-2d"):
         assert (run.work / "demo" / "model_cards" / name / "README.md").is_file()
     # Of all that was run above, no record or log holds what the user's environment keeps secret.

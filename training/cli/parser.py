@@ -35,11 +35,13 @@ def add_commands(add: AddCommand) -> None:
     demo = command(
         "demo",
         "demo.demo:run",
-        "show the main job on scans and X-rays that come with it",
+        "show the main job on scans and X-rays that come with it, in about 2 minutes",
         examples=["sg-hub demo --out demo"],
     )
     demo.add_argument("overrides", **_OVERRIDES, help="of both recipes, such as pretrain.epochs=3")
+    demo.add_argument("--finetune", metavar="KEY=VALUE", nargs="+", default=[], help="changes of the fine-tuning")
     demo.add_argument("--out", metavar="FOLDER", default="demo", help="folder of all that it writes (%(default)s)")
+    demo.add_argument("--no-browser", dest="browser", action="store_false", help="do not open the page at the end")
 
 
 def _add_with_recipe(command: AddCommand) -> None:

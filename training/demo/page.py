@@ -2,45 +2,90 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from sg_hub.io.files import write_atomic
 
 from ..run import html
 
+WITH_WEIGHTS, MAKING = "What you do with the weights", "How weights are made"
 CAPTIONS = {
+    "seen.png": (
+        WITH_WEIGHTS,
+        "A CT as the network sees it",
+        "Good: bone is bright, air is black, and left, right, up and down are as the line above says.",
+    ),
+    "places.png": (
+        WITH_WEIGHTS,
+        "The same place in another patient",
+        "Two places of one patient (left three planes) and where they were found in another (right three), without "
+        "labels or training. Good: the cross-hairs are in the same organ. Here larynx and left parotid gland are found "
+        "within 9 mm; over many places 15 mm is usual with these small weights, and a low score says so.",
+    ),
+    "organ-model/curves.png": (
+        WITH_WEIGHTS,
+        "Fine-tuning on three labelled patients: loss, and overlap on a fourth",
+        "Good: the loss falls and the overlap rises. It still rises at the end: a real run is longer.",
+    ),
+    "organ-model/examples.png": (
+        WITH_WEIGHTS,
+        "Test patients: the reference, and what was found",
+        "Good: the colours lie where they lie in the reference. organ-model/metrics.csv has the figures of each class.",
+    ),
+    "segmented.png": (
+        WITH_WEIGHTS,
+        "A patient whom the network never saw: spinal cord and mandible",
+        "Good: the cord is a spot within the spine, the mandible an arch of bone, and elsewhere is little colour.",
+    ),
     "restored.png": (
-        "Cubes of a CT, corrupted and restored by the weights that ship",
+        WITH_WEIGHTS,
+        "What pre-training taught: cubes of a CT, corrupted and restored",
         "Good: bone and air go on through the box of noise. The filling is smoother than the tissue around it.",
     ),
     "restored-2d.png": (
+        WITH_WEIGHTS,
         "The same with patches of an X-ray",
         "Good: ribs and the edge of the heart go on through the box.",
     ),
     "reconstructions.png": (
-        "The autoencoder's reconstructions, from which nearest patients are found",
-        "After the demo's few steps they are grey, at best the shape of the body. A real run shows the large organs.",
+        MAKING,
+        "The autoencoder, by which nearest patients are found: scans, and what it makes of its few numbers",
+        "Good: the shape of the body and its large parts are there, blurred.",
     ),
     "patterns.png": (
+        MAKING,
         "Discovered patterns: a row is one pattern in several patients",
         "Good: every picture of a row shows the same place of the body.",
     ),
     "transforms.png": (
+        MAKING,
         "What is done to cubes before the network restores them",
         "Good: each column differs from the first in its own way, and the anatomy can still be told.",
     ),
     "restorations.png": (
+        MAKING,
         "Cubes of patients whom nothing had seen, restored by the network that was just trained",
         "After the demo's few steps they are blurred; the error is darkest where nothing was corrupted.",
     ),
     "curves.png": (
-        "Losses of the training, by epoch",
+        MAKING,
+        "Losses of the pre-training, by epoch",
         "Good: training and validation fall together.",
     ),
 }
-"""By the name of the picture, in the order of the job: what it shows, and what is good in it."""
+"""By the name of the picture, or the end of its path, in the order of the job: its part of the page, what it shows, and
+what is good in it."""
 CARDS = "model_cards"
 """Folder of the cards, below that of the demo."""
+_INTRO = (
+    "<h1>sg_hub demo</h1>\n<p>What the commands in the terminal made, in the order of the job, and what good looks "
+    "like. The scans are samples of OpenKBP and NIH ChestX-ray14. Nothing here is for clinical use.</p>"
+)
+_NEXT = (
+    "<h2>Next</h2>\n<p>Look at the scans themselves: <code>sg-hub view --samples --segmenter {model}</code>. "
+    "Fine-tune on a folder of your own: <code>sg-hub init-target FOLDER</code>, then <code>sg-hub finetune</code>.</p>"
+)
 
 
 def write_page(out: Path) -> Path:
@@ -48,19 +93,31 @@ def write_page(out: Path) -> Path:
 
     Pictures without a caption come last, under their names.
     """
-    order = list(CAPTIONS)
     found = [path for path in out.rglob("*.png") if CARDS not in path.relative_to(out).parts]
-    pictures = sorted(found, key=lambda path: (order.index(path.name) if path.name in order else len(order), str(path)))
-    figures = []
-    for picture in pictures:
-        place = picture.relative_to(out).as_posix()
-        title, good = CAPTIONS.get(picture.name, (picture.stem, ""))
-        figures.append(
-            f"<figure>\n<h2>{html.text(title)}</h2>\n<p>{html.text(good)}</p>\n"
-            f'<img src="{html.text(place)}" alt="{html.text(title)}">\n'
-            f"<figcaption>{html.text(place)}</figcaption>\n</figure>"
-        )
+    entries = sorted((_order(path.relative_to(out)), path) for path in found)
+    order = [*CAPTIONS.values(), ("More", "", "")]
+    body = []
+    for part, group in itertools.groupby(entries, key=lambda entry: order[entry[0]][0]):
+        body.append(f"<h2>{html.text(part)}</h2>")
+        if part == MAKING:
+            body.append("<p>Seconds of training, to show the way: a real run takes hours to days.</p>")
+        body += [_figure(path.relative_to(out), *order[number][1:]) for number, path in group]
     page = out / "index.html"
-    intro = "<h1>sg_hub demo</h1>\n<p>Pictures in the order of the job. The training was a few steps long.</p>"
-    write_atomic(page, html.page("sg_hub demo", [intro, *figures]))
+    after = _NEXT.format(model=html.text(str(out / "organ-model")))
+    write_atomic(page, html.page("sg_hub demo", [_INTRO, *body, after]))
     return page
+
+
+def _order(place: Path) -> int:
+    """Which of the captions is that of a picture; one more than there are where none is."""
+    ends = {"/".join(place.parts[-1:]), "/".join(place.parts[-2:])}
+    matching = [number for number, name in enumerate(CAPTIONS) if name in ends]
+    return min(matching, default=len(CAPTIONS))
+
+
+def _figure(place: Path, title: str, good: str) -> str:
+    title, where = html.text(title or place.stem), html.text(place.as_posix())
+    return (
+        f"<figure>\n<h3>{title}</h3>\n<p>{html.text(good)}</p>\n"
+        f'<img src="{where}" alt="{title}">\n<figcaption>{where}</figcaption>\n</figure>'
+    )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-import webbrowser
 from importlib import import_module
 
+from sg_hub.cli.browser import open_page
 from sg_hub.cli.inputs import all_scans, load_model, reading_of
 from sg_hub.devices import device_of
 from sg_hub.models import from_pretrained
@@ -26,16 +24,11 @@ def run(options: argparse.Namespace) -> None:
             session.add(all_scans(model, options))
         with Server(session, options.port) as server:
             print(f"{server.address}\nOpen this address in a browser on this machine. Ctrl-C ends it.", flush=True)
-            if options.browser and _has_screen():
-                webbrowser.open(server.address)
+            if options.browser:
+                open_page(server.address)
             try:
                 server.serve_forever()
             except Terminated:
                 raise
             except KeyboardInterrupt:
                 print("\nEnded; what was uploaded is removed.")
-
-
-def _has_screen() -> bool:
-    """Whether a browser that is opened here can be seen."""
-    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))

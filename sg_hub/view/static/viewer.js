@@ -17,8 +17,8 @@ const SETTINGS = {
 // Axial, coronal and sagittal: left, top, width and height, as shares of the canvas.
 const LAYOUT = [
   { sliceType: 0, position: [0, 0, 1, 0.6] },
-  { sliceType: 1, position: [0, 0.61, 0.62, 0.38] },
-  { sliceType: 2, position: [0.62, 0.61, 0.38, 0.38] },
+  { sliceType: 1, position: [0, 0.61, 0.6, 0.38] },
+  { sliceType: 2, position: [0.63, 0.61, 0.37, 0.38] },
 ];
 export const CHOSEN = [0.34, 0.71, 0.91, 0.9], FOUND = [0, 0.75, 0.55, 1], DOUBT = [1, 0.55, 0.2, 1];
 const GREATEST = 2048;

@@ -60,6 +60,7 @@ def test_a_published_model_is_loaded_and_its_card_is_valid(trained, tmp_path):
     card = ModelCard.load(folder / "README.md")
     assert card.data.license == "apache-2.0"
     assert card.data.library_name == "sg_hub"
+    assert 'sg_hub.from_pretrained("./demo")' in card.text  # it is registered under no name that could be loaded
     for picture in ("restorations.png", "curves.png", "patterns.png"):
         assert (folder / picture).is_file()
     registry = json.loads((tmp_path / "cards" / "registry.json").read_text(encoding="utf-8"))

@@ -15,12 +15,14 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.hub.card import CARD
+from sg_hub.hub.registry import REGISTRY_FILE, list_models
 from sg_hub.io.files import write_atomic
 from sg_hub.models import PretrainedModel
 
 from ...methods.protocol import Method, Result
 from ...methods.registry import method_of, resolve
 from ...run.recipe import load_recipe, resolved
+from ..registry import registry_file
 from .metadata import Measured, eval_results, licence_metadata, task_type
 from .results_file import (
     RESULTS,
@@ -67,6 +69,7 @@ def write_pretrained_card(folder: Path, name: str) -> None:
         _card_data(name, network, provenance, results, [*_pretext(measured, provenance, results), *_fine(transfer)]),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         name=name,
+        load=_loaded_by(folder, name),
         images=ndim == 2,
         pieces="patches" if ndim == 2 else "cubes",
         whose="images" if ndim == 2 else "patients",
@@ -91,6 +94,12 @@ def write_pretrained_card(folder: Path, name: str) -> None:
         transfer=transfer,
     )
     write_atomic(folder / CARD, str(card))
+
+
+def _loaded_by(folder: Path, name: str) -> str:
+    """What `from_pretrained` takes: the name of weights that are registered, or are about to be; else the folder's."""
+    registered = name in list_models() or registry_file(folder.parent) == REGISTRY_FILE
+    return name if registered else f"./{name}"
 
 
 def _measured(folder: Path, results: PretrainedResults, pieces: str) -> tuple[Method, list[Result]]:

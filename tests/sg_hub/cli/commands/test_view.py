@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from sg_hub.cli.commands import view
+from sg_hub.cli import browser
 from sg_hub.signals import Terminated
 from sg_hub.view.server import Server
 from tests.sg_hub.cli.saying import CT, XRAYS, assert_mistake
@@ -52,7 +52,7 @@ def test_it_serves_until_it_is_stopped(run, models, visited, stop, code):
 def test_samples_and_a_browser(run, models, visited, monkeypatch):
     visited.append(KeyboardInterrupt())
     opened = []
-    monkeypatch.setattr(view.webbrowser, "open", opened.append)
+    monkeypatch.setattr(browser.webbrowser, "open", lambda address: opened.append(address) or True)
     monkeypatch.setenv("DISPLAY", ":9")
     assert run("view", "--samples", "--model", models / "pretext")[0] == 0
     assert opened == visited[:1]
