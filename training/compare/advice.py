@@ -32,8 +32,8 @@ def advice(contrasts: Sequence[Contrast], columns: Sequence[Column], labels: Map
     if not worse:
         widest = max(of_best, key=lambda one: one[2])
         return (
-            f"No difference that these trials can show {with_all}: {trials} trials of each, the largest "
-            f"{_gap(column, widest)}; {_cheapest(column, [column.best, *equal], labels)}"
+            f"No difference that these trials can show {with_all}: of {trials} trials each, {labels[column.best]} is "
+            f"above {labels[widest[0]]} by {_gap(column, widest)}; {_cheapest(column, [column.best, *equal], labels)}"
             f"{_few(contrasts, column, labels)}."
         )
     best = sorted([column.best, *equal], key=lambda init: (kind_of(init) == RANDOM, init != column.best))

@@ -65,11 +65,10 @@ def compare(
         protocols if protocols is not None else (SAME,) if quick else (SAME, OWN),
         only_what_fits=patients is None,
     )
-    if quick:
-        overrides = [*overrides, *_quicker(target, overrides, data, inits)]
-    given = {"data": data, "overrides": overrides, "engine": engine, "device": device, "progress": progress}
-    rows = run_grid([target], inits, out, asked, **given)  # type: ignore[arg-type]
-    return write_page(out, columns_of(rows), inits, target, quick=quick)
+    shorter = _quicker(target, overrides, data, inits) if quick else []
+    given = {"data": data, "engine": engine, "device": device, "progress": progress}
+    rows = run_grid([target], inits, out, asked, overrides=[*overrides, *shorter], **given)  # type: ignore[arg-type]
+    return write_page(out, columns_of(rows), inits, target, overrides, quick=quick)
 
 
 def contenders(weights: Sequence[str], encoders: bool) -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,12 +26,20 @@ PAGE = "compare.html"
 PICTURES = "pictures"
 
 
-def write_page(out: Path, columns: Sequence[Column], inits: Sequence[str], target: str, *, quick: bool = False) -> Path:
+def write_page(
+    out: Path,
+    columns: Sequence[Column],
+    inits: Sequence[str],
+    target: str,
+    overrides: Sequence[str] = (),
+    *,
+    quick: bool = False,
+) -> Path:
     """Write the page, and its pictures beside it.
 
     Args:
         inits: in the order in which they are shown.
-        target: as it was given, for the commands that are shown.
+        target, overrides: as they were given, for the command that is shown.
     """
     labels = names_of(inits)
     contrasts = contrasts_of(out, columns, inits)
@@ -40,7 +48,7 @@ def write_page(out: Path, columns: Sequence[Column], inits: Sequence[str], targe
     parts = [f"<h1>{html.text(title)}</h1>", f'<p class="advice">{html.text(advice(contrasts, columns, labels))}</p>']
     if quick:
         parts.append("<p>A first look: few trials, of a quarter of the steps. Without --quick it says more.</p>")
-    parts += _command(primary, taken(contrasts, primary, inits), target, labels)
+    parts.append(_command(primary, taken(contrasts, primary, inits), target, overrides, labels))
     parts += ["<h2>What was reached</h2>", _means(columns, labels), *_pictures(out, columns, labels)]
     parts += ["<h2>What differs</h2>", *_differences(contrasts, primary, labels)]
     if any(column.own for column in columns):
@@ -56,20 +64,13 @@ def names_of(inits: Sequence[str]) -> dict[str, str]:
     return labels_of(inits) | ({random[0]: "random"} if len(random) == 1 else {})
 
 
-def _command(primary: Column, init: str, target: str, labels: Mapping[str, str]) -> list[str]:
+def _command(primary: Column, init: str, target: str, overrides: Sequence[str], labels: Mapping[str, str]) -> str:
     """How to fine-tune what the advice takes."""
-    row = primary.rows[init][0]
-    given = [f"--init {init}", f"--target {target}", "--out my-model"]
-    if row.get("own"):
-        given += _overrides(primary.settings, row["own"])
-    return [
-        f"<p>To fine-tune {html.text(labels[init])} as here: "
-        f"<code>sg-hub finetune {html.text(' '.join(given))}</code></p>"
-    ]
-
-
-def _overrides(settings: Mapping[str, Any], own: Mapping[str, float]) -> list[str]:
-    return Variant(**own).overrides(settings["settings"])
+    own = primary.rows[init][0].get("own")
+    chosen = Variant(**own).overrides(primary.settings["settings"]) if own else []
+    given = ["--init", init, "--target", target, "--out", "my-model", *overrides, *chosen]
+    command = html.text(f"sg-hub finetune {shlex.join(given)}")
+    return f"<p>To fine-tune {html.text(labels[init])} with these settings: <code>{command}</code></p>"
 
 
 def _title(column: Column) -> str:
@@ -109,8 +110,7 @@ def _pictures(out: Path, columns: Sequence[Column], labels: Mapping[str, str]) -
         named = {labels[init]: colours[init] for init in labels}
         draw.learning_curves(curves, METRICS[column.settings["metric"]], folder / name, named)
         found.append((name, f"{_title(column)}: validation and training over the steps, mean and range of the trials."))
-    ordered = {init: labels[init] for init in labels if init in primary.rows}
-    if draw.examples(example_files(out, primary, ordered), folder / "examples.png"):
+    if draw.examples(example_files(out, primary, labels), folder / "examples.png"):
         found.append(("examples.png", f"{_title(primary)}: test items of the first trial."))
     return [html.picture(folder / name, caption) for name, caption in found]
 

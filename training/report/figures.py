@@ -49,9 +49,10 @@ def bars(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> No
     figure, panels = plt.subplots(1, len(columns), figsize=(1.2 + 2.6 * len(columns), 3.8), squeeze=False)
     colours = colours_of(labels)
     for panel, column in zip(panels[0], columns, strict=True):
-        for place, (init, values) in enumerate(column.values.items()):
-            _bar(panel, place, values, colours[init], column.sure.get(init))
-        panel.set_xticks(range(len(column.values)), [labels[init] for init in column.values], rotation=25, ha="right")
+        shown = [init for init in labels if init in column.values]
+        for place, init in enumerate(shown):
+            _bar(panel, place, column.values[init], colours[init], column.sure.get(init))
+        panel.set_xticks(range(len(shown)), [labels[init] for init in shown], rotation=25, ha="right")
         panel.tick_params(axis="x", labelsize=7)
         panel.set_title(column.title, fontsize=9)
         _zoom(panel, column.values.values())
@@ -106,7 +107,8 @@ def fraction_curves(columns: Sequence[Column], labels: Mapping[str, str], path: 
     95 % interval."""
     several = Counter((column.name, column.own) for column in columns)
     cells = sorted(cell for cell, count in several.items() if count > 1)
-    figure, panels = plt.subplots(1, len(cells), figsize=(1.2 + 3.8 * len(cells), 3.6), squeeze=False, sharey="row")
+    size, alike = (1.2 + 3.8 * len(cells), 3.6), len({name for name, _ in cells}) == 1
+    figure, panels = plt.subplots(1, len(cells), figsize=size, squeeze=False, sharey=alike)
     colours = colours_of(labels)
     for panel, (name, own) in zip(panels[0], cells, strict=True):
         shown = sorted((c for c in columns if (c.name, c.own) == (name, own)), key=lambda c: c.patients)
@@ -146,14 +148,14 @@ def learning_curves(
     colours = colours or {}
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.2))
     for init, trials in curves.items():
-        values = np.array(trials)
+        values = np.array(trials) * (1, 100, 1)
         for panel, column in zip(panels, (1, 2), strict=True):
             low, mean, high = (f(values[:, :, column], axis=0) for f in (np.min, np.mean, np.max))
             (line,) = panel.plot(values[0, :, 0], mean, label=init, marker=".", color=colours.get(init))
             panel.fill_between(values[0, :, 0], low, high, alpha=0.15, color=line.get_color())
             panel.set_xlabel("step")
             panel.grid(alpha=0.3)
-    panels[0].set_ylabel(f"{metric}, validation")
+    panels[0].set_ylabel(f"{metric} (%), validation")
     panels[1].set_ylabel("loss, training")
     panels[0].legend(fontsize=8)
     save(figure, path)
@@ -173,23 +175,26 @@ def examples(files: Mapping[str, Path], path: Path) -> bool:
     if not there:
         return False
     tall = max(_proportion(arrays) for arrays in there.values())
-    figure, panels = plt.subplots(len(there), 3, figsize=(7, (0.55 + 2.2 * tall) * len(there)), squeeze=False)
+    ranks = [rank for rank in RANKS if any(f"{rank}_image" in arrays for arrays in there.values())]
+    lines = max(_title(arrays, rank).count("\n") for arrays in there.values() for rank in ranks) + 1
+    size = (0.4 + 2.3 * len(ranks), (0.3 + 0.13 * lines + 2.2 * tall) * len(there) + 0.3)
+    figure, panels = plt.subplots(len(there), len(ranks), figsize=size, squeeze=False)
     outlined = False
     for row, (label, arrays) in enumerate(there.items()):
-        for panel, rank in zip(panels[row], RANKS, strict=True):
+        for panel, rank in zip(panels[row], ranks, strict=True):
             bare(panel)
+            if row == 0:
+                above = (0, 10 + 8 * lines)
+                panel.annotate(rank, (0.5, 1), above, "axes fraction", "offset points", ha="center", weight="bold")
             if f"{rank}_image" not in arrays:  # there are fewer items with a score
                 panel.set_frame_on(False)
                 continue
             outlined |= _example(panel, arrays, rank)
-            if row == 0:
-                panel.annotate(rank, (0.5, 1), (0, 34), "axes fraction", "offset points", ha="center", weight="bold")
         panels[row, 0].set_ylabel("\n".join(textwrap.wrap(label, 28)), fontsize=7)
     if outlined:
-        lines = [Line2D([], [], color=colour, label=kind) for kind, colour in _OUTLINES]
-        figure.legend(
-            handles=lines, loc="lower center", ncols=2, fontsize=7, frameon=False, bbox_to_anchor=(0.5, -0.04)
-        )
+        drawn = [Line2D([], [], color=colour, label=kind) for kind, colour in _OUTLINES]
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0)}
+        figure.legend(handles=drawn, ncols=2, fontsize=7, frameon=False, **place)
     save(figure, path)
     return True
 
@@ -206,9 +211,13 @@ def _example(panel: Axes, arrays: Mapping[str, np.ndarray], rank: str) -> bool:
     if f"{rank}_sides" in arrays:
         for letter, (x, y) in zip(str(arrays[f"{rank}_sides"]), _PLACES, strict=True):
             panel.text(x, y, letter, transform=panel.transAxes, color="yellow", fontsize=7, ha="center", va="center")
-    lines = str(arrays[f"{rank}_title"]).splitlines()
-    panel.set_title("\n".join(part for line in lines for part in textwrap.wrap(line, 40)), fontsize=6)
+    panel.set_title(_title(arrays, rank), fontsize=6)
     return outlined
+
+
+def _title(arrays: Mapping[str, np.ndarray], rank: str) -> str:
+    lines = str(arrays.get(f"{rank}_title", "")).splitlines()
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, 40))
 
 
 def _proportion(arrays: Mapping[str, np.ndarray]) -> float:

@@ -51,7 +51,8 @@ def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Col
 
 def example_files(folder: Path, column: Column, labels: Mapping[str, str]) -> dict[str, Path]:
     """The pictures of the first trial of each initialisation, by what it is called."""
-    return {labels[init]: folder / "trials" / rows[0]["key"] / "examples.npz" for init, rows in column.rows.items()}
+    first = {init: column.rows[init][0]["key"] for init in labels if init in column.rows}
+    return {labels[init]: folder / "trials" / key / "examples.npz" for init, key in first.items()}
 
 
 def build_page(columns: list[Column], whole: list[Column], figures: list[tuple[str, str]]) -> str:

@@ -76,7 +76,7 @@ def test_a_difference_that_all_draws_share_is_seen_through_their_luck(tmp_path):
 def test_what_cannot_be_told_apart_is_not(tmp_path):
     cells = [cell("a", 0.70 + LUCK), cell("b", 0.70 + LUCK[::-1]), cell("random:a", 0.69 + LUCK[[2, 3, 0, 1, 4]])]
     text = said(cells, tmp_path)
-    assert text.startswith("No difference that these trials can show with 40 labelled patients: 5 trials of each")
+    assert text.startswith("No difference that these trials can show with 40 labelled patients: of 5 trials each, ")
     assert "take whichever you have, or run more trials" in text
     found = columns(*cells)
     assert taken(contrasts_of(tmp_path, found, INITS), found[0], INITS) == "a"

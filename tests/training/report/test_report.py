@@ -15,7 +15,7 @@ from tests.folders import ROOT
 from tests.training.report.rows import row
 from training.report import report
 from training.report.columns import columns_of, labels_of
-from training.report.figures import examples
+from training.report.figures import colours_of, examples
 from training.report.tables import csv_table, latex_table, markdown_table
 from training.trials.grids.results import append, read_results
 
@@ -143,6 +143,13 @@ def test_as_many_examples_are_drawn_as_there_are(tmp_path, ranks):
     np.savez(tmp_path / "e.npz", **arrays, **{f"{rank}_title": np.array(f"{rank}\nauc") for rank in ranks})
     assert examples({"a": tmp_path / "e.npz"}, tmp_path / "e.png") == bool(ranks)
     assert (tmp_path / "e.png").is_file() == bool(ranks)
+
+
+def test_an_initialisation_has_one_colour_and_random_ones_are_grey():
+    colours = colours_of(["random:a", "a", "b", "random:b"])
+    assert len(set(colours.values())) == 4
+    assert all(colours[init].startswith("0.") == init.startswith("random:") for init in colours)
+    assert "C7" not in colours_of([str(number) for number in range(9)]).values()  # matplotlib's grey
 
 
 def test_a_damaged_file_of_examples_is_named(tmp_path):

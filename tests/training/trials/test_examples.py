@@ -43,5 +43,6 @@ def test_pictures_are_slices_with_what_is_there_and_say_what_is_doubtful(weights
     assert [title.startswith(ORGANS[5]) for title in titles] == ["drawn too large" in title for title in titles]
     for rank in ("best", "worst"):
         assert arrays[f"{rank}_truth"].any()
+        assert str(arrays[f"{rank}_sides"]) == "RLAP"
         assert arrays[f"{rank}_image"].dtype == np.uint8
         assert arrays[f"{rank}_image"].shape == arrays[f"{rank}_truth"].shape == arrays[f"{rank}_found"].shape

@@ -7,19 +7,13 @@ that ends there. Runs that choose have a draw of labels and batches that no tria
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from sg_hub.errors import ReadError
-
-from ...run.metrics import Metrics, read_metrics
 from ..trial import Trial
 from ..variant import SHORT, VARIANTS, Variant
 from .results import Row
 
-TABLE = "choices.jsonl"
 NUMBER = 1_000_000
 """Of the runs that choose: no trial has it."""
 FINALISTS = 2
@@ -63,28 +57,3 @@ def _run(cell: Trial, variant: Variant) -> Trial:
 
 def _ranked(runs: Sequence[Trial], chosen: Mapping[str, Row]) -> list[Trial]:
     return sorted(runs, key=lambda run: -chosen[run.key]["value"])  # of equal ones the first of the set
-
-
-def read_choices(folder: Path) -> dict[str, Row]:
-    """Rows of the runs that were done, by key.
-
-    Raises:
-        ReadError: a damaged line.
-    """
-    rows = {}
-    for number, row in enumerate(read_metrics(folder / TABLE), 1):
-        value = row.get("value")
-        if not isinstance(row.get("key"), str) or not isinstance(value, float | int) or not 0 <= value <= 1:
-            raise ReadError(
-                f"{folder / TABLE}, line {number} is damaged ({json.dumps(row)[:80]}): remove the line; its run is "
-                "computed again"
-            )
-        rows[row["key"]] = row
-    return rows
-
-
-def append_choice(folder: Path, row: Row) -> None:
-    """Add a line; one that a crash cut off is dropped first."""
-    table = Metrics(folder / TABLE)
-    table.drop_unfinished()
-    table.write(**row)

@@ -20,6 +20,7 @@ from sg_hub.io.files import given_path, write_atomic
 
 from ...run.lock import run_lock
 from ...run.settings import Name
+from .choices import add_choices
 
 TABLE = "results.jsonl"
 TRIALS = "trials"
@@ -209,4 +210,6 @@ def merge(sources: Sequence[str | Path], out: str | Path) -> tuple[int, int]:
                 append(out, row)
                 have.add(key)
                 added += 1
+        for source in sources:
+            add_choices(Path(source), Path(out))
     return added, doubled

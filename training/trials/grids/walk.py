@@ -10,7 +10,8 @@ from pathlib import Path
 from sg_hub.errors import InvalidInputError
 
 from ..trial import Trial
-from .choosing import RUNS, append_choice, choose, long_runs, read_choices, short_runs
+from .choices import append_choice, read_choices
+from .choosing import RUNS, choose, long_runs, short_runs
 from .grid import Engine, Failure, Result, grid
 from .results import Row, append, read_results
 

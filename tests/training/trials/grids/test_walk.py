@@ -8,9 +8,9 @@ from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.targets.target_folders import target_at
 from tests.training.trials.small_grid import run
 from tests.training.trials.small_trials import QUICK, SMALL, task_of
-from training.trials.grids import choosing
+from training.trials.grids import choices, choosing
 from training.trials.grids.grid import cells, grid
-from training.trials.grids.results import read_results
+from training.trials.grids.results import merge, read_results
 from training.trials.grids.walk import Walk
 from training.trials.task.initialisation import look_up
 from training.trials.trial import Trial
@@ -81,8 +81,8 @@ def test_a_stopped_choice_goes_on(task, starts, tmp_path):
     of = cells([task], starts[:1], [(1.0, 3)])
     with pytest.raises(KeyboardInterrupt):
         Walk(tmp_path, stopped).run(of, 1, ["own"])
-    (tmp_path / choosing.TABLE).open("a").write('{"key": "cut')
-    assert len(choosing.read_choices(tmp_path)) == 7
+    (tmp_path / choices.TABLE).open("a").write('{"key": "cut')
+    assert len(choices.read_choices(tmp_path)) == 7
     assert Walk(tmp_path, whole).run(of, 1, ["own"]).keys() == {whole.ran[-1].key}
     assert [trial.chooses for trial in whole.ran] == [True, False]
     assert whole.ran[-1].own == Variant(share=SHORT)  # of equal ones the first of the set
@@ -102,9 +102,9 @@ def test_what_there_is_to_do_is_said_before_and_how_long_it_takes_after_the_firs
 
 
 def test_a_choice_that_is_damaged_is_named(tmp_path):
-    (tmp_path / choosing.TABLE).write_text('{"key": "a", "value": 0.5}\n{"key": "b", "value": 5}\n', encoding="utf-8")
+    (tmp_path / choices.TABLE).write_text('{"key": "a", "value": 0.5}\n{"key": "b", "value": 5}\n', encoding="utf-8")
     with pytest.raises(ReadError, match=r"choices\.jsonl, line 2 is damaged"):
-        choosing.read_choices(tmp_path)
+        choices.read_choices(tmp_path)
 
 
 def test_labels_and_settings_of_its_own_make_other_keys(task, starts):
@@ -135,7 +135,18 @@ def test_a_grid_of_numbers_of_patients_and_own_settings(place, tmp_path, monkeyp
         assert row["cost"]["parameters"] > 0 < row["cost"]["seconds_a_step"]
     assert same["task"] == own["task"]
     assert ("own" in same, set(own["own"])) == (False, {"lr_factor", "head_first", "share"})
-    assert len(choosing.read_choices(out)) == 3
+    assert len(choices.read_choices(out)) == 3
     assert not list((out / "unfinished").glob("*"))
     with pytest.raises(InvalidInputError, match="99 labelled patients: expected 1 to"):
         run(place, tmp_path, **(only | {"patients": [99]}))
+
+
+def test_choices_are_merged_without_doubles(tmp_path):
+    for folder, keys in (("a", "xy"), ("b", "yz")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "results.jsonl").touch()
+        for key in keys:
+            choices.append_choice(tmp_path / folder, {"key": key, "value": 0.5})
+    merge([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
+    assert list(choices.read_choices(tmp_path / "both")) == ["x", "y", "z"]
+    assert (tmp_path / "both" / choices.TABLE).read_text(encoding="utf-8").count("\n") == 3
