@@ -16,7 +16,7 @@ OUT := runs/benchmark
 # Tests at a time, each on one thread.
 WORKERS := 2
 
-.PHONY: demo docs test test-lowest reliability bench benchmark licences sbom clean
+.PHONY: demo docs test test-lowest reliability speed benchmark licences sbom clean
 
 demo: $(READY)
 	$(BIN)/sg-hub demo
@@ -45,8 +45,9 @@ docs: $(READY)
 	$(BIN)/python -m docs.scripts.generate
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(READY)
-	$(BIN)/python -m benchmarks.transforms
+# What is fast and what is not, beside the alternatives: benchmarks/speed.json and docs/speed.md.
+speed: $(READY)
+	$(BIN)/python -m benchmarks.speed
 
 # What is installed: its licences, and as a CycloneDX bill of materials. The tools have an environment of their own.
 licences: $(READY) $(SUPPLY)/.ready

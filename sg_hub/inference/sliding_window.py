@@ -278,6 +278,9 @@ def evaluation(model: nn.Module, device: str | torch.device | None) -> Iterator[
     """The model on its device and in evaluation mode; every module's mode is put back afterwards."""
     before = {module: module.training for module in model.modules()}
     moved(model, device)
+    for parameter in model.parameters():
+        if parameter.ndim == 5 and parameter.device.type == "cpu":  # at width 8 the network takes 0.6 of the time so
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     try:
         model.eval()
         yield

@@ -11,6 +11,25 @@ from .patterns import SPLITS
 
 TRIES = 200
 """Random corners tried in one reference patient before another reference is taken."""
+ROWS_AT_ONCE = 1 << 13
+"""Patients whose distances are computed together: what is made on the way stays in a cache, however many there are."""
+
+
+def distances(features: np.ndarray, reference: int) -> np.ndarray:
+    """L2 distance of every row of (patients, features) to that of the reference."""
+    found = np.empty(len(features), features.dtype)
+    for start in range(0, len(features), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        found[part] = np.linalg.norm(features[part] - features[reference], axis=1)
+    return found
+
+
+def smallest(values: np.ndarray, count: int) -> np.ndarray:
+    """Places of the smallest values, in their order; of equal ones those that come first."""
+    if count >= len(values):
+        return np.argsort(values, kind="stable")
+    kept = np.flatnonzero(values <= np.partition(values, count - 1)[count - 1])
+    return kept[np.argsort(values[kept], kind="stable")][:count]
 
 
 class Search:
@@ -47,14 +66,13 @@ class Search:
     ) -> list[tuple[int, ...]]:
         """The table's rows of one pattern: all its neighbours in every split, at every resolution."""
         rows = []
-        distance = np.linalg.norm(self.features - self.features[reference], axis=1)
+        distance = distances(self.features, reference)
         distance[reference] = -1.0  # itself included, and first
-        corners = np.stack([self._to_voxel(coordinate, shape) for shape in self.shapes])
+        corners = self._to_voxel(coordinate, self.shapes)
         fits = np.all((corners >= 0) & (corners + self.cube <= self.shapes), axis=1)
         for split in range(len(SPLITS)):
             candidates = np.flatnonzero((self.splits == split) & fits)
-            nearest = candidates[np.argsort(distance[candidates], kind="stable")][: self._count(split)]
-            for patient in nearest:
+            for patient in candidates[smallest(distance[candidates], self._count(split))]:
                 for resolution in range(self.settings.resolutions):
                     corner, size = self._window(corners[patient], self.shapes[patient], resolution, random)
                     rows.append((pattern, int(patient), reference, *corner, *size, resolution, split))
@@ -83,10 +101,11 @@ class Search:
             return voxel.astype(float)
         return (voxel + self.cube / 2) / shape * self.typical
 
-    def _to_voxel(self, coordinate: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    def _to_voxel(self, coordinate: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+        """(patients, axes) corners in voxels, of scans with these shapes (patients, axes)."""
         if self.settings.frame == "voxel":
-            return coordinate.astype(int)
-        return np.round(coordinate / self.typical * shape - self.cube / 2).astype(int)
+            return np.broadcast_to(coordinate.astype(int), shapes.shape)
+        return np.round(coordinate / self.typical * shapes - self.cube / 2).astype(int)
 
     def _is_tissue(self, reference: int, voxel: np.ndarray) -> bool:
         name = self.store.patients[reference].name

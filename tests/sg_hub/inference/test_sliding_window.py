@@ -22,6 +22,15 @@ def test_an_identity_network_gives_the_input(size, patch, overlap):
     assert torch.allclose(found, x, atol=1e-5)
 
 
+def test_convolutions_run_in_the_layout_in_which_a_cpu_is_quickest():
+    convolution = nn.Conv3d(1, 2, 3, padding=1)
+    before, x = convolution.weight.clone(), torch.rand(1, 1, *PATCH)
+    found = sliding_window(convolution, x, patch_size=PATCH)
+    assert convolution.weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert torch.equal(convolution.weight, before)
+    assert torch.allclose(found, nn.functional.conv3d(x, before, convolution.bias, padding=1), atol=1e-6)
+
+
 def test_windows_count_most_in_their_middle():
     class Corner(nn.Module):
         """0 but for the border of its window."""

@@ -3,7 +3,8 @@
 import numpy as np
 
 from tests.training.discovery.conftest import CUBE, recipe_of
-from training.discovery.search import Search
+from training.discovery import search as module
+from training.discovery.search import Search, distances, smallest
 
 
 def test_a_patient_that_lacks_the_place_is_passed_over(root, store, features):
@@ -16,6 +17,15 @@ def test_a_patient_that_lacks_the_place_is_passed_over(root, store, features):
     assert {row[1] for row in rows} <= fit
     assert len(fit) < 5
     assert rows[0][1] == largest
+
+
+def test_the_nearest_are_found_part_by_part_and_equals_in_their_order(monkeypatch):
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 7)
+    features = np.random.default_rng(0).integers(0, 3, (50, 2)).astype(np.float32)  # many are as far as each other
+    found = distances(features, 9)
+    assert np.array_equal(found, np.linalg.norm(features - features[9], axis=1))
+    for count in (1, 10, 49, 60):
+        assert np.array_equal(smallest(found, count), np.argsort(found, kind="stable")[:count])
 
 
 def test_the_distance_is_kept_where_it_is_hard(root, store, features):

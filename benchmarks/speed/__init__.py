@@ -1,0 +1,1 @@
+"""What is fast and what is not: `make speed`, in parts, into one JSON file and docs/speed.md."""

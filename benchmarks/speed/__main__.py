@@ -1,0 +1,66 @@
+"""Measures what is fast and what is not, and writes benchmarks/speed.json and docs/speed.md.
+
+make speed                                       all parts, under ten minutes on two quiet cores
+python -m benchmarks.speed --only transforms     one of them; the others stay as they were measured
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import json
+import os
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sg_hub.io.files import write_atomic
+from training.run.environment import commit, machine, versions
+
+from .table import TITLES, page
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE, PAGE, NOTES = ROOT / "benchmarks" / "speed.json", ROOT / "docs" / "speed.md", Path(__file__).parent / "notes.md"
+BESIDE = ("monai", "torchio", "nibabel", "dynamic-network-architectures")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--only", nargs="+", choices=TITLES, default=list(TITLES), metavar="PART", help=", ".join(TITLES)
+    )
+    parser.add_argument("--out", type=Path, default=FILE, help="JSON file of the results (default: %(default)s)")
+    parser.add_argument("--page", type=Path, default=PAGE, help="Markdown file of the tables (default: %(default)s)")
+    parser.add_argument("--again", action="store_true", help="no measuring: the page alone, from the results")
+    options = parser.parse_args()
+    results: dict[str, Any] = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
+    for part in () if options.again else options.only:
+        print(f"{part} ...", flush=True)
+        results[part] = measured(part)
+        write_atomic(options.out, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        for row in results[part]["rows"]:
+            print("  " + "  ".join(str(value) for value in row.values()), flush=True)
+    write_atomic(options.page, page(results, NOTES.read_text(encoding="utf-8")))
+
+
+def measured(part: str) -> dict[str, Any]:
+    """Rows of a part, and where they come from."""
+    start, load = time.monotonic(), os.getloadavg()[0]
+    rows = importlib.import_module(f"{__package__}.{part}").run()
+    return {
+        "measured": {
+            "date": datetime.date.today().isoformat(),
+            "machine": machine(),
+            "load": round(load, 1),
+            "commit": commit(),
+            "versions": versions() | {name: version(name) for name in BESIDE},
+            "minutes": round((time.monotonic() - start) / 60, 1),
+        },
+        "rows": [row.as_json() for row in rows],
+    }
+
+
+if __name__ == "__main__":
+    main()
