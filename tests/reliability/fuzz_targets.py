@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.folders import DEMO_SAMPLES
 from tests.reliability.harness import Files, Kind
-from tests.reliability.mutations import damage, edited_text
+from tests.reliability.mutations import damage, edited_json, edited_text
 from tests.reliability.processes import of_a_fork
 from tests.training.targets import target_folders as data
 from training.targets import load_target
@@ -65,6 +65,19 @@ def _cases(rng: random.Random) -> Files:
     name = rng.choice(("cases.csv", "split.csv", "own.toml"))
     files[name] = edited_text(files[name].decode(), rng)
     return files, "own.toml"
+
+
+def _described(name: str, description: str) -> Callable[[random.Random], Files]:
+    """What describes a whole data set is damaged, or the TOML of the target."""
+
+    def make(rng: random.Random) -> Files:
+        files = dict(_made(name))
+        chosen = rng.choice((description, description, "own.toml"))
+        edit = edited_json if chosen.endswith(".json") else lambda raw, rng: edited_text(raw.decode(), rng)
+        files[chosen] = edit(files[chosen], rng)
+        return files, "own.toml"
+
+    return make
 
 
 def _tables(name: str, *suffixes: str) -> Callable[[random.Random], Files]:
@@ -141,10 +154,25 @@ def _make_siim(root: Path) -> None:
     data.siim_acr(root, images)
 
 
+def _make_nnunet(root: Path) -> None:
+    data.nnunet(root / "Dataset007_Liver", cases=8)
+    text = "reader = 'nnunet'\nroot = 'Dataset007_Liver'\npatient = '(pat\\d+)_'\n[settings]\npatch = [8, 8, 8]\n"
+    (root / "own.toml").write_text(text, encoding="utf-8")
+
+
+def _make_bids(root: Path) -> None:
+    data.bids(root / "bids")
+    text = "reader = 'bids'\nname = 'b'\nroot = 'bids'\nhead = 'classification'\nmetric = 'auc'\n"
+    text += "classes = ['control', 'patient']\ncolumn = 'diagnosis'\n[grid]\nsize = [8, 8, 8]\n"
+    (root / "own.toml").write_text(text, encoding="utf-8")
+
+
 _MAKERS: dict[str, Callable[[Path], object]] = {
     "organs": _make_organs,
     "classes": _make_classes,
     "openkbp": _make_openkbp,
+    "nnunet": _make_nnunet,
+    "bids": _make_bids,
     "luna16": lambda root: data.luna16(root, candidates=2),
     "chestxray14": lambda root: data.chestxray14(root, 8),
     "siim_acr": _make_siim,
@@ -161,6 +189,10 @@ def _tables_of(name: str, parse: Callable[[Path], None], *suffixes: str) -> Kind
 KINDS = {
     "target TOML": Kind(read_target, _organs, known_by=("target ",)),
     "tables of cases": Kind(read_target, _cases, known_by=("target ",)),
+    "nnU-Net": Kind(
+        read_target, _described("nnunet", "Dataset007_Liver/dataset.json"), weight=0.4, known_by=("target ",)
+    ),
+    "BIDS": Kind(read_target, _described("bids", "bids/participants.tsv"), weight=0.4, known_by=("target ",)),
     "OpenKBP": _tables_of("openkbp", _reader("openkbp-organs", "settings.patch=[8, 8, 8]"), ".csv"),
     "LUNA16": _tables_of("luna16", _reader("ncc", _CUBES, _SMALL), ".csv", ".mhd"),
     "ChestX-ray14": _tables_of("chestxray14", _reader("dxc", "grid.size=[32, 32]", _SMALL), ".csv", ".txt"),

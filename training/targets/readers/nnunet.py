@@ -50,7 +50,10 @@ class Nnunet(LabelMapTarget):
         """Name, channels, classes and their numbers are those of dataset.json; the rest is as the weights expect."""
         root = Path(str(values.get("root", ""))).expanduser()
         if not root.exists():
-            raise ReadError(f"{root} is not there (in {Path.cwd()}): give root=FOLDER of a data set of nnU-Net")
+            raise ReadError(
+                f"target {values.get('name', 'of nnU-Net')}: {root} is not there (in {Path.cwd()}); give root=FOLDER "
+                "of a data set of nnU-Net (DatasetXXX_NAME)"
+            )
         told = _description(root)
         match = _FOLDER.fullmatch(root.resolve().name)
         name = values.get("name") or (match["name"] if match else root.resolve().name)
