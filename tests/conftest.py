@@ -1,5 +1,6 @@
 import locale
 import os
+import signal
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from tests.hub_user import hub, offline_user, repo_id, user  # noqa: F401
 
 # No test may reach a hub, or read this user's cache.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# What was started in the background ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # fixtures of a module run before those of its tests
 
 

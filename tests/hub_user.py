@@ -8,10 +8,19 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from huggingface_hub import constants
 
+from sg_hub.hub import answers
 from tests.hub_server import HubServer
 
 ALICE, BOB = "hf_alice", "hf_bob"
+
+
+def _in_a_hurry(timeout):
+    """In a user's process: the next try comes soon, and with `timeout` (seconds) a hub is given up as soon as that."""
+    answers.WAITS = tuple(seconds / 20 for seconds in answers.WAITS)
+    if timeout:
+        constants.HF_HUB_ETAG_TIMEOUT = constants.HF_HUB_DOWNLOAD_TIMEOUT = timeout
 
 
 class User:
@@ -21,11 +30,12 @@ class User:
     processes.
     """
 
-    def __init__(self, environment):
+    def __init__(self, environment, timeout=None):
         with pytest.MonkeyPatch.context() as patch:
             for name, value in environment.items():
                 patch.setenv(name, value)
-            self.pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+            context = multiprocessing.get_context("spawn")
+            self.pool = ProcessPoolExecutor(1, mp_context=context, initializer=_in_a_hurry, initargs=(timeout,))
             self(os.getpid)  # the process starts now, with the environment as it is here
 
     def __call__(self, function, *values, **options):

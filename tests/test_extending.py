@@ -66,8 +66,8 @@ def pretrained(package: Path, folder: Path, name: str, *commands: str) -> None:
     (recipe,) = (tomllib.loads(text)["method"] for kind, of, text in BLOCKS if (kind, of) == ("recipe", name))
     method = ", ".join(f"{key} = {json.dumps(value)}" for key, value in recipe.items())
     settings = [f"source={DEMO_SAMPLES / 'openkbp' / 'ct'}", f"run={folder}", f"method={{ {method} }}", *TINY]
-    for command in commands:
-        run(package, folder, "-m", "sg_hub", command, "demo", *settings, "--quiet")
+    steps = [[command, "demo", *settings, "--quiet"] for command in commands]
+    run(package, folder, "-c", f"from sg_hub.cli import main\nassert not any(main(step) for step in {steps})")
 
 
 @pytest.mark.slow

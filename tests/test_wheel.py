@@ -131,7 +131,7 @@ def test_installed_it_has_the_commands_of_training(run):
 
 
 def test_installed_it_runs_the_demo_which_fine_tunes_segments_and_pre_trains(run):
-    short = ("autoencode.epochs=1", "method.classification_epochs=1", "pretrain.epochs=1")
+    short = ("autoencode.epochs=1", "method.classification_epochs=1", "pretrain.epochs=1", "prepare.workers=1")
     tuned = ("settings.steps=2", "settings.validate_every=1", "settings.batch_size=1")
     out = run("sg-hub", "demo", *short, "--no-browser", "--finetune", *tuned)
     assert "[7 of 7, about" in out

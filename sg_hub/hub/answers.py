@@ -10,7 +10,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -141,12 +141,12 @@ file_download.get_hf_file_metadata = _answer_of(file_download.get_hf_file_metada
 file_download.http_get = _within_bounds(file_download.http_get)
 
 
-def tried_again(action: Callable[[], Result], waits: Sequence[float] = WAITS) -> Result:
+def tried_again(action: Callable[[], Result]) -> Result:
     """What an action gives, which is tried again where a hub could not answer for a moment.
 
     One that takes longer than the client's timeout is not asked again: who waits wants to know.
     """
-    for wait in waits:
+    for wait in WAITS:
         try:
             return action()
         except Exception as error:

@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from tests.folders import DEMO_SAMPLES
 from tests.training.targets.target_folders import lidc_patches
@@ -36,6 +37,18 @@ SMALL = (
 def small_recipe(run: Path, *overrides: str) -> Recipe:
     """The demo's recipe on the sample patients, smaller still."""
     return load_recipe("demo", [f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL, *overrides])
+
+
+@pytest.fixture(autouse=True)
+def _small_figures(monkeypatch):
+    """Figures are drawn as a whole, but small and without the search for their best layout, which takes longest."""
+    save = Figure.savefig
+
+    def small(self, *arguments, **options):
+        save(self, *arguments, **(options | {"dpi": 60, "bbox_inches": None}))
+
+    monkeypatch.setattr(Figure, "savefig", small)
+    monkeypatch.setattr(Figure, "tight_layout", lambda self, **_: None)
 
 
 @pytest.fixture(scope="session")

@@ -31,3 +31,11 @@ def image(path, array, **settings):
 
 def noise(*shape):
     return np.random.default_rng(0).normal(0, 300, shape).astype(np.float32)
+
+
+def middle_of(scan, path):
+    """Write the middle half of each side of a scan, in its own place: an eighth of the voxels; the new file."""
+    whole = sitk.ReadImage(scan)
+    size = [side // 2 for side in whole.GetSize()]
+    sitk.WriteImage(sitk.RegionOfInterest(whole, size, [side // 2 for side in size]), str(path))
+    return str(path)

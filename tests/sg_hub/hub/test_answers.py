@@ -24,8 +24,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def impatient_user(hub, tmp_path_factory):
-    bounds = {"HF_HUB_ETAG_TIMEOUT": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
-    user = User(hub.environment(tmp_path_factory.mktemp("home")) | bounds)
+    user = User(hub.environment(tmp_path_factory.mktemp("home")), timeout=0.4)
     yield user
     user.pool.shutdown()
 

@@ -1,8 +1,11 @@
 """From a folder of scans to a store: every way in which that can be interrupted, repeated or go wrong."""
 
+import contextlib
+import io
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -14,8 +17,10 @@ import pytest
 import zarr
 
 from sg_hub import load_scan
+from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT
+from tests.forked import ended
 from tests.training.ranks import run_ranks
 from tests.training.run.other_process import at_work
 from tests.training.scan_files import SIZE, write_scan, write_split
@@ -228,23 +233,23 @@ def test_stopped_and_started_again(recipe, tmp_path, source, number, status):
     assert stored(run / "store.zarr") == stored(store_path(recipe()))
 
 
-SMALL_DISK = """
-import resource, sys
-from sg_hub.cli import main
-limit = int(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-sys.exit(main(["prepare", "demo", *sys.argv[2:], "--quiet"]))
-"""
+def on_a_small_disk(limit, settings, said):
+    """In a process of its own, in which no file may be larger, but what is printed goes to one."""
+    with open(said, "w", encoding="utf-8") as file, contextlib.redirect_stderr(io.StringIO()) as text:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        status = main(["prepare", "demo", *settings, "--quiet"])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        file.write(text.getvalue())
+    return status
 
 
 @pytest.mark.parametrize("limit", [0, 300, 3000])
 def test_where_no_file_may_be_larger(recipe, tmp_path, source, limit):
     settings = [f"source={source}", f"run={tmp_path / 'run'}", "prepare.workers=1", "prepare.spacing=[2.0, 2.0, 3.0]"]
-    command = [sys.executable, "-c", SMALL_DISK, str(limit), *settings]
-    ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert ended.returncode == 2
-    assert "Traceback" not in ended.stderr
-    assert re.search(r"store\.zarr.* cannot be written .*File too large", ended.stderr)
+    assert ended(on_a_small_disk, limit, settings, tmp_path / "said") == 2
+    said = (tmp_path / "said").read_text(encoding="utf-8")
+    assert "Traceback" not in said
+    assert re.search(r"store\.zarr.* cannot be written .*File too large", said)
     assert prepare(recipe(), progress=False).already_there == 0
     assert not list((tmp_path / "run").rglob(".unfinished-*"))
     assert not list((tmp_path / "run" / "store.zarr").glob("*.partial"))

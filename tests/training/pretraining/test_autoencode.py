@@ -1,6 +1,8 @@
 import json
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,17 +59,23 @@ def test_a_record_that_a_kill_prevented_is_written(run):
     assert (run / "autoencode.json").is_file()
 
 
+@pytest.fixture(scope="module")
+def never_ended(discovered, tmp_path_factory):
+    """What the longer training gives undisturbed."""
+    run = Path(shutil.copytree(discovered, tmp_path_factory.mktemp("whole") / "run"))
+    autoencode(small_recipe(run, *LONGER), progress=False)
+    return everything(run / "autoencoder")
+
+
 class Killed(BaseException):
     pass
 
 
 @pytest.mark.parametrize("at", [1, 2, 5], ids=lambda at: f"after {at} steps")
 @pytest.mark.parametrize("how", ["killed", "terminated"])
-def test_ended_and_started_again_gives_the_same_features_bit_for_bit(run, monkeypatch, at, how):
-    recipe = small_recipe(run, *LONGER)
-    autoencode(recipe, progress=False)
-    expected = everything(run / "autoencoder")
-    (run / "autoencoder").rename(run / "never ended")
+def test_ended_and_started_again_gives_the_same_features_bit_for_bit(run, never_ended, monkeypatch, at, how):
+    recipe, expected = small_recipe(run, *LONGER), never_ended
+    shutil.rmtree(run / "autoencoder")
     steps, step = [], Trainer.step
 
     def ended(self, *arguments):

@@ -11,10 +11,13 @@ from safetensors.torch import load_file
 
 import sg_hub
 from sg_hub import SemanticGenesis3D
+from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT
+from tests.forked import ended
 from tests.training.conftest import SAMPLES, SMALL, small_images, small_recipe
 from training.discovery.patterns import PatternTable
+from training.pretraining import state
 from training.pretraining.pretrain import pretrain
 from training.run.metrics import read_metrics
 
@@ -115,21 +118,19 @@ def test_from_the_checkpoint_before_a_damaged_one_the_weights_are_the_same(run, 
         pretrain(small_recipe(run, "pretrain.epochs=1"), progress=False)
 
 
-KILLED = """
-import os, signal, sys
-from sg_hub.cli import main
-from training.pretraining import state
+def killed_at_a_checkpoint(saves, recipe):
+    """In a process of its own: pre-train, and be killed right after so many checkpoints."""
+    save = state.save_checkpoint
 
-save, saves = state.save_checkpoint, int(sys.argv[1])
-def save_and_be_killed(path, values):
-    global saves
-    save(path, values)
-    saves -= 1
-    if saves == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-state.save_checkpoint = save_and_be_killed
-sys.exit(main(["pretrain", "demo", *sys.argv[2:]]))
-"""
+    def save_and_be_killed(path, values):
+        nonlocal saves
+        save(path, values)
+        saves -= 1
+        if saves == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    state.save_checkpoint = save_and_be_killed
+    main(["pretrain", "demo", *recipe])
 
 
 MOVED = ("pretrain.optimizer=adamw", "pretrain.schedule=cosine", "pretrain.warmup=2", "pretrain.clip=0.5")
@@ -141,11 +142,9 @@ def test_killed_and_started_again_gives_the_same_weights_bit_for_bit(run, discov
     pretrain(small_recipe(run, *MOVED), progress=False)
     expected, expected_rows = weights(run), timeless(run)
     (run / "pretraining").rename(run / "never killed")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     recipe = (f"source={SAMPLES / 'ct'}", f"run={run}", *SMALL, *MOVED, "--quiet")
     for saves in (1, 2):  # right after a checkpoint, in the middle of an epoch or at its end
-        killed = subprocess.run([sys.executable, "-c", KILLED, str(saves), *recipe], env=environment)
-        assert killed.returncode == -signal.SIGKILL
+        assert ended(killed_at_a_checkpoint, saves, recipe) == -signal.SIGKILL
     pretrain(small_recipe(run, *MOVED), progress=False)
     resumed = weights(run)
     assert resumed.keys() == expected.keys()

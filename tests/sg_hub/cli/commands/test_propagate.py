@@ -3,16 +3,17 @@
 import SimpleITK as sitk
 from PIL import Image
 
-from tests.sg_hub.cli.saying import CT, XRAYS, assert_mistake
+from tests.sg_hub.cli.saying import CT, XRAYS, assert_mistake, middle_of
 
 LABELS = CT.replace("/ct/", "/labels/")
 
 
-def test_labels_are_carried_and_drawn(run):
+def test_labels_are_carried_and_drawn(run, tmp_path):
+    scan, labels = (middle_of(path, tmp_path / f"{name}.nii.gz") for name, path in (("a", CT), ("drawn", LABELS)))
     options = ("--model", "semantic-genesis-3d-tiny", "--out", "b.nii.gz", "--picture", "b.png", "--quiet")
-    code, out, error = run("propagate", CT, LABELS, CT, *options)
+    code, out, error = run("propagate", scan, labels, scan, *options)
     assert (code, error) == (0, "")
-    truth, found = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (LABELS, "b.nii.gz"))
+    truth, found = (sitk.GetArrayFromImage(sitk.ReadImage(str(path))) for path in (labels, "b.nii.gz"))
     assert found.shape == truth.shape
     assert ((found > 0) & (truth > 0)).sum() > 0.5 * ((found > 0) | (truth > 0)).sum()
     assert "label 1: " in out
