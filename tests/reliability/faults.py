@@ -46,9 +46,9 @@ _LONGEST = 300
 _CHECKED = {
     "autoencode": ("run/store.zarr/*",),
     "discover": ("run/store.zarr/*", "run/autoencoder/features.npz"),
-    "pretrain": ("run/store.zarr/*",),
-    "evaluate": ("run/store.zarr/*", "run/pretraining/model/model.safetensors"),
-    "publish": ("run/pretraining/model/model.safetensors",),
+    "pretrain": ("run/store.zarr/*", "run/discovery/patterns.csv", "run/discover.json"),
+    "evaluate": ("run/store.zarr/*", "run/discovery/patterns.csv", "run/pretraining/*.safetensors"),
+    "publish": ("run/pretraining/model/model.safetensors", "run/evaluation.json", "run/pretrain.json"),
 }
 """Files that a command reads, and whose bits can be told from others."""
 Faults = Mapping[str, Sequence[str]]

@@ -52,7 +52,7 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
         relative = recipe.discover.frame == "relative"
         discovered_patterns(store, table, features, path.with_name("patterns.png"), relative, recipe.publish.dataset)
         counts = {split: len(table.rows(split)) for split in SPLITS}
-        record(recipe, "discover", rows=counts, store=store.fingerprint)
+        record(recipe, "discover", path, rows=counts, store=store.fingerprint)
     return path
 
 

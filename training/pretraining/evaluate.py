@@ -25,6 +25,7 @@ from sg_hub.models import PretrainedModel
 from ..discovery.cubes import Cubes
 from ..methods.protocol import Method
 from ..methods.registry import method_of, resolve
+from ..run.checksums import sealed
 from ..run.layout import to_device
 from ..run.process_group import Process, training_device
 from ..run.recipe import Recipe
@@ -62,7 +63,7 @@ def evaluate(recipe: Recipe, *, device: str = "auto", progress: bool = True) -> 
         "sha256": model.load_report.sha256 if model.load_report else None,
     }
     path = recipe.run_dir / "evaluation.json"
-    write_json(path, result)
+    write_json(path, sealed(result))
     return path
 
 

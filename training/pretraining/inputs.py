@@ -19,8 +19,10 @@ from ..discovery.patterns import SPLITS, PatternTable
 from ..discovery.whole_scans import WholeScans, resize_scans
 from ..methods.blueprint import Blueprint
 from ..methods.protocol import Batch, Method
+from ..run.checksums import check_file
 from ..run.process_group import Process
 from ..run.recipe import Pretrain, Recipe
+from ..run.record import read_json
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
         keys = {"cube", "tissue", "tissue_hu", "tissue_level"}
         fingerprint = f"{store.fingerprint} {recipe.discover.model_dump_json(include=keys)}"
         return Inputs(store, dict(data), None, fingerprint)
-    table = PatternTable.load(table_path(recipe))
+    path = table_path(recipe)
+    if (recipe.run_dir / "discover.json").is_file() and path.is_file():
+        check_file(read_json(recipe.run_dir / "discover.json", "discover"), path, "discover")
+    table = PatternTable.load(path)
     check_table(table, store)
     found = {split: PatternDataset(table, store, table.rows(split), size, context) for split in SPLITS}
     return Inputs(store, dict(found), table.classes, f"{store.fingerprint} {table.fingerprint}")

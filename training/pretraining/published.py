@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import load_file, save
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
 
 from sg_hub import from_pretrained
 from sg_hub.errors import ReadError
+from sg_hub.hub.weights_file import read_weights
 from sg_hub.io.files import working_folder, write_atomic
 from sg_hub.models import PretrainedModel
 
@@ -17,24 +23,53 @@ from ..methods.protocol import Method, Network
 FOLDER = "pretraining"
 """Of a run: what pre-training writes."""
 MODEL, AROUND = "model", "network.safetensors"
+_SUM = "sha256"
+"""In the header of what is around the model: a checksum of all its tensors."""
 
 
 def save_network(network: Network, folder: Path) -> None:
     """Write `model/` and, where a method has weights outside of it, `network.safetensors`."""
-    prefix = next(name for name, module in network.named_modules() if module is network.model) + "."
-    around = {key: value.contiguous() for key, value in network.state_dict().items() if not key.startswith(prefix)}
+    around = {key: value.contiguous() for key, value in _around(network).items()}
     if around:
-        write_atomic(folder / AROUND, save(around))
+        write_atomic(folder / AROUND, save(around, {_SUM: _sha256(around)}))
     network.model.save_pretrained(folder / MODEL)
 
 
 def load_network(method: Method, blueprint: Blueprint, model: PretrainedModel, folder: Path) -> Network:
-    """The network around a model that was published, in evaluation mode."""
+    """The network around a model that was published, in evaluation mode.
+
+    Raises:
+        ReadError: what was trained around it is damaged, or of another network.
+    """
     network = method.network(blueprint)
     network.model.load_state_dict(model.state_dict())
-    if (folder / AROUND).is_file():
-        network.load_state_dict(load_file(folder / AROUND), strict=False)
+    path, expected = folder / AROUND, {key: value.shape for key, value in _around(network).items()}
+    if path.is_file():
+        around, _ = read_weights(path, None)
+        with safe_open(path, "pt") as file:
+            said = (file.metadata() or {}).get(_SUM)
+        if said not in (None, _sha256(around)) or {key: value.shape for key, value in around.items()} != expected:
+            raise ReadError(
+                f"{path} is damaged or of another network (its checksum or its tensors are others): run `sg-hub "
+                "pretrain` again in another run=FOLDER"
+            )
+        network.load_state_dict(around, strict=False)
     return network.eval()
+
+
+def _around(network: Network) -> dict[str, Tensor]:
+    """The weights that are not those of its model."""
+    prefix = next(name for name, module in network.named_modules() if module is network.model) + "."
+    return {key: value for key, value in network.state_dict().items() if not key.startswith(prefix)}
+
+
+def _sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Over the names, types, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def published_model(folder: Path) -> PretrainedModel:

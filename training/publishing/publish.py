@@ -22,7 +22,7 @@ from sg_hub import from_pretrained
 from sg_hub.errors import ReadError, shortened
 from sg_hub.hub.model_folder import sha256_of
 from sg_hub.hub.weights_file import WEIGHTS
-from sg_hub.io.files import given_path, write_json, writing_folder
+from sg_hub.io.files import given_path, writing_folder
 from sg_hub.models import PretrainedModel
 
 from ..data.prepare import store_path
@@ -34,7 +34,7 @@ from ..pretraining.published import FOLDER, MODEL
 from ..run.recipe import TEXTS, Publish, Recipe
 from ..run.record import read_json
 from .cards.pretrained import describe, write_pretrained_card
-from .cards.results_file import RESULTS, read_object
+from .cards.results_file import RESULTS, read_object, write_results
 from .registry import check_name, register, registry_file
 from .replacing import GOLDEN, carry_over, check_replaceable
 from .transfer import earlier_transfer, joined, transfer_of
@@ -71,7 +71,7 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
         results = _results(recipe, model, said, store, pretraining, sha256_of(new / WEIGHTS))
         if folder.is_dir() and any(folder.iterdir()):
             results["transfer"] = joined(earlier_transfer(read_object(folder / RESULTS)), results["transfer"])
-        write_json(new / RESULTS, results)
+        write_results(new, results)
         for figure in (method_of(recipe).picture, *FIGURES):
             if (recipe.run_dir / figure).is_file():
                 shutil.copy(recipe.run_dir / figure, new / Path(figure).name)

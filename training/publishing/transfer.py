@@ -9,9 +9,8 @@ from typing import Any
 from sg_hub.errors import ReadError
 from sg_hub.hub.model_folder import sha256_of
 from sg_hub.hub.weights_file import WEIGHTS
-from sg_hub.io.files import write_json
 
-from .cards.results_file import RESULTS, read_object
+from .cards.results_file import RESULTS, read_object, write_results
 
 
 def take_results(folder: str | Path, benchmark: str | Path) -> int:
@@ -32,7 +31,7 @@ def take_results(folder: str | Path, benchmark: str | Path) -> int:
             f"{benchmark} has no results of the weights in {folder} against a random initialisation: run "
             "`sg-hub benchmark` with both, then `sg-hub report` on it"
         )
-    write_json(folder / RESULTS, results | {"transfer": joined(earlier_transfer(results), found)})
+    write_results(folder, results | {"transfer": joined(earlier_transfer(results), found)})
     return len(found)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from sg_hub.io.files import write_json
 from sg_hub.models.heads import head_of
 
+from ..run.checksums import sealed
 from ..statistics.trials import LEVEL, Comparison, compare, summarise
 from ..trials.task.initialisation import ENCODER, IMAGENET, RANDOM, kind_of, name_of
 from ..trials.task.metrics import METRICS
@@ -68,7 +69,7 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
         ),
         "sha256": sha256,
     }
-    write_json(folder / column.name / f"{Path(name_of(init)).name}{part}-{sha256[:8]}.json", record)
+    write_json(folder / column.name / f"{Path(name_of(init)).name}{part}-{sha256[:8]}.json", sealed(record))
 
 
 def _without_doubtful(column: Column, init: str, fresh: str) -> str:

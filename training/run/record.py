@@ -10,6 +10,7 @@ from typing import Any
 from sg_hub.errors import ReadError
 from sg_hub.io.files import write_json
 
+from .checksums import opened, sealed
 from .environment import commit, machine, versions
 from .recipe import Recipe, resolved
 
@@ -24,17 +25,22 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):
             raise ValueError("not an object")
-        return value
+        return opened(value)
     except FileNotFoundError:
         raise ReadError(f"{path} is not there yet: run `sg-hub {made_by}` first") from None
     except OSError as error:
         raise ReadError(f"{path} cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
-        raise ReadError(f"{path} is damaged ({error}): remove it and run `sg-hub {made_by}` again") from error
+        raise ReadError(
+            f"{path} is not as it was written ({error}): remove it and run `sg-hub {made_by}` again"
+        ) from error
 
 
-def record(recipe: Recipe, step: str, **more: Any) -> dict[str, Any]:
+def record(recipe: Recipe, step: str, *files: Path, **more: Any) -> dict[str, Any]:
     """Who, what and with which versions: `<run>/<step>.json`, written after the result of `step`, which is done by it.
+
+    Args:
+        files: of the result, whose checksums are recorded for `checksums.check_file`.
 
     Raises:
         ReadError: it cannot be written.
@@ -48,7 +54,7 @@ def record(recipe: Recipe, step: str, **more: Any) -> dict[str, Any]:
         "written": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
         **more,
     }
-    write_json(recipe.run_dir / f"{step}.json", value)
+    write_json(recipe.run_dir / f"{step}.json", sealed(value, *files))
     return value
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from sg_hub.errors import ReadError
 
+from ..run.checksums import opened, sealed
 from ..run.metrics import Metrics, read_metrics
 
 TABLE = "worth.jsonl"
@@ -56,8 +57,8 @@ def read_rows(out: Path) -> list[Row]:
         ReadError: a damaged line.
     """
     try:
-        rows = [Row(**line) for line in read_metrics(out / TABLE)]
-    except TypeError as error:
+        rows = [Row(**opened(line)) for line in read_metrics(out / TABLE)]
+    except (TypeError, ValueError) as error:
         raise ReadError(f"{out / TABLE} is damaged ({error}): remove the line; it is measured again") from error
     return list({one.key: one for one in rows}.values())
 
@@ -67,4 +68,4 @@ def append(out: Path, rows: Iterable[Row]) -> None:
     table = Metrics(out / TABLE)
     table.drop_unfinished()
     for one in rows:
-        table.write(**asdict(one))
+        table.write(**sealed(asdict(one)))

@@ -214,6 +214,9 @@ def test_a_table_without_validation_rows_is_refused(run):
     path.write_text(
         "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if not line.endswith("validation\n"))
     )
+    with pytest.raises(ReadError, match=r"patterns\.csv is not what `sg-hub discover` recorded .*changed by hand"):
+        pretrain(small_recipe(run), progress=False)
+    (run / "discover.json").unlink()
     with pytest.raises(InvalidInputError, match="validation"):
         pretrain(small_recipe(run), progress=False)
 

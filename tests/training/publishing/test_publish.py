@@ -3,8 +3,10 @@
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from safetensors.torch import load_file
 import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.hub.model_folder import sha256_of
+from sg_hub.io.files import write_json
 from tests.training.conftest import SAMPLES, SMALL, small_images, small_recipe
 from tests.training.publishing.test_upload import command
 from training.data.leakage import patient_hashes
@@ -22,6 +25,7 @@ from training.data.store import Store
 from training.discovery.patterns import PatternTable
 from training.publishing.publish import publish
 from training.publishing.rebuild import build_card
+from training.run.checksums import sealed
 from training.run.recipe import load_recipe
 
 
@@ -128,7 +132,7 @@ def test_publishing_before_training_names_the_step(run, tmp_path):
 def test_an_evaluation_of_other_weights_is_not_published(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8")) | {"sha256": "0" * 64}
-    (run / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
+    write_json(run / "evaluation.json", sealed(evaluation))
     with pytest.raises(ReadError, match="other weights"):
         publish(small_recipe(run), tmp_path / "cards")
     assert list((tmp_path / "cards").iterdir()) == []
@@ -148,8 +152,19 @@ def test_records_that_are_damaged_are_said_to_be(trained, tmp_path, name, change
     run = shutil.copytree(trained, tmp_path / "run")
     record = json.loads((run / name).read_text(encoding="utf-8"))
     change(record)
-    (run / name).write_text(json.dumps(record), encoding="utf-8")
+    write_json(run / name, sealed(record))
     with pytest.raises(ReadError, match=r"run: a record of its steps .* is damaged .*: run the step again"):
+        publish(small_recipe(run), tmp_path / "cards")
+    assert list((tmp_path / "cards").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["pretrain.json", "discover.json", "evaluation.json"])
+def test_a_number_of_a_record_that_was_changed_is_seen(trained, tmp_path, name):
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    text = (run / name).read_text(encoding="utf-8")
+    digit = re.search(r"[1-8]", text).start()
+    (run / name).write_text(text[:digit] + "9" + text[digit + 1 :], encoding="utf-8")
+    with pytest.raises(ReadError, match=rf"{name} is damaged \(its checksum is another: .*changed by hand"):
         publish(small_recipe(run), tmp_path / "cards")
     assert list((tmp_path / "cards").iterdir()) == []
 
@@ -159,7 +174,7 @@ def recorded(run, folder, **publish):
     run = shutil.copytree(run, folder)
     record = json.loads((run / "pretrain.json").read_text(encoding="utf-8"))
     record["recipe"]["publish"] |= publish | {"given": list(publish)}
-    (run / "pretrain.json").write_text(json.dumps(record), encoding="utf-8")
+    write_json(run / "pretrain.json", sealed(record))
     return run
 
 

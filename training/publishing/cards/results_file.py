@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from sg_hub.errors import ReadError
 from sg_hub.hub.config_file import CONFIG
+from sg_hub.io.files import write_json
 from sg_hub.models import PretrainedModel
 from sg_hub.models.registry import network_of
 
+from ...run.checksums import opened, sealed
 from ...run.recipe import with_newer_keys
 from ...run.settings import LARGEST
 
@@ -248,7 +250,19 @@ def read_object(path: Path) -> dict[str, Any]:
         raise ReadError(f"{path} is damaged ({error}): make the folder again") from error
     if not isinstance(found, dict):
         raise ReadError(f"{path} holds a {type(found).__name__}, expected an object: make the folder again")
-    return found
+    try:
+        return opened(found)
+    except ValueError as error:
+        raise ReadError(f"{path} is not as it was written ({error}): move the folder away and make it again") from error
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """results.json of a model folder, with a checksum of what it says.
+
+    Raises:
+        ReadError: it cannot be written.
+    """
+    write_json(folder / RESULTS, sealed(results))
 
 
 def read_network(folder: Path) -> PretrainedModel:

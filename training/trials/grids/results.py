@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sg_hub.errors import ReadError
 from sg_hub.io.files import given_path, write_atomic
 
+from ...run.checksums import opened, sealed
 from ...run.lock import run_lock
 from ...run.settings import Name
 from .choices import add_choices
@@ -134,6 +135,7 @@ def read_results(folder: str | Path) -> dict[str, Row]:
             break
         try:
             row = json.loads(line)
+            row = opened(row) if isinstance(row, dict) else row
             if isinstance(row, dict) and "cases" in row:  # what protocol 2 called them
                 row["items"] = row.pop("cases")
             Written.model_validate(row)
@@ -159,7 +161,7 @@ def append(folder: str | Path, row: Row, files: Mapping[str, bytes] | None = Non
     path = folder / TABLE
     with open(path, "a+b") as file:
         _drop_tail(file)
-        file.write((json.dumps(row, sort_keys=True) + "\n").encode())
+        file.write((json.dumps(sealed(row), sort_keys=True) + "\n").encode())
         file.flush()
         os.fsync(file.fileno())
 

@@ -33,6 +33,17 @@ def test_a_damaged_line_is_named(finished, tmp_path):
         read_results(out)
 
 
+def test_a_line_that_was_changed_by_hand_is_named(tmp_path):
+    for trial in range(3):
+        append(tmp_path, row_of("a", trial, 0.5))
+    lines = (tmp_path / "results.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    assert [row["value"] for row in read_results(tmp_path).values()] == [0.5, 0.5, 0.5]
+    lines[1] = lines[1].replace('"value": 0.5', '"value": 0.7')
+    (tmp_path / "results.jsonl").write_text("".join(lines), encoding="utf-8")
+    with pytest.raises(ReadError, match=r"line 2 is damaged \(its checksum is another: .*changed by hand\)"):
+        read_results(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -1,0 +1,56 @@
+"""The network as it is kept."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from sg_hub import SemanticGenesis3D
+from sg_hub.errors import ReadError
+from training.pretraining.published import AROUND, load_network, save_network
+
+
+class Around(nn.Module):
+    """A model and a layer that is not part of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.model, self.layer = SemanticGenesis3D(width=1, num_classes=2), nn.Linear(3, 2)
+
+
+METHOD = SimpleNamespace(network=lambda blueprint: Around())
+
+
+def test_no_flipped_bit_of_what_is_around_the_model_gives_another_network(tmp_path):
+    network = Around()
+    save_network(network, tmp_path)
+    path, draw = tmp_path / AROUND, random.Random(0)
+    whole = path.read_bytes()
+
+    def loaded():
+        return load_network(METHOD, None, network.model, tmp_path).layer.state_dict()
+
+    seen = 0
+    for place in [*range(0, 8 * len(whole), 97), *(draw.randrange(8 * len(whole)) for _ in range(40))]:
+        data = bytearray(whole)
+        data[place // 8] ^= 1 << place % 8
+        path.write_bytes(data)
+        try:
+            found = loaded()
+        except ReadError:
+            seen += 1
+        else:
+            assert all(torch.equal(found[key], value) for key, value in network.layer.state_dict().items())
+    assert seen > 30
+    path.write_bytes(whole)
+    assert all(torch.equal(loaded()[key], value) for key, value in network.layer.state_dict().items())
+
+
+def test_what_was_around_another_network_is_refused(tmp_path):
+    network = Around()
+    network.layer = nn.Linear(4, 2)
+    save_network(network, tmp_path)
+    with pytest.raises(ReadError, match="is damaged or of another network"):
+        load_network(METHOD, None, Around().model, tmp_path)
