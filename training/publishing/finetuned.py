@@ -26,7 +26,7 @@ import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.hub.model_folder import sha256_of
 from sg_hub.hub.weights_file import WEIGHTS
-from sg_hub.io.files import given_path, working_folder, write_atomic, write_json, writing_folder
+from sg_hub.io.files import given_path, working_folder, write_atomic, writing_folder
 
 from ..data.leakage import name_hashes
 from ..report import figures
@@ -37,7 +37,7 @@ from ..trials.predictions import check_folder, keep
 from ..trials.task.initialisation import kind_of, name_of
 from ..trials.task.metrics import METRICS as NAMES_OF_METRICS
 from .cards.finetuned import write_finetuned_card
-from .cards.results_file import RESULTS
+from .cards.results_file import write_results
 from .replacing import CURVES, METRICS, carry_over, check_replaceable
 
 EXAMPLES = "examples.png"
@@ -120,7 +120,7 @@ def save_finetuned(found: Finetuned, out: Path) -> None:
         _finished(found).save_pretrained(new)
         _draw(found, new)
         write_atomic(new / METRICS, found.classes)
-        write_json(new / RESULTS, _results(found, sha256_of(new / WEIGHTS)))
+        write_results(new, _results(found, sha256_of(new / WEIGHTS)))
         write_finetuned_card(new, out.name)
         carry_over(out, new)
 

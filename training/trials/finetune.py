@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sg_hub.errors import SgHubError
 
 from ..run.checkpoint import previous_checkpoint
 from ..run.lock import run_lock
@@ -79,7 +83,7 @@ def finetune(
     read.preprocessing(start.config["preprocessing"].modality)  # which a saved model needs
     found = find_items(read, [start], progress=progress)
     say_taken(read, init)
-    with run_lock(work):
+    with run_lock(work), _cleared_where_refused(Path(work)):
         task = read_items(found, work, progress=progress)
         trial = Trial(task, start, seed)
         kept = Path(work) / f"{trial.key}.pt"
@@ -88,6 +92,19 @@ def finetune(
         done = run_trial(trial, kept, device=device, progress=progress)
         images = images_of(read, done.parts["train"] + done.parts["validation"], progress=progress)
         return Finetuned(init, seed, read, done, images, task.skipped, examples(done), _classes(done))
+
+
+@contextlib.contextmanager
+def _cleared_where_refused(work: Path) -> Iterator[None]:
+    """Nobody goes on from what was refused: patients' images do not stay for it. A checkpoint does, with its items."""
+    try:
+        yield
+    except SgHubError:
+        if not any(work.glob("*.pt")):
+            for path in work.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def _classes(done: FinishedTrial) -> str:
