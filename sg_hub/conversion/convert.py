@@ -26,6 +26,7 @@ from sg_hub.hub.config_file import CONFIG
 from sg_hub.hub.model_folder import new_folder, sha256_of, write_model
 from sg_hub.hub.weights_file import WEIGHTS, read_weights
 from sg_hub.io.files import given_path, working_folder
+from sg_hub.io.formats.others import other_format
 from sg_hub.models.input_checks import all_finite
 
 logger = logging.getLogger("sg_hub")
@@ -107,7 +108,8 @@ def _read(source: Path, known: list[Release]) -> tuple[dict[str, Tensor], dict[s
     if _is_safetensors(start, source.stat().st_size):
         return read_weights(source, None)[0], {}
     if not start.startswith(_HDF5):
-        raise ReadError(f"{source} {_other_format(start)}")
+        other = other_format(start) if start else "is empty"
+        raise ReadError(f"{source} {other or 'is no file of torch.save, no safetensors and no HDF5 file'}")
     return _by_layers([release.from_keras for release in known], read_keras(source), source)
 
 
@@ -126,17 +128,6 @@ def _by_layers(readers: list[Any], content: Any, source: Path) -> tuple[dict[str
         except InvalidInputError as error:
             refusals.append(error)
     raise refusals[0]
-
-
-def _other_format(start: bytes) -> str:
-    text = start.lstrip().lower()
-    if not start:
-        return "is empty"
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<")):
-        return "is a web page, not the checkpoint (a download that asked for a login or failed?)"
-    if text.startswith(b"version https://git-lfs"):
-        return "is a pointer of git LFS, not the checkpoint itself (git lfs pull gets it)"
-    return "is no file of torch.save, no safetensors and no HDF5 file"
 
 
 def _is_safetensors(start: bytes, size: int) -> bool:
@@ -219,8 +210,12 @@ def _renamed(published: dict[str, Tensor], release: Release, labels: dict[str, s
         if key not in published:
             continue
         label = f"{key} ({labels[key]} in the file)" if key in labels else key
-        value = release.tensor(key, published[key].detach())
-        if (wrong := _wrong(key, value, target[name])) is not None:
+        value = published[key].detach()
+        wrong = _wrong_shape(release.tensor(key, value.to("meta")), target[name])  # before any memory is taken for it
+        if wrong is None:
+            value = release.tensor(key, value)
+            wrong = _wrong(key, value, target[name])
+        if wrong is not None:
             problem, details = wrong
             problems.setdefault(problem, []).append(label + details)
         else:
@@ -232,10 +227,15 @@ def _renamed(published: dict[str, Tensor], release: Release, labels: dict[str, s
     return renamed | {key: torch.zeros_like(value, device="cpu") for key, value in target.items() if key not in started}
 
 
+def _wrong_shape(value: Tensor, wanted: Tensor) -> tuple[str, str] | None:
+    """What is wrong with the shape of a tensor; None: nothing."""
+    if value.shape == wanted.shape:
+        return None
+    return "have the wrong shape", f" has {tuple(value.shape)}, expected {tuple(wanted.shape)}"
+
+
 def _wrong(key: str, value: Tensor, wanted: Tensor) -> tuple[str, str] | None:
-    """What is wrong with a tensor, and its details; None: nothing."""
-    if value.shape != wanted.shape:
-        return "have the wrong shape", f" has {tuple(value.shape)}, expected {tuple(wanted.shape)}"
+    """What is wrong with a tensor of the right shape, and its details; None: nothing."""
     count = key.endswith("num_batches_tracked")
     if value.dtype not in (_COUNTS if count else _FLOATS):
         return "have the wrong type", f" is {value.dtype}, expected {'whole' if count else 'floating-point'} numbers"

@@ -24,6 +24,7 @@ from tests.reliability import (
     fuzz_data,
     fuzz_io,
     fuzz_models,
+    fuzz_releases,
     fuzz_results,
     fuzz_targets,
     harness,
@@ -32,7 +33,9 @@ from tests.reliability import (
 )
 from tests.reliability.counts import Counts, table
 
-KINDS = fuzz_io.KINDS | fuzz_models.KINDS | fuzz_data.KINDS | fuzz_targets.KINDS | fuzz_results.KINDS
+KINDS = (
+    fuzz_io.KINDS | fuzz_models.KINDS | fuzz_releases.KINDS | fuzz_data.KINDS | fuzz_targets.KINDS | fuzz_results.KINDS
+)
 Done = Callable[[], object]
 
 
