@@ -13,7 +13,7 @@ from sg_hub.version import __version__
 
 DEFAULT_MODEL = "semantic-genesis-3d-tiny"
 _MOST_CUBES = 32
-_FORMATS = "DICOM folder, NIfTI, MHD/MHA or NRRD file; for 2D weights a DICOM, PNG, JPEG or TIFF image"
+_FORMATS = "DICOM folder, NIfTI, MHD/MHA or NRRD file; for 2D weights a DICOM, PNG, JPEG, TIFF or BMP image"
 
 WEIGHTS, INPUTS = "Weights", "On scans and images of your own"
 """Headings of the commands."""

@@ -208,6 +208,24 @@ def remove_unfinished(folder: str | os.PathLike[str]) -> None:
                 path.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def alone_in(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Within it no other process that asks for the same changes files of a folder: what one of them has read is what it
+    writes again, with its own addition. Waits; where the system has no such locks, nothing is waited for."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # of a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Write a file as a whole: a crash leaves the old one. Its folder is made where there is none.
 

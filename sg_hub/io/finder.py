@@ -15,7 +15,7 @@ from sg_hub.io.formats.dicom.files import SUFFIXES as DICOM_SUFFIXES
 from sg_hub.io.formats.dicom.files import is_dicom_image
 
 SCAN_SUFFIXES = (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr")
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 IMAGE_SUFFIXES = (*DICOM_SUFFIXES, *PICTURE_SUFFIXES)
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""2D images: X-rays and the like from DICOM, PNG, JPEG and TIFF, as grey levels in 0..1."""
+"""2D images: X-rays and the like from DICOM, PNG, JPEG, TIFF and BMP, as grey levels in 0..1."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.files import LABEL_IMAGES, check_output, given_path, writing
 from sg_hub.io.formats.dicom.files import SUFFIXES as DICOM_SUFFIXES
 from sg_hub.io.formats.dicom.files import starts_as_dicom
+from sg_hub.io.formats.kinds import picture_format
+from sg_hub.io.formats.others import other_format
 from sg_hub.io.formats.picture_files import BITS, FORMATS, opened, white_is_zero
 
 _log = logging.getLogger(__name__)
@@ -113,11 +115,11 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
 
     DICOM: the modality's rescaling (or its table) and the first window of the file (or its table for display, VOI LUT)
     are applied; without either, the range that its bits can hold. MONOCHROME1 (white is 0) is inverted, so that bone is
-    bright in either. PNG, JPEG, TIFF: divided by the largest value of the bit depth (a TIFF may name 12). Images whose
-    red, green and blue are the same are grey.
+    bright in either. PNG, JPEG, TIFF, BMP: divided by the largest value of the bit depth (a TIFF may name 12). Images
+    whose red, green and blue are the same are grey.
 
     Args:
-        path: DICOM, PNG, JPEG or TIFF, of one image.
+        path: DICOM, PNG, JPEG, TIFF or BMP, of one image.
         bits: bit depth of the values, where the file holds fewer than it has room for (12 bits in a 16-bit PNG).
 
     Returns:
@@ -138,7 +140,7 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
         if path.exists() and not path.is_file():
             raise ReadError(f"{path} is neither a file nor a folder: expected {FORMATS}")
         with open(path, "rb") as file:
-            start = file.read(352)
+            start = file.read(1024)
     except FileNotFoundError:
         raise ReadError(f"{path}: no such file; check the path. Expected {FORMATS}") from None
     except NotADirectoryError:
@@ -150,7 +152,11 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
         raise ReadError(f"{path} cannot be read ({error.strerror}): {what_to_do}") from error
     if not start:
         raise ReadError(f"{path} is empty: copy, download or export it again; expected {FORMATS}")
-    if starts_as_dicom(start) or path.name.lower().endswith(DICOM_SUFFIXES):
+    other = other_format(start)
+    if other:
+        raise ReadError(f"{path} {other}; expected {FORMATS}")
+    called_dicom = path.name.lower().endswith(DICOM_SUFFIXES) and not picture_format(start)
+    if starts_as_dicom(start) or called_dicom:
         from sg_hub.io.formats.dicom.image import read_dicom_image
 
         array, spacing = read_dicom_image(path, bits)
@@ -166,10 +172,10 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
 
 
 def _read_picture(path: Path, bits: int | None) -> np.ndarray:
-    """(C, H, W) float32 in 0..1 of a PNG, JPEG or TIFF file."""
+    """(C, H, W) float32 in 0..1 of a PNG, JPEG, TIFF or BMP file."""
     from PIL import ImageOps
 
-    with opened(path, ("PNG", "JPEG", "TIFF", "MPO"), FORMATS) as picture:
+    with opened(path, ("PNG", "JPEG", "TIFF", "MPO", "BMP"), FORMATS) as picture:
         mode = picture.mode
         inverted = white_is_zero(picture) and mode.startswith(("I", "F"))
         stored = max(getattr(picture, "tag_v2", {}).get(BITS, (0,)))

@@ -39,6 +39,7 @@ from sg_hub.io.formats.orientation import (
     ras_affine,
     triple,
 )
+from sg_hub.io.formats.others import other_format
 from sg_hub.io.results import smallest_type, write_with_itk
 
 if TYPE_CHECKING:
@@ -287,23 +288,30 @@ def _read(path: Path, series: str | None, outside: bool) -> Stored:
         start = file.read(1024)
     if not start:
         raise ReadError(f"{path} is empty: copy, download or export it again; expected {_FORMATS}")
+    other = other_format(start)
+    if other:
+        raise ReadError(f"{path} {other}; expected {_FORMATS}")
     name = path.name.lower()
-    if not (is_nrrd(start) or name.endswith(_SUFFIXES)) and (starts_as_dicom(start) or name.endswith(DICOM_SUFFIXES)):
-        return read_beside(path, series)
-    if series is not None:
-        raise InvalidInputError(f"{path}: series={series!r} chooses among DICOM series; leave it out for a file")
-    if is_nrrd(start) or name.endswith(NRRD_SUFFIXES):
-        return read_nrrd(path, outside)
-    if start.startswith(GZIP) or is_nifti(start) or name.endswith(NIFTI_SUFFIXES):
-        return read_nifti(path)
-    if is_meta_image(start) or name.endswith(META_SUFFIXES):
-        return read_meta_image(path, outside)
     kind = picture_format(start)
     if kind:
         raise ReadError(
             f"{path} is a 2D picture or the like ({kind}), not a 3D scan: expected {_FORMATS}; pictures take 2D "
             "weights, such as semantic-genesis-2d-tiny"
         )
+    if not (is_nrrd(start) or name.endswith(_SUFFIXES)) and (starts_as_dicom(start) or name.endswith(DICOM_SUFFIXES)):
+        return read_beside(path, series)
+    if series is not None:
+        raise InvalidInputError(f"{path}: series={series!r} chooses among DICOM series; leave it out for a file")
+    if is_nrrd(start):
+        return read_nrrd(path, outside)
+    if is_meta_image(start):
+        return read_meta_image(path, outside)
+    if start.startswith(GZIP) or is_nifti(start) or name.endswith(NIFTI_SUFFIXES):
+        return read_nifti(path)
+    if name.endswith(META_SUFFIXES):
+        return read_meta_image(path, outside)
+    if name.endswith(NRRD_SUFFIXES):
+        return read_nrrd(path, outside)
     raise ReadError(f"{path} is in no format that can be read: expected {_FORMATS}")
 
 

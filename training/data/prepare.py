@@ -5,7 +5,7 @@
 Finds every NIfTI, MHA, MHD and NRRD file and every DICOM folder below `source`, reads them in parallel
 processes into LPS order, clips to the window, resamples to the recipe's spacing and writes them to
 `<run>/store.zarr` (see training.data.store). A scan that cannot be read is reported with its reason and skipped.
-With a 2D recipe the same for every PNG, JPEG, TIFF and DICOM image, resized to fit `prepare.size`.
+With a 2D recipe the same for every PNG, JPEG, TIFF, BMP and DICOM image, resized to fit `prepare.size`.
 Can be stopped at any time and started again: what is complete in the store stays. Under torchrun the processes share
 the scans (those of several machines see one folder), and with --ray each is a task of Ray.
 """

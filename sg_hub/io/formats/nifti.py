@@ -86,7 +86,9 @@ def _stored(header: Nifti1Header, path: Path, voxels: np.ndarray) -> Stored:
     pixdim = [float(value) for value in header["pixdim"][:4]]
     scale = _unit(header, path)
     try:
-        slope, inter = header.get_slope_inter()
+        slope, inter = header.get_slope_inter()  # none where the slope is 0 or NaN, which says that there is none
+        if math.isinf(header["scl_slope"]):
+            raise ValueError("an infinite slope")
     except Exception as error:  # nibabel's own kinds of error
         raise InvalidInputError(f"{path}: {shortened(error)} (scl_slope, scl_inter): correct the header") from error
     spacing, origin, direction = _place(header, path, [value * scale for value in pixdim[1:]], scale)

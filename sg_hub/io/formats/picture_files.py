@@ -1,5 +1,5 @@
-"""PNG, JPEG and TIFF files, opened by pillow: their size is looked at first, and whatever pillow raises on a damaged
-file is an error that names it."""
+"""PNG, JPEG, TIFF and BMP files, opened by pillow: their size is looked at first, and whatever pillow raises on a
+damaged file is an error that names it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError, shortened
 from sg_hub.io.formats.limits import IMAGE_BYTES, most_bytes, refuse_large
+from sg_hub.io.formats.others import other_format_of
 
-FORMATS = "DICOM, PNG, JPEG or TIFF"
+FORMATS = "DICOM, PNG, JPEG, TIFF or BMP"
 BITS, COMPRESSION, PHOTOMETRIC = 258, 259, 262
 """TIFF's tags of the bits of a value, of how they are packed, and of the photometric interpretation; of the last 0 says
 that white is zero, which pillow inverts for up to 8 bits only."""
@@ -73,6 +74,9 @@ def _unknown(path: Path, expected: str) -> ReadError | InvalidInputError:
             directory.load(file)
         bits, photometric = max(directory[BITS]), directory[PHOTOMETRIC]
     except Exception:  # pillow raises nearly anything for what is no TIFF, or a damaged one
+        other = other_format_of(path)
+        if other:
+            return ReadError(f"{path} {other}; expected {expected}")
         if path.name.lower().endswith(_SCANS):
             return ReadError(
                 f"{path} is a 3D scan, not a picture: expected {expected}; scans take 3D weights, such as "

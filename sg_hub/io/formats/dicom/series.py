@@ -19,6 +19,7 @@ from sg_hub.io.formats.dicom.header import read_dataset, read_header, reading, t
 from sg_hub.io.formats.dicom.pixels import Pixels, rescaled
 from sg_hub.io.formats.limits import refuse_large
 from sg_hub.io.formats.orientation import Stored, triple
+from sg_hub.io.formats.others import other_format_of
 
 _MOST_SERIES = 20
 _MOST_FOLDERS = 1000
@@ -111,9 +112,8 @@ class _DamagedError(ReadError):
     """A file that should be a slice and cannot be read."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"{path} is a truncated or damaged DICOM slice: copy or export it again, or move it out of the folder"
-        )
+        other = other_format_of(path) or "is a truncated or damaged DICOM slice: copy or export it again"
+        super().__init__(f"{path} {other}, or move it out of the folder")
         self.path = path
 
 
