@@ -36,17 +36,22 @@ def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
     try:
         shipped = ROOT / RECIPES / recipe.split
         path = shipped if shipped.is_file() else Path(recipe.split).expanduser()
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
+        reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
+        header, *lines = [[value.strip() for value in line] for line in reader if line] or [[]]
     except (OSError, ValueError, RuntimeError, csv.Error) as error:
         raise ReadError(
             f"the recipe's split {recipe.split} cannot be read ({getattr(error, 'strerror', None) or error}): give "
             "split=CSV with the columns patient and split"
         ) from error
-    if not rows or not {"patient", "split"} <= rows[0].keys():
+    if not lines or not {"patient", "split"} <= {*header}:
         raise ReadError(f"{recipe.split}: expected a CSV with the columns patient and split")
+    long = next((number for number, line in enumerate(lines, 2) if any(line[len(header) :])), None)
+    if long is not None:  # a comma that is not in quotes
+        raise ReadError(f"{recipe.split}, row {long}: {len(lines[long - 2])} values for {len(header)} columns")
     given: dict[str, SplitRow] = {}
-    for number, row in enumerate(rows, 2):
-        patient, split = row["patient"], row["split"]
+    for number, line in enumerate(lines, 2):
+        row = dict(zip(header, line, strict=False))
+        patient, split = row.get("patient"), row.get("split")
         if not patient or not split:
             raise ReadError(f"{recipe.split}, row {number}: the patient or the split is missing")
         patient = plain_name(patient)

@@ -17,6 +17,9 @@ LETTERS = (
     *(("sin", "dex"), ("sin", "dext"), ("sn", "dx"), ("sx", "dx")),
 )
 """Stand for a side where there is a class of the other side too. So does the first letter of a word: LUL and RUL."""
+ALONE = ("l", "r", "lt", "rt", "lft", "rgt", "sin", "dex", "dext")
+"""Of these, what stands for a side as the first or the last word of several: behind an underscore (Parotid_L), or where
+another class has the other one so (R kidney, L lung)."""
 
 
 def check_sides(classes: Sequence[str], pairs: Sequence[tuple[str, str]], mirrors: bool) -> None:
@@ -55,9 +58,19 @@ def _other_sides(name: str, classes: Sequence[str]) -> list[str]:
     for number, part in enumerate(parts):
         for swapped, is_word in _swapped(part):
             other = "".join([*parts[:number], swapped, *parts[number + 1 :]])
-            if is_word or other in classes:
+            if is_word or other in classes or _is_alone(parts, number, swapped, classes):
                 others.append(other)
     return others
+
+
+def _is_alone(parts: Sequence[str], number: int, swapped: str, classes: Sequence[str]) -> bool:
+    """Whether a part of a name stands for a side though there is no class of the other side."""
+    words = [place for place, part in enumerate(parts) if part[0].isalnum()]
+    beside = "".join(parts[place] for place in (number - 1, number + 1) if 0 <= place < len(parts))
+    if parts[number].lower() not in ALONE or len(words) < 2 or number not in (words[0], words[-1]):
+        return False
+    ends = rf"(?i)(^{re.escape(swapped)}(?![a-z0-9]).*\w)|(\w.*(?<![a-z0-9]){re.escape(swapped)}\W*$)"
+    return not any(map(str.isalnum, beside)) and ("_" in beside or any(re.search(ends, name) for name in classes))
 
 
 def _swapped(part: str) -> Iterator[tuple[str, bool]]:

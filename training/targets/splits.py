@@ -151,7 +151,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
             for number, values in enumerate(reader, 2):
                 if not values:
                     continue
-                if len(values) < len(header) and any(header.index(name) >= len(values) for name in columns):
+                short = len(values) < len(header) and any(header.index(name) >= len(values) for name in columns)
+                if short or any(value.strip() for value in values[len(header) :]):  # a comma that is not in quotes
                     raise ReadError(f"{path}, line {number}: {len(values)} values for {len(header)} columns")
                 composed = (unicodedata.normalize("NFC", value.strip()) for value in values)
                 rows.append(dict(zip(header, composed, strict=False)))
@@ -161,7 +162,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     except FileNotFoundError:
         raise ReadError(f"{path} is not there; expected a CSV with the columns {', '.join(columns)}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(f"{path} cannot be read: {error}") from error
+        raise ReadError(f"{path} cannot be read: {error}; expected a CSV in UTF-8 with commas") from error
 
 
 def check_fraction(fraction: float) -> None:
