@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sg_hub.inference.sliding_window import Size, Windows, at_home, batches, patch_of
+from sg_hub.inference.sliding_window import Size, Windows, at_home, batches, finite, patch_of
 from sg_hub.models.input_checks import pad_to_multiple, per_axis
 
 Part = Literal["encoder", "decoder"]
@@ -136,7 +136,7 @@ def feature_maps(
             bar.update(len(corners))
     return FeatureMaps(
         tuple(names),
-        tuple(one.finished() for one in gathered),
+        tuple(finite(one.finished(), network) for one in gathered),
         tuple(one.stride for one in gathered),
         tuple(x.shape[2:]),
     )

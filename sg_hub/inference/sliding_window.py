@@ -20,7 +20,7 @@ from sg_hub.errors import InvalidInputError
 from sg_hub.io.image import Image
 from sg_hub.io.scan import Scan
 from sg_hub.models.heads import HEADS, Head
-from sg_hub.models.input_checks import nearest_size, per_axis
+from sg_hub.models.input_checks import all_finite, nearest_size, per_axis
 from sg_hub.models.loading import moved
 from sg_hub.preprocessing.preprocessing import BasePreprocessing
 from sg_hub.preprocessing.settings import check_size
@@ -179,7 +179,8 @@ def mean_of(
     total = torch.zeros((), dtype=torch.float64)
     with tqdm(total=len(windows), unit="window", disable=not progress) as bar, torch.inference_mode():
         for corners in batches(itertools.product(*windows.starts), batch_size):
-            total = total + run(at_home(model, windows.cut(x, corners))).sum(0).cpu().double()
+            found = run(at_home(model, windows.cut(x, corners))).sum(0).cpu().double()
+            total = total + finite(found, model)
             bar.update(len(corners))
     return total / len(windows)
 
@@ -308,7 +309,22 @@ def _run(model: nn.Module, batch: Tensor) -> Tensor:
                 f"the model gives {shape} for a patch of {tuple(batch.shape)}: expected (N, classes, spatial...) of "
                 "the same size"
             )
-        return found.float()
+        return finite(found.float(), model)
+
+
+def finite(found: Tensor, model: nn.Module) -> Tensor:
+    """What a network gives, where it is numbers: the largest of NaN is no class, and would be taken for one.
+
+    Raises:
+        InvalidInputError: NaN or infinite numbers.
+    """
+    if not all_finite(found):
+        dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()})
+        raise InvalidInputError(
+            f"{type(model).__name__} ({', '.join(dtypes)}) gives NaN or infinite numbers: its weights are none, as "
+            "after a training that diverged, or too large for half precision (model.float())"
+        )
+    return found
 
 
 def _starts(size: int, side: int, overlap: float) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.hub.registry import REGISTRY_FILE
-from sg_hub.io.files import remove_unfinished, write_json
+from sg_hub.io.files import alone_in, remove_unfinished, write_json
 
 
 def registry_file(cards: Path) -> Path:
@@ -54,25 +54,29 @@ def register(path: Path, name: str, entry: dict[str, Any]) -> None:
         entry: with `sha256`, and with `commit` of the code that made the weights.
     """
     remove_unfinished(path.parent)
-    entries = read_registry(path)
-    before = entries.get(name, {})
-    on_hub = before.get("repo_id") is not None and before.get("sha256") == entry["sha256"]
-    pin = {key: before.get(key) for key in ("commit", "repo_id")} if on_hub else {"repo_id": None}
-    updated = dict(sorted((entries | {name: entry | pin}).items()))
-    if updated != entries:
-        write_json(path, updated)
+    with alone_in(path.parent):
+        entries = read_registry(path)
+        before = entries.get(name, {})
+        on_hub = before.get("repo_id") is not None and before.get("sha256") == entry["sha256"]
+        pin = {key: before.get(key) for key in ("commit", "repo_id")} if on_hub else {"repo_id": None}
+        updated = dict(sorted((entries | {name: entry | pin}).items()))
+        if updated != entries:
+            write_json(path, updated)
 
 
 def pin(path: Path, name: str, sha256: str, repo_id: str, commit: str) -> str:
     """Say in an entry where its weights were uploaded; returns what became of it, to go on a sentence."""
-    entries = read_registry(path)
-    entry = entries.get(name)
-    if entry is None:
+    if not path.parent.is_dir():
         return ""
-    if entry.get("sha256") != sha256:
-        return f"; {path} has other weights of this name, and was left as it is"
-    pinned = entry | {"repo_id": repo_id, "commit": commit}
-    if pinned == entry:
-        return ""
-    write_json(path, entries | {name: pinned})
-    return f", registered in {path}"
+    with alone_in(path.parent):
+        entries = read_registry(path)
+        entry = entries.get(name)
+        if entry is None:
+            return ""
+        if entry.get("sha256") != sha256:
+            return f"; {path} has other weights of this name, and was left as it is"
+        pinned = entry | {"repo_id": repo_id, "commit": commit}
+        if pinned == entry:
+            return ""
+        write_json(path, entries | {name: pinned})
+        return f", registered in {path}"

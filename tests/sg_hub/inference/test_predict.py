@@ -275,6 +275,19 @@ def test_a_colour_image_for_a_grey_model():
         predict(xray_model(), Image(np.random.default_rng(0).random((3, 64, 64), dtype=np.float32)))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_is_taken_for_no_class(value):
+    """As of a training that diverged; the largest of NaN is the first class."""
+    scan = make_scan()
+    for use, head in ((predict, "segmentation"), (classify, "classification"), (embed, "features")):
+        model = make_model(head=head, num_classes=0 if head == "features" else 2)
+        with torch.no_grad():
+            for one in model.parameters():
+                one.fill_(value)
+        with pytest.raises(InvalidInputError, match=r"gives NaN or infinite numbers: .*diverged"):
+            use(model, scan, progress=False)
+
+
 def test_a_last_layer_of_zeros_is_not_taken_for_an_answer():
     model = make_model(head="segmentation")
     for value in model.segmentation.parameters():
