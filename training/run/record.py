@@ -31,9 +31,7 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
     except OSError as error:
         raise ReadError(f"{path} cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:
-        raise ReadError(
-            f"{path} is not as it was written ({error}): remove it and run `sg-hub {made_by}` again"
-        ) from error
+        raise ReadError(f"{path} is damaged ({error}): remove it and run `sg-hub {made_by}` again") from error
 
 
 def record(recipe: Recipe, step: str, *files: Path, **more: Any) -> dict[str, Any]:
