@@ -266,7 +266,7 @@ def test_what_others_added_to_a_published_folder_stays(trained, tmp_path):
     }
     of_older_weights = found | {"title": "ribs", "sha256": "0" * 64}
     results["transfer"] = [found, of_older_weights]
-    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    write_json(folder / "results.json", sealed(results))
     assert publish(small_recipe(trained), tmp_path) == folder
     after = contents(folder)
     assert after["LICENSE"] == b"mine"
