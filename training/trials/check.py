@@ -120,7 +120,7 @@ def _read(target: Target, items: list[Item], progress: bool) -> tuple[list[SgHub
                 )
         except SgHubError as error:
             words = str(error)
-            same = words.replace(str(item.image), "").replace(str(item.label), "").replace(item.name, "")
+            same = words.replace(str(item.image), "").replace(str(item.label), "")
             faults[same].append(error if item.name in words else InvalidInputError(f"{item.name}: {words}"))
             continue
         present[item.name] = {int(value) for value in np.unique(loaded.label)} if loaded.label.ndim > 1 else set()
