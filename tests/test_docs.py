@@ -87,7 +87,7 @@ def test_every_block_of_python_is_python(page):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["finetune", "classify", "compare"])
+@pytest.mark.parametrize("name", ["finetune", "classify", "compare", "locate"])
 def test_a_tutorial_runs_as_it_stands(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     a_users_folder(tmp_path)
@@ -101,6 +101,9 @@ def test_a_tutorial_runs_as_it_stands(name, tmp_path, monkeypatch):
         assert Path("scores.csv").is_file()
     elif name == "compare":
         assert "1 trial of each can show no difference" in Path("runs/compare/compare.html").read_text(encoding="utf-8")
+    elif name == "locate":
+        assert names["places"].shape == (1, 3)
+        assert all(Path(file).is_file() for file in ("places.csv", "places.png", "first.nii.gz", "first.png"))
     else:
         assert names["best"] in ("benign", "malignant")
 
