@@ -269,6 +269,11 @@ def _add_with_targets(command: AddCommand) -> None:
     worth.add_argument("--parts", nargs="+", default=["zero", "frozen"], help="zero, frozen (both), few")
     worth.add_argument("--patients", type=int, help="test patients, at most (all; of landmarks 15)")
     worth.add_argument("--draws", type=int, default=1, help="of every random network (%(default)s)")
+    worth.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="take norms' statistics from clean patches, not of random networks alone",
+    )
     worth.add_argument("--out", default="runs/worth", help="folder of the results, which are continued (%(default)s)")
     worth.add_argument("--data", help="folder that stands for data/ in the root of a shipped target")
     _add_quiet(worth)

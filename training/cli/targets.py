@@ -49,7 +49,8 @@ def compare(options: argparse.Namespace) -> None:
 def worth(options: argparse.Namespace) -> None:
     from ..worth.suite import worth
 
-    chosen = {name: getattr(options, name) for name in ("parts", "data", "patients", "draws", "device", "progress")}
+    names = ("parts", "data", "patients", "draws", "calibrate", "device", "progress")
+    chosen = {name: getattr(options, name) for name in names}
     print(worth(options.target, options.weights, options.out, options.overrides, **chosen))
 
 

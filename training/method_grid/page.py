@@ -78,10 +78,11 @@ def _worth(grid: GridRecipe, values: Mapping[Measure, dict[str, Value]], names: 
     """A table of all measures: a line for each of the weights."""
     lines = ["## What they are worth", ""]
     if grid.worth:
+        whose = "All" if grid.worth.calibrate else "Random"
         lines += [
             f"Without fine-tuning, on {grid.worth.target}: without labels (landmarks: median over patients) and frozen "
-            "(linear probes: mean); the interval is of a bootstrap of patients. Random networks have calibrated "
-            "statistics there.",
+            f"(linear probes: mean); the interval is of a bootstrap of patients. {whose} networks have the statistics "
+            "of clean patches there.",
             "",
         ]
     if grid.trials:

@@ -46,6 +46,8 @@ class Worth(Section):
     """File or name."""
     parts: tuple[str, ...] = ("zero", "frozen")
     """As of `sg-hub worth`."""
+    calibrate: bool = False
+    """The statistics of norms are those of clean patches in all networks, not in the random one alone."""
     overrides: tuple[str, ...] = ()
     """`key=value` of the target."""
 

@@ -121,6 +121,7 @@ class _Walk:
             self.out / WORTH,
             self.grid.worth.overrides,
             parts=self.grid.worth.parts,
+            calibrate=self.grid.worth.calibrate,
             data=self.data,
             device=self.device,
             progress=self.progress,

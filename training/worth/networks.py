@@ -2,7 +2,9 @@
 whose statistics are calibrated.
 
 A random network in evaluation normalises by statistics that it never measured, and is then several times worse than it
-is. So its statistics are taken from clean patches first, as pre-training would have left them.
+is. So its statistics are taken from clean patches first, as pre-training would have left them. Some pre-trainings do
+not: where every cube that the network saw was painted over, shuffled and changed in intensity, so are its statistics,
+and scans as they are lie far from them. `calibrate` asks for those of clean patches there, too.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ class Contender:
 
     start: Initialisation
     draw: int = 0
+    calibrated: bool = False
+    """Statistics of clean patches in weights, too; a random network has them anyway."""
 
     @property
     def name(self) -> str:
@@ -46,32 +50,33 @@ class Contender:
 
     @property
     def key(self) -> str:
-        """A hash of the weights, or of the architecture and the draw."""
-        text = json.dumps([self.start.fingerprint, self.draw])
+        """A hash of the weights, or of the architecture and the draw, and of whose the statistics are."""
+        more = ["calibrated"] if self.calibrated and not self.is_random else []
+        text = json.dumps([self.start.fingerprint, self.draw, *more])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def network(self, patches: Iterator[Tensor], device: torch.device) -> Any:
         """The network in evaluation mode, on a device.
 
         Args:
-            patches: clean ones (C, spatial...) of training items, of which a random network takes PATCHES.
+            patches: clean ones (C, spatial...) of training items, of which statistics take PATCHES.
         """
         if not self.is_random:
             norm = {"norm": "batch"} if self.start.config.get("norm") == "batch_stats" else {}
             network: Any = sg_hub.from_pretrained(name_of(self.start.init), **norm)
-            to_device(network, device, self.start.ndim)
-            return network
-        torch.manual_seed(seed_of("worth", self.draw))
-        config = {**self.start.config, "provenance": {}}
-        if config.get("norm") == "batch_stats":
-            config["norm"] = "batch"
-        network = self.start.family(**config)
+        else:
+            torch.manual_seed(seed_of("worth", self.draw))
+            config = {**self.start.config, "provenance": {}}
+            if config.get("norm") == "batch_stats":
+                config["norm"] = "batch"
+            network = self.start.family(**config)
         to_device(network, device, self.start.ndim)
-        calibrate(network, torch.stack([next(patches) for _ in range(PATCHES)]), device)
+        if self.is_random or self.calibrated:
+            calibrate(network, torch.stack([next(patches) for _ in range(PATCHES)]), device)
         return network
 
 
-def contenders(names: list[str], draws: int) -> list[Contender]:
+def contenders(names: list[str], draws: int, calibrated: bool = False) -> list[Contender]:
     """What is to be compared, by the names of the command line; each random network as often as it is drawn.
 
     Raises:
@@ -89,7 +94,9 @@ def contenders(names: list[str], draws: int) -> list[Contender]:
             raise InvalidInputError(f"{start.init}: give weights (a name or a folder), or random:NAME")
     if len({start.ndim for start in starts}) > 1:
         raise InvalidInputError(f"weights {', '.join(names)}: all must be 2D, or all 3D")
-    return [Contender(start, draw) for start in starts for draw in range(draws if start.kind == RANDOM else 1)]
+    return [
+        Contender(start, draw, calibrated) for start in starts for draw in range(draws if start.kind == RANDOM else 1)
+    ]
 
 
 def calibrate(network: nn.Module, patches: Tensor, device: torch.device) -> None:

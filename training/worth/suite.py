@@ -42,6 +42,7 @@ def worth(
     data: str | Path | None = None,
     patients: int | None = None,
     draws: int = 1,
+    calibrate: bool = False,
     device: str = "auto",
     progress: bool = True,
 ) -> Path:
@@ -55,6 +56,7 @@ def worth(
         data: folder that stands for `data/` in the root of a shipped target.
         patients: test patients that are looked at, at most; absent: all, and of landmarks 15 (their pairs are many).
         draws: of every random network.
+        calibrate: the statistics of norms are those of clean patches in weights, too, not in random networks alone.
         device: where networks run.
 
     Raises:
@@ -74,7 +76,7 @@ def worth(
         parts = [part for part in parts if part != FEW]
         if not parts:
             return page
-    found = contenders(list(weights), draws)
+    found = contenders(list(weights), draws, calibrate)
     task = load_target(target, overrides, data, [contender.start.config["preprocessing"] for contender in found])
     if task.head == "segmentation" and task.ndim == 2:
         raise InvalidInputError(f"target {task.name}: a segmentation of images is not measured")

@@ -112,6 +112,21 @@ def test_random_networks_are_calibrated_and_drawn_anew():
     assert torch.allclose(norms[0].running_mean, first.mean((0, 2, 3, 4)), atol=1e-5)
 
 
+def test_weights_keep_their_statistics_unless_those_of_clean_patches_are_asked_for(place):
+    means, keys = [], []
+    for calibrated in (False, True):
+        (one,) = contenders([str(place / "net")], 1, calibrated)
+        patches = (torch.rand(1, 16, 16, 8, generator=torch.Generator().manual_seed(n)) for n in range(96))
+        network = one.network(patches, torch.device("cpu"))
+        means.append(network.encoder.levels[0][0].norm.running_mean)
+        keys.append(one.key)
+    assert torch.equal(means[0], torch.zeros(2))  # as they were saved
+    assert means[1].abs().min() > 0
+    assert len(set(keys)) == 2
+    (a,), (b,) = (contenders([f"random:{place / 'net'}"], 1, calibrated) for calibrated in (False, True))
+    assert a.key == b.key  # random networks have them anyway
+
+
 def test_a_probe_finds_what_is_linear():
     noise = np.random.default_rng(0)
     x = noise.normal(size=(600, 5)).astype(np.float32)
