@@ -31,7 +31,8 @@ CAPTIONS = {
     "organ-model/examples.png": (
         WITH_WEIGHTS,
         "Test patients: the reference, and what was found",
-        "Good: the colours lie where they lie in the reference. organ-model/metrics.csv has the figures of each class.",
+        "Green: the reference. Red: what was found. Good: the two lie on each other. organ-model/metrics.csv has the "
+        "figures of each class.",
     ),
     "segmented.png": (
         WITH_WEIGHTS,
@@ -46,17 +47,22 @@ CAPTIONS = {
     "restored-2d.png": (
         WITH_WEIGHTS,
         "The same with patches of an X-ray",
-        "Good: ribs and the edge of the heart go on through the box.",
+        "Good: the box is gone, and lung and heart are where they were. These small weights blur all that is fine.",
+    ),
+    "autoencoder/curves.png": (
+        MAKING,
+        "The autoencoder, by which nearest patients are found: its error, by epoch",
+        "Good: it falls, and then hardly changes.",
     ),
     "reconstructions.png": (
         MAKING,
-        "The autoencoder, by which nearest patients are found: scans, and what it makes of its few numbers",
+        "Scans, and what the autoencoder makes of the few numbers that it has for each",
         "Good: the shape of the body and its large parts are there, blurred.",
     ),
     "patterns.png": (
         MAKING,
         "Discovered patterns: a row is one pattern in several patients",
-        "Good: every picture of a row shows the same place of the body.",
+        "Good: the reference and the near patients of a row show the same place of the body. The far ones need not.",
     ),
     "transforms.png": (
         MAKING,
@@ -66,7 +72,7 @@ CAPTIONS = {
     "restorations.png": (
         MAKING,
         "Cubes of patients whom nothing had seen, restored by the network that was just trained",
-        "After the demo's few steps they are blurred; the error is darkest where nothing was corrupted.",
+        "After seconds of training only large shapes come back, blurred, such as a lung. The error is bright at edges.",
     ),
     "curves.png": (
         MAKING,

@@ -33,13 +33,17 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     from selenium import webdriver
+    from selenium.common.exceptions import SessionNotCreatedException
 
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    try:
+        driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    except SessionNotCreatedException as error:
+        pytest.skip(f"{BROWSER} and {DRIVER} do not go together: {error.msg.splitlines()[0]}")
     yield driver
     driver.quit()
 
