@@ -80,7 +80,7 @@ def _add_about_models(command: AddCommand) -> None:
     export = command(
         "export",
         "sg_hub.cli.commands.export:run",
-        "write a network as an ONNX file, a bundle of MONAI, or plans and weights of nnU-Net",
+        "write a network as ONNX, a bundle of MONAI, or plans and weights of nnU-Net",
         group=WEIGHTS,
         examples=[
             "sg-hub export semantic-genesis-3d-tiny --onnx net.onnx --size 32 32 16",
