@@ -1,6 +1,7 @@
 """The pages in docs/: what they show runs, what is generated is that of today's code, every page can be reached."""
 
 import ast
+import csv
 import json
 import os
 import re
@@ -72,6 +73,45 @@ def test_what_methods_learned_is_what_was_measured():
         for figure in figures.split("; "):
             digits = len(figure.strip().partition(".")[2])
             assert any(f"{value:.{digits}f}" == figure.strip() for value in values), (method, figure)
+
+
+def section(title):
+    text = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
+    return text.partition(f"# {title}\n")[2].partition("\n## ")[0]
+
+
+def test_what_fine_tuning_reached_is_what_was_measured():
+    table = ROOT / "training" / "measured" / "report" / "table.csv"
+    with open(table, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    reached = {f"{float(row['mean']):.3f} ± {float(row['sd']):.3f}" for row in rows}
+    chances = {float(row["p_welch"]) for row in rows if row["p_welch"]}
+    said = section("Measured").replace("\n", " ")
+    pairs = re.findall(r"\d\.\d{3} ± \d\.\d{3}", said)
+    assert len(pairs) == 16
+    assert {*pairs} == reached
+    given = re.findall(r"p = (\d\.\d+)", said) + re.findall(r"\| (\d\.\d+) \| \d\.\d \|", said)
+    assert len(given) == 8
+    for p in given:
+        assert any(f"{chance:.{len(p) - 2}f}" == p for chance in chances), p
+    trials = [json.loads(line) for line in (table.parent.parent / "results.jsonl").read_text("utf-8").splitlines()]
+    whole = sum(trial["minutes"] for trial in trials if trial["fraction"] == 1)
+    assert f"took {whole:.0f} minutes of one core" in said
+    for init, shown in (("semantic-genesis-2d-tiny", "is 0.758"), ("random:semantic-genesis-2d-tiny", "against 0.649")):
+        curves = [trial["curve"] for trial in trials if (trial["init"], trial["fraction"]) == (init, 1)]
+        early = [point[1] for curve in curves for point in curve if point[0] == 100]
+        assert f"{shown[:-5]}{sum(early) / len(early):.3f}" == shown
+        assert shown in said
+
+
+def test_what_was_not_kept_has_no_figures():
+    assert not re.findall(r"\d\.\d{2,}|±", section("What was tried"))
+
+
+def test_what_the_gallery_shows_was_measured():
+    measured = json.loads((DOCS / "images" / "gallery" / "measured.json").read_text(encoding="utf-8"))
+    assert len(measured["located"]) == 5
+    assert not re.findall(r"\d\.\d", (DOCS / "gallery.md").read_text(encoding="utf-8")), "figures stand in the pictures"
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES, *OTHERS], ids=lambda page: page.parent.name + page.stem)
