@@ -68,6 +68,11 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
             f"{certainty} at p = {LEVEL:g} (p = {p_text(overall.p) or 'undefined'})."
         ),
         "sha256": sha256,
+        **(
+            {"doubtful": {"items": len(column.doubtful), "value": _plain_of(column, init)}}
+            if init in column.sure
+            else {}
+        ),
     }
     write_json(folder / column.name / f"{Path(name_of(init)).name}{part}-{sha256[:8]}.json", sealed(record))
 
@@ -80,6 +85,12 @@ def _without_doubtful(column: Column, init: str, fresh: str) -> str:
         f" Without the {len(column.doubtful)} test items whose reference is known to be wrong it is {mine} %, from "
         f"random weights {random} %."
     )
+
+
+def _plain_of(column: Column, init: str) -> str:
+    """The mean without test items whose reference is known to be wrong, as the other means are written."""
+    sure = column.sure[init]
+    return f"{sure.mean:.3f}" + ("" if math.isnan(sure.sd) else f" ± {sure.sd:.3f}")
 
 
 def _difference(test: Comparison) -> str:

@@ -13,6 +13,8 @@ from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT
 from tests.training.report.rows import row
+from training.publishing.cards.pretrained import _fine
+from training.publishing.cards.results_file import Transfer
 from training.report import report
 from training.report.columns import columns_of, labels_of
 from training.report.figures import colours_of, examples
@@ -112,6 +114,11 @@ def test_doubtful_references_are_counted_apart(tmp_path):
     assert float(lines["random:best"]["sd_without_doubtful"]) == pytest.approx(0.01)
     record = json.loads((tmp_path / "task" / "best-best.json").read_text(encoding="utf-8"))
     assert "is known to be wrong it is 91.00±1.00 %, from random weights 71.00±1.00 %." in record["about"]
+    found = list(_fine([Transfer.model_validate(record)]))
+    assert [(one.metric, one.value) for one in found] == [
+        ("AUC, mean over trials", 0.71),
+        ("AUC, mean over trials, without 1 test items whose reference is known to be wrong", 0.91),
+    ]
 
 
 def test_what_is_in_no_mean_is_counted(tmp_path):

@@ -11,7 +11,7 @@ from sg_hub.io.files import write_atomic
 from sg_hub.models.heads import head_of
 
 from ...trials.task.initialisation import name_of
-from .metadata import Measured, eval_results, licence_metadata
+from .metadata import Measured, eval_results, licence_metadata, without_doubtful
 from .results_file import FinetunedResults, Provenance, provenance_of, read_network, read_results
 
 TEMPLATE = Path(__file__).with_name("finetuned.md.jinja")
@@ -43,6 +43,10 @@ def write_finetuned_card(folder: Path, name: str) -> None:
 def _card_data(name: str, results: FinetunedResults, provenance: Provenance) -> ModelCardData:
     target = results.target
     task = head_of(results.target.head).hub_task
+    values = {metric: (metric, value) for metric, value in results.values.items()}
+    if results.doubtful is not None:
+        count = len(results.doubtful.items)
+        values |= {without_doubtful(name, count): (name, value) for name, value in results.doubtful.values.items()}
     measured = [
         Measured(
             target=target.title,
@@ -51,10 +55,10 @@ def _card_data(name: str, results: FinetunedResults, provenance: Provenance) -> 
             dataset_name=target.title,
             split="test",
             metric_type="roc_auc" if metric.startswith("auc") else metric.partition(" ")[0],
-            metric=metric,
+            metric=called,
             value=round(value, 5),
         )
-        for metric, value in results.values.items()
+        for called, (metric, value) in values.items()
     ]
     return ModelCardData(
         model_name=name,

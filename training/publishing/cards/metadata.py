@@ -25,6 +25,11 @@ def task_type(metric: str) -> str:
     return TASK_TYPES.get(metric, "image-feature-extraction")
 
 
+def without_doubtful(metric: str, count: int) -> str:
+    """What a value is of, where so many test items with a reference that is known to be wrong are left out."""
+    return f"{metric}, without {count} test items whose reference is known to be wrong"
+
+
 @dataclass(frozen=True)
 class Measured:
     """One measured value."""

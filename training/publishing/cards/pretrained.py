@@ -23,7 +23,7 @@ from ...methods.protocol import Method, Result
 from ...methods.registry import method_of, resolve
 from ...run.recipe import load_recipe, resolved
 from ..registry import registry_file
-from .metadata import Measured, eval_results, licence_metadata, task_type
+from .metadata import Measured, eval_results, licence_metadata, task_type, without_doubtful
 from .results_file import (
     RESULTS,
     PretrainedResults,
@@ -189,7 +189,10 @@ def _pretext(measured: list[Result], provenance: Provenance, results: Pretrained
 def _fine(transfer: list[Transfer]) -> Iterator[Measured]:
     """What fine-tuning measured, for the card's metadata."""
     for found in transfer:
-        for row in found.rows:
+        values = {f"{found.metric}, {_whose(row, len(found.rows))}": row.pretrained for row in found.rows}
+        if found.doubtful is not None:
+            values[without_doubtful(f"{found.metric}, mean over trials", found.doubtful.items)] = found.doubtful.value
+        for metric, value in values.items():
             yield Measured(
                 target=found.title,
                 task_type=found.task_type,
@@ -197,8 +200,8 @@ def _fine(transfer: list[Transfer]) -> Iterator[Measured]:
                 dataset_name=found.dataset_name,
                 split="test",
                 metric_type=found.metric_type,
-                metric=f"{found.metric}, {_whose(row, len(found.rows))}",
-                value=float(row.pretrained.split()[0]),
+                metric=metric,
+                value=float(value.split()[0]),
             )
 
 

@@ -117,6 +117,14 @@ class TransferRow(Record):
     p: str
 
 
+class Sure(Record):
+    """A mean without test items whose reference is known to be wrong."""
+
+    items: int
+    """How many these are."""
+    value: str = Field(pattern=r"^[0-9]*\.?[0-9]+( ± |$)")
+
+
 class Transfer(Record):
     """What a benchmark found of the weights, as `training.report.cards` writes it."""
 
@@ -131,6 +139,7 @@ class Transfer(Record):
     verdict: str
     sha256: str
     """Of the weights that were fine-tuned."""
+    doubtful: Sure | None = None
 
 
 class PretrainedResults(Record):
