@@ -47,7 +47,8 @@ def colours_of(inits: Iterable[str]) -> dict[str, str]:
 def bars(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> None:
     """The paper's Fig. 2: a panel per target, a bar per initialisation, with its standard deviation and trials."""
     figure, panels = plt.subplots(1, len(columns), figsize=(1.2 + 2.6 * len(columns), 3.8), squeeze=False)
-    colours = colours_of(labels)
+    colours, alike = colours_of(labels), len({column.name for column in columns}) == 1
+    together = [values for column in columns for values in column.values.values()]
     for panel, column in zip(panels[0], columns, strict=True):
         shown = [init for init in labels if init in column.values]
         for place, init in enumerate(shown):
@@ -55,7 +56,7 @@ def bars(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> No
         panel.set_xticks(range(len(shown)), [labels[init] for init in shown], rotation=25, ha="right")
         panel.tick_params(axis="x", labelsize=7)
         panel.set_title(column.title, fontsize=9)
-        _zoom(panel, column.values.values())
+        _zoom(panel, together if alike else column.values.values())
     save(figure, path)
 
 
