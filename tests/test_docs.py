@@ -114,6 +114,29 @@ def test_what_the_gallery_shows_was_measured():
     assert not re.findall(r"\d\.\d", (DOCS / "gallery.md").read_text(encoding="utf-8")), "figures stand in the pictures"
 
 
+SERIES = re.compile(r"(?:\d+\.\d+, ){2,}\d+\.\d+")
+
+
+def test_what_methods_say_of_each_epoch_is_in_their_records():
+    """The series of docs/methods.md: each is one column of the method's metrics, epoch for epoch."""
+    sections = re.split(r"^## ", (DOCS / "methods.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    compared = 0
+    for text in sections:
+        records = ROOT / "training" / "measured" / "methods" / text.split()[0] / "metrics.jsonl"
+        rows = [json.loads(line) for line in records.read_text("utf-8").splitlines()] if records.is_file() else []
+        rows = [row for row in rows if "epoch" in row]
+        for series in SERIES.findall(text.replace("\n", " ")):
+            shown = series.split(", ")
+            columns = [
+                [f"{row[key]:.{len(value.partition('.')[2])}f}" for row, value in zip(rows, shown, strict=False)]
+                for key in (rows[0] if rows else ())
+                if isinstance(rows[0][key], float)
+            ]
+            assert shown in columns, (text.split()[0], series)
+            compared += 1
+    assert compared >= 6
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES, *OTHERS], ids=lambda page: page.parent.name + page.stem)
 def test_every_link_leads_somewhere(page):
     for link in LINK.findall(page.read_text(encoding="utf-8")):
