@@ -60,10 +60,12 @@ def assert_same_training(run, expected, rtol=2e-4):
             {k: v for k, v in other.items() if k != "stage"}, rel=rtol, abs=1e-5
         )
     state, other = checkpoint(run), checkpoint(expected)
-    # Kernels alone: the gradient of a bias before a norm is rounding, of which Adam makes whole steps.
+    # As a whole, and kernels alone: a gradient near 0 is rounding, of which Adam's first steps make whole ones, as is
+    # every gradient of a bias before a norm. Other noise, or other statistics, change a kernel by some hundredths.
     for part in ("network", "average"):
-        kernels = {key: value for key, value in other[part].items() if value.ndim > 1}
-        torch.testing.assert_close({key: state[part][key] for key in kernels}, kernels, rtol=1e-2, atol=2e-4)
+        for key, kernel in other[part].items():
+            if kernel.ndim > 1:
+                assert torch.dist(state[part][key], kernel) < 0.01 * kernel.norm(), (part, key)
     assert state["optimizer"].keys() == other["optimizer"].keys()
 
 

@@ -32,9 +32,9 @@ def convert_or_die(item, url, settings, folder):
     return CONVERT(item, url, settings, folder)
 
 
-def result_or_die(task, start, number, *more):
-    dies_once(Path(start.init.rpartition(":")[2]).with_name("killed"))
-    return RESULT(task, start, number, *more)
+def result_or_die(task, trial, *more):
+    dies_once(Path(trial.start.init.rpartition(":")[2]).with_name("killed"))
+    return RESULT(task, trial, *more)
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +87,17 @@ def test_a_machine_alone_is_the_default_and_nothing_is_reported(monkeypatch):
         assert not usage_stats_enabled()
 
 
-def test_a_cluster_that_is_not_there():
+def test_a_cluster_that_is_not_there(monkeypatch):
+    import ray
+
+    def init(**_):
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(ray, "init", init)
     with (
-        pytest.raises(InvalidInputError, match=r"no Ray cluster at .*: start one with `ray start`"),
+        pytest.raises(
+            InvalidInputError, match=r"no Ray cluster at 'auto' \(nobody answers\): start one with `ray start`"
+        ),
         ray_cluster.ray_cluster("auto"),
     ):
         pass
