@@ -16,13 +16,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import given_path
 
 from ..data.prepare import prepare
 from ..discovery.discover import discover
-from ..methods.registry import method_of
+from ..methods.registry import method_of, resolve
 from ..pretraining.autoencode import autoencode
 from ..pretraining.evaluate import evaluate, read_evaluation
 from ..pretraining.pretrain import pretrain
@@ -167,7 +168,7 @@ class _Walk:
 
     def _is_trained(self, name: str, recipe: Recipe) -> bool:
         """Whether a pre-training of this very recipe has ended, was evaluated, and its weights are there."""
-        if recorded(recipe, "pretrain").get("recipe") != resolved(recipe):
+        if _recorded_recipe(recipe, "pretrain") != resolved(recipe):
             return False
         if not (recipe.run_dir / "evaluation.json").is_file() or not self._weights(name).is_dir():
             return False
@@ -177,7 +178,7 @@ class _Walk:
         """The store and, where some method needs them, the patterns; made once."""
         first = next(iter(self.recipes.values()))
         recipe = first.model_copy(update={"run": str(self.out / STORE)})
-        asked, there = resolved(recipe), recorded(recipe, "discover").get("recipe", {})
+        asked, there = resolved(recipe), _recorded_recipe(recipe, "discover")
         if all(there.get(key) == asked[key] for key in SHARED):
             return
         print(f"== the store, in {recipe.run}", flush=True)
@@ -194,3 +195,12 @@ class _Walk:
             if source.exists() and not link.exists():
                 link.unlink(missing_ok=True)  # it leads nowhere any more
                 link.symlink_to(os.path.relpath(source.resolve(), run.resolve()))
+
+
+def _recorded_recipe(recipe: Recipe, step: str) -> dict[str, Any]:
+    """The recipe that a step's record holds, with today's keys: newer ones had no other value than their default.
+    Empty where there is no record, or one of a recipe that is none any more."""
+    try:
+        return resolved(resolve(Recipe.model_validate(recorded(recipe, step)["recipe"])))
+    except (KeyError, ValueError):
+        return {}
