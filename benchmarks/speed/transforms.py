@@ -101,7 +101,7 @@ def _torchio(cube: torch.Tensor) -> dict[tuple[str, str], Callable[[], object]]:
     import torchio
 
     all_: dict[str, Any] = {
-        "elastic": torchio.RandomElasticDeformation(num_control_points=8, max_displacement=(8, 8, 0)),
+        "elastic": torchio.RandomElasticDeformation(num_control_points=8, max_displacement=(7, 7, 0)),
         "nonlinear": torchio.RandomGamma(),
         "local_shuffle": torchio.RandomSwap(patch_size=(3, 3, 2), num_iterations=5),
     }
