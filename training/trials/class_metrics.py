@@ -65,7 +65,8 @@ def class_table(target: Target, rows: Sequence[dict[str, Any]], unit: str) -> st
 
 
 def auc_table(target: Target, rows: Sequence[dict[str, Any]]) -> str:
-    """The same of a classification: the AUC of each class, and how many items are of it; empty where there is none.
+    """The same of a classification: the AUC of each class, and how many items are of it; empty where there is none. Two classes that
+    exclude each other have one, which is that of both.
 
     Args:
         rows: `label` and `probabilities` of each item, as `scoring.score` has them.
@@ -74,6 +75,8 @@ def auc_table(target: Target, rows: Sequence[dict[str, Any]]) -> str:
     scores = np.array([row["probabilities"] for row in rows])
     enough = with_enough(labels, target.classes, target.exclusive, 1)
     found = auc_by_class(scores, labels, target.classes, target.exclusive, enough)
+    if target.exclusive and len(target.classes) == 2:  # one curve, of both
+        found |= dict.fromkeys(target.classes, next(iter(found.values()))) if found else {}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["class", "items", "positives", "auc"])
