@@ -65,8 +65,8 @@ def class_table(target: Target, rows: Sequence[dict[str, Any]], unit: str) -> st
 
 
 def auc_table(target: Target, rows: Sequence[dict[str, Any]]) -> str:
-    """The same of a classification: the AUC of each class, and how many items are of it; empty where there is none. Two classes that
-    exclude each other have one, which is that of both.
+    """The same of a classification: the AUC of each class, and how many items are of it; empty where there is none.
+    Two classes that exclude each other have one curve, which is that of both.
 
     Args:
         rows: `label` and `probabilities` of each item, as `scoring.score` has them.
