@@ -17,6 +17,8 @@ from sg_hub.cli.parser import make_parser
 from sg_hub.io.scan import load_scan
 from tests.documents import ORGANS, RUN, a_users_folder, blocks, run
 from tests.folders import DEMO_SAMPLES, ROOT
+from training.statistics.patients import summary
+from training.worth.rows import Row
 
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md"))
@@ -135,6 +137,22 @@ def test_what_methods_say_of_each_epoch_is_in_their_records():
             assert shown in columns, (text.split()[0], series)
             compared += 1
     assert compared >= 6
+
+
+def test_what_the_grid_of_methods_is_worth_is_what_was_measured():
+    text = (DOCS / "methods.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^\| `(random|models-genesis)`(, statistics as trained)? \| (.+) \|$", text, re.M)
+    assert len(shown) == 3
+    for name, own, figures in shown:
+        table = "worth-own-statistics.jsonl" if own else "worth.jsonl"
+        lines = (ROOT / "training" / "measured" / "grid" / table).read_text(encoding="utf-8").splitlines()
+        rows = [Row(**json.loads(line)) for line in lines]
+        found = {(row.what, row.measure): row.array for row in rows if row.weights.split(":")[0] == name}
+        asked = [(what, "landmark error") for what in ("decoder", "encoder")]
+        asked += [(f"linear probe, {what}, 3 patients", "iou") for what in ("encoder", "decoder")]
+        for figure, (what, measure) in zip(figures.split(" | "), asked, strict=True):
+            digits = len(figure.partition(".")[2])
+            assert f"{summary(measure, found[what, measure]):.{digits}f}" == figure, (name, what)
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES, *OTHERS], ids=lambda page: page.parent.name + page.stem)
