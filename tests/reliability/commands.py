@@ -180,7 +180,10 @@ COMMANDS = {
         Command("tuned before", _tuned(1), long=False),
         Command("finetune", _tuned(2), "tuned before", ("model/.finetuning/*", "model-items.csv")),
         Command(
-            "benchmark", _cli("benchmark", *_BENCH, "--out=out", "--quiet"), None, ("out/results.jsonl", "out/items/*")
+            "benchmark",
+            _cli("benchmark", *_BENCH, "--out=out", "--quiet"),
+            None,
+            ("out/results.jsonl", "out/items/*", "out/unfinished/*"),
         ),
         Command("results before", _with_older_results(), long=False),
         Command(

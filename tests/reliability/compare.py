@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 _VOLATILE = {"record_sha256", "written", "minutes", "seconds", "since", "cubes_per_second", "metrics"}
-_VOLATILE |= {"commit", "commit_at_start", "commit_at_end"}
+_VOLATILE |= {"commit", "commit_at_start", "commit_at_end", "cost"}
 _MINUTES = re.compile(rb"[0-9.]+ (minutes|min|s)\b")
 _LEFT = (".unfinished-*", "*.partial", "*.tmp", "*.older")
 """Names of what is not finished."""
