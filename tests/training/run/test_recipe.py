@@ -174,9 +174,9 @@ def test_a_recipe_that_names_no_method_is_semantic_genesis():
 
 
 def test_an_unknown_recipe_and_an_unknown_target():
-    with pytest.raises(InvalidInputError, match=r"no recipe 'nothing': .* one of demo, .*semantic-genesis-2d"):
+    with pytest.raises(InvalidInputError, match=r"no recipe 'nothing', .* are .*demo, .*semantic-genesis-2d"):
         load_recipe("nothing")
-    with pytest.raises(InvalidInputError, match=r"no target 'nothing': .* openkbp-organs"):
+    with pytest.raises(InvalidInputError, match=r"no target 'nothing', .* openkbp-organs"):
         load_target("nothing")
 
 
@@ -274,7 +274,7 @@ def test_a_base_has_a_base_and_lies_beside_the_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (OWN.replace("demo", "nothing"), "own.toml: base='nothing': no recipe 'nothing': give"),
+        (OWN.replace("demo", "nothing"), "own.toml: base='nothing': no recipe 'nothing', no TOML file"),
         (OWN.replace("demo", "own.toml"), "own.toml: base='own.toml': expected the file or name of another"),
         (OWN.replace("demo", "other.toml"), "own.toml: base='other.toml': .*other.toml: base='own.toml': expected"),
         (OWN.replace('"demo"', "3"), "own.toml: base=3: expected"),
