@@ -17,6 +17,7 @@ from sg_hub.cli.parser import make_parser
 from sg_hub.io.scan import load_scan
 from tests.documents import ORGANS, RUN, a_users_folder, blocks, run
 from tests.folders import DEMO_SAMPLES, ROOT
+from training.run.metrics import read_metrics
 from training.statistics.patients import summary
 from training.worth.rows import Row
 
@@ -145,8 +146,7 @@ def test_what_the_grid_of_methods_is_worth_is_what_was_measured():
     assert len(shown) == 3
     for name, own, figures in shown:
         table = "worth-own-statistics.jsonl" if own else "worth.jsonl"
-        lines = (ROOT / "training" / "measured" / "grid" / table).read_text(encoding="utf-8").splitlines()
-        rows = [Row(**json.loads(line)) for line in lines]
+        rows = [Row(**line) for line in read_metrics(ROOT / "training" / "measured" / "grid" / table)]
         found = {(row.what, row.measure): row.array for row in rows if row.weights.split(":")[0] == name}
         asked = [(what, "landmark error") for what in ("decoder", "encoder")]
         asked += [(f"linear probe, {what}, 3 patients", "iou") for what in ("encoder", "decoder")]
