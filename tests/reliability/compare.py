@@ -15,7 +15,8 @@ import torch
 
 _VOLATILE = {"record_sha256", "written", "minutes", "seconds", "since", "cubes_per_second", "metrics"}
 _VOLATILE |= {"commit", "commit_at_start", "commit_at_end", "cost"}
-_MINUTES = re.compile(rb"[0-9.]+ (minutes|min|s)\b")
+_MINUTES = re.compile(rb"[0-9.]+ (minutes|min|s)\b|\b[0-9a-f]{40}\b(\+changes)?")
+"""And the commit of the code, which a card names."""
 _LEFT = (".unfinished-*", "*.partial", "*.tmp", "*.older")
 """Names of what is not finished."""
 
