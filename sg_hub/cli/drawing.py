@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk
 from torch import Tensor
 
 from sg_hub.cli.inputs import Input
@@ -81,9 +82,10 @@ def draw_labels(
     """Labels over what they are of."""
     low, high = (float(limit.flatten()[0]) for limit in model.preprocessing.limits(given))
     shown = _in_0_to_1(given.array[0], (low, high))  # as the network sees it
+    pieces = _largest_pieces(labels) if labels.ndim == 3 else labels
     rows = []
     for view in views(given):
-        place = view.fullest(labels)
+        place = view.fullest(pieces)
         cut = view.cut(shown, place)
         label = given.source
         if view.axis is not None:
@@ -102,6 +104,15 @@ def draw_patches(
         arrays = [_in_0_to_1(patch[0].numpy(), model.preprocessing.values) for patch in batch]
         rows.append(Row(label, [grey(view.cut(array, array.shape[-1] // 2)) for array in arrays], view.pixel))
     save_png(montage(rows), path)
+
+
+def _largest_pieces(labels: np.ndarray) -> np.ndarray:
+    """Of each label (X, Y, Z) the largest connected piece: specks elsewhere do not say which slice is drawn."""
+    kept = np.zeros_like(labels)
+    for label in np.unique(labels[labels > 0]):
+        parts = sitk.ConnectedComponent(sitk.GetImageFromArray((labels == label).astype(np.uint8)))
+        kept[sitk.GetArrayViewFromImage(sitk.RelabelComponent(parts)) == 1] = label  # by size, the largest first
+    return kept
 
 
 def _in_0_to_1(array: np.ndarray, limits: tuple[float, float]) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+import sg_hub
 from sg_hub import Scan
 from sg_hub.cli import drawing
 from tests.sg_hub.cli.saying import noise
@@ -37,3 +38,16 @@ def test_the_slice_with_the_most_labels_is_drawn():
     labels[:2, 1, 7] = 3
     labels[0, 3, 2] = 1
     assert (coronal.fullest(labels), axial.fullest(labels)) == (1, 7)
+
+
+def test_specks_do_not_say_which_slice_is_drawn(models, tmp_path, monkeypatch):
+    scan = Scan(np.zeros((1, 12, 10, 8), dtype=np.float32), modality="CT")
+    labels = np.zeros((12, 10, 8), dtype=np.uint8)
+    labels[2:6, 3:5, 1:7] = 1  # 48 voxels in two coronal slices
+    labels[:, 9, ::2] = 1  # as many in one, but in pieces
+    labels[8:10, 4, 2] = 2
+    drawn = []
+    monkeypatch.setattr(drawing, "montage", lambda rows, **options: drawn.extend(rows))
+    monkeypatch.setattr(drawing, "save_png", lambda picture, path: path)
+    drawing.draw_labels(sg_hub.from_pretrained(models / "segmentation"), scan, labels, {}, tmp_path / "p.png")
+    assert [row.label.split(":")[0] for row in drawn] == ["axial slice 2 of 8", "coronal slice 4 of 10"]
