@@ -14,6 +14,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # fixtures of a module run before those of its tests
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_warning_recorded(warning_message):
+    """Warnings go from worker to worker by the name of their class, whose package would be imported; as plain ones."""
+    if type(warning_message.message).__module__ != "builtins":
+        warning_message.message = UserWarning(f"{warning_message.category.__name__}: {warning_message.message}")
+        warning_message.category = UserWarning
+
+
 @pytest.fixture(autouse=True)
 def _one_thread():
     """Small networks are quicker on one thread, and results do not depend on the machine's cores."""

@@ -91,7 +91,7 @@ def _steps(options: argparse.Namespace, out: Path) -> list[_Step]:
         ),
         _Step(
             "Fine-tune on three labelled patients: spinal cord and mandible",
-            45,
+            60,
             lambda: _run(
                 *("finetune", "--init", "semantic-genesis-3d-tiny", "--target", target, "--out", organs),
                 *(*options.finetune, *device),
