@@ -113,7 +113,7 @@ class _DamagedError(ReadError):
 
     def __init__(self, path: Path) -> None:
         other = other_format_of(path) or "is a truncated or damaged DICOM slice: copy or export it again"
-        super().__init__(f"{path} {other}, or move it out of the folder")
+        super().__init__(f"{path} {other}; move it out of the folder if it is not of the series")
         self.path = path
 
 
