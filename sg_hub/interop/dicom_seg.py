@@ -93,6 +93,7 @@ def save_dicom_seg(
     """
     path = check_output(path, (SUFFIX,))
     frames = dicom_frames(dicom, series)
+    check_output(path, (SUFFIX,), [frame.file for frame in frames])
     planes = _planes(labels, scan)
     _check_same_scan(scan, frames, dicom)
     highest = int(planes.max(initial=0))

@@ -21,7 +21,9 @@ from sg_hub.models.registry import build
 from sg_hub.preprocessing.preprocessing import Preprocessing
 from sg_hub.version import __version__
 
-_METADATA = "configs/metadata.json"
+_INFERENCE, _METADATA = "configs/inference.json", "configs/metadata.json"
+_README, _WEIGHTS = "docs/README.md", "models/model.pt"
+_FILES = {_INFERENCE, _METADATA, _README, _WEIGHTS}
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 _OVERLAP = 0.5
 _HERE = __name__
@@ -36,7 +38,7 @@ def export_bundle(model: PretrainedModel, folder: str | os.PathLike[str]) -> Pat
 
     Args:
         model: a segmentation of scans.
-        folder: to be made; an older bundle in it is replaced.
+        folder: to be made; an older bundle in it is replaced where the folder holds nothing else.
 
     Raises:
         InvalidInputError: another model, or a folder that holds something else.
@@ -48,18 +50,22 @@ def export_bundle(model: PretrainedModel, folder: str | os.PathLike[str]) -> Pat
             'with from_pretrained(name, head="segmentation", num_classes=...), and fine-tune it'
         )
     place = given_path(folder, "the folder of the bundle")
-    if place.exists() and not (place / _METADATA).is_file() and (not place.is_dir() or any(place.iterdir())):
-        raise InvalidInputError(f"{place} is there, and is no bundle: give the name of a new folder")
+    others = [file for file in place.rglob("*") if not file.is_dir() and str(file.relative_to(place)) not in _FILES]
+    if place.exists() and (not place.is_dir() or others):
+        held = (
+            f" and holds {others[0].relative_to(place)}, which is not of a bundle that was made here" if others else ""
+        )
+        raise InvalidInputError(f"{place} is there{held}: give the name of a new folder")
     weights = io.BytesIO()
     torch.save({key: value.detach().cpu() for key, value in model.state_dict().items()}, weights)
     with writing_folder(place) as new:
         for name, text in (
-            ("configs/inference.json", json.dumps(_inference(model), indent=2)),
+            (_INFERENCE, json.dumps(_inference(model), indent=2)),
             (_METADATA, json.dumps(_metadata(model, place.resolve().name), indent=2)),
-            ("docs/README.md", _readme(model, place.resolve().name)),
+            (_README, _readme(model, place.resolve().name)),
         ):
             write_atomic(new / name, text + "\n")
-        write_atomic(new / "models" / "model.pt", weights.getvalue())
+        write_atomic(new / _WEIGHTS, weights.getvalue())
     return place
 
 

@@ -70,12 +70,13 @@ def difference(measure: str, one: np.ndarray, other: np.ndarray, joint: bool) ->
         effects.append(_effect(a, b))
     (low, high), (effect_low, effect_high) = _ends(values), _ends(effects)
     drawn = np.array(values)
+    drawn = drawn[~np.isnan(drawn)]
     tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     return Difference(
         summary(measure, one) - summary(measure, other),
         low,
         high,
-        min(1.0, 2 * (tail + 1) / (len(drawn) + 1)),
+        min(1.0, 2 * (tail + 1) / (len(drawn) + 1)) if len(drawn) else math.nan,
         _effect(one, other),
         effect_low,
         effect_high,

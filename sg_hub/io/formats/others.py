@@ -5,6 +5,7 @@ Such a file is often whole and good: it is named, and not called damaged.
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 
@@ -29,6 +30,7 @@ _MARKS = {
     b"version https://git-lfs": "is a pointer of git LFS, not the file itself (git lfs pull gets it)",
 }
 _WEB = (b"<!doctype html", b"<html")
+_XML = re.compile(rb"<[?!a-z]")
 _TAR = slice(257, 262)
 _INSIDE = (
     (slice(0, 4), b"NRRD", "NRRD file"),
@@ -48,7 +50,7 @@ def other_format(start: bytes) -> str:
     text = start.lstrip().lower()
     if text.startswith(_WEB):
         return "is a web page, not the file itself (a download that asked for a login or failed?)"
-    if text.startswith(b"<"):
+    if _XML.match(text) and b"\0" not in start[:64]:  # voxels may begin with a 60 as well
         return "is an XML text, not the file itself"
     if start[_TAR] == b"ustar":
         return f"is a tar archive: {_UNPACK}"

@@ -23,12 +23,18 @@ def test_an_identity_network_gives_the_input(size, patch, overlap):
 
 
 def test_convolutions_run_in_the_layout_in_which_a_cpu_is_quickest():
-    convolution = nn.Conv3d(1, 2, 3, padding=1)
-    before, x = convolution.weight.clone(), torch.rand(1, 1, *PATCH)
-    found = sliding_window(convolution, x, patch_size=PATCH)
-    assert convolution.weight.is_contiguous(memory_format=torch.channels_last_3d)
-    assert torch.equal(convolution.weight, before)
-    assert torch.allclose(found, nn.functional.conv3d(x, before, convolution.bias, padding=1), atol=1e-6)
+    network, x, seen = (
+        nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.Conv3d(4, 2, 3, padding=1)),
+        torch.rand(1, 1, *PATCH),
+        [],
+    )
+    expected = network(x).detach()
+    layout = torch.channels_last_3d
+    network[1].register_forward_hook(lambda module, *_: seen.append(module.weight.is_contiguous(memory_format=layout)))
+    found = sliding_window(network, x, patch_size=PATCH)
+    assert seen == [True]
+    assert network[1].weight.is_contiguous()  # as it was
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 def test_windows_count_most_in_their_middle():

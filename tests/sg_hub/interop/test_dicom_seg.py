@@ -129,6 +129,15 @@ def test_nothing_found_is_no_mistake(tmp_path):
     assert not pydicom.dcmread(tmp_path / "seg.dcm").pixel_array.any()
 
 
+def test_no_slice_is_replaced(tmp_path):
+    path = axial(tmp_path / "series")
+    scan, slices = load_scan(path), sorted(path.iterdir())
+    before = slices[0].read_bytes()
+    with pytest.raises(InvalidInputError, match="is the scan itself, which would be lost"):
+        save_dicom_seg(labels_of(scan), scan, slices[0], dicom=path)
+    assert slices[0].read_bytes() == before
+
+
 def test_what_it_cannot_refer_to_is_said(tmp_path):
     path = axial(tmp_path / "series")
     scan = load_scan(path)

@@ -71,7 +71,12 @@ def test_only_bundles_are_replaced_and_only_segmentations_become_one(tmp_path, c
     for _ in range(2):
         assert cli.main(["export", str(tmp_path / "net"), "--bundle", str(tmp_path / "b")]) == 0
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "b")] * 2
-    with pytest.raises(InvalidInputError, match="is there, and is no bundle"):
+    with pytest.raises(InvalidInputError, match=r"is there and holds .*, which is not of a bundle"):
         export_bundle(model_of(), tmp_path / "net")
+    (tmp_path / "b" / "data").mkdir()
+    (tmp_path / "b" / "data" / "scan.nii.gz").write_bytes(b"scan")
+    with pytest.raises(InvalidInputError, match=r"b is there and holds data/scan\.nii\.gz"):
+        export_bundle(model_of(), tmp_path / "b")
+    assert (tmp_path / "b" / "data" / "scan.nii.gz").read_bytes() == b"scan"
     with pytest.raises(InvalidInputError, match="with a pretext head: bundles are made of segmentations"):
         export_bundle(model_of(head="pretext"), tmp_path / "c")

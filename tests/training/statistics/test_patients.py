@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 
@@ -48,3 +50,11 @@ def test_p_is_corrected_for_all_comparisons():
     same = difference("iou", values(0.03, 2, 0.02), values(0, 3, 0.02), joint=False)
     holm = corrected({"a": same, "b": same, "c": same})
     assert holm["a"] == pytest.approx(min(1, 3 * same.p))
+
+
+def test_what_has_no_value_differs_from_nothing():
+    nothing = np.full((3, 4, 2), np.nan)
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        found = difference("iou", nothing, values(0)[:3, :4, :2], joint=False)
+    assert np.isnan(found.value)
+    assert np.isnan(found.p)

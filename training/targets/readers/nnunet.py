@@ -58,9 +58,17 @@ class Nnunet(LabelMapTarget):
         match = _FOLDER.fullmatch(root.resolve().name)
         name = values.get("name") or (match["name"] if match else root.resolve().name)
         given = {"name": name, "title": name, "dataset": name, "channels": len(_channels(told, root))}
+        numbers = _numbers(told, root) if "values" not in values else {}
         if "classes" not in values:
-            numbers = _numbers(told, root)
-            given |= {"classes": list(numbers), "values": numbers}
+            given |= {"classes": list(numbers), "values": numbers} if numbers else {}
+        elif numbers:
+            wanted = [str(name) for name in values["classes"]] if isinstance(values["classes"], list) else []
+            if unknown := [name for name in wanted if name not in numbers]:
+                raise InvalidInputError(
+                    f"classes {', '.join(unknown)} are none of {root / DESCRIPTION}, which has {', '.join(numbers)}; "
+                    "name those, or give values = { NAME = NUMBER }"
+                )
+            given |= {"values": {name: numbers[name] for name in wanted}}
         values = given | values
         grid = values.get("grid", {})
         channels = [channel.upper() for channel in _channels(told, root)]
@@ -146,6 +154,10 @@ def _numbers(told: Mapping[str, Any], folder: Path) -> dict[str, int | list[int]
     for name, value in labels.items():
         if name == "background":
             continue
+        if value == 0 and value is not False:
+            raise InvalidInputError(
+                f"{folder / DESCRIPTION}: {name} has the number 0, which is the background's; call it background"
+            )
         if name == "ignore":
             raise InvalidInputError(
                 f"{folder / DESCRIPTION} has an ignore label ({value}), which is left out of nnU-Net's loss and would "

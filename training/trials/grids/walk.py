@@ -50,7 +50,9 @@ class Walk:
                 f"{len(self._failed)} of {self._total} trials failed; the others are in {self.out}\n"
                 + "\n".join(f"{trial}: {error}" for trial, error in self._failed[:5])
             )
-        return {trial.key: self.done[trial.key] for trial in (*same, *own)}
+        rows = {trial.key: self.done[trial.key] for trial in (*same, *own)}
+        # one that was there already was written under the name that its weights were given by then
+        return {trial.key: rows[trial.key] | {"init": trial.start.init} for trial in (*same, *own)}
 
     def _with_own(self, cells: Sequence[Trial]) -> list[Trial]:
         found = [(cell, choose(cell, self.chosen)) for cell in cells]

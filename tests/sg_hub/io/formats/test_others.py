@@ -99,3 +99,10 @@ def test_a_picture_is_read_by_its_content(tmp_path):
     np.testing.assert_array_equal(read_label_image(tmp_path / "a.bmp"), pixels)
     with pytest.raises(ReadError, match=r"a\.dcm is a 2D picture .*BMP"):
         load_scan(tmp_path / "a.dcm")
+
+
+def test_voxels_that_begin_as_texts_do_are_voxels(tmp_path):
+    volume = np.full((3, 4, 5), 60, dtype=np.int16)  # "<", and a zero
+    volume[2, 3, 4] = 61
+    sitk.WriteImage(sitk.GetImageFromArray(volume), str(tmp_path / "a.img"))
+    np.testing.assert_array_equal(load_scan(tmp_path / "a.img").array[0].T, volume)

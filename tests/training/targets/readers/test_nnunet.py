@@ -69,6 +69,7 @@ def test_cases_of_one_patient_stay_together(tmp_path):
     [
         ({"labels": {"background": 0, "whole": [1, 2]}}, InvalidInputError, "'whole' is a region"),
         ({"labels": LIVER | {"ignore": 3}}, InvalidInputError, "ignore label"),
+        ({"labels": {"Background": 0, "liver": 1}}, InvalidInputError, "Background has the number 0"),
         ({"labels": None}, ReadError, "has no labels"),
         ({"channel_names": None, "modality": CT}, InvalidInputError, "nnUNetv2_convert_MSD_dataset"),
         ({"channel_names": None}, ReadError, "no channel_names"),
@@ -81,6 +82,15 @@ def test_what_cannot_be_meant_is_said(tmp_path, changed, error, words):
     (folder / "dataset.json").write_text(json.dumps({k: v for k, v in told.items() if v is not None}))
     with pytest.raises(error, match=words):
         target_of(folder).find()
+
+
+def test_classes_keep_their_numbers_whatever_their_order(tmp_path):
+    folder = nnunet(tmp_path / "Dataset007_Liver")
+    target = target_of(folder, 'classes = ["tumour", "liver"]')
+    loaded = target.load(target.find().items[0])
+    assert [int((loaded.label == number).sum()) for number in (1, 2)] == [8, 8 * 6 * 5 - 8]
+    with pytest.raises(InvalidInputError, match=r"classes lesion are none of .*, which has liver, tumour"):
+        target_of(folder, 'classes = ["liver", "lesion"]')
 
 
 def test_regions_can_be_given_as_classes(tmp_path):

@@ -150,3 +150,15 @@ def test_choices_are_merged_without_doubles(tmp_path):
     merge([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
     assert list(choices.read_choices(tmp_path / "both")) == ["x", "y", "z"]
     assert (tmp_path / "both" / choices.TABLE).read_text(encoding="utf-8").count("\n") == 3
+
+
+def test_rows_that_were_there_have_the_names_that_are_asked_for(task, starts, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.trials.grids.walk.read_results", lambda out: {})
+    of = cells([task], starts, [(1.0, None)])
+    first = Walk(tmp_path, Pretended()).run(of, 1, ["same"])
+    monkeypatch.setattr(
+        "training.trials.grids.walk.read_results", lambda out: {k: v | {"init": "old"} for k, v in first.items()}
+    )
+    assert {row["init"] for row in Walk(tmp_path, Pretended()).run(of, 1, ["same"]).values()} == {
+        s.init for s in starts
+    }
