@@ -212,11 +212,9 @@ def _normalisation(preprocessing: Preprocessing) -> tuple[str, dict[str, float]]
     low, high = preprocessing.low, preprocessing.high
     if preprocessing.intensity == "window":
         return "CTNormalization", {"percentile_00_5": low, "percentile_99_5": high, "mean": low, "std": high - low}
-    if preprocessing.intensity == "zscore":
-        return "ZScoreNormalization", {}
     raise InvalidInputError(
-        "the weights expect values between percentiles of each scan, which nnU-Net has no normalisation for; those "
-        "with a window or a zscore can be exported"
+        f"the weights expect intensities by {preprocessing.intensity} (as percentile and zscore are reckoned here), for "
+        "which nnU-Net has no normalisation; those with a window can be exported"
     )
 
 

@@ -117,9 +117,10 @@ def test_what_cannot_be_exported_is_said(planned, tmp_path):
         export_nnunet(model_of(head="classification"), planned)
     with pytest.raises(InvalidInputError, match="has 1 channels, the model in_chans=2"):
         export_nnunet(model_of(in_chans=2), planned)
-    shares = Preprocessing(modality="MR", intensity="percentile", low=1, high=99)
-    with pytest.raises(InvalidInputError, match="between percentiles"):
-        export_nnunet(model_of(preprocessing=shares), planned)
+    for intensity, low, high in (("percentile", 1, 99), ("zscore", -3, 3)):
+        reckoned = Preprocessing(modality="MR", intensity=intensity, low=low, high=high)
+        with pytest.raises(InvalidInputError, match=f"intensities by {intensity}"):
+            export_nnunet(model_of(preprocessing=reckoned), planned)
     (planned / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "file_ending": ".mha"}))
     with pytest.raises(InvalidInputError, match=r"file_ending '\.mha'"):
         export_nnunet(model_of(), planned)
