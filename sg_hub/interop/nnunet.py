@@ -213,7 +213,7 @@ def _normalisation(preprocessing: Preprocessing) -> tuple[str, dict[str, float]]
     if preprocessing.intensity == "window":
         return "CTNormalization", {"percentile_00_5": low, "percentile_99_5": high, "mean": low, "std": high - low}
     raise InvalidInputError(
-        f"the weights expect intensities by {preprocessing.intensity} (as percentile and zscore are reckoned here), for "
+        f"the weights expect intensities by {preprocessing.intensity} (percentile and zscore as reckoned here), for "
         "which nnU-Net has no normalisation; those with a window can be exported"
     )
 
