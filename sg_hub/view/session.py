@@ -211,7 +211,8 @@ class Session:
             if labels is None:
                 labels = predict(self.segmenter, scan, output="labels", progress=False)
                 with self._tables:
-                    if number in self._scans:  # not closed meanwhile
+                    if number in self.entries:  # not closed meanwhile
+                        self._scans.setdefault(number, scan)
                         self._labels[number] = labels
         amounts = amounts_of(self.segmenter, scan, labels)
         return [

@@ -65,10 +65,11 @@ def compare(
         protocols if protocols is not None else (SAME,) if quick else (SAME, OWN),
         only_what_fits=patients is None,
     )
+    _check_apart(inits)
     shorter = _quicker(target, overrides, data, inits) if quick else []
     given = {"data": data, "engine": engine, "device": device, "progress": progress}
     rows = run_grid([target], inits, out, asked, overrides=[*overrides, *shorter], **given)  # type: ignore[arg-type]
-    return write_page(out, columns_of(rows), inits, target, overrides, quick=quick)
+    return write_page(out, columns_of(rows), inits, target, [*overrides, *shorter], quick=quick)
 
 
 def contenders(weights: Sequence[str], encoders: bool) -> list[str]:
@@ -90,6 +91,19 @@ def contenders(weights: Sequence[str], encoders: bool) -> list[str]:
     if len(found) < 2:
         raise InvalidInputError(f"--weights {weights[0]}: give two or more to compare, such as {weights[0]} random")
     return found
+
+
+def _check_apart(inits: Sequence[str]) -> None:
+    """Two names of the same weights would be one contender, after all its trials.
+
+    Raises:
+        InvalidInputError: there are two.
+    """
+    names: dict[str, str] = {}
+    for init in inits:
+        other = names.setdefault(look_up(init).fingerprint, init)
+        if other != init:
+            raise InvalidInputError(f"--weights: {other} and {init} are the same weights; give one of them")
 
 
 def _labels(patients: Sequence[str]) -> tuple[list[float], list[int]]:

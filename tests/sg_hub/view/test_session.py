@@ -64,6 +64,20 @@ def test_a_label_map_is_that_of_predict_with_its_amounts(session, tmp_path):
     assert classes[0]["amount"] == f"{(expected == 1).sum() * 12 / 1000:.1f} ml"
 
 
+def test_a_label_map_is_kept_though_other_scans_were_opened_meanwhile(session, tmp_path, monkeypatch):
+    session.add([save(tmp_path, f"{number}.nii.gz", number) for number in range(4)])
+
+    def predict(model, scan, **settings):
+        for number in (2, 3, 4):
+            session.scan(number)
+        return np.ones(scan.size, dtype=np.uint8)
+
+    monkeypatch.setattr(module, "predict", predict)
+    session.segment(1)
+    (tmp_path / "labels.nii").write_bytes(session.labels(1))
+    assert load_scan(tmp_path / "labels.nii", labels=True).array.min() == 1
+
+
 def test_a_place_is_that_of_locate(session, tmp_path):
     session.add([save(tmp_path, "a.nii.gz", 1), save(tmp_path, "b.nii.gz", 2)])
     scan, other = (load_scan(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz"))

@@ -1,6 +1,7 @@
 """sg-hub compare: what is compared, what is said of it, and that it says no more than the trials can show."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -185,5 +186,8 @@ def test_the_command_compares_goes_on_and_leaves_out_what_there_is_not(tmp_path,
     given = {"data": tmp_path / "data", "progress": False}
     with pytest.raises(InvalidInputError, match="50 labelled patients: expected 1 to"):
         compare("lidc-nodules", [weights, "random"], out, QUICK, patients=["50"], trials=1, **given)
+    shutil.copytree(weights, tmp_path / "copy")
+    with pytest.raises(InvalidInputError, match="copy are the same weights; give one of them"):
+        compare("lidc-nodules", [weights, str(tmp_path / "copy")], out, QUICK, trials=1, **given)
     assert main([*command, "--patients", "few"]) == 2
     assert "--patients few: expected a whole number, or all" in capsys.readouterr().err
