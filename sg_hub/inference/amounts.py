@@ -9,6 +9,7 @@ import numpy as np
 from sg_hub.io.image import Image
 from sg_hub.io.scan import Scan
 from sg_hub.models import PretrainedModel
+from sg_hub.models.heads import found_names
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,7 @@ class Amount:
 
 def amounts_of(model: PretrainedModel, given: Scan | Image, labels: np.ndarray) -> list[Amount]:
     """How much there is of each class but the background."""
-    names = getattr(model, "class_names", ())
-    names = ("background", *names) if model.num_classes == 1 else names
+    names = found_names(getattr(model, "class_names", ()))
     amounts = []
     for value in range(1, max(model.num_classes, 2)):
         count = int((labels == value).sum())
@@ -36,6 +36,6 @@ def amounts_of(model: PretrainedModel, given: Scan | Image, labels: np.ndarray) 
         else:
             millilitres = count * float(np.prod(given.spacing)) / 1000
             unit, share, numbers = "voxels", f"{millilitres:.1f} ml", {"voxels": count, "ml": millilitres}
-        name = names[value] if value < len(names) else f"class {value}"
+        name = names[value - 1] if value <= len(names) else f"class {value}"
         amounts.append(Amount(value, name, f"{count} {unit}", share, numbers))
     return amounts

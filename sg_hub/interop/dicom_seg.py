@@ -18,6 +18,7 @@ from sg_hub.io.formats.dicom.frames import Frame
 from sg_hub.io.formats.dicom.header import read_header, reading
 from sg_hub.io.formats.dicom.series import ordered_frames
 from sg_hub.io.scan import Scan
+from sg_hub.models.heads import found_names
 from sg_hub.version import __version__
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def save_dicom_seg(
         scan: as `load_scan(dicom, series=series)` gave it.
         path: .dcm; an older file of that name stays until the new one is complete.
         dicom, series: what the scan was read from.
-        class_names: of all classes, the background first, as `model.class_names` has them; absent: `class 1` and so on.
+        class_names: as `model.class_names` has them, the background first but where there is one name; absent: class 1
+            and so on.
         algorithm: what made the labels, such as the name of the weights.
 
     Raises:
@@ -97,7 +99,7 @@ def save_dicom_seg(
     planes = _planes(labels, scan)
     _check_same_scan(scan, frames, dicom)
     highest = int(planes.max(initial=0))
-    names = [*class_names[1:]] or [f"class {number}" for number in range(1, max(highest, 1) + 1)]
+    names = [*found_names(class_names)] or [f"class {number}" for number in range(1, max(highest, 1) + 1)]
     if highest > len(names):
         raise InvalidInputError(f"labels reach {highest}, and there are names of {len(names)} classes: {names}")
     sources = _sources(frames, scan)

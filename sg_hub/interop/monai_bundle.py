@@ -17,6 +17,7 @@ from torch import nn
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import given_path, write_atomic, writing_folder
 from sg_hub.models import PretrainedModel
+from sg_hub.models.heads import found_names
 from sg_hub.models.registry import build
 from sg_hub.preprocessing.preprocessing import Preprocessing
 from sg_hub.version import __version__
@@ -180,9 +181,10 @@ def _inference(model: PretrainedModel) -> dict[str, Any]:
 def _metadata(model: PretrainedModel, name: str) -> dict[str, Any]:
     low, high = model.preprocessing.values
     patch = {"spatial_shape": list(model.preprocessing.input_size), "dtype": "float32", "is_patch_data": True}
-    channels = {"0": "background", "1": "class 1"} if model.num_classes == 1 else {}
-    for number in range(model.num_classes if model.num_classes > 1 else 0):
-        channels[str(number)] = model.class_names[number] if model.class_names else f"class {number}"
+    named, first = found_names(model.class_names), "background" if model.num_classes == 1 else "class 0"
+    channels = {"0": model.class_names[0] if model.num_classes > 1 and model.class_names else first}
+    for number in range(1, max(model.num_classes, 2)):
+        channels[str(number)] = named[number - 1] if named else f"class {number}"
     return {
         "schema": _SCHEMA,
         "version": "1.0.0",

@@ -286,6 +286,11 @@ def checked_class_names(names: object, head: Head, num_classes: int) -> tuple[st
     return tuple(names)
 
 
+def found_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Names of labels 1, 2 and so on: all but the background, which a model of one output does not name."""
+    return tuple(class_names if len(class_names) == 1 else class_names[1:])
+
+
 def _restored(network: Any, features: list[Tensor], size: Sequence[int]) -> Tensor:
     return _crop(torch.sigmoid(network.restoration(network.decoder(features))), size)
 

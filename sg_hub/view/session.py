@@ -25,6 +25,7 @@ from sg_hub.io.formats.dicom.series import find_series
 from sg_hub.io.pictures import colour_of, coronal, grey
 from sg_hub.io.scan import Scan, load_scan
 from sg_hub.models import PretrainedModel
+from sg_hub.models.heads import found_names
 from sg_hub.view.shown import nifti_bytes, steps_of
 from sg_hub.view.uploads import MOST_BYTES, Uploads
 from sg_hub.view.windows import windows
@@ -276,7 +277,7 @@ class Session:
         return known | {
             "name": Path(model.load_report.source).name if model.load_report else type(model).__name__,
             "modality": model.preprocessing.modality,
-            "classes": list(model.class_names[1:]) if model.head.has_labels else [],
+            "classes": list(found_names(model.class_names)) if model.head.has_labels else [],
         }
 
     def said(self, text: object) -> str:

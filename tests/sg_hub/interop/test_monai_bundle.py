@@ -66,6 +66,12 @@ def test_monai_loads_a_bundle_and_its_metadata_are_true(tmp_path):
     assert told["network_data_format"]["outputs"]["pred"]["channel_def"] == dict(zip("012", NAMES, strict=True))
 
 
+def test_the_name_of_an_only_class_is_kept(tmp_path):
+    folder = export_bundle(model_of(num_classes=1, class_names=["lesion"]), tmp_path / "b")
+    told = ConfigParser.load_config_file(folder / "configs/metadata.json")
+    assert told["network_data_format"]["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "lesion"}
+
+
 def test_only_bundles_are_replaced_and_only_segmentations_become_one(tmp_path, capsys):
     model_of().save_pretrained(tmp_path / "net")
     for _ in range(2):
