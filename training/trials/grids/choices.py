@@ -8,6 +8,7 @@ from typing import Any
 
 from sg_hub.errors import ReadError
 
+from ...run.checksums import opened, sealed
 from ...run.metrics import Metrics, read_metrics
 
 TABLE = "choices.jsonl"
@@ -20,13 +21,16 @@ def read_choices(folder: Path) -> dict[str, dict[str, Any]]:
         ReadError: a damaged line.
     """
     rows = {}
-    for number, row in enumerate(read_metrics(folder / TABLE), 1):
-        value = row.get("value")
-        if not isinstance(row.get("key"), str) or not isinstance(value, float | int) or not 0 <= value <= 1:
+    for number, line in enumerate(read_metrics(folder / TABLE), 1):
+        try:
+            row = opened(line)
+            value = row.get("value")
+            if not isinstance(row.get("key"), str) or not isinstance(value, float | int) or not 0 <= value <= 1:
+                raise ValueError(json.dumps(row)[:80])
+        except ValueError as error:
             raise ReadError(
-                f"{folder / TABLE}, line {number} is damaged ({json.dumps(row)[:80]}): remove the line; its run is "
-                "computed again"
-            )
+                f"{folder / TABLE}, line {number} is damaged ({error}): remove the line; its run is computed again"
+            ) from error
         rows[row["key"]] = row
     return rows
 
@@ -35,7 +39,7 @@ def append_choice(folder: Path, row: dict[str, Any]) -> None:
     """Add a line; one that a crash cut off is dropped first."""
     table = Metrics(folder / TABLE)
     table.drop_unfinished()
-    table.write(**row)
+    table.write(**sealed(row))
 
 
 def add_choices(source: Path, out: Path) -> None:

@@ -107,6 +107,15 @@ def test_a_choice_that_is_damaged_is_named(tmp_path):
         choices.read_choices(tmp_path)
 
 
+def test_a_choice_that_was_changed_by_hand_is_named(tmp_path):
+    choices.append_choice(tmp_path, {"key": "a", "value": 0.5})
+    assert choices.read_choices(tmp_path) == {"a": {"key": "a", "value": 0.5}}
+    table = tmp_path / choices.TABLE
+    table.write_text(table.read_text(encoding="utf-8").replace("0.5", "0.9"), encoding="utf-8")
+    with pytest.raises(ReadError, match=r"choices\.jsonl, line 1 is damaged \(its checksum is another"):
+        choices.read_choices(tmp_path)
+
+
 def test_labels_and_settings_of_its_own_make_other_keys(task, starts):
     trial = Trial(task, starts[0], 0)
     others = [Trial(task, starts[0], 0, patients=3), Trial(task, starts[0], 0, own=Variant())]
