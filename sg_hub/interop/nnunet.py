@@ -214,13 +214,13 @@ def _check_grid(preprocessing: Preprocessing, reader: str, place: Path) -> None:
     """
     if preprocessing.size is not None:
         raise InvalidInputError(
-            f"the weights expect every scan resized to {preprocessing.size} voxels, and nnU-Net resamples to a spacing; "
-            "those with a spacing, or that keep each scan's own, can be exported"
+            f"the weights expect every scan resized to {preprocessing.size} voxels, and nnU-Net resamples to a "
+            "spacing; those with a spacing, or that keep each scan's own, can be exported"
         )
     if preprocessing.spacing is None and reader != _READER:
         raise InvalidInputError(
-            f"the weights keep each scan's own spacing, and {place / _THEIRS[0]} has spacings along the files' own axes "
-            f'(by {reader}), not along x, y and z: write "overwrite_image_reader_writer": "{_READER}" into the '
+            f"the weights keep each scan's own spacing, and {place / _THEIRS[0]} has spacings along the files' own "
+            f'axes (by {reader}), not along x, y and z: write "overwrite_image_reader_writer": "{_READER}" into the '
             "dataset.json below nnUNet_raw, and plan again (nnUNetv2_plan_and_preprocess -d ID --no_pp --clean)"
         )
 

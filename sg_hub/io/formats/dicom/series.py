@@ -13,7 +13,7 @@ import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.finder import walk
-from sg_hub.io.formats.dicom.files import SUFFIXES, is_dicom, without_pixels
+from sg_hub.io.formats.dicom.files import SUFFIXES, is_dicom, without_image
 from sg_hub.io.formats.dicom.frames import Frame, frame_count, frames_of
 from sg_hub.io.formats.dicom.header import read_dataset, read_header, reading, text
 from sg_hub.io.formats.dicom.pixels import Pixels, rescaled
@@ -161,7 +161,7 @@ def _told(path: Path) -> tuple[str, str]:
             storage = storage or str(data.file_meta.get("MediaStorageSOPClassUID", ""))
     except ReadError as error:
         raise _DamagedError(path) from error
-    if uid and has_rows and not without_pixels(storage):
+    if uid and has_rows and not without_image(storage):
         return uid, description
     if storage in _SLICE_CLASSES or not storage:
         raise _DamagedError(path)

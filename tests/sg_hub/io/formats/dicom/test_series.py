@@ -7,9 +7,10 @@ import pytest
 import SimpleITK as sitk
 
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.finder import find_scans
 from sg_hub.io.formats.dicom.series import find_series
 from sg_hub.io.scan import load_scan
-from tests.sg_hub.io.formats.dicom.dicom_files import VOLUME, slice_of, write, write_series
+from tests.sg_hub.io.formats.dicom.dicom_files import VOLUME, base, slice_of, write, write_series
 
 
 def make_series(
@@ -153,6 +154,10 @@ def test_other_objects_of_the_series_are_left_out(tmp_path):
     for keyword in ("Rows", "Columns", "PixelData", "ImagePositionPatient"):
         delattr(structures, keyword)
     write(tmp_path / "rs.dcm", structures)
+    segmentation = base(VOLUME, "SEGMENTATION", {"NumberOfFrames": 6, "SeriesInstanceUID": "1.2.826.0.1.6"})
+    write(tmp_path / "maps" / "seg.dcm", segmentation)
+    write(tmp_path / "0.seg.dcm", segmentation)
+    assert [*find_scans(tmp_path).values()] == [tmp_path]
     assert np.array_equal(load_scan(tmp_path).array[0], (VOLUME - 1024).transpose(2, 1, 0))
     assert len(find_series(tmp_path)[0].files) == 6
 
