@@ -20,6 +20,7 @@ from sg_hub.io.finder import find_scans
 from sg_hub.models import PretrainedModel
 from sg_hub.models.heads import found_names
 from sg_hub.models.registry import build
+from sg_hub.models.wrapped import unwrapped
 from sg_hub.preprocessing.preprocessing import Preprocessing
 from sg_hub.version import __version__
 
@@ -48,6 +49,7 @@ def export_bundle(model: PretrainedModel, folder: str | os.PathLike[str]) -> Pat
         InvalidInputError: another model, or a folder that holds something else.
         ReadError: it cannot be written.
     """
+    model = unwrapped(model)
     if not model.head.has_labels or not isinstance(model.preprocessing, Preprocessing):
         raise InvalidInputError(
             f"a {model.NDIM}D model with a {model.head_name} head: bundles are made of segmentations of scans; load it "

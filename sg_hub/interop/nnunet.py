@@ -24,6 +24,7 @@ from sg_hub.models import PretrainedModel
 from sg_hub.models.input_checks import per_axis
 from sg_hub.models.registry import build
 from sg_hub.models.unet import CONVOLUTION, UNetDecoder
+from sg_hub.models.wrapped import unwrapped
 from sg_hub.preprocessing.preprocessing import Preprocessing
 
 PLANS = "sgHubPlans"
@@ -103,6 +104,7 @@ def export_nnunet(model: PretrainedModel, folder: str | os.PathLike[str]) -> tup
             weights nor the plans say along x, y and z.
         ReadError: the folder has no plans of nnU-Net, or cannot be written.
     """
+    model = unwrapped(model)
     decoder, preprocessing = getattr(model, "decoder", None), model.preprocessing
     if not isinstance(preprocessing, Preprocessing) or not isinstance(decoder, UNetDecoder):
         raise InvalidInputError(
