@@ -186,7 +186,7 @@ def _real_world(groups: Groups, path: Path) -> Dataset:
     """From stored values to those of the real world, where a slice gives that and no rescaling. Where it gives several
     ways, of which one would have to be chosen, none is taken."""
     mappings = groups.items("RealWorldValueMappingSequence")
-    item = mappings[0] if len(mappings) == 1 else {}
+    item: Any = mappings[0] if len(mappings) == 1 else {}
     return _linear(item.get("RealWorldValueSlope"), item.get("RealWorldValueIntercept"), path)
 
 
