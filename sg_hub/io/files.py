@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sg_hub.errors import InvalidInputError, ReadError, SgHubError
+from sg_hub.errors import InvalidInputError, ReadError, SgHubError, shortened
 
 LABEL_MAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
 """What `Scan.save` writes."""
@@ -25,6 +25,8 @@ _UNFINISHED = ".unfinished-"
 """How the names of files and folders begin that are not complete yet. Then come the machine and the process, so that
 what a killed process left can be told from what is still being written."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+_LONGEST_NAME = 255
+"""Bytes, on every usual file system."""
 _cleared: set[Path] = set()
 """Folders in which this process has written a file, and before it cleared away what killed ones had left."""
 _EXCHANGE = 2
@@ -49,6 +51,8 @@ def given_path(path: Any, what: str) -> Path:
         possible = False
     if not possible:
         raise InvalidInputError(f"{text!r} holds characters that no path can have: give {what}")
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(text).parts):
+        raise InvalidInputError(f"{shortened(text, 80)} has a name longer than files can have: give {what}")
     if _CONTROL.search(text):
         raise InvalidInputError(f"{text!r} holds control characters, which break the lines of tables: give {what}")
     try:

@@ -17,7 +17,7 @@ from sg_hub.io.files import LABEL_MAPS, check_output, given_path, writing
 from sg_hub.io.formats.byte_stream import GZIP
 from sg_hub.io.formats.dicom.files import SUFFIXES as DICOM_SUFFIXES
 from sg_hub.io.formats.dicom.files import starts_as_dicom
-from sg_hub.io.formats.kinds import check_image, lossy_labels, picture_format
+from sg_hub.io.formats.kinds import check_image, looks_like_colour, lossy_labels, picture_format
 from sg_hub.io.formats.meta_image import SUFFIXES as META_SUFFIXES
 from sg_hub.io.formats.meta_image import is_meta_image, read_meta_image
 from sg_hub.io.formats.nifti import SUFFIXES as NIFTI_SUFFIXES
@@ -166,6 +166,8 @@ class Scan:
         """
         path = check_output(path, LABEL_MAPS)
         result = smallest_type(self._result(array))
+        if result.ndim == 4 and looks_like_colour(len(result), 8 * result.itemsize, result.dtype.kind == "u"):
+            result = result.astype(np.int16)  # or others would take the channels for colours
         if path.name.lower().endswith((".nii", ".nii.gz")):
             check_spacing(path, self._grid().spacing, "spacing")
             with writing(path) as file:
