@@ -51,8 +51,6 @@ def given_path(path: Any, what: str) -> Path:
         possible = False
     if not possible:
         raise InvalidInputError(f"{text!r} holds characters that no path can have: give {what}")
-    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(text).parts):
-        raise InvalidInputError(f"{shortened(text, 80)} has a name longer than files can have: give {what}")
     if _CONTROL.search(text):
         raise InvalidInputError(f"{text!r} holds control characters, which break the lines of tables: give {what}")
     try:
@@ -80,6 +78,8 @@ def check_output(
     path = given_path(path, "the file to be written")
     if not path.name.lower().endswith(tuple(suffixes)):
         raise InvalidInputError(f"{path}: expected a file name that ends in {' or '.join(suffixes)}")
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+        raise InvalidInputError(f"{shortened(path, 80)} has a name longer than files can have: give a shorter one")
     if path.is_dir():
         raise InvalidInputError(f"{path} is a folder: give the name of a file in it")
     if path.parent.exists() and not path.parent.is_dir():
@@ -89,7 +89,7 @@ def check_output(
     if not (os.access(path.parent, os.W_OK | os.X_OK) and _takes_files(path.parent)):
         raise ReadError(f"{path}: you may not write to the folder {path.parent.resolve()}; choose another one")
     for given in inputs:
-        if path.exists() and Path(given).exists() and path.samefile(given):
+        if path.exists() and os.path.exists(given) and path.samefile(given):
             raise InvalidInputError(f"{path} is the scan itself, which would be lost: give the result another name")
     return path
 

@@ -161,10 +161,10 @@ class Scan:
             path: .nii.gz, .nii, .nrrd or .mha.
 
         Raises:
-            InvalidInputError: another size or suffix, or numbers that no type of 32 bits holds.
+            InvalidInputError: another size or suffix, numbers that no type of 32 bits holds, or the scan's own file.
             ReadError: the folder is missing, or the file cannot be written, or was not written as it should be.
         """
-        path = check_output(path, LABEL_MAPS)
+        path = check_output(path, LABEL_MAPS, [self.source])
         result = smallest_type(self._result(array))
         if result.ndim == 4 and looks_like_colour(len(result), 8 * result.itemsize, result.dtype.kind == "u"):
             result = result.astype(np.int16)  # or others would take the channels for colours
