@@ -39,7 +39,7 @@ from sg_hub.io.formats.orientation import (
     ras_affine,
     triple,
 )
-from sg_hub.io.formats.others import other_format
+from sg_hub.io.formats.others import other_format, unzipped
 from sg_hub.io.results import smallest_type, write_with_itk
 
 if TYPE_CHECKING:
@@ -308,6 +308,13 @@ def _read(path: Path, series: str | None, outside: bool) -> Stored:
         return read_nrrd(path, outside)
     if is_meta_image(start):
         return read_meta_image(path, outside)
+    if start.startswith(GZIP) and not name.endswith(NIFTI_SUFFIXES):
+        inside = unzipped(start)
+        if inside and not inside.startswith(GZIP) and not is_nifti(inside):
+            hint = (
+                "of FreeSurfer, which is not read here (mri_convert makes NIfTI of it)" if name.endswith(".mgz") else ""
+            )
+            raise ReadError(f"{path} is a gzipped file {hint or 'of no format that can be read'}: expected {_FORMATS}")
     if start.startswith(GZIP) or is_nifti(start) or name.endswith(NIFTI_SUFFIXES):
         return read_nifti(path)
     if name.endswith(META_SUFFIXES):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.io.formats.dicom.files import SEGMENTATION
+from sg_hub.io.formats.dicom.files import SEGMENTATION, without_image
 from sg_hub.io.formats.dicom.header import is_lossy, numbers, reading, text, whole
 
 if TYPE_CHECKING:
@@ -129,6 +129,19 @@ def frame_count(data: Dataset, path: Path) -> int:
     if not 0 < count <= _MOST_FRAMES:
         raise ReadError(f"{path} says that it holds {count} frames: export it again")
     return count
+
+
+def refuse_no_image(data: Dataset, path: Path) -> None:
+    """Raise InvalidInputError for a file that is whole, and of a kind that holds no image: a directory, a report."""
+    from pydicom.uid import UID
+
+    with reading(path):
+        storage = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", ""))
+    if without_image(storage) and not storage.startswith(SEGMENTATION):
+        raise InvalidInputError(
+            f"{path} is a DICOM file without an image ({UID(storage).name}); give the folder, or a file, of the images "
+            "that it belongs to"
+        )
 
 
 def refuse_no_slices(data: Dataset, path: Path) -> None:

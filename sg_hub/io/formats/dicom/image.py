@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.io.formats.dicom.frames import Groups, frame_count, modality_of
+from sg_hub.io.formats.dicom.frames import Groups, frame_count, modality_of, refuse_no_image
 from sg_hub.io.formats.dicom.header import numbers, read_dataset, reading, text, whole
 from sg_hub.io.formats.dicom.pixels import Pixels, by_table, rescaled
 from sg_hub.io.formats.limits import IMAGE_BYTES
@@ -37,6 +37,7 @@ def read_dicom_image(path: Path, bits: int | None = None) -> tuple[np.ndarray, t
         InvalidInputError: several frames, a kind of image that is no grey or colour image, or one that is too large.
     """
     data = read_dataset(path)
+    refuse_no_image(data, path)
     with reading(path):
         count = frame_count(data, path)
         if count > 1:

@@ -15,7 +15,7 @@ import numpy as np
 from sg_hub.errors import InvalidInputError, ReadError, shortened
 from sg_hub.io.finder import walk
 from sg_hub.io.formats.dicom.files import SUFFIXES, is_dicom, without_image
-from sg_hub.io.formats.dicom.frames import Frame, frame_count, frames_of
+from sg_hub.io.formats.dicom.frames import Frame, frame_count, frames_of, refuse_no_image
 from sg_hub.io.formats.dicom.header import read_dataset, read_header, reading, text
 from sg_hub.io.formats.dicom.pixels import Pixels, rescaled
 from sg_hub.io.formats.limits import refuse_large
@@ -100,6 +100,7 @@ def _in_folder(folder: Path, series: str | None) -> tuple[list[Frame], str]:
 
 def _beside(path: Path, series: str | None) -> tuple[list[Frame], str]:
     data = read_header(path)
+    refuse_no_image(data, path)
     with reading(path):
         count, uid = frame_count(data, path), text(data, "SeriesInstanceUID")
     if count > 1:
