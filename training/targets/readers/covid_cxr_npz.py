@@ -14,7 +14,7 @@ import numpy as np
 import sg_hub
 from sg_hub.errors import ReadError
 
-from ...data.identity import image_hash
+from ...data.identity import content_hashes
 from ..items import Found, Item, LoadedItem
 from ..on_grid import picture_on_grid
 from ..protocol import Target
@@ -56,8 +56,7 @@ class CovidCxrNpz(Target):
         return picture_on_grid(self, self._image(item), archive["lung"][index] & ~archive["ignore"][index])
 
     def image_hashes(self, item: Item) -> tuple[str, ...]:
-        content = image_hash(self._image(item))
-        return (content,) if content else ()
+        return content_hashes(self._image(item))
 
     def _image(self, item: Item) -> sg_hub.Image:
         return sg_hub.Image(self._archive()[1]["image"][item.place[0]][None].astype(np.float32) / 255)

@@ -16,7 +16,7 @@ import numpy as np
 from sg_hub import Scan
 from sg_hub.errors import ReadError
 
-from ...data.identity import image_hash
+from ...data.identity import content_hashes
 from ..items import Found, Item, LoadedItem
 from ..label_maps import LabelMapTarget
 from ..on_grid import scan_on_grid
@@ -64,8 +64,7 @@ class HippocampusNpz(LabelMapTarget):
         return scan_on_grid(self, self._scan(item), self.class_numbers(labels, f"{item.image} ({item.name})"))
 
     def image_hashes(self, item: Item) -> tuple[str, ...]:
-        content = image_hash(self._scan(item))
-        return (content,) if content else ()
+        return content_hashes(self._scan(item))
 
     def _scan(self, item: Item) -> Scan:
         volume = self._volume("image", item)[None].astype(np.float32)
