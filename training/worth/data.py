@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.inference.feature_maps import FeatureMaps, feature_maps, has_decoder, level_names
 from sg_hub.io.files import write_atomic
 
 from ..run.seeds import rng
 from ..targets import Item, Target, in_parts
 from ..targets.sections import Grid
-from ..trials.task.prepared_task import find_items, read_items
+from ..trials.task.initialisation import Initialisation, seen_by
+from ..trials.task.item_arrays import ITEMS, ItemArrays
+from ..trials.task.prepared_task import described, find_items, read_items
 from .networks import Contender
 
 STRIDE = 2
@@ -31,11 +34,24 @@ _HELD = 1 << 30
 
 
 class Data:
-    """Items of a target, by part."""
+    """Items of a target, by part.
 
-    def __init__(self, target: Target, contender: Contender, out: Path, *, progress: bool = True) -> None:
+    Args:
+        others: what the weights are held against: whom one of them has seen is tested in none.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        contender: Contender,
+        out: Path,
+        *,
+        others: Sequence[Initialisation] = (),
+        progress: bool = True,
+    ) -> None:
         self.target = on_grid_of(target, contender)
-        task = read_items(find_items(self.target, [contender.start], progress=progress), out, progress=progress)
+        found = find_items(self.target, [contender.start], seen=seen_by(others), progress=progress)
+        task = read_items(found, out, progress=progress)
         self.parts, self.arrays = in_parts(task.items), task.arrays
 
     @property
@@ -57,6 +73,18 @@ class Data:
                 image = torch.nn.functional.pad(image[None], padding, mode="replicate")[0]
             corner = [int(noise.integers(have - side + 1)) for side, have in zip(size, image.shape[1:], strict=True)]
             yield image[(slice(None), *(slice(c, c + side) for c, side in zip(corner, size, strict=True)))]
+
+
+def data_key(target: Target, starts: Sequence[Initialisation], out: Path) -> str:
+    """A hash of the items, their parts and what is in their files; empty where they are not there: who measures
+    something says so."""
+    try:
+        arrays, items = ItemArrays(target, out / ITEMS), target.split_items(seen_by(starts)).items
+        text = json.dumps(described(items, arrays))
+    except ReadError:
+        return ""
+    arrays.save_hashes()
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def on_grid_of(target: Target, contender: Contender) -> Target:
@@ -84,8 +112,12 @@ def on_grid_of(target: Target, contender: Contender) -> Target:
 
 
 class Maps:
-    """Feature maps of items by one network, of all levels of its encoder and its decoder; kept below a folder until
-    `clear`, and the last ones in memory."""
+    """Feature maps of items by one network, of all levels of its encoder and its decoder; kept in a folder until
+    `clear`, and the last ones in memory.
+
+    Args:
+        folder: named by all that they depend on, for a stopped run leaves them; beside others of the kind.
+    """
 
     def __init__(self, network: Any, data: Data, folder: Path) -> None:
         self.network, self.data, self.folder = network, data, folder
@@ -122,8 +154,9 @@ class Maps:
             self._bytes -= _size(dropped)
 
     def clear(self) -> None:
-        """Forget what is on disk: feature maps are large, and made again in seconds."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Forget what is on disk, with what a stopped run of others left: feature maps are large, and made again in
+        seconds."""
+        shutil.rmtree(self.folder.parent, ignore_errors=True)
 
 
 def _size(maps: FeatureMaps) -> int:

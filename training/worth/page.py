@@ -86,7 +86,7 @@ def _table(cells: dict[Cell, dict[str, Row]], names: Sequence[str]) -> list[str]
                 texts.append("")
                 continue
             row = found[name]
-            low, high = interval(cell[2], row.array, row.joint)
+            low, high = interval(cell[2], row.array, row.joint, row.patients)
             texts.append(
                 f"{_number(cell, summary(cell[2], row.array))} ({_number(cell, low)} to {_number(cell, high)})"
             )
@@ -101,8 +101,8 @@ def _differences(cells: dict[Cell, dict[str, Row]], names: Sequence[str], refere
             if name == reference or name not in of_cell or reference not in of_cell:
                 continue
             one, other = of_cell[name], of_cell[reference]
-            if (one.patients, one.draws) == (other.patients, other.draws) and one.array.size > 1:
-                found[cell, name] = difference(cell[2], one.array, other.array, one.joint)
+            if one.is_paired(other) and one.array.size > 1:
+                found[cell, name] = difference(cell[2], one.array, other.array, one.joint, one.patients)
     holm = corrected(found)
     lines = [
         "Paired: patients and draws are drawn again for both alike. p is of this bootstrap, corrected for all lines "
@@ -145,7 +145,7 @@ def _figure(cells: dict[Cell, dict[str, Row]], names: Sequence[str], path: Path)
         shown = [name for name in names if name in found]
         for place, name in enumerate(shown):
             value = summary(cell[2], found[name].array)
-            low, high = interval(cell[2], found[name].array, found[name].joint)
+            low, high = interval(cell[2], found[name].array, found[name].joint, found[name].patients)
             panel.bar(place, value, color=colours[name])
             panel.errorbar(place, value, [[max(0.0, value - low)], [max(0.0, high - value)]], color="black", capsize=3)
         panel.set_xticks(range(len(shown)), [Path(name).name for name in shown], rotation=25, ha="right", fontsize=7)

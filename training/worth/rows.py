@@ -37,11 +37,22 @@ class Row:
     """(draws, patients, classes); null where there is no value."""
     joint: bool = False
     """The draws are the patients, as templates."""
+    data: str = ""
+    """A hash of the items and their files; empty in rows that are older than it."""
 
     @property
     def array(self) -> np.ndarray:
         result: np.ndarray = np.array(self.values, dtype=float)
         return result
+
+    def is_of(self, data: str) -> bool:
+        """Whether it is of these data, as far as it can be told."""
+        return not self.data or not data or self.data == data
+
+    def is_paired(self, other: Row) -> bool:
+        """Whether it was measured on the same patients and draws."""
+        same = (self.patients, self.draws) == (other.patients, other.draws)
+        return same and self.is_of(other.data)
 
 
 def row(values: np.ndarray, **fields: Any) -> Row:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,18 @@ from sg_hub.errors import InvalidInputError
 from ..compare.compare import compare
 from ..run.lock import run_lock
 from ..run.process_group import training_device
-from ..targets import Item, Target, load_target
-from ..trials.task.initialisation import say_taken
-from .data import Data, Maps, on_grid_of
+from ..targets import Item, load_target
+from ..trials.task.initialisation import Initialisation, say_taken
+from .asked import FROZEN, POSITION, ZERO, Asked, of_these
+from .data import Data, Maps, data_key, on_grid_of
 from .landmarks import PATIENTS, by_features, by_position, centres
-from .networks import Contender, contenders
+from .networks import contenders
 from .page import write_page
 from .probes import LABELLED, NEIGHBOURS, SUBSETS, linear_probe, neighbours
 from .rows import Row, append, read_rows, row
 
 FEW = "few"
-PARTS = ("zero", "frozen", FEW)
-POSITION = "same fraction of the scan"
-PROTOCOL = 1
-"""Raised when a change of the code makes older rows incomparable."""
+PARTS = (ZERO, FROZEN, FEW)
 
 
 def worth(
@@ -76,66 +73,103 @@ def worth(
         parts = [part for part in parts if part != FEW]
         if not parts:
             return page
-    found = contenders(list(weights), draws, calibrate)
-    task = load_target(target, overrides, data, [contender.start.config["preprocessing"] for contender in found])
+    asked = _asked(target, weights, overrides, data, patients, draws, calibrate)
+    task, starts = asked[0].task, [one.contender.start for one in asked]
     if task.head == "segmentation" and task.ndim == 2:
         raise InvalidInputError(f"target {task.name}: a segmentation of images is not measured")
-    if task.head == "classification" and "frozen" not in parts:
+    if task.head == "classification" and FROZEN not in parts:
         raise InvalidInputError(f"target {task.name}: of a classification the part frozen alone is measured")
-    for contender in found:
-        on_grid_of(task, contender)  # said now, not after an hour
-    say_taken(task, found[0].start.init)
+    for one in asked:
+        on_grid_of(task, one.contender)  # said now, not after an hour
+    say_taken(task, starts[0].init)
     with run_lock(out):
-        done = {one.key for one in read_rows(out)}
-        keys: set[str] = set()
-        for contender in found:
-            keys |= _Measured(task, contender, out, done, patients, where, progress).run(parts)
-        # Others may be there, of other settings: their values are not of this comparison.
-        return write_page(out, [one for one in read_rows(out) if one.key.partition("-")[0] in keys], list(weights))
+        of_data = data_key(task, starts, out)
+        done = {one.key for one in read_rows(out) if one.is_of(of_data)}
+        for one in asked:
+            _Measured(one, starts, out, done, of_data, where, progress).run(parts)
+        return write_page(out, of_these(read_rows(out), asked, parts), list(weights))
+
+
+def measured(
+    target: str | Path,
+    weights: Sequence[str],
+    out: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    parts: Sequence[str] = (ZERO, FROZEN),
+    data: str | Path | None = None,
+    patients: int | None = None,
+    draws: int = 1,
+    calibrate: bool = False,
+) -> list[Row]:
+    """What is there of all that `worth` measures with these arguments, under these names; no data are needed.
+
+    Raises:
+        InvalidInputError, ReadError: see `worth`.
+    """
+    asked = _asked(target, weights, overrides, data, patients, draws, calibrate)
+    return of_these(read_rows(Path(out)), asked, parts)
+
+
+def _asked(
+    target: str | Path,
+    weights: Sequence[str],
+    overrides: Sequence[str],
+    data: str | Path | None,
+    patients: int | None,
+    draws: int,
+    calibrate: bool,
+) -> list[Asked]:
+    found = contenders(list(weights), draws, calibrate)
+    task = load_target(target, overrides, data, [contender.start.config["preprocessing"] for contender in found])
+    return [Asked(task, contender, patients) for contender in found]
 
 
 class _Measured:
-    """What is measured of one network without training it."""
+    """What is measured of one network without training it.
+
+    Args:
+        starts: of all that it is held against.
+        done: keys of what is there.
+        of_data: key of the data.
+    """
 
     def __init__(
         self,
-        task: Target,
-        contender: Contender,
+        asked: Asked,
+        starts: Sequence[Initialisation],
         out: Path,
         done: set[str],
-        patients: int | None,
+        of_data: str,
         device: torch.device,
         progress: bool,
     ) -> None:
-        self.contender, self.out, self.done, self.patients, self.progress = contender, out, done, patients, progress
-        self.task, self.device = task, device
-        self._asked: set[str] = set()
+        self.asked, self.starts, self.out, self.done, self.of_data = asked, starts, out, done, of_data
+        self.contender, self.task, self.patients = asked.contender, asked.task, asked.patients
+        self.device, self.progress = device, progress
         self._loaded: tuple[Data, Any] | None = None
         self._maps: Maps | None = None
 
-    def run(self, parts: Sequence[str]) -> set[str]:
-        """Measure what is not there yet; returns the keys of all that was asked for."""
+    def run(self, parts: Sequence[str]) -> None:
+        """Measure what is not there yet."""
         if self.task.head == "classification":
             self._neighbours()
         else:
-            if "zero" in parts:
+            if ZERO in parts:
                 self._landmarks()
-            if "frozen" in parts:
+            if FROZEN in parts:
                 self._probes()
         if self._maps is not None:
             self._maps.clear()
-        return self._asked
 
     def _landmarks(self) -> None:
-        settings = {"patients": self.patients or PATIENTS}
-        keys = {what: self._key("zero", what, settings) for what in ("decoder", "encoder")}
-        position = self._key("zero", POSITION, settings, network=False)
+        keys, position = self.asked.landmarks, self.asked.position
         if self.done >= {*keys.values(), position}:
             return
         data, _ = self._data()
         items = _with_landmarks(data, self._test(data, self.patients or PATIENTS))
         classes = list(self.task.classes)
-        common = {"part": "zero", "measure": "landmark error", "classes": classes, "joint": True}
+        common = {"part": ZERO, "measure": "landmark error", "classes": classes, "joint": True}
         names = [item.patient for item in items]
         if position not in self.done:
             errors = by_position(data, items).errors
@@ -151,9 +185,7 @@ class _Measured:
             self._keep(row(errors, key=key, **of, **common))
 
     def _probes(self) -> None:
-        settings = {"patients": self.patients, "labelled": LABELLED, "subsets": SUBSETS}
-        for what in ("encoder", "decoder"):
-            key = self._key("frozen", what, settings)
+        for what, key in self.asked.probes.items():
             if key in self.done:
                 continue
             data, _ = self._data()
@@ -163,7 +195,7 @@ class _Measured:
                 continue
             found = linear_probe(data, maps, levels, test, f"{self.contender.name}: probe, {what}", self.progress)
             common = {
-                "part": "frozen",
+                "part": FROZEN,
                 "what": f"linear probe, {what}, {LABELLED} patients",
                 "weights": self.contender.start.init,
                 "draws": [str(number) for number in range(SUBSETS)],
@@ -172,10 +204,10 @@ class _Measured:
             }
             # The key is that of the last one, so that a row without the others is no complete probe.
             rows = [row(values, key=f"{key}-{n}", measure=m, **common) for n, (m, values) in enumerate(found.items())]
-            self._keep(*rows[:-1], Row(**{**rows[-1].__dict__, "key": key}))
+            self._keep(*rows[:-1], replace(rows[-1], key=key))
 
     def _neighbours(self) -> None:
-        key = self._key("frozen", "neighbours", {"patients": self.patients, "count": NEIGHBOURS})
+        key = self.asked.neighbours
         if key in self.done:
             return
         data, network = self._data()
@@ -185,7 +217,7 @@ class _Measured:
             row(
                 np.full((1, 1, 1), value),
                 key=key,
-                part="frozen",
+                part=FROZEN,
                 what=f"{NEIGHBOURS} nearest neighbours",
                 measure="auc",
                 weights=self.contender.start.init,
@@ -197,7 +229,7 @@ class _Measured:
 
     def _data(self) -> tuple[Data, Any]:
         if self._loaded is None:
-            data = Data(self.task, self.contender, self.out, progress=self.progress)
+            data = Data(self.task, self.contender, self.out, others=self.starts, progress=self.progress)
             size = data.target.patch
             self._loaded = data, self.contender.network(data.patches(size), self.device)
         return self._loaded
@@ -205,22 +237,14 @@ class _Measured:
     def _feature_maps(self) -> Maps:
         if self._maps is None:
             data, network = self._data()
-            self._maps = Maps(network, data, self.out / "maps" / self.contender.key)
+            self._maps = Maps(network, data, self.out / "maps" / self.asked.maps(self.of_data))
         return self._maps
 
     def _test(self, data: Data, most: int | None) -> list[Item]:
         return data.parts["test"][:most]
 
-    def _key(self, part: str, what: str, settings: dict[str, Any], network: bool = True) -> str:
-        target = on_grid_of(self.task, self.contender)
-        described = target.model_dump(mode="json", exclude={"root", "title", "description", "code", "settings"})
-        text = json.dumps([PROTOCOL, part, what, settings, described, self.contender.key if network else ""])
-        key = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self._asked.add(key)
-        return key
-
     def _keep(self, *rows: Row) -> None:
-        append(self.out, rows)
+        append(self.out, [replace(one, data=self.of_data) for one in rows])
         self.done |= {one.key for one in rows}
 
 

@@ -29,6 +29,18 @@ def test_no_difference_is_none():
     assert found.p > 0.05
 
 
+def test_a_patient_comes_with_all_his_items(monkeypatch):
+    monkeypatch.setattr("training.statistics.patients.RESAMPLES", 200)
+    few = values(0.0)[:, :5]
+    many, names = np.repeat(few, 4, axis=1), [f"p{number // 4}" for number in range(20)]
+    assert interval("iou", many, False, names) == pytest.approx(interval("iou", few, False))
+    found = difference("iou", many * 1.2, many, False, names)
+    known = difference("iou", few * 1.2, few, False)
+    assert vars(found) == pytest.approx(vars(known))
+    alone = interval("iou", many, False)
+    assert alone[1] - alone[0] < 0.7 * np.diff(interval("iou", few, False))[0]
+
+
 def test_landmarks_are_by_their_median_and_templates_are_drawn_with_the_patients():
     errors = np.full((6, 6, 2), 10.0)
     errors[0, 1] = 500.0

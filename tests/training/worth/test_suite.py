@@ -8,11 +8,13 @@ import torch
 
 from sg_hub import InvalidInputError, Preprocessing, SemanticGenesis3D, cli
 from tests.training.trials.small_trials import organs
+from training.targets import load_target
 from training.worth import landmarks, probes
+from training.worth.asked import POSITION, Asked
 from training.worth.data import Data
 from training.worth.networks import calibrate, contenders
 from training.worth.rows import TABLE, read_rows
-from training.worth.suite import POSITION, worth
+from training.worth.suite import measured, worth
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,38 @@ def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick
     assert [line["key"] for line in map(json.loads, before.splitlines())] == [row.key for row in read_rows(out)]
 
 
+def test_rows_are_found_by_what_was_measured_and_on_which_data(place, tmp_path, quick, monkeypatch):
+    out, of_zero = tmp_path / "out", {"parts": ["zero"]}
+    run(place, out, weights=("net",), **of_zero)
+    monkeypatch.setattr("training.worth.suite.Data", None)  # nothing is looked at again
+    moved = str(shutil.copytree(place / "net", tmp_path / "moved"))
+    asked = ("openkbp-organs", [moved], out, [f"root={place / 'openkbp'}"])
+    page = worth(*asked, **of_zero, progress=False).read_text(encoding="utf-8")
+    assert f"| | {moved} | {POSITION} |" in page
+    found = measured("openkbp-organs", [moved], out, ["root=nowhere"], **of_zero)
+    assert {row.weights for row in found} == {moved, POSITION}
+    assert measured(*asked, **of_zero, patients=2) == []  # with other settings
+    lines = [json.loads(line) for line in (out / TABLE).read_text(encoding="utf-8").splitlines()]
+    assert {len(line.pop("data")) + len(line.pop("record_sha256")) for line in lines} == {16 + 64}
+    for data, known in ({}, True), ({"data": "of other files"}, False):  # rows that are older than that say nothing
+        text = "".join(f"{json.dumps(line | data)}\n" for line in lines)
+        (out / TABLE).write_text(text, encoding="utf-8")
+        if known:
+            run(place, out, weights=("net",), **of_zero)
+            continue
+        with pytest.raises(TypeError):  # it wants to
+            run(place, out, weights=("net",), **of_zero)
+        assert worth("openkbp-organs", [moved], out, ["root=nowhere"], **of_zero)  # what cannot be told is shown
+
+
+def test_feature_maps_of_a_stopped_run_are_of_the_same_grid_weights_and_data(place):
+    (one,) = contenders([str(place / "net")], 1)
+    other = load_target("openkbp-organs", ["splits.validation=0.3"])
+    targets = (load_target("openkbp-organs"), other)
+    keys = {Asked(target, one, None).maps(data) for target in targets for data in ("a", "b")}
+    assert len(keys) == 4
+
+
 def test_few_labels_are_the_comparison_in_a_folder_of_its_own(place, tmp_path, quick, monkeypatch):
     asked = []
 
@@ -88,8 +122,6 @@ def test_few_labels_are_the_comparison_in_a_folder_of_its_own(place, tmp_path, q
 
 
 def test_position_is_the_same_fraction_of_the_scan(place, tmp_path):
-    from training.targets import load_target
-
     target = load_target("openkbp-organs", [f"root={place / 'openkbp'}"])
     data = Data(target, contenders([str(place / "net")], 1)[0], tmp_path, progress=False)
     assert data.voxel == (8, 8, 6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,6 +143,11 @@ def look_up(init: str) -> Initialisation:
     config["preprocessing"] = model.preprocessing
     stride, report = per_axis(model.encoder.strides[-1], model.NDIM), model.load_report
     return Initialisation(init, type(model), config, stride, (report and report.sha256) or "")
+
+
+def seen_by(starts: Sequence[Initialisation]) -> set[str]:
+    """Hashes of the patients whom weights were pre-trained on, whether they are taken or not."""
+    return {patient for start in starts for patient in start.named_provenance.get("patients", ())}
 
 
 def say_taken(target: Target, init: str) -> None:

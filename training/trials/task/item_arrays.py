@@ -23,6 +23,8 @@ from . import PROTOCOL
 from .content_hashes import ContentHashes
 
 Pair = tuple[Tensor, Tensor]
+ITEMS = "items"
+"""Folder of what is kept of items, below that of the results."""
 
 
 class ItemArrays:
@@ -76,6 +78,10 @@ class ItemArrays:
         file."""
         images = "".join(self._hashes.of(file) for file in (item.image, *item.sequences))
         return images, self._hashes.of(item.label) if isinstance(item.label, str) else ""
+
+    def save_hashes(self) -> None:
+        """Write down what was computed of files, for the next process."""
+        self._hashes.save()
 
     def classes(self, item: Item) -> set[int]:
         """The classes that occur in the mask of an item."""

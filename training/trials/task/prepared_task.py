@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from sg_hub.io.files import write_atomic
 from ...data.leakage import check_disjoint, check_unseen, told_by_name
 from ...targets import Found, Item, Target, identities, in_parts
 from ...targets.sections import Settings
-from .initialisation import Initialisation
-from .item_arrays import ItemArrays
+from .initialisation import Initialisation, seen_by
+from .item_arrays import ITEMS, ItemArrays
 from .metrics import with_enough
 
 _LATER = ("lr_factor", "head_first", "keep")
@@ -58,19 +58,22 @@ class FoundTask:
     unchecked: dict[str, str]
 
 
-def find_items(target: Target, starts: Sequence[Initialisation], *, progress: bool = True) -> FoundTask:
+def find_items(
+    target: Target, starts: Sequence[Initialisation], *, seen: Collection[str] = (), progress: bool = True
+) -> FoundTask:
     """Find the items of a target, split them, and check everything that can be checked before hours of work.
 
     Args:
         starts: the initialisations that are held against each other; those of other dimensions count for
             `splits.pretrained` only.
+        seen: hashes of patients who count for `splits.pretrained`, too.
 
     Raises:
         InvalidInputError: parts that share patients or hold too little, a network that does not take the items, or test
             patients that were pre-trained on.
         ReadError: see `Target.find`.
     """
-    seen = {patient for start in starts for patient in start.named_provenance.get("patients", ())}
+    seen = {*seen, *seen_by(starts)}
     fitting = [start for start in starts if start.ndim == target.ndim]
     if starts and not fitting:
         named = ", ".join(start.init for start in starts)
@@ -135,7 +138,7 @@ def read_items(task: FoundTask, out: str | Path, *, progress: bool = True) -> Pr
         InvalidInputError: too many items that cannot be read, or too few that are left.
     """
     target, found = task.target, task.found
-    arrays = ItemArrays(target, Path(out) / "items")
+    arrays = ItemArrays(target, Path(out) / ITEMS)
     unreadable = arrays.prepare(found.items, progress=progress)
     if len(unreadable) > MOST_UNREADABLE * len(found.items):
         item, why = next(iter(unreadable.items()))
@@ -184,11 +187,15 @@ def _key(target: Target, arrays: ItemArrays, items: list[Item]) -> str:
     if target.splits.file is not None:  # its name; what it says is in the rows
         settings["splits"]["file"] = Path(target.splits.file).name
     settings["doubtful"] = sorted(target.doubtful)
-    rows = [
+    return hashlib.sha256(json.dumps([settings, described(items, arrays)], sort_keys=True).encode()).hexdigest()
+
+
+def described(items: Sequence[Item], arrays: ItemArrays) -> list[Any]:
+    """All of the items that determines a result, in JSON types: their parts, labels, and what is in their files."""
+    return [
         (c.name, c.patient, c.split, None if isinstance(c.label, str) else c.label, c.place, arrays.content(c))
         for c in items
     ]
-    return hashlib.sha256(json.dumps([settings, rows], sort_keys=True).encode()).hexdigest()
 
 
 def scored_classes(target: Target, items: list[Item]) -> tuple[str, ...]:
