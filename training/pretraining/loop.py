@@ -194,7 +194,7 @@ class Trainer:
 
     def _shown(self) -> dict[str, float]:
         """Training metrics of the epoch so far, of this process alone."""
-        return self.state.means(self.state.at.step * len(self.plan.mine))
+        return self.state.means(self.state.summed * len(self.plan.mine))
 
     def _end_epoch(self, stage: Stage, cubes_per_second: float) -> None:
         at, state = self.state.at, self.state
@@ -205,7 +205,7 @@ class Trainer:
             best = state.published()
             if self.me.is_main and best is not None:
                 save_network(best, self.folder)
-        train = {key: total / (self.plan.steps * self.plan.parts) for key, total in state.totals().items()}
+        train = {key: total / (state.summed * self.plan.parts) for key, total in state.totals().items()}
         self.metrics.write(
             stage=stage.name,
             epoch=at.epoch,

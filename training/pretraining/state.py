@@ -22,6 +22,10 @@ from .inputs import Inputs
 from .optimisation import Average, optimizer_of
 
 CHECKPOINT = "checkpoint.pt"
+_OF_PARTS = {"batch_parts", "compile", "shard"}
+_OF_READING = {"workers", "cache_mib", "cache_dir", "read_ahead"}
+FREE = {"patience", "picture_every", "checkpoint_every"} | _OF_PARTS | _OF_READING
+"""Keys of [pretrain] that the weights of an epoch do not depend on."""
 
 
 @dataclass
@@ -63,6 +67,8 @@ class State:
         self.at = Progress()
         self.sums: dict[str, Tensor] = {}
         """Of this process's training metrics in this epoch so far, over all parts, where they were computed."""
+        self.summed = 0
+        """Steps that they are of."""
 
     @property
     def _sharded(self) -> bool:
@@ -70,6 +76,7 @@ class State:
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Add the metrics of a step, without reading them: a GPU would be waited for at every step."""
+        self.summed += 1
         for key, value in losses.items():
             before = self.sums.get(key)
             value = value.to(sum_type(value.device))
@@ -105,7 +112,7 @@ class State:
         return better
 
     def next_epoch(self) -> None:
-        self.at.epoch, self.at.step, self.sums = self.at.epoch + 1, 0, {}
+        self.at.epoch, self.at.step, self.sums, self.summed = self.at.epoch + 1, 0, {}, 0
 
     def save(self, metrics: Metrics) -> None:
         """Write the checkpoint, which is the first process's; all are asked together."""
@@ -117,6 +124,7 @@ class State:
             "averaged_steps": self.average.steps,
             "at": vars(self.at),
             "sums": self.totals(),
+            "summed": self.summed,
             "metrics": metrics.position(),
         }
         if self._sharded:
@@ -138,20 +146,26 @@ class State:
         self.optimizer.load_state_dict(divided_optimizer(state["optimizer"], self.optimizer))
         self.average.load(state["average"], state["averaged_steps"])
         self.at = Progress(**state["at"])
+        self._resume_sums(state)
+        metrics.truncate(state["metrics"])
+        return True
+
+    def _resume_sums(self, state: dict[str, Any]) -> None:
+        """Those of a checkpoint of several parts that does not say of how many steps they are may be of one process
+        alone: such an epoch's training metrics are of the steps from here on."""
+        parts = self.determined_by.rpartition(" ")[2]
+        self.summed = state.get("summed", self.at.step if parts == "1" else 0)
+        if not self.summed:
+            return
         kind, device = sum_type(self.me.device), self.me.device
         sums = {key: value * self.part if self.part < 1 else value for key, value in state["sums"].items()}
         self.sums = {key: torch.tensor(value, dtype=kind, device=device) for key, value in sums.items()}
-        metrics.truncate(state["metrics"])
-        return True
 
 
 def determined_by(recipe: Recipe, inputs: Inputs, parts: int) -> str:
     """What the weights of an epoch depend on. How long to train does not count, so that a run can be extended; nor does
     where its parts are computed."""
-    free = {"patience", "picture_every", "checkpoint_every", "batch_parts", "compile", "shard"}
-    free |= {"workers", "cache_mib", "cache_dir", "read_ahead"}
-    if recipe.pretrain.schedule != "cosine":
-        free.add("epochs")
+    free = {*FREE, "epochs"} if recipe.pretrain.schedule != "cosine" else FREE
     sections = (recipe.pretrain.model_dump_json(exclude=free), recipe.method.model_dump_json())
     return " ".join(map(str, (inputs.fingerprint, *sections, recipe.model.model_dump_json(), recipe.seed, parts)))
 
