@@ -46,18 +46,27 @@ def check_file(record: Mapping[str, Any], path: Path, made_by: str) -> None:
     Raises:
         ReadError: it is another, or cannot be read.
     """
-    files = record.get(FILES)
-    if not isinstance(files, Mapping) or path.name not in files:
-        return
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        is_it = is_recorded(record, path)
     except OSError as error:
         raise ReadError(f"{path} cannot be read ({error.strerror or error})") from error
-    if found != files[path.name]:
+    if not is_it:
         raise ReadError(
             f"{path} is not what `sg-hub {made_by}` recorded (its checksum is another): it was damaged or changed by "
             f"hand, or the command did not come to its end; run `sg-hub {made_by}` again"
         )
+
+
+def is_recorded(record: Mapping[str, Any], path: Path) -> bool:
+    """Whether a file is what a record says of it; also where the record says nothing.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    files = record.get(FILES)
+    if not isinstance(files, Mapping) or path.name not in files:
+        return True
+    return bool(hashlib.sha256(path.read_bytes()).hexdigest() == files[path.name])
 
 
 def _sha256(values: Mapping[str, Any]) -> str:

@@ -47,6 +47,8 @@ class Progress:
     best_step: int = 0
     seconds: float = 0.0
     """That the steps took, without the validations."""
+    spent: float = 0.0
+    """Seconds that all of it took, in all starts, as far as it was written down."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Training:
         self.batches = Batches(target, task.arrays, parts["train"])
         self.noise = generator("cpu", "batches", target.name, number)
         self.progress, self.best_state = Progress(), copy.deepcopy(network.state_dict())
+        self._clock = time.monotonic()
 
     def step(self) -> float:
         """One batch; its loss."""
@@ -101,7 +104,14 @@ class Training:
             now.best, now.best_step, self.best_state = reached, now.step, copy.deepcopy(self.network.state_dict())
         return reached
 
+    def spend(self) -> None:
+        """Count the time since it was counted last."""
+        now = time.monotonic()
+        self.progress.spent += now - self._clock
+        self._clock = now
+
     def state(self) -> dict[str, Any]:
+        self.spend()
         return {
             "network": self.network.state_dict(),
             "best_state": self.best_state,
@@ -150,6 +160,7 @@ def train(training: Training, title: str, checkpoint: Checkpoint | None = None, 
             if stop.requested:
                 break
     training.network.load_state_dict(training.best_state)
+    training.spend()
     return training.progress
 
 

@@ -185,8 +185,9 @@ def train_trial(
     to_device(network, training_device(device), task.target.ndim)
     training = Training(network, task, parts, trial.number)
     kept = Checkpoint(checkpoint, trial.key) if checkpoint is not None else None
+    begun = time.monotonic() - started
     done = train(training, str(trial), kept, progress=progress)
-    minutes = (time.monotonic() - started) / 60
+    minutes = (begun + done.spent) / 60
     return TrainedTrial(trial, network, done.curve, done.best_step, parts, minutes, done.seconds / done.step)
 
 

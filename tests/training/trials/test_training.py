@@ -10,6 +10,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.signals import Terminated
 from tests.training.targets.target_folders import target_at
 from tests.training.trials.small_trials import QUICK, SMALL, trial_of
+from training.run.checkpoint import read_checkpoint, save_checkpoint
 from training.targets.sections import Settings
 from training.trials.training import Training, alone, dice_cross_entropy, rate_at
 
@@ -130,6 +131,23 @@ def test_a_stopped_training_ends_in_the_same_weights(
     assert (again.best_step, again.test.by_item) == (whole.best_step, whole.test.by_item)
     for key, value in whole.network.state_dict().items():
         assert torch.equal(value, again.network.state_dict()[key])
+
+
+def test_what_a_trial_took_before_it_was_stopped_counts(patches, weights, tmp_path, monkeypatch):
+    target = target_at("lidc-nodules", patches, *QUICK, *SMALL, *FOUR)
+    kept = tmp_path / "kept.pt"
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, kill)
+        with pytest.raises(Killed):
+            trial_of(target, tmp_path, weights / "small3d", checkpoint=kept)
+    state = read_checkpoint(kept)
+    assert state["progress"]["spent"] > state["progress"]["seconds"]
+    state["progress"]["spent"] = 1e6
+    save_checkpoint(kept, state)
+    assert trial_of(target, tmp_path, weights / "small3d", checkpoint=kept).minutes > 1e6 / 60
+    del state["progress"]["spent"]  # written by code that did not count it yet
+    save_checkpoint(kept, state)
+    assert trial_of(target, tmp_path, weights / "small3d", checkpoint=kept).minutes > 0
 
 
 def test_a_checkpoint_of_another_trial_is_refused(patches, weights, tmp_path):

@@ -18,13 +18,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sg_hub.errors import ReadError
 from sg_hub.io.files import given_path, write_atomic
 
-from ...run.checksums import opened, sealed
+from ...run.checksums import is_recorded, opened, sealed
 from ...run.lock import run_lock
 from ...run.settings import Name
+from ...targets import Target
 from .choices import add_choices
 
 TABLE = "results.jsonl"
 TRIALS = "trials"
+ITEMS = "items.jsonl"
+"""In the folder of a trial: every test item."""
 Row = dict[str, Any]
 
 
@@ -153,17 +156,53 @@ def _damaged(path: Path, line: int, why: str) -> str:
     return f"{path}, line {line} is damaged ({why}): remove the line; its trial is computed again"
 
 
+def by_settings_of(row: Row, target: Target) -> bool:
+    """Whether a trial was run by the settings of a target as it is now. A key that one of the two does not have is
+    younger than the trial."""
+    return _alike(row["settings"], target.model_dump(mode="json", exclude={"root", "title", "description", "code"}))
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    for key in one.keys() & other.keys():
+        a, b = one[key], other[key]
+        if key == "doubtful":  # why they are does not matter
+            a, b = sorted(a), sorted(b)
+        elif key == "file" and a and b:  # nor where it lies
+            a, b = Path(a).name, Path(b).name
+        if not (_alike(a, b) if isinstance(a, dict) and isinstance(b, dict) else a == b):
+            return False
+    return True
+
+
 def append(folder: str | Path, row: Row, files: Mapping[str, bytes] | None = None) -> None:
     """Write the files of a trial, then its row: what has a row is complete."""
     folder = Path(folder)
-    for name, data in (files or {}).items():
-        write_atomic(folder / TRIALS / row["key"] / name, data)
+    written = [folder / TRIALS / row["key"] / name for name in files or {}]
+    for place, data in zip(written, (files or {}).values(), strict=True):
+        write_atomic(place, data)
     path = folder / TABLE
     with open(path, "a+b") as file:
         _drop_tail(file)
-        file.write((json.dumps(sealed(row), sort_keys=True) + "\n").encode())
+        file.write((json.dumps(sealed(row, *written), sort_keys=True) + "\n").encode())
         file.flush()
         os.fsync(file.fileno())
+
+
+def items_of(folder: Path, row: Row) -> list[dict[str, Any]] | None:
+    """What a trial made of each test item; None where its files are not there.
+
+    Raises:
+        ReadError: they are damaged.
+    """
+    path = folder / TRIALS / row["key"] / ITEMS
+    try:
+        if not is_recorded(row, path):
+            raise ValueError("its checksum is another: it was damaged, or changed by hand")
+        return [dict(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ReadError(f"{path} is damaged ({error}): remove the line of this trial in the table") from error
 
 
 def _drop_tail(file: Any) -> None:

@@ -14,7 +14,7 @@ from ...targets import in_parts
 from ..examples import examples
 from ..task import PROTOCOL
 from ..trial import FinishedTrial, TrainedTrial
-from .results import Row
+from .results import ITEMS, Row
 
 
 def row_of(done: FinishedTrial) -> Row:
@@ -66,4 +66,4 @@ def files_of(done: FinishedTrial) -> dict[str, bytes]:
     text = "".join(json.dumps(row) + "\n" for row in done.test.by_item)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **examples(done))
-    return {"items.jsonl": text.encode(), "examples.npz": buffer.getvalue()}
+    return {ITEMS: text.encode(), "examples.npz": buffer.getvalue()}

@@ -11,8 +11,9 @@ from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT
 from tests.training.report.rows import row as row_of
 from tests.training.run.other_process import at_work
-from tests.training.trials.small_grid import run
-from training.trials.grids.results import append, merge, read_results
+from tests.training.trials.small_grid import QUICK, run
+from training.targets import load_target
+from training.trials.grids.results import append, by_settings_of, items_of, merge, read_results
 
 
 def test_a_half_written_last_line_is_dropped(place, finished, tmp_path):
@@ -103,6 +104,33 @@ def test_tables_merge_without_doubles(place, finished, tmp_path, capsys):
     assert merge([whole], first) == (5, 4)
     with pytest.raises(ReadError, match="holds no results"):
         merge([tmp_path], whole)
+
+
+def test_the_items_of_a_trial_are_those_that_its_row_answers_for(tmp_path):
+    first, second, whole = (tmp_path / name for name in ("first", "second", "whole"))
+    append(first, row_of("a", 0, 0.5), {"items.jsonl": b'{"item": "x", "iou": [0.5]}\n'})
+    second.mkdir()
+    append(second, row_of("b", 0, 0.5))
+    merge([first, second], whole)
+    one, other = read_results(whole).values()
+    assert items_of(whole, one) == [{"item": "x", "iou": [0.5]}]
+    assert items_of(whole, other) is None
+    place = whole / "trials" / one["key"] / "items.jsonl"
+    place.write_text('{"item": "x", "iou": [0.9]}\n', encoding="utf-8")
+    with pytest.raises(ReadError, match=r"items\.jsonl is damaged \(its checksum is another"):
+        items_of(whole, one)
+    del one["files_sha256"]  # an older row, which says nothing of them
+    assert items_of(whole, one) == [{"item": "x", "iou": [0.9]}]
+
+
+def test_a_trial_is_of_the_settings_of_today_or_not(finished):
+    row = next(row for row in read_results(finished).values() if row["target"] == "lidc-candidates")
+    asked = load_target("lidc-candidates", ["root=elsewhere", "title=Another title", *QUICK])
+    assert by_settings_of(row, asked)
+    assert not by_settings_of(row, load_target("lidc-candidates", [*QUICK, "settings.lr=9"]))
+    assert not by_settings_of(row, load_target("lidc-candidates", [*QUICK, "splits.seed=9"]))
+    del row["settings"]["settings"]["keep"]  # older than that key
+    assert by_settings_of(row, asked)
 
 
 def test_two_benchmarks_do_not_write_to_one_folder(place, tmp_path):
