@@ -10,46 +10,51 @@ needed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from sg_hub.errors import ReadError
 from sg_hub.io.files import given_path, write_atomic
 
-from ..trials.grids.results import TABLE, read_results
+from ..trials.grids.results import TABLE, Row, read_results
 from .cards import write_card_record
 from .columns import Column, columns_of
 from .page import build_page, draw_figures
 from .tables import csv_table, latex_table, markdown_table
 
 
-def columns_in(folder: Path) -> list[Column]:
-    """The columns of a folder of results; of a target's trials by different protocols, those by the newest.
+def columns_in(folder: Path, rows: Mapping[str, Row] | None = None) -> list[Column]:
+    """The columns of a folder of results; of trials by different versions of the code, those by the newest.
+
+    Args:
+        rows: of the folder, by key, that are looked at; absent: all.
 
     Raises:
         ReadError, InvalidInputError: as `report`.
     """
-    rows = read_results(folder)
+    rows = read_results(folder) if rows is None else rows
     if not rows:
         raise ReadError(f"{folder} holds no {TABLE}, or an empty one: run `sg-hub benchmark` first")
-    newest: dict[str, int] = {}
-    for row in rows.values():
-        newest[row["target"]] = max(row["protocol"], newest.get(row["target"], 0))
-    older = {key for key, row in rows.items() if row["protocol"] < newest[row["target"]]}
+    newest = max(row["protocol"] for row in rows.values())
+    older = [key for key, row in rows.items() if row["protocol"] < newest]
     if older:
-        print(f"{len(older)} trials by an older protocol than others of their target are left out: not comparable")
+        print(f"{len(older)} trials by an older version of the code are left out: they cannot be compared")
         rows = {key: row for key, row in rows.items() if key not in older}
     return columns_of(rows)
 
 
-def report(folder: str | Path, out: str | Path | None = None) -> Path:
+def report(folder: str | Path, out: str | Path | None = None, rows: Mapping[str, Row] | None = None) -> Path:
     """Write the report of a folder of results; returns report.md.
+
+    Args:
+        rows: see `columns_in`.
 
     Raises:
         ReadError: there are no results, or damaged ones.
         InvalidInputError: results of one target with different settings.
     """
     folder = given_path(folder, "the folder of a benchmark")
-    columns = columns_in(folder)
+    columns = columns_in(folder, rows)
     out = given_path(out, "the folder of the report") if out is not None else folder / "report"
     whole = [column for column in columns if column.whole] or columns
     figures = draw_figures(folder, out, columns, whole)

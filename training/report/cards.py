@@ -44,7 +44,8 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
         "title": f"{title}, {'encoder alone (the rest starts afresh)' if part else 'the whole network'}",
         "about": (
             f"{len(rows)} trials each. {column.settings['description']} {first['patients']['train']} patients to train "
-            f"on, {first['patients']['validation']} to choose the step, {first['patients']['test']} to test on. "
+            f"on, {first['patients']['validation']} to {'validate on' if column.keeps_last else 'choose the step'}, "
+            f"{first['patients']['test']} to test on. "
             f"{unseen} {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}. "
             f"Mean ± standard deviation over trials.{_without_doubtful(column, init, random)}"
         ),

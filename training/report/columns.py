@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class Column:
     holm: dict[str, float]
     sure: dict[str, Summary]
     """The same without the test items whose reference is known to be wrong; empty where there are none."""
+    others: dict[str, int] = field(default_factory=dict)
+    """By initialisation, trials with other settings of its own, which are in none of this."""
 
     @property
     def title(self) -> str:
@@ -69,6 +71,12 @@ class Column:
     def has_winner(self) -> bool:
         """Whether there are enough trials of each to call one the best."""
         return len(self.rows) > 1 and min(len(rows) for rows in self.rows.values()) >= LEAST_FOR_INTERVAL
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the weights of the last step were tested, not those of the step that did best on the validation part;
+        of settings of its own they always are."""
+        return self.own or self.settings["settings"].get("keep") == "last"
 
     @property
     def slug(self) -> str:
@@ -105,25 +113,46 @@ def columns_of(rows: Mapping[str, Row]) -> list[Column]:
         InvalidInputError: trials of one target with different settings or items, which cannot be compared.
     """
     grouped: dict[tuple[str, bool, float, int], dict[str, list[Row]]] = {}
-    names: dict[str, str] = {}
-    for row in rows.values():  # the same weights may have another name on another machine
-        init = names.setdefault(row["weights"], row["init"])
-        if list(names.values()).count(init) > 1:
-            raise InvalidInputError(f"two sets of weights are called {init}: give each its own --out")
+    names = _names(rows.values())
+    for row in rows.values():
         cell = (row["target"], row.get("own") is not None, -row["fraction"], row.get("labelled") or 0)
-        grouped.setdefault(cell, {}).setdefault(init, []).append(row)
+        grouped.setdefault(cell, {}).setdefault(names[row["weights"]], []).append(row)
     columns = []
     for (target, own, fraction, labelled), by_init in sorted(grouped.items()):
         trials = [row for found in by_init.values() for row in found]
         _check_comparable(target, trials)
+        counts = {init: len(found) for init, found in by_init.items()}
+        by_init = {init: _of_one_choice(found) for init, found in by_init.items()}
+        others = {init: count - len(by_init[init]) for init, count in counts.items() if count > len(by_init[init])}
         ordered = {init: sorted(found, key=lambda row: row["trial"]) for init, found in sorted(by_init.items())}
         values = {init: [row["value"] for row in found] for init, found in ordered.items()}
         summaries = {init: summarise(found) for init, found in values.items()}
         settings = trials[0]["settings"]
         sure = {init: summarise(without) for init, found in ordered.items() if (without := _without_doubtful(found))}
         said = (target, settings, -fraction, labelled or None, own)
-        columns.append(Column(*said, ordered, summaries, *against_best(values), sure))
+        columns.append(Column(*said, ordered, summaries, *against_best(values), sure, others))
     return columns
+
+
+def _names(rows: Iterable[Row]) -> dict[str, str]:
+    """What weights are called: by the first name that they had, for they may have another on another machine. Other
+    weights of one name, as when they were trained further, are told apart by their hash."""
+    names: dict[str, str] = {}
+    for row in rows:
+        names.setdefault(row["weights"], row["init"])
+    called = list(names.values())
+    return {
+        weights: name if called.count(name) == 1 else f"{name} ({weights.partition(':')[2][:8]})"
+        for weights, name in names.items()
+    }
+
+
+def _of_one_choice(trials: list[Row]) -> list[Row]:
+    """The trials with those settings of its own that an initialisation has most trials of. Two machines that are merged
+    may have chosen differently: the others have the same numbers, and are no trials of the same."""
+    choices = [row.get("own") for row in trials]
+    most = max(choices, key=choices.count)
+    return [row for row in trials if row.get("own") == most]
 
 
 def _without_doubtful(rows: list[Row]) -> list[float]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ..run.arrays import read_arrays
@@ -32,6 +33,12 @@ _PLACES = ((0.05, 0.5), (0.95, 0.5), (0.5, 0.95), (0.5, 0.05))
 _GREYS = ("0.55", "0.75", "0.35")
 _COLOURFUL = (0, 1, 2, 3, 4, 5, 6, 8, 9)
 """Of matplotlib's colours, all but the grey one."""
+_STYLES = ("-", "--", ":", "-.")
+"""Of lines of one colour."""
+_WIDE = 34
+"""Letters of a line of a name."""
+_FEW = 6
+"""Initialisations whose names have room within a panel."""
 
 
 def colours_of(inits: Iterable[str]) -> dict[str, str]:
@@ -46,16 +53,19 @@ def colours_of(inits: Iterable[str]) -> dict[str, str]:
 
 def bars(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> None:
     """The paper's Fig. 2: a panel per target, a bar per initialisation, with its standard deviation and trials."""
-    figure, panels = plt.subplots(1, len(columns), figsize=(1.2 + 2.6 * len(columns), 3.8), squeeze=False)
+    many = len(labels) > _FEW
+    size = (1.2 + (0.8 + 0.24 * len(labels) if many else 2.6) * len(columns), 5.0 if many else 3.8)
+    figure, panels = plt.subplots(1, len(columns), figsize=size, squeeze=False)
     colours, alike = colours_of(labels), len({column.name for column in columns}) == 1
     together = [values for column in columns for values in column.values.values()]
     for panel, column in zip(panels[0], columns, strict=True):
         shown = [init for init in labels if init in column.values]
         for place, init in enumerate(shown):
             _bar(panel, place, column.values[init], colours[init], column.sure.get(init))
-        panel.set_xticks(range(len(shown)), [labels[init] for init in shown], rotation=25, ha="right")
+        names = ["\n".join(textwrap.wrap(labels[init], _WIDE)) for init in shown]
+        panel.set_xticks(range(len(shown)), names, rotation=90 if many else 25, ha="center" if many else "right")
         panel.tick_params(axis="x", labelsize=7)
-        panel.set_title(column.title, fontsize=9)
+        panel.set_title("\n".join(textwrap.wrap(column.title, _WIDE)), fontsize=9)
         _zoom(panel, together if alike else column.values.values())
     save(figure, path)
 
@@ -111,26 +121,26 @@ def fraction_curves(columns: Sequence[Column], labels: Mapping[str, str], path: 
     size, alike = (1.2 + 3.8 * len(cells), 3.6), len({name for name, _ in cells}) == 1
     figure, panels = plt.subplots(1, len(cells), figsize=size, squeeze=False, sharey=alike)
     colours = colours_of(labels)
+    styles = _styles(colours)
     for panel, (name, own) in zip(panels[0], cells, strict=True):
         shown = sorted((c for c in columns if (c.name, c.own) == (name, own)), key=lambda c: c.patients)
         for number, init in enumerate(labels):
             found = [(c.patients, summarise(c.values[init])) for c in shown if init in c.values]
             if not found:
                 continue
+            line: dict[str, Any] = {"label": labels[init], "color": colours[init], "ls": styles[init]}
             means = np.array([100 * summary.mean for _, summary in found])
             ends = 100 * np.array([[s.mean - s.low, s.high - s.mean] for _, s in found]).T
             places = [count * (1 + 0.03 * (number - (len(labels) - 1) / 2)) for count, _ in found]  # side by side
-            panel.errorbar(
-                places, means, np.nan_to_num(ends), label=labels[init], color=colours[init], capsize=3, marker="o"
-            )
+            panel.errorbar(places, means, np.nan_to_num(ends), **line, capsize=3, marker="o")
         title = f"{name}, {'own' if own else 'same'} settings" if any(other for _, other in cells) else name
         panel.set(xscale="log", xlabel="labelled patients", title=title)
         ticks = sorted({column.patients for column in shown})
         panel.set_xticks(ticks, [str(tick) for tick in ticks])
         panel.minorticks_off()
         panel.set_ylabel(f"{METRICS[shown[0].settings['metric']]} (%)")
-        panel.legend(fontsize=7)
         panel.grid(alpha=0.3)
+    _legend(figure, list(panels.flat), 7)
     save(figure, path)
 
 
@@ -147,19 +157,42 @@ def learning_curves(
         colours: of the same.
     """
     colours = colours or {}
+    styles = _styles({init: colours.get(init, init) for init in curves})
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.2))
     for init, trials in curves.items():
         values = np.array(trials) * (1, 100, 1)
         for panel, column in zip(panels, (1, 2), strict=True):
             low, mean, high = (f(values[:, :, column], axis=0) for f in (np.min, np.mean, np.max))
-            (line,) = panel.plot(values[0, :, 0], mean, label=init, marker=".", color=colours.get(init))
+            (line,) = panel.plot(values[0, :, 0], mean, styles[init], label=init, marker=".", color=colours.get(init))
             panel.fill_between(values[0, :, 0], low, high, alpha=0.15, color=line.get_color())
             panel.set_xlabel("step")
             panel.grid(alpha=0.3)
     panels[0].set_ylabel(f"{metric} (%), validation")
     panels[1].set_ylabel("loss, training")
-    panels[0].legend(fontsize=8)
+    _legend(figure, [panels[0]], 8)
     save(figure, path)
+
+
+def _styles(colours: Mapping[str, str]) -> dict[str, str]:
+    """Of the line of each initialisation: those of one colour are told apart."""
+    so_far: Counter[str] = Counter()
+    styles = {}
+    for init, colour in colours.items():
+        styles[init] = _STYLES[so_far[colour] % len(_STYLES)]
+        so_far[colour] += 1
+    return styles
+
+
+def _legend(figure: Figure, panels: Sequence[Axes], size: int) -> None:
+    """In each of the panels, or of many lines once below all of them."""
+    named = [panel.get_legend_handles_labels() for panel in panels]
+    lines = {name: handle for handles, names in named for handle, name in zip(handles, names, strict=True)}
+    if len(lines) > _FEW:
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0)}
+        figure.legend([*lines.values()], [*lines], ncols=3, fontsize=7, frameon=False, **place)
+        return
+    for panel in panels:
+        panel.legend(fontsize=size)
 
 
 def examples(files: Mapping[str, Path], path: Path) -> bool:

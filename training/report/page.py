@@ -66,9 +66,8 @@ def build_page(columns: list[Column], whole: list[Column], figures: list[tuple[s
         "their standard deviations, with its 95 % interval; late rise: what the validation metric rose by from the "
         "last validation within three quarters of the steps to the end, near 0 where training had converged. The "
         "settings "
-        "of a target are the same for every initialisation; the checkpoint was chosen on the "
-        "validation part, and the test part was read once, at the end of a trial. A label fraction is of the training "
-        "patients alone." + _own(columns),
+        f"of a target are the same for every initialisation; {_kept(columns)}, and the test part was read once, at the "
+        "end of a trial. A label fraction is of the training patients alone." + _own(columns),
         "",
     ]
     labels = labels_of(inits_of(columns))
@@ -79,6 +78,16 @@ def build_page(columns: list[Column], whole: list[Column], figures: list[tuple[s
         lines += [f"{caption}:", "", f"![{caption}]({name})", ""]
     lines += _reported(whole)
     return "\n".join(lines)
+
+
+def _kept(columns: list[Column]) -> str:
+    """Which weights of a training were tested."""
+    ways = {column.keeps_last for column in columns if not column.own} or {True}
+    best = "the checkpoint was chosen on the validation part"
+    if len(ways) > 1:
+        named = ", ".join(dict.fromkeys(column.name for column in columns if column.keeps_last and not column.own))
+        return f"{best} (of {named}: the last step was kept)"
+    return "the last step was kept" if ways == {True} else best
 
 
 def _own(columns: list[Column]) -> str:
@@ -107,10 +116,9 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
         f"{title[:1].upper()}{title[1:]}. {settings['description'] if column.whole else ''}".strip(),
         "",
         f"{parts}. {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}, "
-        f"{training['precision']}. {count} trials by protocol {first['protocol']}, {minutes:.1f} minutes in all, on "
-        f"{' and on '.join(machines)}.",
+        f"{training['precision']}. {count} trials, {minutes:.1f} minutes in all, on {' and on '.join(machines)}.",
     ]
-    lines += _notes(column)
+    lines += _notes(column, labels)
     if not column.has_winner and len(column.rows) > 1:
         lines.append(
             f"Fewer than {LEAST_FOR_INTERVAL} trials of one of them: no interval, no test, and none is the best."
@@ -155,7 +163,7 @@ def _paired(column: Column, init: str) -> tuple[str, str]:
     return p_text(found.p), f"{found.effect:.1f} ({found.effect_low:.1f} to {found.effect_high:.1f})"
 
 
-def _notes(column: Column) -> list[str]:
+def _notes(column: Column, labels: Mapping[str, str]) -> list[str]:
     """What else is to be known of the figures of a target."""
     settings, first = column.settings, next(iter(column.rows.values()))[0]
     notes = []
@@ -166,6 +174,11 @@ def _notes(column: Column) -> list[str]:
         )
     if first.get("seen"):
         notes.append(f"{first['seen']} patients of the pre-training are trained on, not tested.")
+    for init, count in column.others.items():
+        notes.append(
+            f"{count} trials of {labels[init]} are left out: they have other settings of its own than most, as where "
+            "two machines chose differently."
+        )
     rows = [row for found in column.rows.values() for row in found]
     for name in sorted({name for row in rows for name in row.get("absent", {})}):
         counts = [row.get("absent", {}).get(name, 0) for row in rows]

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -97,6 +98,13 @@ def test_its_card_can_be_built_again(tuned, tmp_path):
     build_card(copy)
     assert (copy / "README.md").read_bytes() == (tuned / "model" / "README.md").read_bytes()
     assert ModelCard.load(copy / "README.md").data.license == "apache-2.0"
+    results = read(copy)
+    assert re.search(r" to choose the step \([12] of 2\),$", (copy / "README.md").read_text(encoding="utf-8"), re.M)
+    results["target"]["settings"]["keep"] = "last"
+    del results["record_sha256"]
+    (copy / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    build_card(copy)
+    assert " to validate on (the last of 2 steps was kept),\n" in (copy / "README.md").read_text(encoding="utf-8")
 
 
 def test_neither_names_nor_pictures_are_sent(tuned, tmp_path):

@@ -20,6 +20,7 @@ from training.report.columns import columns_of, labels_of
 from training.report.figures import colours_of, examples
 from training.report.tables import csv_table, latex_table, markdown_table
 from training.trials.grids.results import append, read_results
+from training.trials.variant import Variant
 
 TRIALS = {
     "best": [0.90, 0.91, 0.92, 0.905],
@@ -236,14 +237,9 @@ def test_the_same_weights_under_two_names_are_one_row(tmp_path):
 
 def test_trials_of_an_older_protocol_are_left_out(folder, capsys):
     append(folder, row("best", 9, 0.1) | {"protocol": 1, "key": "old"})
-    for trial in range(3):
-        other = row("best", trial, 0.7 + trial / 100) | {"protocol": 1, "key": f"other{trial}", "target": "other"}
-        append(folder, other)
     page = report(folder).read_text(encoding="utf-8")
-    assert "1 trials by an older protocol" in capsys.readouterr().out
+    assert "1 trials by an older version" in capsys.readouterr().out
     assert "90.88" in page
-    assert "3 trials by protocol 1" in page  # of another target it is the newest: columns are not compared
-    assert "71.00" in page
 
 
 def test_weights_in_folders_of_one_name_are_told_apart():
@@ -270,10 +266,47 @@ def test_trials_on_other_items_are_refused(folder):
         report(folder)
 
 
-def test_another_set_of_weights_of_the_same_name_is_refused(folder):
-    append(folder, row("best", 9, 0.5) | {"weights": "whole:other"})
-    with pytest.raises(InvalidInputError, match="two sets of weights are called best"):
-        report(folder)
+def test_other_weights_of_the_same_name_are_told_apart(folder):
+    """As where weights were trained further in their folder."""
+    for trial in range(3):
+        append(folder, row("best", trial, 0.5) | {"weights": "whole:0123456789", "key": f"further-{trial}"})
+    page = report(folder).read_text(encoding="utf-8")
+    assert [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| best (")][-2:] == [
+        [" best (01234567) ", " 3 "],
+        [" best (best) ", " 4 "],
+    ]
+
+
+def test_of_several_own_settings_of_one_cell_one_is_looked_at(tmp_path):
+    """Two machines that are merged have chosen differently: their trials have the same numbers."""
+    for trial in range(4):
+        for init in ("a", "random:a"):
+            append(tmp_path, row(init, trial, 0.5 + trial / 100) | {"own": Variant(0.3).record()})
+    for trial in range(3):
+        other = row("a", trial, 0.9) | {"own": Variant(0.1).record()}
+        append(tmp_path, other | {"key": f"other-{trial}"})
+    (column,) = columns_of(read_results(tmp_path))
+    assert {init: len(rows) for init, rows in column.rows.items()} == {"a": 4, "random:a": 4}
+    assert (column.summaries["a"].mean, column.others) == (pytest.approx(0.515), {"a": 3})
+    page = report(tmp_path).read_text(encoding="utf-8")
+    assert "3 trials of a are left out: they have other settings of its own than most" in page
+    assert "the last step was kept, and the test part was read once" in page
+
+
+def test_a_page_and_a_card_say_which_step_was_kept(tmp_path):
+    settings = row("a", 0, 0.5)["settings"]["settings"] | {"keep": "last"}
+    for init in ("a", "random:a"):
+        for trial in range(2):
+            append(tmp_path, row(init, trial, 0.5, settings=settings))
+    page = report(tmp_path).read_text(encoding="utf-8")
+    assert "the last step was kept, and the test part was read once" in page
+    record = json.loads((tmp_path / "task" / "a-a.json").read_text(encoding="utf-8"))
+    assert "4 patients to train on, 1 to validate on, 2 to test on." in record["about"]
+    append(tmp_path, row("a", 0, 0.5, target="other"))
+    assert (
+        "the checkpoint was chosen on the validation part (of task: the last step was kept)"
+        in report(tmp_path).read_text()
+    )
 
 
 def test_without_results_the_report_says_what_to_do(tmp_path, capsys):

@@ -159,6 +159,12 @@ class PretrainedResults(Record):
     transfer: list[Transfer]
 
 
+class FinetunedSettings(Record):
+    """Of the training."""
+
+    keep: str = "best"
+
+
 class FinetunedTarget(Record):
     """What a card says of the task, of the fields of `training.targets.Target`."""
 
@@ -170,6 +176,7 @@ class FinetunedTarget(Record):
     head: str
     classes: list[str]
     exclusive: bool
+    settings: FinetunedSettings = FinetunedSettings()
 
 
 class Doubtful(Record):
