@@ -27,6 +27,8 @@ def advice(contrasts: Sequence[Contrast], columns: Sequence[Column], labels: Map
     of_best = [
         _seen_from(column.best, test) for test in contrasts if test.column is column and column.best in _both(test)
     ]
+    if not of_best:
+        return f"There are trials of {labels[column.best]} alone {with_all}: there is nothing to hold them against."
     equal = [other for other, differs, *_ in of_best if not differs]
     worse = [one for one in of_best if one[1]]
     if not worse:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import given_path
@@ -12,7 +13,8 @@ from ..report.columns import columns_of
 from ..targets import load_target
 from ..trials.grids.benchmark import Asked, run_grid
 from ..trials.grids.grid import Engine
-from ..trials.grids.walk import OWN, SAME
+from ..trials.grids.results import Row
+from ..trials.grids.walk import OWN, SAME, TrialsError
 from ..trials.task.initialisation import ENCODER, RANDOM, WHOLE, kind_of, look_up, name_of
 from .page import write_page
 
@@ -55,6 +57,7 @@ def compare(
         quick: a first look: fewer trials, and a quarter of the steps, as far as it is not said otherwise.
 
     Raises:
+        TrialsError: some trials failed; the page is of the others.
         InvalidInputError, ReadError: see `training.trials.grids.benchmark`.
     """
     out = given_path(out, "the folder of the comparison")
@@ -68,8 +71,14 @@ def compare(
     _check_apart(inits)
     shorter = _quicker(target, overrides, data, inits) if quick else []
     given = {"data": data, "engine": engine, "device": device, "progress": progress}
-    rows = run_grid([target], inits, out, asked, overrides=[*overrides, *shorter], **given)  # type: ignore[arg-type]
-    return write_page(out, columns_of(rows), inits, target, [*overrides, *shorter], quick=quick)
+    more = [*overrides, *shorter]
+    try:
+        rows = run_grid([target], inits, out, asked, overrides=more, **given)  # type: ignore[arg-type]
+    except TrialsError as error:
+        if shared := _shared(error.rows):
+            print(write_page(out, columns_of(shared), inits, target, more, quick=quick, failed=error.failed))
+        raise
+    return write_page(out, columns_of(rows), inits, target, more, quick=quick)
 
 
 def contenders(weights: Sequence[str], encoders: bool) -> list[str]:
@@ -104,6 +113,19 @@ def _check_apart(inits: Sequence[str]) -> None:
         other = names.setdefault(look_up(init).fingerprint, init)
         if other != init:
             raise InvalidInputError(f"--weights: {other} and {init} are the same weights; give one of them")
+
+
+def _shared(rows: Mapping[str, Row]) -> dict[str, Row]:
+    """Of each cell the trials whose numbers all have that have any: they share their draws, and the mean of others may
+    be above it for an easier draw alone."""
+    cells: dict[tuple[Any, ...], dict[str, set[int]]] = {}
+    for row in rows.values():
+        cells.setdefault(_cell(row), {}).setdefault(row["init"], set()).add(row["trial"])
+    return {key: row for key, row in rows.items() if row["trial"] in set.intersection(*cells[_cell(row)].values())}
+
+
+def _cell(row: Row) -> tuple[Any, ...]:
+    return row["target"], "own" in row, row["fraction"], row.get("labelled")
 
 
 def _labels(patients: Sequence[str]) -> tuple[list[float], list[int]]:

@@ -7,7 +7,6 @@ settings where those were asked for. In it all pairs are tested; in the other ce
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from ..report.columns import Column
 from ..statistics.patients import Difference, difference
 from ..statistics.trials import LEVEL, Comparison, Paired, holm
 from ..statistics.trials import compare as unpaired
-from ..trials.grids.results import TRIALS
+from ..trials.grids.results import items_of
 from ..trials.task.initialisation import RANDOM, kind_of
 
 
@@ -101,18 +100,16 @@ def _items(out: Path, column: Column, init: str, numbers: set[int]) -> np.ndarra
     for row in column.rows[init]:
         if row["trial"] not in numbers:
             continue
-        path = out / TRIALS / row["key"] / "items.jsonl"
-        try:
-            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            of: dict[str, list[list[float]]] = {}
-            for line in lines:
-                of.setdefault(line["patient"], []).append(
-                    [math.nan if value is None else value for value in line[column.settings["metric"]]]
-                )
-        except FileNotFoundError:
+        items = items_of(out, row)
+        if items is None:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ReadError(f"{path} is damaged ({error}): remove the line of this trial in the table") from error
+        of: dict[str, list[list[float]]] = {}
+        try:
+            for item in items:
+                values = [math.nan if value is None else value for value in item[column.settings["metric"]]]
+                of.setdefault(item["patient"], []).append(values)
+        except (KeyError, TypeError) as error:
+            raise ReadError(f"{out}: the items of trial {row['key']} are damaged ({error}): remove its line") from error
         tables.append([_mean(values) for _, values in sorted(of.items())])
     return np.array(tables)
 

@@ -22,6 +22,8 @@ from .contrasts import Contrast, contrasts_of, primary_of
 
 PAGE = "compare.html"
 PICTURES = "pictures"
+_FAILED = 5
+"""Trials that are named."""
 
 
 def write_page(
@@ -32,18 +34,26 @@ def write_page(
     overrides: Sequence[str] = (),
     *,
     quick: bool = False,
+    failed: Sequence[str] = (),
 ) -> Path:
     """Write the page, and its pictures beside it.
 
     Args:
         inits: in the order in which they are shown.
         target, overrides: as they were given, for the command that is shown.
+        failed: trials, and why, in lines.
     """
+    there = {init for column in columns for init in column.rows}
+    inits = [init for init in inits if init in there]
     labels = names_of(inits)
     contrasts = contrasts_of(out, columns, inits)
     primary = primary_of(columns)
     title = f"Which weights for {primary.name}?"
     parts = [f"<h1>{html.text(title)}</h1>", f'<p class="advice">{html.text(advice(contrasts, columns, labels))}</p>']
+    if failed:
+        named = "; ".join(failed[:_FAILED]) + (f" and {len(failed) - _FAILED} more" if failed[_FAILED:] else "")
+        said = f"Trials that failed: {named}. Of their cells, trials of the same numbers are left out for all."
+        parts.append(f"<p>{html.text(said)}</p>")
     if quick:
         parts.append("<p>A first look: few trials, of a quarter of the steps. Without --quick it says more.</p>")
     parts.append(_command(primary, taken(contrasts, primary, inits), target, overrides, labels))
@@ -122,7 +132,7 @@ def _differences(contrasts: Sequence[Contrast], primary: Column, labels: Mapping
             [
                 _title(one.column),
                 f"{labels[one.one]} - {labels[one.other]}",
-                f"{gap.difference:+.3f}{_interval(gap.low, gap.high)}",
+                "" if math.isnan(gap.difference) else f"{gap.difference:+.3f}{_interval(gap.low, gap.high)}",
                 p_text(one.holm),
                 p_text(gap.p),
                 p_text(one.welch.p),
@@ -154,7 +164,8 @@ def _interval(low: float, high: float) -> str:
 def _chosen(columns: Sequence[Column], labels: Mapping[str, str]) -> str:
     rows = []
     for column in sorted((column for column in columns if column.own), key=lambda column: column.patients):
-        rows += [[_title(column), labels[init], Variant(**column.rows[init][0]["own"])] for init in labels]
+        shown = [init for init in labels if init in column.rows]
+        rows += [[_title(column), labels[init], Variant(**column.rows[init][0]["own"])] for init in shown]
     return html.table(["cell", "initialisation", "settings"], rows)
 
 
@@ -176,6 +187,7 @@ def _about(columns: Sequence[Column]) -> list[str]:
     primary = primary_of(columns)
     first = next(iter(primary.rows.values()))[0]
     training, parts = primary.settings["settings"], first["patients"]
+    last = training.get("keep") == "last"
     title = primary.settings["title"]
     said = [
         f"{title[:1].upper()}{title[1:]}. {primary.settings['description']}",
@@ -185,8 +197,7 @@ def _about(columns: Sequence[Column]) -> list[str]:
         "choice on "
         "as many validation patients is better than few labels would allow.",
         f"Same settings: {training['steps']} steps of {training['batch_size']}, rate {training['lr']:g}, for all; "
-        "the step "
-        "that did best on the validation patients is kept.",
+        f"{'the last step' if last else 'the step that did best on the validation patients'} is kept.",
     ]
     if any(column.own for column in columns):
         said.append(

@@ -4,17 +4,16 @@ them differ by."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..report import columns_in
-from ..report.columns import Column
+from ..report.columns import Column, columns_of
 from ..statistics import patients
 from ..statistics.patients import LOWER_IS_BETTER, UNITS
 from ..statistics.trials import compare, paired, summarise
-from ..trials.grids.results import TABLE, Row
-from ..trials.task.initialisation import look_up
+from ..targets import Target
+from ..trials.grids.results import Row, by_settings_of, read_results
 from ..trials.task.metrics import METRICS
 from ..worth import rows
 
@@ -79,7 +78,7 @@ class Worth(Measure):
         return {
             name: Value(
                 patients.summary(self.measure, row.array),
-                *patients.interval(self.measure, row.array, row.joint),
+                *patients.interval(self.measure, row.array, row.joint, row.patients),
                 trials=0,
             )
             for name, row in self.found.items()
@@ -89,9 +88,9 @@ class Worth(Measure):
         if one not in self.found or other not in self.found:
             return None
         a, b = self.found[one], self.found[other]
-        if (a.patients, a.draws) != (b.patients, b.draws):
+        if not a.is_paired(b):
             return None
-        apart = patients.difference(self.measure, a.array, b.array, a.joint)
+        apart = patients.difference(self.measure, a.array, b.array, a.joint, a.patients)
         return Gap(apart.value, apart.low, apart.high, apart.p, apart.welch, main=apart.p)
 
 
@@ -101,7 +100,7 @@ class Trials(Measure):
     unit = "%"
 
     def __init__(self, column: Column, found: Mapping[str, list[Row]]) -> None:
-        self.title = f"{column.name}: {METRICS[column.settings['metric']]}"
+        self.title = f"{column.name}{', own settings' if column.own else ''}: {METRICS[column.settings['metric']]}"
         self.found = {name: {row["trial"]: 100 * row["value"] for row in trials} for name, trials in found.items()}
 
     def values(self) -> dict[str, Value]:
@@ -117,29 +116,54 @@ class Trials(Measure):
         return Gap(100 * welch.difference, 100 * welch.low, 100 * welch.high, apart.p, welch.p, main=welch.p)
 
 
-def worth_of(folder: Path, inits: Mapping[str, str]) -> list[Measure]:
+def worth_of(measured: Sequence[rows.Row], inits: Mapping[str, str]) -> list[Measure]:
     """What `sg-hub worth` wrote of these weights.
 
     Args:
+        measured: of what was asked for, as `worth.measured` gives it.
         inits: by name, as they were given to it.
     """
     names = {init: name for name, init in inits.items()}
     grouped: dict[tuple[str, ...], dict[str, rows.Row]] = {}
-    for row in rows.read_rows(folder):
+    for row in measured:
         if row.weights in names and row.measure in SHOWN:
-            same = grouped.setdefault((row.part, row.what, row.measure), {})
-            same[names[row.weights]] = row  # the last that was measured
+            grouped.setdefault((row.part, row.what, row.measure), {})[names[row.weights]] = row
     return [Worth(found) for _, found in sorted(grouped.items(), reverse=True)]
 
 
-def trials_of(folder: Path, inits: Mapping[str, str]) -> list[Measure]:
-    """What `sg-hub benchmark` wrote of these weights, by whatever name."""
-    if not (folder / TABLE).is_file():
-        return []
-    names = {look_up(init).fingerprint: name for name, init in inits.items()}
+def rows_of_trials(folder: Path, weights: Collection[str], targets: Sequence[Target]) -> tuple[dict[str, Row], int]:
+    """What `sg-hub benchmark` wrote of these weights, whatever they were called: of each target the trials on the same
+    items by the same settings, which are those of today. Of a target that is not asked for any more they are those of
+    the last trial.
+
+    Args:
+        weights: fingerprints.
+        targets: that are asked for.
+
+    Returns:
+        rows by key, and how many others there are of these weights.
+    """
+    asked = {target.name: target for target in targets}
+    of_weights = {key: row for key, row in read_results(folder).items() if row["weights"] in weights}
+    tasks: dict[str, tuple[int, str]] = {}
+    for row in of_weights.values():
+        name, this = row["target"], (row["protocol"], row["task"])
+        if this[0] >= tasks.get(name, (0, ""))[0] and (name not in asked or by_settings_of(row, asked[name])):
+            tasks[name] = this
+    kept = {key: row for key, row in of_weights.items() if tasks.get(row["target"]) == (row["protocol"], row["task"])}
+    return kept, len(of_weights) - len(kept)
+
+
+def trials_of(trials: Mapping[str, Row], names: Mapping[str, Sequence[str]]) -> list[Measure]:
+    """What trials say.
+
+    Args:
+        trials: as `rows_of_trials` gives them.
+        names: by fingerprint; the same weights may have several.
+    """
     found: list[Measure] = []
-    for column in columns_in(folder):
-        by_name = {names[t[0]["weights"]]: t for t in column.rows.values() if t[0]["weights"] in names}
-        if by_name and column.fraction == 1:
-            found.append(Trials(column, by_name))
+    for column in columns_of(trials):
+        of_column = {name: of_one for of_one in column.rows.values() for name in names[of_one[0]["weights"]]}
+        if column.whole:
+            found.append(Trials(column, of_column))
     return found

@@ -11,13 +11,15 @@ from sg_hub.errors import InvalidInputError
 from tests.training.report.rows import SETTINGS, row
 from tests.training.targets.target_folders import lidc_patches
 from tests.training.trials.small_grid import QUICK, small_weights
+from training.compare import compare as compare_module
 from training.compare.advice import advice, taken
 from training.compare.compare import compare, contenders
 from training.compare.contrasts import contrasts_of, primary_of
-from training.compare.page import names_of, write_page
+from training.compare.page import _about, names_of, write_page
 from training.report.columns import columns_of
 from training.statistics.trials import holm
 from training.trials.grids import grid as grid_module
+from training.trials.grids.walk import TrialsError
 from training.trials.variant import Variant
 
 INITS = ["a", "b", "random:a"]
@@ -165,6 +167,34 @@ def test_the_page_shows_all_of_it_in_one_file(tmp_path):
     ):
         assert words in page, words
     assert "nan" not in page.split("<img")[0]
+
+
+def test_trials_that_failed_keep_no_page_from_being_written(tmp_path, monkeypatch):
+    cells = [cell("a", 0.7 + LUCK), cell("b", 0.6 + LUCK[:4]), cell("random:a", 0.6 + LUCK)]
+    cells += [cell("b", 0.7 + LUCK, own=True)]
+    rows = {row["key"]: row for rows in cells for row in rows}
+
+    def failed(*arguments, **options):
+        raise TrialsError("some failed", rows, [f"<b>, trial {number}: the loss is nan" for number in range(6)])
+
+    monkeypatch.setattr(compare_module, "run_grid", failed)
+    monkeypatch.setattr(compare_module, "_check_apart", lambda inits: None)
+    with pytest.raises(TrialsError, match="some failed"):
+        compare("my.toml", ["a", "b", "random"], tmp_path)
+    page = (tmp_path / "compare.html").read_text(encoding="utf-8")
+    assert "There are trials of b alone with 40 labelled patients: there is nothing to hold them against." in page
+    assert "Trials that failed: &lt;b&gt;, trial 0: the loss is nan; " in page
+    assert "trial 4: the loss is nan and 1 more. Of their cells, trials of the same numbers are left out" in page
+    assert "<td>0.72" in page  # the mean of the first four; of all five 0.706
+    assert "nan<" not in page
+
+
+def test_the_page_says_which_step_was_kept(tmp_path):
+    for keep, words in (("best", "the step that did best on the validation patients is kept"), ("last", "the last")):
+        cells = [cell(init, 0.7 + LUCK) for init in ("a", "random:a")]
+        for one in cells[0] + cells[1]:
+            one["settings"] = one["settings"] | {"settings": one["settings"]["settings"] | {"keep": keep}}
+        assert any(words in line for line in _about(columns(*cells)))
 
 
 def test_the_command_compares_goes_on_and_leaves_out_what_there_is_not(tmp_path, capsys, monkeypatch):

@@ -2,11 +2,15 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from sg_hub import InvalidInputError, ReadError
+from sg_hub import InvalidInputError
+from sg_hub.errors import InputsError
 from tests.training.conftest import SAMPLES, SMALL
 from tests.training.report.rows import row as trial_row
 from training.method_grid import walk
@@ -15,6 +19,7 @@ from training.run.explain import toml_text
 from training.trials.grids.results import append
 from training.trials.task.initialisation import look_up
 from training.worth.rows import append as append_worth
+from training.worth.rows import read_rows
 from training.worth.rows import row as worth_row
 
 GRID = """
@@ -46,7 +51,7 @@ def kind(init):
     return ("random", "restoring", "restoring-semantics").index("random" if "random:" in init else init.split("/")[-1])
 
 
-def measured(target, weights, out, overrides, **options):
+def measure(target, weights, out, overrides, **options):
     """In place of `worth`: landmark errors of 30, 20 and 15 mm, on patients that scatter widely."""
     assert (target, options["parts"]) == ("organs", ("zero", "frozen"))
     patients = [f"p{number}" for number in range(8)]
@@ -55,6 +60,12 @@ def measured(target, weights, out, overrides, **options):
         fields = {"part": "zero", "what": "decoder", "measure": "landmark error", "classes": ["a"], "joint": True}
         key = f"{kind(init)}"
         append_worth(out, [worth_row(errors, key=key, weights=init, draws=patients, patients=patients, **fields)])
+
+
+def known(weights, out, **options):
+    """In place of `worth.measured`: by the cell, wherever its weights lie."""
+    names = {str(kind(init)): init for init in weights if not init.endswith("third")}
+    return [replace(row, weights=names[row.key]) for row in read_rows(out) if row.key in names]
 
 
 def tried(targets, inits, count, out, **options):
@@ -68,32 +79,69 @@ def tried(targets, inits, count, out, **options):
             append(out, made | {"key": f"{kind(init)}-{trial}"}, {})
 
 
-@pytest.fixture
-def grid(tmp_path, monkeypatch):
+def stand_in(patch):
+    patch.setattr("training.statistics.patients.RESAMPLES", 50)
+    target = SimpleNamespace(name="nodules", model_dump=lambda **options: {"metric": "auc"})
+    stand_ins = {
+        "worth": measure,
+        "measured": known,
+        "benchmark": tried,
+        "report": lambda folder, rows: folder,
+        "load_target": lambda *arguments: target,
+    }
+    for name, one in stand_ins.items():
+        patch.setattr(walk, name, one)
+
+
+@pytest.fixture(autouse=True)
+def _stand_ins(monkeypatch):
+    stand_in(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
     """The grid's file and the overrides that it needs here."""
-    monkeypatch.setattr("training.statistics.patients.RESAMPLES", 50)
-    for name, stand_in in (("worth", measured), ("benchmark", tried), ("report", lambda folder: folder)):
-        monkeypatch.setattr(walk, name, stand_in)
-    (tmp_path / "restoring.toml").write_text(RECIPE)
-    (tmp_path / "two.toml").write_text(GRID.format(recipe=toml_text(str(tmp_path / "restoring.toml"))))
+    folder = tmp_path_factory.mktemp("grid")
+    (folder / "restoring.toml").write_text(RECIPE)
+    (folder / "two.toml").write_text(GRID.format(recipe=toml_text(str(folder / "restoring.toml"))))
     small = [text for text in SMALL if not text.startswith(("method.", "pretrain.epochs"))]
     mine = (f"source={SAMPLES / 'ct'}", "pretrain.samples_per_epoch=8")
-    return tmp_path / "two.toml", [f"recipe.{text}" for text in (*small, *mine)]
+    return folder / "two.toml", [f"recipe.{text}" for text in (*small, *mine)]
 
 
-def test_a_grid_is_walked_and_what_is_done_is_passed_over(grid, discovered, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def walked(grid, discovered, tmp_path_factory):
+    """The grid, made and measured."""
     path, overrides = grid
-    out = tmp_path / "out"
-    out.mkdir()
+    out = tmp_path_factory.mktemp("walked")
     (out / "store").symlink_to(discovered)  # as an earlier run has left it
-    assert compare_methods(path, out, overrides, only=["pretrain"], cells=["restoring"], progress=False) == out
-    early = compare_methods(path, out, overrides, only=["report"], progress=False).read_text()
-    assert "Not there yet: restoring-semantics." in early
-    assert "## What they are worth" not in early
-    before = (out / "runs" / "restoring" / "pretrain.json").read_bytes()
-    page = compare_methods(path, out, overrides, progress=False).read_text()
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in(patch)
+        assert compare_methods(path, out, overrides, only=["pretrain"], cells=["restoring"], progress=False) == out
+        early = compare_methods(path, out, overrides, only=["report"], progress=False).read_text()
+        assert "Not there yet: restoring-semantics." in early
+        assert "## What they are worth" not in early
+        before = (out / "runs" / "restoring" / "pretrain.json").read_bytes()
+        compare_methods(path, out, overrides, progress=False)
     assert (out / "runs" / "restoring" / "pretrain.json").read_bytes() == before
+    return out
+
+
+@pytest.fixture
+def out(walked, tmp_path):
+    """A copy of it, to go on from."""
+    return shutil.copytree(walked, tmp_path / "out", symlinks=True)
+
+
+def page_of(grid, out, *more, **options):
+    path, overrides = grid
+    return compare_methods(path, out, [*overrides, *more], only=["report"], **options).read_text()
+
+
+def test_a_grid_is_walked_and_what_is_done_is_passed_over(grid, out, monkeypatch):
+    page = (out / "methods.md").read_text()
     assert "Not there yet" not in page
+    assert "Not comparable" not in page
     for name in ("restoring", "restoring-semantics"):
         record = json.loads((out / "runs" / name / "pretrain.json").read_text())
         assert record["epochs"] * record["cubes_per_epoch"] == 16
@@ -114,7 +162,69 @@ def test_a_grid_is_walked_and_what_is_done_is_passed_over(grid, discovered, tmp_
     (out / "runs" / "restoring" / "pretrain.json").write_text(json.dumps(record))
     for name in ("pretrain", "evaluate", "prepare", "discover"):
         monkeypatch.setattr(walk, name, None)  # nothing is done again
+    path, overrides = grid
     compare_methods(path, out, overrides, only=["pretrain"])
+
+
+def test_a_cell_that_saw_more_cubes_is_named_and_the_rest_is_shown(grid, out):
+    record = json.loads((out / "runs" / "restoring-semantics" / "pretrain.json").read_text())
+    del record["record_sha256"]
+    (out / "runs" / "restoring-semantics" / "pretrain.json").write_text(json.dumps(record | {"epochs": 3}))
+    shutil.copytree(out / "weights" / "restoring", out / "weights" / "third")
+    shutil.copytree(out / "runs" / "restoring", out / "runs" / "third", symlinks=True)
+    third = f"cells.third={{ recipe = {toml_text(str(grid[0].parent / 'restoring.toml'))} }}"
+    page = page_of(grid, out, third)
+    assert "**Not comparable**: restoring-semantics has seen 24 cubes, the others 16." in page
+    assert re.search(r"^\| restoring-semantics \(24 cubes\) \| 15.0 \(.*\) \| 63", page, re.M)
+    assert "## What semantics add" not in page
+    assert "| restoring | random |" in page
+    trained = page_of(grid, out, third, "epochs=3")
+    assert "What is said of restoring, restoring-semantics, third is not all of one training, or" in trained
+    assert re.search(r"^\| third \|  \| 62.03 \(.*\), 3 trials \|$", page, re.M)  # the same weights by another name
+
+
+def test_weights_that_were_trained_further_have_none_of_the_older_trials(grid, out):
+    shutil.rmtree(out / "weights" / "restoring")
+    shutil.copytree(out / "weights" / "restoring-semantics", out / "weights" / "restoring")
+    for trial in range(3):  # by other settings
+        row = trial_row("x", trial, 0.1, "nodules", metric="iou") | {"key": f"other-{trial}", "task": "other"}
+        append(out / "trials", row | {"weights": look_up(str(out / "weights" / "restoring")).fingerprint}, {})
+    page = page_of(grid, out)
+    assert "What is said of restoring is not all of one training" in page
+    assert "3 trials by other settings or on other items are left out." in page
+    assert page.count(" 63.07 (") == 2
+    assert "62.03" not in page
+
+
+def test_what_is_damaged_or_fails_keeps_the_rest_from_nothing(grid, out, monkeypatch):
+    shutil.copy(out / "runs" / "restoring" / "evaluation.json", out / "runs" / "restoring-semantics")  # former method
+    (out / "weights" / "restoring" / "model.safetensors").unlink()  # killed while it was written
+    page = page_of(grid, out)
+    assert "Not there yet: restoring." in page
+    assert re.search(r"^\| restoring-semantics \| yes \| 16 \| [\d.]+ \| not evaluated yet \| \| \|$", page, re.M)
+    assert re.search(r"^\| restoring-semantics \| 15.0 ", page, re.M)
+
+    def fails(*arguments, **options):
+        raise InvalidInputError("it diverged")
+
+    for name in ("pretrain", "benchmark"):
+        monkeypatch.setattr(walk, name, fails)
+    path, overrides = grid
+    with pytest.raises(InputsError, match="3 of 6 failed; what was made of the others is kept") as caught:
+        compare_methods(path, out, overrides)
+    failed = ["pretrain restoring failed: it diverged", "pretrain restoring-semantics failed: it diverged"]
+    assert [str(error) for error in caught.value.errors] == [*failed, "trials of nodules failed: it diverged"]
+    assert all(f"{line}." in (out / "methods.md").read_text() for line in failed)
+
+
+def test_names_of_any_length_and_values_that_there_are_not_are_drawn(grid, out):
+    rows = read_rows(out / "worth")
+    nothing = np.full((8, 8, 1), np.nan)
+    fields = {
+        key: getattr(rows[0], key) for key in ("part", "what", "measure", "draws", "patients", "classes", "joint")
+    }
+    append_worth(out / "worth", [worth_row(nothing, key=rows[1].key, weights=rows[1].weights, **fields)])
+    assert re.search(r"^\| restoring \| - \| 62.03 ", page_of(grid, out), re.M)
 
 
 def test_the_store_and_the_patterns_are_made_once(grid, tmp_path, monkeypatch):
@@ -122,7 +232,7 @@ def test_the_store_and_the_patterns_are_made_once(grid, tmp_path, monkeypatch):
     made = []
     for name in ("prepare", "autoencode", "discover"):
         monkeypatch.setattr(walk, name, lambda recipe, name=name, **options: made.append((name, recipe.run)))
-    with pytest.raises(ReadError):  # there is no store after all
+    with pytest.raises(InputsError, match="4 of 4 failed"):  # there is no store after all
         compare_methods(path, tmp_path / "out", overrides, progress=False)
     assert made == [(name, str(tmp_path / "out" / "store")) for name in ("prepare", "autoencode", "discover")]
 

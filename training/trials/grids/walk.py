@@ -20,6 +20,19 @@ PROTOCOLS = (SAME, OWN)
 """Of fine-tuning: the settings of the target, or each initialisation's own."""
 
 
+class TrialsError(InvalidInputError):
+    """Some trials failed.
+
+    Attributes:
+        rows: of all others that were asked for, by key.
+        failed: what failed, and why, in lines.
+    """
+
+    def __init__(self, message: str, rows: dict[str, Row], failed: list[str]) -> None:
+        super().__init__(message)
+        self.rows, self.failed = rows, failed
+
+
 class Walk:
     """Runs trials of one folder of results, each once."""
 
@@ -35,7 +48,7 @@ class Walk:
         """Run every trial of some cells; returns their rows by key.
 
         Raises:
-            InvalidInputError: some of them failed; the others are written.
+            TrialsError: some of them failed; the others are written.
         """
         same = grid(cells, trials) if SAME in protocols else []
         tuned = list(cells) if OWN in protocols else []
@@ -45,14 +58,14 @@ class Walk:
         self._run([run for cell in tuned for run in long_runs(cell, self.chosen)])
         own = grid(self._with_own(tuned), trials)
         self._run(own)
-        if self._failed:
-            raise InvalidInputError(
-                f"{len(self._failed)} of {self._total} trials failed; the others are in {self.out}\n"
-                + "\n".join(f"{trial}: {error}" for trial, error in self._failed[:5])
-            )
-        rows = {trial.key: self.done[trial.key] for trial in (*same, *own)}
         # one that was there already was written under the name that its weights were given by then
-        return {trial.key: rows[trial.key] | {"init": trial.start.init} for trial in (*same, *own)}
+        there = [trial for trial in (*same, *own) if trial.key in self.done]
+        rows = {trial.key: self.done[trial.key] | {"init": trial.start.init} for trial in there}
+        if self._failed:
+            failed = [f"{trial}: {error}" for trial, error in self._failed]
+            message = f"{len(failed)} of {self._total} trials failed; the others are in {self.out}"
+            raise TrialsError("\n".join([message, *failed[:5]]), rows, failed)
+        return rows
 
     def _with_own(self, cells: Sequence[Trial]) -> list[Trial]:
         found = [(cell, choose(cell, self.chosen)) for cell in cells]
