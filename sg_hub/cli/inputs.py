@@ -70,7 +70,8 @@ def all_scans(model: PretrainedModel, options: argparse.Namespace, without: Path
         without: folder of results, in which nothing is looked for.
 
     Raises:
-        InvalidInputError, ReadError: see `given_scans`; a folder with two scans of one name.
+        InvalidInputError, ReadError: see `given_scans`; a folder with two scans of one name, or that is also that of
+            the results.
     """
     found = [path for given in given_scans(options) for path in _below(given, model.NDIM, without)]
     if getattr(options, "series", None) and len(found) > 1:
@@ -83,11 +84,15 @@ def _below(given: str, ndim: int, without: Path | None) -> list[str]:
     path = given_path(given, "a scan")
     if not path.is_dir():
         return [given]
-    files = (find_scans if ndim == 3 else find_images)(path).values()
-    kept = [str(file) for file in files if without is None or without not in (file.resolve(), *file.resolve().parents)]
-    if not kept:
+    if without == path.resolve():
+        raise InvalidInputError(
+            f"{given} is to hold the results, too, which would be taken for {_KINDS[ndim]} the next time: give --out "
+            f"another folder, such as {path / 'results'}"
+        )
+    files = [str(file) for file in (find_scans if ndim == 3 else find_images)(path, without).values()]
+    if not files:
         _check_dimension(path, ndim)
-    return kept or [given]
+    return files or [given]
 
 
 def _check_dimension(folder: Path, ndim: int) -> None:

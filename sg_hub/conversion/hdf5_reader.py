@@ -49,7 +49,8 @@ def _read(path: str, left: int) -> None:
         _write({"name": name, "type": values.dtype.str, "shape": values.shape}, values.tobytes())
 
     with h5py.File(path, "r") as file:
-        file.get("model_weights", file).visititems(visit)
+        within = isinstance(file.get("model_weights", getlink=True), h5py.HardLink)
+        (file["model_weights"] if within else file).visititems(visit)
         said = file.attrs.get("model_config", "{}")
     _write({"model_config": said.decode() if isinstance(said, bytes) else str(said)})
 

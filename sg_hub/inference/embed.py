@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.inference.sliding_window import Windows, evaluation, mean_of, prepare, preprocessing_of, unwrapped
+from sg_hub.inference.sliding_window import Windows, evaluation, mean_of, prepare, preprocessing_of
 from sg_hub.io.image import Image
 from sg_hub.io.scan import Scan
 from sg_hub.models.input_checks import Stride, per_axis
+from sg_hub.models.wrapped import unwrapped
 
 
 def embed(

@@ -183,7 +183,7 @@ class _Gathered:
     def add(self, maps: Tensor, corners: Sequence[Size]) -> None:
         """Maps (N, channels, ...) of windows at those corners, in units of the deepest stride."""
         if max(self._pool) > 1:
-            maps = F.avg_pool3d(maps, self._pool)
+            maps = F.avg_pool3d(maps.float(), self._pool)  # a CPU does not do it in half precision
         for values, corner in zip(maps.float().cpu(), corners, strict=True):
             place = tuple(c * per for c, per in zip(corner, self._per_unit, strict=True))
             x, y, z = (factors[start] for factors, start in zip(self._weights, place, strict=True))

@@ -22,6 +22,7 @@ from sg_hub.io.scan import Scan
 from sg_hub.models.heads import HEADS, Head
 from sg_hub.models.input_checks import all_finite, nearest_size, per_axis
 from sg_hub.models.loading import moved
+from sg_hub.models.wrapped import unwrapped
 from sg_hub.preprocessing.preprocessing import BasePreprocessing
 from sg_hub.preprocessing.settings import check_size
 from sg_hub.preprocessing.steps import pad_to
@@ -192,13 +193,6 @@ def batches(corners: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
     corners = iter(corners)
     while batch := list(itertools.islice(corners, batch_size)):
         yield batch
-
-
-def unwrapped(model: nn.Module) -> Any:
-    """The network itself, where several devices share it."""
-    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        return model.module
-    return model
 
 
 def head_of_model(model: nn.Module) -> Head | None:

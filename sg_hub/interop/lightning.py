@@ -13,6 +13,7 @@ from sg_hub.errors import InvalidInputError
 from sg_hub.extras import missing
 from sg_hub.models import PretrainedModel
 from sg_hub.models.timm_import import import_timm
+from sg_hub.models.wrapped import unwrapped
 
 try:
     import_timm()  # before torchmetrics imports torchvision, which fails where it was built for another torch
@@ -54,6 +55,7 @@ class FineTuning(LightningModule):
         loss: Loss | None = None,
     ) -> None:
         super().__init__()
+        model = unwrapped(model)
         if loss is None and not model.head.is_task:
             raise InvalidInputError(
                 f"a model with a {model.head_name} head has nothing to be fine-tuned for: load it with "

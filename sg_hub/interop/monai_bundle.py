@@ -16,9 +16,11 @@ from torch import nn
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import given_path, write_atomic, writing_folder
+from sg_hub.io.finder import find_scans
 from sg_hub.models import PretrainedModel
 from sg_hub.models.heads import found_names
 from sg_hub.models.registry import build
+from sg_hub.models.wrapped import unwrapped
 from sg_hub.preprocessing.preprocessing import Preprocessing
 from sg_hub.version import __version__
 
@@ -27,6 +29,8 @@ _README, _WEIGHTS = "docs/README.md", "models/model.pt"
 _FILES = {_INFERENCE, _METADATA, _README, _WEIGHTS}
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 _OVERLAP = 0.5
+_POSTFIX = "labels"
+_NIFTI = (".nii.gz", ".nii")
 _HERE = __name__
 
 
@@ -34,7 +38,7 @@ def export_bundle(model: PretrainedModel, folder: str | os.PathLike[str]) -> Pat
     """Write a bundle: `configs/inference.json`, `configs/metadata.json`, `models/model.pt`, `docs/README.md`.
 
     `python -m monai.bundle run --config_file FOLDER/configs/inference.json --bundle_root FOLDER --dataset_dir SCANS`
-    writes the label map of every NIfTI in SCANS, and
+    writes the label map of every NIfTI below SCANS, and
     `monai.bundle.load(NAME, bundle_dir=PARENT, workflow_type="inference")` gives the network with its weights.
 
     Args:
@@ -45,6 +49,7 @@ def export_bundle(model: PretrainedModel, folder: str | os.PathLike[str]) -> Pat
         InvalidInputError: another model, or a folder that holds something else.
         ReadError: it cannot be written.
     """
+    model = unwrapped(model)
     if not model.head.has_labels or not isinstance(model.preprocessing, Preprocessing):
         raise InvalidInputError(
             f"a {model.NDIM}D model with a {model.head_name} head: bundles are made of segmentations of scans; load it "
@@ -73,6 +78,22 @@ def export_bundle(model: PretrainedModel, folder: str | os.PathLike[str]) -> Pat
 def network(config: Mapping[str, Any]) -> PretrainedModel:
     """The network of a bundle, without its weights; called by its inference.json."""
     return build(config).eval()
+
+
+def scans_in(folder: str | os.PathLike[str], results: str | os.PathLike[str]) -> list[str]:
+    """The NIfTI files below a folder, by `find_scans`; called by a bundle's inference.json.
+
+    What the bundle wrote is no scan: what is below `results`, and NAME_labels beside NAME.
+
+    Raises:
+        InvalidInputError: none, or two scans of one name, whose results would have one name.
+        ReadError: no such folder.
+    """
+    found = {name: path for name, path in find_scans(folder, results).items() if path.name.lower().endswith(_NIFTI)}
+    kept = [str(path) for name, path in found.items() if name.removesuffix(f"_{_POSTFIX}") not in {*found} - {name}]
+    if not kept:
+        raise InvalidInputError(f"{folder} holds no scan in NIfTI: give --dataset_dir a folder that does")
+    return kept
 
 
 class Evaluator:
@@ -107,11 +128,11 @@ def _inference(model: PretrainedModel) -> dict[str, Any]:
     several = model.num_classes > 1
     decide = {"argmax": True} if several else {"threshold": 0.5}
     return {
-        "imports": ["$import glob", "$import os", "$import torch"],
+        "imports": ["$import torch"],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/data'",
         "output_dir": "$@bundle_root + '/eval'",
-        "datalist": "$sorted(glob.glob(os.path.join(@dataset_dir, '*.nii*')))",
+        "datalist": {"_target_": f"{_HERE}.scans_in", "folder": "@dataset_dir", "results": "@output_dir"},
         "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
         "network_def": {"_target_": f"{_HERE}.network", "config": _config(model)},
         "network": "$@network_def.to(@device)",
@@ -154,8 +175,9 @@ def _inference(model: PretrainedModel) -> dict[str, Any]:
                     "_target_": "SaveImaged",
                     "keys": "pred",
                     "output_dir": "@output_dir",
-                    "output_postfix": "labels",
+                    "output_postfix": _POSTFIX,
                     "separate_folder": False,
+                    "data_root_dir": "@dataset_dir",
                     "resample": False,
                     "output_dtype": "uint8" if model.num_classes <= 256 else "int16",
                 },

@@ -24,6 +24,7 @@ from sg_hub.models import PretrainedModel
 from sg_hub.models.input_checks import per_axis
 from sg_hub.models.registry import build
 from sg_hub.models.unet import CONVOLUTION, UNetDecoder
+from sg_hub.models.wrapped import unwrapped
 from sg_hub.preprocessing.preprocessing import Preprocessing
 
 PLANS = "sgHubPlans"
@@ -99,9 +100,11 @@ def export_nnunet(model: PretrainedModel, folder: str | os.PathLike[str]) -> tup
 
     Raises:
         InvalidInputError: another model, other channels, files that are not NIfTI, or values that nnU-Net cannot
-            normalise as the weights expect them (percentiles).
+            normalise as the weights expect them (percentiles), scans resized as a whole, or a spacing that neither the
+            weights nor the plans say along x, y and z.
         ReadError: the folder has no plans of nnU-Net, or cannot be written.
     """
+    model = unwrapped(model)
     decoder, preprocessing = getattr(model, "decoder", None), model.preprocessing
     if not isinstance(preprocessing, Preprocessing) or not isinstance(decoder, UNetDecoder):
         raise InvalidInputError(
@@ -161,6 +164,8 @@ def _plans(
     model: PretrainedModel, preprocessing: Preprocessing, theirs: Mapping[str, Any], place: Path
 ) -> dict[str, Any]:
     """nnU-Net's plans of the data set, with what the weights decide."""
+    scheme, properties = _normalisation(preprocessing)
+    _check_grid(preprocessing, str(theirs.get("image_reader_writer")), place)
     try:
         own = dict(theirs["configurations"][CONFIGURATION])
         back = theirs["transpose_backward"]
@@ -177,7 +182,6 @@ def _plans(
         wanted = list(preprocessing.spacing[::-1])
         shape = [side * have / want for side, have, want in zip(shape, spacing, wanted, strict=True)]
         spacing = wanted
-    scheme, properties = _normalisation(preprocessing)
     steps = per_axis(model.encoder.strides[-1], 3)
     patch = [-(-side // step) * step for side, step in zip(preprocessing.input_size, steps, strict=True)][::-1]
     own |= {
@@ -202,6 +206,25 @@ def _plans(
         "configurations": {CONFIGURATION: own},
         "foreground_intensity_properties_per_channel": values,
     }
+
+
+def _check_grid(preprocessing: Preprocessing, reader: str, place: Path) -> None:
+    """Refuse weights whose grid nnU-Net cannot make, or does not know.
+
+    Args:
+        reader: with which nnU-Net planned the data set.
+    """
+    if preprocessing.size is not None:
+        raise InvalidInputError(
+            f"the weights expect every scan resized to {preprocessing.size} voxels, and nnU-Net resamples to a "
+            "spacing; those with a spacing, or that keep each scan's own, can be exported"
+        )
+    if preprocessing.spacing is None and reader != _READER:
+        raise InvalidInputError(
+            f"the weights keep each scan's own spacing, and {place / _THEIRS[0]} has spacings along the files' own "
+            f'axes (by {reader}), not along x, y and z: write "overwrite_image_reader_writer": "{_READER}" into the '
+            "dataset.json below nnUNet_raw, and plan again (nnUNetv2_plan_and_preprocess -d ID --no_pp --clean)"
+        )
 
 
 def _normalisation(preprocessing: Preprocessing) -> tuple[str, dict[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from sg_hub.errors import InvalidInputError, SgHubError
 from sg_hub.io.files import check_output, working_folder
 from sg_hub.models import PretrainedModel
 from sg_hub.models.input_checks import AXES, per_axis
+from sg_hub.models.wrapped import unwrapped
 
 _NEEDED = ("onnx", "onnxscript")
 _TOLERANCE = 1e-3
@@ -42,7 +44,8 @@ def export_onnx(
     norm="batch_stats" the outputs depend on the batch there, too.
 
     Args:
-        model: any model of sg_hub; it is exported in evaluation mode, and comes back in the mode that it was in.
+        model: any model of sg_hub, in any precision; it is exported in evaluation mode and single precision, and comes
+            back as it was.
         file: ends with .onnx; written completely before it takes the place of an older one.
         embedding: give `embedding` (N, channels) instead, the mean over space of the deepest feature map, whatever the
             head: what `sg_hub.embed` gives of a scan that is one patch.
@@ -60,6 +63,7 @@ def export_onnx(
     missing = [name for name in _NEEDED if not _installed(name)]
     if missing:
         raise SgHubError(f"export needs {' and '.join(missing)}: pip install onnx onnxscript onnxruntime")
+    model = _single(unwrapped(model))
     steps = per_axis(model.encoder.strides[-1], model.NDIM)
     shape = _check_size(size, steps)
     training = model.training
@@ -90,6 +94,12 @@ class _Network(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.model.encoder(x)[-1].flatten(2).mean(2) if self.embedding else self.model(x)
+
+
+def _single(model: PretrainedModel) -> PretrainedModel:
+    """The model, or a copy of it in single precision, which is what the file takes and gives."""
+    types = {value.dtype for value in (*model.parameters(), *model.buffers()) if value.is_floating_point()}
+    return model if types <= {torch.float32} else copy.deepcopy(model).float()
 
 
 def _installed(name: str) -> bool:

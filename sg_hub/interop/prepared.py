@@ -12,6 +12,7 @@ from torch import Tensor
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.formats.orientation import FileGrid, from_affine, grid_of
 from sg_hub.io.scan import Scan
+from sg_hub.models.wrapped import unwrapped
 from sg_hub.preprocessing.preprocessing import Preprocessing
 from sg_hub.preprocessing.steps import resize_labels
 
@@ -31,6 +32,7 @@ def taken_by(model: Any) -> Taken:
     Raises:
         InvalidInputError: it takes images, or is neither.
     """
+    model = unwrapped(model)
     preprocessing = getattr(model, "preprocessing", model)
     if not isinstance(preprocessing, Preprocessing):
         raise InvalidInputError(

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sg_hub.errors import InvalidInputError, ReadError, SgHubError
+from sg_hub.errors import InvalidInputError, ReadError, SgHubError, shortened
 
 LABEL_MAPS = (".nii.gz", ".nii", ".nrrd", ".mha")
 """What `Scan.save` writes."""
@@ -25,6 +25,8 @@ _UNFINISHED = ".unfinished-"
 """How the names of files and folders begin that are not complete yet. Then come the machine and the process, so that
 what a killed process left can be told from what is still being written."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+_LONGEST_NAME = 255
+"""Bytes, on every usual file system."""
 _cleared: set[Path] = set()
 """Folders in which this process has written a file, and before it cleared away what killed ones had left."""
 _EXCHANGE = 2
@@ -76,6 +78,8 @@ def check_output(
     path = given_path(path, "the file to be written")
     if not path.name.lower().endswith(tuple(suffixes)):
         raise InvalidInputError(f"{path}: expected a file name that ends in {' or '.join(suffixes)}")
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.parts):
+        raise InvalidInputError(f"{shortened(path, 80)} has a name longer than files can have: give a shorter one")
     if path.is_dir():
         raise InvalidInputError(f"{path} is a folder: give the name of a file in it")
     if path.parent.exists() and not path.parent.is_dir():
@@ -85,7 +89,7 @@ def check_output(
     if not (os.access(path.parent, os.W_OK | os.X_OK) and _takes_files(path.parent)):
         raise ReadError(f"{path}: you may not write to the folder {path.parent.resolve()}; choose another one")
     for given in inputs:
-        if path.exists() and Path(given).exists() and path.samefile(given):
+        if path.exists() and os.path.exists(given) and path.samefile(given):
             raise InvalidInputError(f"{path} is the scan itself, which would be lost: give the result another name")
     return path
 

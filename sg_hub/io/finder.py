@@ -20,10 +20,13 @@ IMAGE_SUFFIXES = (*DICOM_SUFFIXES, *PICTURE_SUFFIXES)
 _log = logging.getLogger(__name__)
 
 
-def find_scans(root: str | os.PathLike[str]) -> dict[str, Path]:
+def find_scans(root: str | os.PathLike[str], without: str | os.PathLike[str] | None = None) -> dict[str, Path]:
     """Scans below a folder: files of the known suffixes, and folders with DICOM slices, whatever those are called.
 
     Links are followed, each folder is looked at once; hidden files and folders, and stores (.zarr), are not looked at.
+
+    Args:
+        without: folder of results; where it is below `root`, it is not looked at either.
 
     Returns:
         by name, sorted: the path below `root` with / between its parts, without the suffix, composed (NFC) as
@@ -35,7 +38,7 @@ def find_scans(root: str | os.PathLike[str]) -> dict[str, Path]:
     """
     root = Path(root)
     found: dict[str, Path] = {}
-    for folder, names in walk(root):
+    for folder, names in walk(root, without):
         paths = [folder / name for name in names if _is_scan_file(folder / name)]
         if any(is_dicom_image(folder / name) for name in names if not name.lower().endswith(SCAN_SUFFIXES)):
             paths.append(folder)
@@ -44,11 +47,11 @@ def find_scans(root: str | os.PathLike[str]) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def find_images(root: str | os.PathLike[str]) -> dict[str, Path]:
+def find_images(root: str | os.PathLike[str], without: str | os.PathLike[str] | None = None) -> dict[str, Path]:
     """2D images below a folder: files of the known suffixes, and DICOM whatever it is called. As `find_scans`."""
     root = Path(root)
     found: dict[str, Path] = {}
-    for folder, names in walk(root):
+    for folder, names in walk(root, without):
         for path in (folder / name for name in names):
             called = path.name.lower().endswith(PICTURE_SUFFIXES)
             if called or is_dicom_image(path):
@@ -77,9 +80,9 @@ def _is_scan_file(path: Path) -> bool:
     return start[344:347] == b"ni1" or start[4:7] == b"ni2"
 
 
-def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+def walk(root: Path, without: str | os.PathLike[str] | None = None) -> Iterator[tuple[Path, list[str]]]:
     """Every folder below `root`, itself first, with the names of its files, both sorted; each folder once, however it
-    is linked. Hidden ones and stores are passed over.
+    is linked. Hidden ones and stores are passed over, and `without`.
 
     Raises:
         ReadError: no such folder, or one that may not be looked at.
@@ -87,8 +90,12 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     if not root.is_dir():
         raise ReadError(f"{root} is no folder: give the folder that holds the scans or images")
     seen: dict[str, str] = {}
+    apart = None if without is None else os.path.realpath(without)
     for folder, folders, files in os.walk(root, followlinks=True, onerror=_unreadable):
         place = os.path.realpath(folder)
+        if place == apart and seen:
+            folders.clear()
+            continue
         if place in seen:
             _log.warning("%s is the same folder as %s, whose files are taken", folder, seen[place])
             folders.clear()

@@ -76,10 +76,10 @@ class Image:
             path: .png or .tif.
 
         Raises:
-            InvalidInputError: another size, other values or another suffix.
+            InvalidInputError: another size, other values or another suffix, or the image's own file.
             ReadError: the folder is missing, or the file cannot be written.
         """
-        path = check_output(path, LABEL_IMAGES)
+        path = check_output(path, LABEL_IMAGES, [self.source])
         pixels = self._pixels(array)
         from PIL import Image as PillowImage
 

@@ -17,7 +17,7 @@ from sg_hub.io.files import LABEL_MAPS, check_output, given_path, writing
 from sg_hub.io.formats.byte_stream import GZIP
 from sg_hub.io.formats.dicom.files import SUFFIXES as DICOM_SUFFIXES
 from sg_hub.io.formats.dicom.files import starts_as_dicom
-from sg_hub.io.formats.kinds import check_image, lossy_labels, picture_format
+from sg_hub.io.formats.kinds import check_image, looks_like_colour, lossy_labels, picture_format
 from sg_hub.io.formats.meta_image import SUFFIXES as META_SUFFIXES
 from sg_hub.io.formats.meta_image import is_meta_image, read_meta_image
 from sg_hub.io.formats.nifti import SUFFIXES as NIFTI_SUFFIXES
@@ -39,7 +39,7 @@ from sg_hub.io.formats.orientation import (
     ras_affine,
     triple,
 )
-from sg_hub.io.formats.others import other_format
+from sg_hub.io.formats.others import other_format, unzipped
 from sg_hub.io.results import smallest_type, write_with_itk
 
 if TYPE_CHECKING:
@@ -161,11 +161,13 @@ class Scan:
             path: .nii.gz, .nii, .nrrd or .mha.
 
         Raises:
-            InvalidInputError: another size or suffix, or numbers that no type of 32 bits holds.
+            InvalidInputError: another size or suffix, numbers that no type of 32 bits holds, or the scan's own file.
             ReadError: the folder is missing, or the file cannot be written, or was not written as it should be.
         """
-        path = check_output(path, LABEL_MAPS)
+        path = check_output(path, LABEL_MAPS, [self.source])
         result = smallest_type(self._result(array))
+        if result.ndim == 4 and looks_like_colour(len(result), 8 * result.itemsize, result.dtype.kind == "u"):
+            result = result.astype(np.int16)  # or others would take the channels for colours
         if path.name.lower().endswith((".nii", ".nii.gz")):
             check_spacing(path, self._grid().spacing, "spacing")
             with writing(path) as file:
@@ -306,6 +308,13 @@ def _read(path: Path, series: str | None, outside: bool) -> Stored:
         return read_nrrd(path, outside)
     if is_meta_image(start):
         return read_meta_image(path, outside)
+    if start.startswith(GZIP) and not name.endswith(NIFTI_SUFFIXES):
+        inside = unzipped(start)
+        if inside and not inside.startswith(GZIP) and not is_nifti(inside):
+            hint = (
+                "of FreeSurfer, which is not read here (mri_convert makes NIfTI of it)" if name.endswith(".mgz") else ""
+            )
+            raise ReadError(f"{path} is a gzipped file {hint or 'of no format that can be read'}: expected {_FORMATS}")
     if start.startswith(GZIP) or is_nifti(start) or name.endswith(NIFTI_SUFFIXES):
         return read_nifti(path)
     if name.endswith(META_SUFFIXES):

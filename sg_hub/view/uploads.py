@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -28,17 +29,19 @@ class Uploads:
         self.folder = folder.resolve()
         self.most_bytes, self.most_files = most_bytes, most_files
         self._sizes: dict[int, dict[Path, int]] = {}
-        self._last = 0
-        self._lock = threading.Lock()
+        self._coming: dict[int, tuple[int, Path, int]] = {}
+        """Upload, place and bytes of what is being written."""
+        self._last, self._tickets = 0, itertools.count()
+        self._lock = threading.Lock()  # of these tables; files are written without it
 
     def begin(self) -> int:
         """The number of a new upload."""
         with self._lock:
             self._last += 1
             number = self._last
-        self._sizes[number] = {}
-        self.path(number).mkdir()
-        return number
+            (self.folder / str(number)).mkdir()
+            self._sizes[number] = {}
+            return number
 
     def path(self, number: int) -> Path:
         """The folder of an upload.
@@ -61,40 +64,59 @@ class Uploads:
             InvalidInputError: a name that no file here may have, or beyond the limits.
             ReadError: it ends early, or the disk is full.
         """
-        place, sizes = self._place(number, name), self._sizes[number]
+        place = self._place(number, name)
+        ticket = self._reserved(number, place, name, length)
+        part = self.folder / f".{ticket}"  # several may be writing the same name
+        try:
+            with open(part, "wb") as file:
+                left = length
+                while left:
+                    chunk = stream.read(min(left, _CHUNK))
+                    if not chunk:
+                        raise ReadError(f"{name} ended after {length - left} of {length} bytes: drop it again")
+                    file.write(chunk)
+                    left -= len(chunk)
+            with self._lock:
+                self.path(number)  # it may have been dropped meanwhile
+                place.parent.mkdir(parents=True, exist_ok=True)
+                part.replace(place)
+                self._sizes[number][place] = length
+        except OSError as error:
+            if isinstance(error, ReadError):
+                raise
+            raise unwritable(place, error) from error
+        finally:
+            with self._lock:
+                del self._coming[ticket]
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def drop(self, number: int) -> None:
+        """Remove an upload, if it is there."""
         with self._lock:
-            held = sum(sum(files.values()) for files in self._sizes.values()) - sizes.get(place, 0)
-            if len(sizes) >= self.most_files and place not in sizes:
+            held = self._sizes.pop(number, None)
+        if held is not None:
+            shutil.rmtree(self.folder / str(number), ignore_errors=True)
+
+    def _reserved(self, number: int, place: Path, name: str, length: int) -> int:
+        """Room for a file that is going to be written: a number that no other has."""
+        with self._lock:
+            self.path(number)
+            own = self._sizes[number]
+            coming = {where for upload, where, _ in self._coming.values() if upload == number}
+            if len({*own, *coming, place}) > self.most_files:
                 raise InvalidInputError(f"more than {self.most_files} files at once: give the folder of one scan")
+            held = sum(sum(files.values()) for files in self._sizes.values()) - own.get(place, 0)
+            held += sum(size for _, _, size in self._coming.values())
             if held + length > self.most_bytes:
                 raise InvalidInputError(
                     f"{name} has {length / 1e6:.0f} MB, and with it more than {self.most_bytes / 1e6:.0f} MB would be "
                     "held: close other scans, or name this one on the command line, which copies nothing: sg-hub view "
                     "SCAN"
                 )
-            sizes[place] = length  # what is being written counts
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with open(place, "wb") as file:
-                left = length
-                while left:
-                    part = stream.read(min(left, _CHUNK))
-                    if not part:
-                        raise ReadError(f"{name} ended after {length - left} of {length} bytes: drop it again")
-                    file.write(part)
-                    left -= len(part)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                place.unlink(missing_ok=True)
-            sizes.pop(place, None)
-            if isinstance(error, ReadError):
-                raise
-            raise unwritable(place, error) from error
-
-    def drop(self, number: int) -> None:
-        """Remove an upload, if it is there."""
-        if self._sizes.pop(number, None) is not None:
-            shutil.rmtree(self.folder / str(number), ignore_errors=True)
+            ticket = next(self._tickets)
+            self._coming[ticket] = number, place, length
+            return ticket
 
     def _place(self, number: int, name: str) -> Path:
         folder, parts = self.path(number), name.split("/")

@@ -24,7 +24,7 @@ from .tables import csv_table, latex_table, markdown_table
 
 
 def columns_in(folder: Path, rows: Mapping[str, Row] | None = None) -> list[Column]:
-    """The columns of a folder of results; of trials by different versions of the code, those by the newest.
+    """The columns of a folder of results; of a target's trials by different protocols, those by the newest.
 
     Args:
         rows: of the folder, by key, that are looked at; absent: all.
@@ -35,10 +35,12 @@ def columns_in(folder: Path, rows: Mapping[str, Row] | None = None) -> list[Colu
     rows = read_results(folder) if rows is None else rows
     if not rows:
         raise ReadError(f"{folder} holds no {TABLE}, or an empty one: run `sg-hub benchmark` first")
-    newest = max(row["protocol"] for row in rows.values())
-    older = [key for key, row in rows.items() if row["protocol"] < newest]
+    newest: dict[str, int] = {}
+    for row in rows.values():
+        newest[row["target"]] = max(row["protocol"], newest.get(row["target"], 0))
+    older = {key for key, row in rows.items() if row["protocol"] < newest[row["target"]]}
     if older:
-        print(f"{len(older)} trials by an older version of the code are left out: they cannot be compared")
+        print(f"{len(older)} trials by an older protocol than others of their target are left out: not comparable")
         rows = {key: row for key, row in rows.items() if key not in older}
     return columns_of(rows)
 

@@ -116,7 +116,8 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
         f"{title[:1].upper()}{title[1:]}. {settings['description'] if column.whole else ''}".strip(),
         "",
         f"{parts}. {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}, "
-        f"{training['precision']}. {count} trials, {minutes:.1f} minutes in all, on {' and on '.join(machines)}.",
+        f"{training['precision']}. {count} trials by protocol {first['protocol']}, {minutes:.1f} minutes in all, on "
+        f"{' and on '.join(machines)}.",
     ]
     lines += _notes(column, labels)
     if not column.has_winner and len(column.rows) > 1:

@@ -17,9 +17,12 @@ LETTERS = (
     *(("sin", "dex"), ("sin", "dext"), ("sn", "dx"), ("sx", "dx")),
 )
 """Stand for a side where there is a class of the other side too. So does the first letter of a word: LUL and RUL."""
-ALONE = ("l", "r", "lt", "rt", "lft", "rgt", "sin", "dex", "dext")
-"""Of these, what stands for a side as the first or the last word of several: behind an underscore (Parotid_L), or where
-another class has the other one so (R kidney, L lung)."""
+ALONE = ("l", "r", "lt", "rt", "lft", "rgt", "lh", "rh", "sin", "dex", "dext")
+"""Of these, what stands for a side as the first or the last word of several: beside a mark (Parotid_L, kidney (R),
+Lt. lung), or where another class has the other one so (R kidney, L lung)."""
+_MARKS = re.compile(r"[^\w\s]|_")
+_JOINED = re.compile(r"(?i)(left|right|links|rechts)(?!over|eous|ful|ly)[a-z]{3,}")
+"""A side and what it is of in one word."""
 
 
 def check_sides(classes: Sequence[str], pairs: Sequence[tuple[str, str]], mirrors: bool) -> None:
@@ -70,12 +73,18 @@ def _is_alone(parts: Sequence[str], number: int, swapped: str, classes: Sequence
     if parts[number].lower() not in ALONE or len(words) < 2 or number not in (words[0], words[-1]):
         return False
     ends = rf"(?i)(^{re.escape(swapped)}(?![a-z0-9]).*\w)|(\w.*(?<![a-z0-9]){re.escape(swapped)}\W*$)"
-    return not any(map(str.isalnum, beside)) and ("_" in beside or any(re.search(ends, name) for name in classes))
+    if number == words[0] and len(parts[number]) == 1:
+        beside = beside.replace("-", "")  # L-spine
+    return not any(map(str.isalnum, beside)) and (
+        bool(_MARKS.search(beside)) or any(re.search(ends, name) for name in classes)
+    )
 
 
 def _swapped(part: str) -> Iterator[tuple[str, bool]]:
     """What a part of a name is on the other side, written as it is; and whether it says by itself that it is of one."""
     word = part.lower()
+    if joined := _JOINED.fullmatch(part):
+        yield next(_swapped(joined[1]))[0] + part[joined.end(1) :], True
     for pairs, is_word in ((WORDS, True), (LETTERS, False)):
         for pair in pairs:
             if word in pair:

@@ -33,12 +33,16 @@ def check_folder(folder: str | Path, target: Target, model: Path) -> Path:
     """Refuse a folder that the predictions cannot be kept in, before hours of work.
 
     Raises:
-        InvalidInputError: within the model's folder, which is to be shared; or a target whose items are no files.
+        InvalidInputError: within the model's folder, which is to be shared, or where the target's own files are; or a
+            target whose items are no files.
         ReadError: it cannot be made.
     """
     folder = given_path(folder, "the folder of the predictions").absolute()
     if not isinstance(target, Folder):
         raise InvalidInputError(f"target {target.name}: predictions are kept of targets with reader = 'folder' alone")
+    data = [Path(target.root).expanduser().resolve() / place for place in (target.images, target.labels)]
+    if not {*data}.isdisjoint((folder.resolve(), *folder.resolve().parents)):
+        raise InvalidInputError(f"{folder} holds the target's own files, which would be replaced: give another one")
     if model in (folder, *folder.parents):
         raise InvalidInputError(f"{folder} lies in the folder of the model, which names no patient: give another one")
     try:

@@ -88,9 +88,9 @@ def _check_outputs(options: argparse.Namespace, scans: Sequence[str]) -> bool:
 
 
 def _results_folder(options: argparse.Namespace) -> Path | None:
-    """Where the results of several go: what an earlier call wrote there is no scan."""
+    """Where the results of several go, whose names are those of scans; DICOM segmentations are never taken for some."""
     folder = Path(options.out or _FOLDER).expanduser().resolve()
-    return folder if folder.is_dir() and folder != Path().resolve() else None
+    return folder if folder.is_dir() and not options.dicom_seg else None
 
 
 def _results(

@@ -16,8 +16,8 @@ Packing = Literal["none", "deflate", "bzip2"]
 """deflate: gzip or zlib, told by their first bytes."""
 GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20
-_SPARE = 512
-"""Bytes that may follow the voxels, as some programs pad their files to whole blocks."""
+_SPARE, _PADDING = 512, b"\0 \r\n"
+"""How many bytes may follow the voxels, as some programs pad their files to whole blocks, and which."""
 _MOST_PACKED = {"none": 1, "deflate": 1040, "bzip2": 50_000}
 """How many bytes one byte of a file can stand for at most."""
 _MOST_EMPTY = 100
@@ -57,6 +57,12 @@ class ByteStream:
         while count > 0 and (part := self._next(min(count, _PIECE))):
             count -= len(part)
 
+    def to_end(self, count: int) -> None:
+        """Pass over everything but the last `count` bytes of a file that is not packed."""
+        if self._packing == "none":
+            size = os.fstat(self._file.fileno()).st_size
+            self._file.seek(max(self._file.tell(), size - count))
+
     def voxels(self, count: int) -> np.ndarray:
         """(count,) uint8: the next bytes, of which none may be missing."""
         rest = max(0, os.fstat(self._file.fileno()).st_size - self._file.tell()) + len(self._waiting)
@@ -79,18 +85,22 @@ class ByteStream:
             raise truncated(self._path, "it holds more than its header says")
         return data
 
-    def finish(self) -> None:
-        """Look at what follows the voxels: more than a little means that the header is of another file. Packed data is
-        read to its end, where its checksum stands."""
+    def finish(self, padding: bool = True) -> None:
+        """Look at what follows the voxels: more than a little padding means that the header is of another file. Packed
+        data is read to its end, where its checksum stands.
+
+        Args:
+            padding: that a little may only be padding, and no other bytes.
+        """
         if self._packing == "none":
             spare = os.fstat(self._file.fileno()).st_size - self._file.tell()
-            if spare > _SPARE:
+            if spare > _SPARE or (padding and self._file.read(_SPARE).strip(_PADDING)):
                 raise truncated(self._path, f"it holds {spare} bytes more than its header says")
             return
         spare = 0
         while part := self._next(_PIECE):
             spare += len(part)
-            if spare > _SPARE:
+            if spare > _SPARE or (padding and part.strip(_PADDING)):
                 raise truncated(self._path, "it unpacks to more than its header says")
         if not self._unpacker.eof:
             raise truncated(self._path, "its packed data ends too early")

@@ -92,14 +92,14 @@ def read_parts(
     for name in names:
         path = named_file(header, name, outside)
         with open(path, "rb") as file:
-            if skip < 0:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - share))
             stream = ByteStream(file, path, packing)
+            if skip < 0:
+                stream.to_end(share)
             stream.skip(max(0, skip))
             parts.append(stream.voxels(share))
-            stream.finish()
             if packing == "none" and skip == 0 and file.read(1):
                 raise truncated(path, f"{os.fstat(file.fileno()).st_size} bytes for {share} bytes of voxels")
+            stream.finish(padding=skip <= 0)  # a header that says where they begin may leave out what follows
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

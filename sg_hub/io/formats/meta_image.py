@@ -205,8 +205,10 @@ def _voxels(
         return _text(path, offset, where, count).astype(dtype)
     if where.upper() == "LOCAL":
         with open(path, "rb") as file:
-            file.seek(offset)
+            file.seek(max(offset, skip))  # from the start of the file, as everybody takes it
             stream = ByteStream(file, path, packing)
+            if skip < 0:
+                stream.to_end(length)
             data = stream.voxels(length)
             stream.finish()
         return data.view(dtype)
@@ -217,7 +219,7 @@ def _names(where: str, path: Path, rest: bytes, sides: list[int]) -> list[str]:
     """The files that ElementDataFile names: one, a list below it, or a pattern."""
     kind, *more = where.split() or [""]
     if kind == "LIST":
-        dimensions = whole_number(more[0], path, "ElementDataFile") if more else len(sides) - 1
+        dimensions = whole_number(more[0].rstrip("Dd"), path, "ElementDataFile") if more else len(sides) - 1
         names = [line.strip() for line in rest.decode("utf-8", "surrogateescape").splitlines() if line.strip()]
         wanted = math.prod(sides[dimensions:]) if 0 < dimensions <= len(sides) else 0
         if len(names) != wanted:
@@ -245,10 +247,10 @@ def _text(path: Path, offset: int, where: str, count: int) -> np.ndarray:
         file.seek(offset)
         parts = file.read(64 * count).split()
     try:
-        numbers = np.array(parts[:count], dtype="S32").astype(np.float64)
+        numbers = np.array(parts, dtype="S32").astype(np.float64)
     except ValueError as error:
         raise truncated(path, shortened(error, 80)) from error
-    if len(numbers) < count:
+    if len(numbers) != count:
         raise truncated(path, f"{len(numbers)} of {count} voxels")
     return numbers
 

@@ -128,7 +128,9 @@ def _fields(head: bytes, path: Path) -> tuple[dict[str, str], list[str], int]:
         name = name.strip().lower()
         if number == 0 or line.startswith("#") or not colon or ":=" in line.partition(" ")[0]:
             continue
-        name = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip"}.get(name, name)
+        name = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip", "axismins": "axis mins"}.get(
+            name, name
+        )
         if fields.setdefault(name, value.strip()) != value.strip():
             raise truncated(path, f"its header gives {shortened(name, 40)} twice")
         if name == "data file" and value.split()[:1] == ["LIST"]:
@@ -215,6 +217,12 @@ def _place(
         numbers = real_numbers(fields["spacings"], path, "spacings", count)
         scales = _units(fields.get("units", ""), path, "units", count, axes.space)
         spacing = [numbers[axis] * float(scales[axis]) for axis in axes.space]
+        if "axis mins" in fields and "space origin" not in fields:  # of the edge of the first voxel, or of its centre
+            starts = real_numbers(fields["axis mins"], path, "axis mins", count)
+            centers = (fields.get("centers", "").lower().split() or ["cell"]) + [""] * count
+            inside = [0.0 if centers[axis] == "node" else numbers[axis] / 2 for axis in axes.space]
+            first = [starts[axis] + half for axis, half in zip(axes.space, inside, strict=True)]
+            origin = np.nan_to_num(np.array(first) * [float(scales[axis]) for axis in axes.space], nan=0.0)
     return spacing, triple(origin), tuple(turn.ravel().tolist()) if fields.get("space") else IDENTITY
 
 
@@ -296,6 +304,8 @@ def _voxels(
     with open(path, "rb") as file:
         file.seek(offset)
         stream = ByteStream(file, path, packing)
+        if byte_skip < 0:
+            stream.to_end(length)
         stream.skip(max(0, byte_skip))
         data = stream.voxels(length)
         stream.finish()
@@ -320,11 +330,11 @@ def _written_out(path: Path, encoding: str, offset: int, count: int, dtype: np.d
         text = file.read(64 * count)
     try:
         if encoding in _HEX:
-            numbers = np.frombuffer(bytes.fromhex(text.decode("ascii"))[: count * dtype.itemsize], dtype=dtype)
+            numbers = np.frombuffer(bytes.fromhex(text.decode("ascii")), dtype=dtype)
         else:
-            numbers = np.array(text.replace(b",", b" ").split()[:count], dtype="S32").astype(np.float64)
+            numbers = np.array(text.replace(b",", b" ").split(), dtype="S32").astype(np.float64)
     except ValueError as error:
         raise truncated(path, shortened(error, 80)) from error
-    if len(numbers) < count:
+    if len(numbers) != count:
         raise truncated(path, f"{len(numbers)} of {count} voxels")
     return numbers

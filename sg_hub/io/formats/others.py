@@ -55,7 +55,7 @@ def other_format(start: bytes) -> str:
     if start[_TAR] == b"ustar":
         return f"is a tar archive: {_UNPACK}"
     if start.startswith(GZIP):
-        inside = _unzipped(start)
+        inside = unzipped(start)
         kind = next((kind for place, mark, kind in _INSIDE if inside[place] == mark), "")
         return f"is a gzipped {kind}: {_UNPACK}" if kind else ""
     return next((what for mark, what in _MARKS.items() if start.startswith(mark)), "")
@@ -72,7 +72,8 @@ def other_format_of(path: Path) -> str:
     return f"is a 2D picture ({kind})" if kind else other_format(start)
 
 
-def _unzipped(start: bytes) -> bytes:
+def unzipped(start: bytes) -> bytes:
+    """What the first bytes of a gzip file unpack to, 512 bytes at most; nothing where they are damaged."""
     try:
         return zlib.decompressobj(wbits=31).decompress(start, 512)
     except zlib.error:

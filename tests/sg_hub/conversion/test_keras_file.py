@@ -72,6 +72,11 @@ def linked(file, other):
     file[change(file)] = h5py.ExternalLink(str(other), "x")
 
 
+def elsewhere(file, other):
+    del file["model_weights"]
+    file["model_weights"] = h5py.ExternalLink(str(other), "/")
+
+
 def looped(file, other):
     file["model_weights/dense_1/again"] = h5py.SoftLink("/model_weights")
 
@@ -88,6 +93,7 @@ def words(file, other):
         (virtual, "not in this file, or larger than it"),
         (linked, None),
         (looped, None),
+        (elsewhere, None),
         (words, "damaged"),
     ],
 )
@@ -102,8 +108,9 @@ def test_nothing_outside_the_file_is_read_and_nothing_that_is_larger(tmp_path, s
         with pytest.raises(ReadError, match=said):
             read_keras(path)
     else:
-        found = read_keras(path)["dense"][0].weights
-        assert not any(bool((value == 42).any()) for value in found.values())
+        found = [value for layer in read_keras(path)["dense"] for value in layer.weights.values()]
+        assert bool(found) == (spoil is not elsewhere)
+        assert not any(bool((value == 42).any()) for value in found)
 
 
 @pytest.mark.parametrize("config", ["{", "[" * 100_000, '{"class_name": "BatchNormalization"}', "null"])

@@ -47,6 +47,15 @@ def test_cells_can_be_as_coarse_as_is_asked_for():
     assert coarse.finest in (0, 1, 2)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_coarse_cells_of_a_network_of_another_precision(dtype):
+    model, x = make_model().eval(), torch.rand(1, 1, 32, 16, 16)
+    single = described(model, x, finest=4)
+    found = described(model.to(dtype), x, finest=4)
+    for one, other in zip(found.levels, single.levels, strict=True):
+        assert (one - other).abs().mean() < 0.02 * other.float().std()
+
+
 def test_a_place_is_most_similar_to_itself():
     model, x = make_model().eval(), torch.rand(1, 1, 24, 16, 16)
     maps = described(model, x).normalised()

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.inference import sliding_window
-from sg_hub.inference.sliding_window import Windows, unwrapped
+from sg_hub.inference.sliding_window import Windows
 from tests.sg_hub.inference.networks import PATCH
 
 
@@ -78,9 +78,3 @@ def test_what_is_no_scan_and_a_network_that_gives_another_size_are_refused():
         sliding_window(nn.Identity(), torch.zeros(2, 1, 8, 8, 8), patch_size=PATCH)
     with pytest.raises(InvalidInputError, match=r"gives \(1, 1, 4, 4, 4\) for a patch of .* of the same size"):
         sliding_window(nn.MaxPool3d(2), torch.zeros(1, 1, 8, 8, 8), patch_size=PATCH)
-
-
-def test_a_network_that_several_devices_share_is_found_in_its_wrapper():
-    network = nn.Conv3d(1, 1, 1)
-    assert unwrapped(nn.DataParallel(network)) is network
-    assert unwrapped(network) is network

@@ -9,7 +9,7 @@ from monai.bundle import ConfigParser, load, run, verify_net_in_out
 
 import sg_hub
 from sg_hub import InvalidInputError, Preprocessing, SemanticGenesis3D, cli
-from sg_hub.interop.monai_bundle import export_bundle
+from sg_hub.interop.monai_bundle import export_bundle, scans_in
 from tests.sg_hub.interop.oriented import write_oriented
 
 NAMES = ("background", "liver", "tumour")
@@ -44,8 +44,11 @@ def test_monai_runs_a_bundle_and_writes_what_predict_gives(tmp_path, classes, or
     if classes == 1:  # half of the scan is of the class
         with torch.no_grad():
             model.segmentation.bias -= model(model.preprocess(scan), pad=True).median()
+    (tmp_path / "scans" / "p2").mkdir()
+    shutil.copy(tmp_path / "scans" / "ct.nii.gz", tmp_path / "scans" / "p2")
     folder = export_bundle(model, tmp_path / "bundle")
     ran(folder, tmp_path / "scans", tmp_path / "out")
+    assert (tmp_path / "out" / "p2" / "ct_labels.nii.gz").is_file()
     wanted = sg_hub.predict(model, scan, output="labels", progress=False)
     found = sg_hub.load_scan(tmp_path / "out" / "ct_labels.nii.gz", labels=True)
     np.testing.assert_allclose(found.origin, scan.origin, atol=1e-3)
@@ -64,6 +67,21 @@ def test_monai_loads_a_bundle_and_its_metadata_are_true(tmp_path):
     verify_net_in_out(net_id="network_def", device="cpu", **files)
     told = ConfigParser.load_config_file(folder / "configs/metadata.json")
     assert told["network_data_format"]["outputs"]["pred"]["channel_def"] == dict(zip("012", NAMES, strict=True))
+
+
+def test_what_a_bundle_takes_for_scans(tmp_path):
+    for name in ("a.nii", "b.nii.gz", "b_labels.nii.gz", "c_labels.nii.gz", "p/a.nii", ".d.nii", "out/a_labels.nii.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "x.nii.txt").touch()
+    found = [str(tmp_path / name) for name in ("a.nii", "b.nii.gz", "c_labels.nii.gz", "p/a.nii")]
+    assert scans_in(tmp_path, tmp_path / "out") == found
+    (tmp_path / "a.nii.gz").touch()
+    with pytest.raises(InvalidInputError, match=r"a\.nii and .*a\.nii\.gz have the same name: rename one"):
+        scans_in(tmp_path, tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InvalidInputError, match="holds no scan in NIfTI"):
+        scans_in(tmp_path / "empty", tmp_path / "out")
 
 
 def test_the_name_of_an_only_class_is_kept(tmp_path):

@@ -40,6 +40,7 @@ def planned(tmp_path):
         "architecture": {"network_class_name": "theirs"},
     }
     plans = {
+        "image_reader_writer": "SimpleITKIO",
         "dataset_name": "Dataset007_Liver",
         "plans_name": "nnUNetPlans",
         "transpose_forward": [1, 0, 2],
@@ -73,8 +74,19 @@ def test_the_plans_are_theirs_but_for_what_the_weights_decide(planned):
         found = (min(max(hu, values["percentile_00_5"]), values["percentile_99_5"]) - values["mean"]) / values["std"]
         assert found == pytest.approx(min(max((hu + 500) / 800, 0), 1))
     assert own["normalization_schemes"] == ["CTNormalization"]
-    plans = json.loads(export_nnunet(model_of(preprocessing=Preprocessing()), planned)[0].read_text())
-    assert plans["configurations"]["3d_fullres"]["spacing"] == [5, 1.5, 1]
+
+
+def test_a_spacing_of_the_data_set_is_taken_where_it_is_along_the_bodys_axes(planned):
+    """nnU-Net's other readers give that of each file's own axes, which of a sagittal file are others."""
+    plans = json.loads((planned / "nnUNetPlans.json").read_text())
+    for reader in ("SimpleITKIO", None):
+        (planned / "nnUNetPlans.json").write_text(json.dumps(plans | {"image_reader_writer": reader}))
+        with pytest.raises(InvalidInputError, match=r"files' own axes .*overwrite_image_reader_writer.*--clean"):
+            export_nnunet(model_of(preprocessing=Preprocessing()), planned)
+        export_nnunet(model_of(), planned)  # it has a spacing of its own
+    (planned / "nnUNetPlans.json").write_text(json.dumps(plans | {"image_reader_writer": "NibabelIOWithReorient"}))
+    written = json.loads(export_nnunet(model_of(preprocessing=Preprocessing()), planned)[0].read_text())
+    assert written["configurations"]["3d_fullres"]["spacing"] == [5, 1.5, 1]
 
 
 def test_the_network_of_the_plans_has_the_weights_and_sees_scans_as_they_were_trained(planned):
@@ -121,6 +133,8 @@ def test_what_cannot_be_exported_is_said(planned, tmp_path):
         reckoned = Preprocessing(modality="MR", intensity=intensity, low=low, high=high)
         with pytest.raises(InvalidInputError, match=f"intensities by {intensity}"):
             export_nnunet(model_of(preprocessing=reckoned), planned)
+    with pytest.raises(InvalidInputError, match=r"every scan resized to \(32, 32, 32\) voxels"):
+        export_nnunet(model_of(preprocessing=Preprocessing(size=(32, 32, 32))), planned)
     (planned / "dataset.json").write_text(json.dumps({"channel_names": {"0": "CT"}, "file_ending": ".mha"}))
     with pytest.raises(InvalidInputError, match=r"file_ending '\.mha'"):
         export_nnunet(model_of(), planned)

@@ -106,6 +106,15 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("change", [torch.nn.Module.half, torch.nn.Module.double, torch.nn.DataParallel])
+def test_a_network_of_another_precision_or_in_another(change, tmp_path):
+    model = change(build("3d", "batch", "segmentation"))
+    before = next(model.parameters()).dtype
+    assert export_onnx(model, tmp_path / "net.onnx", size=(16, 16, 16)) < 1e-3
+    assert next(model.parameters()).dtype == before
+
+
+@pytest.mark.slow
 def test_the_command_writes_what_onnxruntime_runs_alike(folder, tmp_path, capsys):
     import onnx
     import onnxruntime

@@ -46,6 +46,14 @@ def test_names_that_break_lines_are_refused(path):
         given_path(path, "a file")
 
 
+def test_names_that_no_file_can_have_are_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="a name longer than files can have"):
+        check_output(tmp_path / ("n" * 250 + ".nii.gz"), (".nii.gz",))
+    assert check_output(tmp_path / ("\u00fc" * 124 + ".nii.gz"), (".nii.gz",))
+    with pytest.raises(InvalidInputError, match="a name longer than files can have"):
+        check_output(tmp_path / ("\u00fc" * 125 + ".nii.gz"), (".nii.gz",))
+
+
 def test_what_a_killed_process_left_of_its_work_is_cleared_away(tmp_path):
     child = os.fork()
     if child == 0:

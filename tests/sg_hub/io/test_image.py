@@ -361,3 +361,17 @@ def test_results_that_cannot_be_written(tmp_path, array, name, word):
     with pytest.raises(InvalidInputError) as error:
         load_image(SAMPLES[0]).save(array, tmp_path / name)
     assert word in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("padding", [{"PixelPaddingValue": 0}, {"PixelPaddingValue": 90, "PixelPaddingRangeLimit": 99}])
+def test_what_fills_up_the_rows_is_black(tmp_path, kind, padding):
+    pixels = np.random.default_rng(0).integers(100, 4000, (20, 16))
+    pixels[:4] = list(padding.values())[-1]
+    options = {"WindowCenter": 2000, "WindowWidth": 3000, "PhotometricInterpretation": kind}
+    plain = load_image(write_xray(tmp_path / "plain.dcm", pixels, **options)).array
+    for tag in padding:
+        options[tag] = padding[tag]
+    found = load_image(write_xray(tmp_path / "padded.dcm", pixels, **options)).array
+    assert not found[0, :4].any()
+    assert np.array_equal(found[0, 4:], plain[0, 4:])

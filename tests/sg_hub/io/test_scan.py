@@ -137,6 +137,23 @@ def test_results_with_channels_and_from_torch(nifti, tmp_path):
     assert np.allclose(geometry(saved), geometry(make_image()))
 
 
+def test_a_result_does_not_replace_its_own_scan(nifti, tmp_path):
+    scan, before = load_scan(nifti), nifti.read_bytes()
+    (tmp_path / "link.nii.gz").symlink_to(nifti)
+    for path in (nifti, tmp_path / "link.nii.gz"):
+        with pytest.raises(InvalidInputError, match="is the scan itself, which would be lost"):
+            scan.save(scan.array > 0, path)
+    assert nifti.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_masks_in_three_channels_are_read_again_and_are_no_colours(nifti, tmp_path, suffix):
+    scan = load_scan(nifti)
+    masks = np.stack([scan.array[0] > level for level in (-100, 0, 100)])
+    for result in (masks, masks.astype(np.int64)):
+        assert np.array_equal(load_scan(scan.save(result, tmp_path / f"a{suffix}"), labels=True).array, masks)
+
+
 def test_channels_are_turned_as_the_file_is(tmp_path):
     scan = load_scan(write(make_image((0.0, -1.0, 0, 0, 0, 1.0, -1.0, 0, 0)), tmp_path / "turned.nii.gz"))
     result = np.stack([scan.array[0], -scan.array[0]])

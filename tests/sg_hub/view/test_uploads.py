@@ -82,3 +82,52 @@ def test_a_name_that_is_already_a_folder_is_one_error(tmp_path):
     add(uploads, number, "a/b")
     with pytest.raises(ReadError):
         add(uploads, number, "a")
+
+
+class Meanwhile(io.BytesIO):
+    """A stream that lets something happen after its first two bytes."""
+
+    def __init__(self, data, happens):
+        super().__init__(data)
+        self.happens = happens
+
+    def read(self, size=-1):
+        if self.tell() != 2:
+            return super().read(min(size, 2) if self.tell() == 0 else size)
+        self.happens()
+        return super().read(size)
+
+
+def test_two_of_one_name_at_once_are_one_or_the_other(tmp_path):
+    uploads = Uploads(tmp_path, most_bytes=20)
+    number = uploads.begin()
+    uploads.add(number, "a", Meanwhile(b"1111", lambda: add(uploads, number, "a", b"22222222")), 4)
+    assert (uploads.path(number) / "a").read_bytes() == b"1111"
+    with pytest.raises(ReadError, match="ended after 4 of 9"):
+        uploads.add(number, "a", Meanwhile(b"3333", lambda: add(uploads, number, "a", b"444")), 9)
+    assert (uploads.path(number) / "a").read_bytes() == b"444"
+    add(uploads, number, "b", b"x" * 17)  # nothing else is held
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [str(number), "a", "b"]
+
+
+def test_what_is_being_written_counts_and_is_not_seen(tmp_path):
+    uploads = Uploads(tmp_path, most_bytes=10, most_files=2)
+    one, two = uploads.begin(), uploads.begin()
+
+    def meanwhile():
+        assert list(uploads.path(one).iterdir()) == []
+        with pytest.raises(InvalidInputError, match="close other scans"):
+            add(uploads, two, "b", b"1234567")
+        add(uploads, one, "b", b"1")
+        with pytest.raises(InvalidInputError, match="more than 2 files"):
+            add(uploads, one, "c", b"1")
+
+    uploads.add(one, "a", Meanwhile(b"1234", meanwhile), 4)
+
+
+def test_an_upload_that_is_dropped_while_it_is_written_leaves_nothing(tmp_path):
+    uploads = Uploads(tmp_path)
+    number = uploads.begin()
+    with pytest.raises(InvalidInputError, match="no upload"):
+        uploads.add(number, "a/b", Meanwhile(b"1111", lambda: uploads.drop(number)), 4)
+    assert list(tmp_path.iterdir()) == []

@@ -237,9 +237,14 @@ def test_the_same_weights_under_two_names_are_one_row(tmp_path):
 
 def test_trials_of_an_older_protocol_are_left_out(folder, capsys):
     append(folder, row("best", 9, 0.1) | {"protocol": 1, "key": "old"})
+    for trial in range(3):
+        other = row("best", trial, 0.7 + trial / 100) | {"protocol": 1, "key": f"other{trial}", "target": "other"}
+        append(folder, other)
     page = report(folder).read_text(encoding="utf-8")
-    assert "1 trials by an older version" in capsys.readouterr().out
+    assert "1 trials by an older protocol" in capsys.readouterr().out
     assert "90.88" in page
+    assert "3 trials by protocol 1" in page  # of another target it is the newest: columns are not compared
+    assert "71.00" in page
 
 
 def test_weights_in_folders_of_one_name_are_told_apart():

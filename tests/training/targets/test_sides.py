@@ -36,6 +36,12 @@ PAIR = 'mirror_pairs=[["left lung", "right lung"]]'
         ("lung_sin", "cord"),
         ("R kidney", "L lung"),
         ("kidney (L)", "lung (R)"),
+        ("Kidney (L)", "liver"),
+        ("kidney-r", "cord"),
+        ("Lt. kidney", "cord"),
+        ("hippocampus_lh", "cord"),
+        ("leftkidney", "cord"),
+        ("RIGHTLUNG", "cord"),
         ("\u5de6\u80ba", "\u53f3\u80ba"),
     ],
 )
@@ -51,6 +57,8 @@ def test_sides_are_told_by_the_names(classes):
         ("cord", "mandible"),
         ("bright spot", "leftover"),
         ("type L", "type M"),
+        ("righteous", "leftovers"),
+        ("L-spine", "T-spine"),
         ("L", "T"),
         ("L kidney stone", "cord"),
         ("LV", "RA"),
@@ -65,6 +73,8 @@ def test_other_names_say_no_side(classes):
 def test_a_pair_is_proposed_where_there_is_one():
     with pytest.raises(ValueError, match=r'mirror_pairs = \[\["kidney_L", "kidney_R"\]\], or leave x out'):
         check_sides(("kidney_L", "kidney_R"), (), mirrors=True)
+    with pytest.raises(ValueError, match=r'mirror_pairs = \[\["LEFTKIDNEY", "RIGHTKIDNEY"\]\]'):
+        check_sides(("LEFTKIDNEY", "RIGHTKIDNEY"), (), mirrors=True)
     with pytest.raises(ValueError, match="is of one side: leave x out of mirror"):
         check_sides(("heart", "left lung"), (), mirrors=True)
 

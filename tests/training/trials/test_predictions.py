@@ -96,6 +96,15 @@ def test_predictions_name_patients_and_are_not_kept_in_the_model(scans, capsys):
     assert "names no patient" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("folder", ["data/images", "data/labels", "data/labels/new"])
+def test_predictions_replace_no_files_of_the_target(scans, folder, capsys):
+    before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
+    assert finetune("--predictions", folder) == 2
+    assert "holds the target's own files, which would be replaced" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()} == before
+    assert not Path("model").exists()
+
+
 def test_a_classification_is_scored_by_what_classify_wrote(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rng, rows = np.random.default_rng(0), []

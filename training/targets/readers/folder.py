@@ -9,6 +9,7 @@ number, separated by |). Optional columns in either: patient (else every image i
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,9 @@ from ..items import Found, Item, LoadedItem
 from ..label_maps import LabelMapTarget
 from ..on_grid import picture_on_grid, scan_on_grid
 from ..splits import PARTS, read_table
+
+_SEGMENTS = ".seg"
+"""What 3D Slicer adds to the names of its segmentations (.seg.nrrd)."""
 
 
 class Folder(LabelMapTarget):
@@ -75,7 +79,7 @@ class Folder(LabelMapTarget):
                 continue
             mask = _of_case(name, files, masks)
             if self.head == "segmentation" and mask is None:
-                found.skipped[row["image"]] = f"no label map of its name in {folder / self.labels}"
+                found.skipped[row["image"]] = f"no label map of its name in {folder / self.labels}{_near(name, masks)}"
                 continue
             label = str(mask) if self.head == "segmentation" else self._label(row)
             part: Split | None = split
@@ -185,6 +189,13 @@ class Folder(LabelMapTarget):
         return self.class_numbers(labels, str(item.label))
 
 
+def _near(name: str, masks: dict[str, Path]) -> str:
+    """Which label map may be meant, for a message; empty where none is similar."""
+    near = difflib.get_close_matches(name.lower(), {key.lower(): key for key in masks}, n=1, cutoff=0.8)
+    meant = next((key for key in masks if near and key.lower() == near[0]), None)
+    return f" (there is {meant}: names have to be the same, their capitals too)" if meant else ""
+
+
 def _key(name: str, files: dict[str, Path]) -> str | None:
     """What is called so, or is the only one below a folder of that name."""
     if name in files:
@@ -197,7 +208,7 @@ def _of_case(name: str, files: dict[str, Path], masks: dict[str, Path]) -> Path 
     """The label map of an image: of its name, or of the folder that holds this image alone (of a case)."""
     case = name
     while True:
-        mask = _key(case, masks)
+        mask = _key(case, masks) or _key(f"{case}{_SEGMENTS}", masks)
         if mask is not None and _key(case, files) == name:
             return masks[mask]
         case, slash, _ = case.rpartition("/")

@@ -8,6 +8,7 @@ drawn, which is not the same as absent: such patients are left out.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from ...run.recipe import Split
 from ..items import Found, Item
@@ -28,7 +29,9 @@ class OpenKbp(LabelMapTarget):
             missing = [name for name in self.classes if row[name] in ("", "0")]
             absent = next((path for path in (image, label) if not os.path.isfile(path)), None)
             part = SPLITS.get(row["split"])
-            if missing:
+            if Path(patient).name != patient:
+                found.skipped[patient] = "no name of a file"
+            elif missing:
                 found.skipped[patient] = f"{' and '.join(missing)} not drawn"
             elif absent is not None:
                 found.skipped[patient] = f"{absent} is not there"

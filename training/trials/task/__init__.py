@@ -6,5 +6,5 @@ PROTOCOL = 3
 3: a class that is neither in the truth nor found is left out of the mean; findings are the same in the validation and
 the test part; numbers of no class are no background; patients of the pre-training are not tested on in ncc and ncs. The
 fingerprints of fresh networks are others than before, for norm modes have other names; results of protocol 2 could not
-be compared with newer ones in any case, and `sg-hub report` says how many it leaves out.
+be compared with newer ones in any case: `sg-hub report` takes the newest of each target, and says what it leaves out.
 """

@@ -8,11 +8,11 @@ SUFFIXES = (".dcm", ".dicom", ".ima")
 """Files that are called so are taken for DICOM even where their content does not show it: the error that they cause
 says more than silence."""
 _MARK = slice(128, 132)
-_NO_PIXELS = (
+_NO_IMAGES = (
     "1.2.840.10008.1.3.10",  # DICOMDIR
     "1.2.840.10008.5.1.4.1.1.9.",  # waveforms
     "1.2.840.10008.5.1.4.1.1.11.",  # presentation states
-    "1.2.840.10008.5.1.4.1.1.66",  # raw data, registrations, fiducials; segmentations are images (below)
+    "1.2.840.10008.5.1.4.1.1.66",  # raw data, registrations, fiducials, segmentations
     "1.2.840.10008.5.1.4.1.1.67",  # real world values
     "1.2.840.10008.5.1.4.1.1.88.",  # reports
     "1.2.840.10008.5.1.4.1.1.104.",  # documents
@@ -34,13 +34,13 @@ def is_dicom(path: Path) -> bool:
 
 
 def is_dicom_image(path: Path) -> bool:
-    """The same, but for files that say that they hold no image: directories, reports, structures."""
-    return is_dicom(path) and not without_pixels(storage_class(path))
+    """The same, but for files that say that they hold none: directories, reports, structures, segmentations."""
+    return is_dicom(path) and not without_image(storage_class(path))
 
 
-def without_pixels(storage: str) -> bool:
-    """Whether files of a storage class hold no image."""
-    return storage != SEGMENTATION and storage.startswith(_NO_PIXELS)
+def without_image(storage: str) -> bool:
+    """Whether files of a storage class hold no image of a patient, but something about one. They may lie beside it."""
+    return storage.startswith(_NO_IMAGES)
 
 
 def starts_as_dicom(start: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.io.formats.dicom.files import SEGMENTATION
+from sg_hub.io.formats.dicom.files import SEGMENTATION, without_image
 from sg_hub.io.formats.dicom.header import is_lossy, numbers, reading, text, whole
 
 if TYPE_CHECKING:
@@ -23,6 +23,16 @@ _RESCALED = {
 }
 """Storage classes whose stored values mean something by their rescaling alone; those of MR need none."""
 _MOST_FRAMES = 1_000_000
+_ONE_VOLUME = {
+    "time": (("FrameContentSequence", "TemporalPositionIndex"), ("", "TemporalPositionIdentifier")),
+    "echo": (("MREchoSequence", "EffectiveEchoTime"), ("", "EchoTime")),
+    "number of the echo": (("", "EchoNumbers"),),
+    "phase of the heart": (("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),),
+    "phase of the breath": (("RespiratorySynchronizationSequence", "NominalPercentageOfRespiratoryPhase"),),
+    "diffusion weighting": (("MRDiffusionSequence", "DiffusionBValue"),),
+    "reconstruction kernel": (("CTReconstructionSequence", "ConvolutionKernel"),),
+}
+"""What all slices of a volume have in common, and where they say it. Slices of two phases may alternate."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,13 @@ class Frame:
     """Whether a compression has changed its values."""
     belongs_to: tuple[str, str]
     """Modality and frame of reference, in which its position is."""
+    units: str
+    """Of its values, where the file says it."""
+    volume: dict[str, str]
+    """Which of several volumes it is of, by what tells them apart; what the file does not say is left out."""
+    part: tuple[str, int, int]
+    """Of a volume in several files (a concatenation): its UID, the number of this file, and of how many, or 0 where the
+    file does not say it. An empty UID: the file stands alone."""
 
     def __str__(self) -> str:
         return self.file.name if self.number is None else f"frame {self.number + 1} of {self.file.name}"
@@ -64,16 +81,15 @@ class Groups:
 
     def item(self, sequence: str) -> Dataset | None:
         """The group of a kind, such as PlanePositionSequence."""
-        for group in self._groups:
-            items = group.get(sequence)
-            if items:
-                first: Dataset = items[0]
-                return first
-        return None
+        return next(iter(self.items(sequence)), None)
+
+    def items(self, sequence: str) -> list[Dataset]:
+        """All that there are of a kind, in the groups or in the data set."""
+        return next((list(items) for group in (*self._groups, self._data) if (items := group.get(sequence))), [])
 
     def get(self, sequence: str, keyword: str) -> Any:
-        """A value of a group, else of the data set."""
-        item = self.item(sequence)
+        """A value of a group, else of the data set; where no group is named, of the latter."""
+        item = self.item(sequence) if sequence else None
         value = item.get(keyword) if item is not None else None
         return self._data.get(keyword) if value is None else value
 
@@ -115,6 +131,19 @@ def frame_count(data: Dataset, path: Path) -> int:
     return count
 
 
+def refuse_no_image(data: Dataset, path: Path) -> None:
+    """Raise InvalidInputError for a file that is whole, and of a kind that holds no image: a directory, a report."""
+    from pydicom.uid import UID
+
+    with reading(path):
+        storage = str(data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID", ""))
+    if without_image(storage) and not storage.startswith(SEGMENTATION):
+        raise InvalidInputError(
+            f"{path} is a DICOM file without an image ({UID(storage).name}); give the folder, or a file, of the images "
+            "that it belongs to"
+        )
+
+
 def refuse_no_slices(data: Dataset, path: Path) -> None:
     """Raise InvalidInputError for what holds no grey values."""
     kind = text(data, "PhotometricInterpretation")
@@ -147,6 +176,13 @@ def modality_of(data: Dataset, groups: Groups, path: Path) -> Dataset:
     slope, intercept = source.get("RescaleSlope"), source.get("RescaleIntercept")
     if text(data, "SOPClassUID") == DOSE:
         slope, intercept = data.get("DoseGridScaling"), 0.0
+    return _linear(slope, intercept, path)
+
+
+def _linear(slope: Any, intercept: Any, path: Path) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    own = Dataset()
     if slope is None and intercept is None:
         return own
     values = numbers([slope, intercept], 2) if slope is not None and intercept is not None else ()
@@ -157,6 +193,37 @@ def modality_of(data: Dataset, groups: Groups, path: Path) -> Dataset:
         )
     own.RescaleSlope, own.RescaleIntercept = values
     return own
+
+
+def _real_world(groups: Groups, path: Path) -> Dataset:
+    """From stored values to those of the real world, where a slice gives that and no rescaling. Where it gives several
+    ways, of which one would have to be chosen, none is taken."""
+    mappings = groups.items("RealWorldValueMappingSequence")
+    item: Any = mappings[0] if len(mappings) == 1 else {}
+    return _linear(item.get("RealWorldValueSlope"), item.get("RealWorldValueIntercept"), path)
+
+
+def _units(groups: Groups) -> str:
+    """HU, BQML and the like."""
+    for sequence, keyword in (("PixelValueTransformationSequence", "RescaleType"), ("", "Units")):
+        if value := groups.get(sequence, keyword):
+            return str(value).strip("\0 ")
+    return ""
+
+
+def _volume(groups: Groups) -> dict[str, str]:
+    found = {}
+    for what, places in _ONE_VOLUME.items():
+        value = next((value for place in places if (value := groups.get(*place)) not in (None, "")), None)
+        if value is not None:
+            found[what] = f"{float(value):.3g}" if isinstance(value, (int, float)) else str(value)
+    return found
+
+
+def _part(data: Dataset) -> tuple[str, int, int]:
+    uid = text(data, "ConcatenationUID")
+    number, count = (whole(data, f"InConcatenation{which}Number", 0) for which in ("", "Total"))
+    return (uid, number, count) if uid and count != 1 else ("", 0, 0)
 
 
 def _frame(data: Dataset, path: Path, number: int | None, position: tuple[float, ...]) -> Frame:
@@ -175,8 +242,23 @@ def _frame(data: Dataset, path: Path, number: int | None, position: tuple[float,
     if min(size) < 1:
         raise ReadError(f"{path} has {size[0]} rows and {size[1]} columns: export it again")
     modality, belongs_to = modality_of(data, groups, path), (text(data, "Modality"), text(data, "FrameOfReferenceUID"))
+    modality = modality if len(modality) else _real_world(groups, path)
     unscaled = "" if len(modality) else _RESCALED.get(text(data, "SOPClassUID"), "")
-    return Frame(path, number, size, spacing, position, orientation, modality, unscaled, is_lossy(data), belongs_to)
+    return Frame(
+        path,
+        number,
+        size,
+        spacing,
+        position,
+        orientation,
+        modality,
+        unscaled,
+        is_lossy(data),
+        belongs_to,
+        _units(groups),
+        _volume(groups),
+        _part(data),
+    )
 
 
 def _position(data: Dataset, groups: Groups, count: int) -> tuple[float, ...]:

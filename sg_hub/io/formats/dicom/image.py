@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.io.formats.dicom.frames import Groups, frame_count, modality_of
+from sg_hub.io.formats.dicom.frames import Groups, frame_count, modality_of, refuse_no_image
 from sg_hub.io.formats.dicom.header import numbers, read_dataset, reading, text, whole
 from sg_hub.io.formats.dicom.pixels import Pixels, by_table, rescaled
 from sg_hub.io.formats.limits import IMAGE_BYTES
@@ -37,6 +37,7 @@ def read_dicom_image(path: Path, bits: int | None = None) -> tuple[np.ndarray, t
         InvalidInputError: several frames, a kind of image that is no grey or colour image, or one that is too large.
     """
     data = read_dataset(path)
+    refuse_no_image(data, path)
     with reading(path):
         count = frame_count(data, path)
         if count > 1:
@@ -55,6 +56,7 @@ def read_dicom_image(path: Path, bits: int | None = None) -> tuple[np.ndarray, t
         else:
             unit = _grey(data, groups, stored, path, bits)[None]
             unit = 1 - unit if kind == _WHITE_IS_ZERO else unit
+            unit = np.where(_padding(data, stored), 0, unit)
         return np.ascontiguousarray(unit, dtype=np.float32), spacing
 
 
@@ -86,6 +88,16 @@ def _grey(data: Dataset, groups: Groups, stored: np.ndarray, path: Path, bits: i
     if unit is None or unit.min() == unit.max():  # a window that misses the image, as some exports have it
         unit = ((values - ends[0]) / (ends[1] - ends[0])).clip(0, 1)
     return unit
+
+
+def _padding(data: Dataset, stored: np.ndarray) -> np.ndarray:
+    """Where stored values only fill up the rows and are none of the image (PS3.3, C.7.5.1.1.2): black, whichever of the
+    greys is zero."""
+    value, limit = (data.get(f"PixelPadding{which}") for which in ("Value", "RangeLimit"))
+    if not isinstance(value, int):
+        return np.zeros(stored.shape, dtype=bool)
+    low, high = sorted((value, limit if isinstance(limit, int) else value))
+    return (stored >= low) & (stored <= high)
 
 
 def _ends(data: Dataset, modality: Dataset, bits: int | None) -> tuple[float, float]:

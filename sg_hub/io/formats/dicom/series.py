@@ -4,6 +4,7 @@ normal, read."""
 from __future__ import annotations
 
 import itertools
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,20 +12,24 @@ from pathlib import Path
 
 import numpy as np
 
-from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.errors import InvalidInputError, ReadError, shortened
 from sg_hub.io.finder import walk
-from sg_hub.io.formats.dicom.files import SUFFIXES, is_dicom, without_pixels
-from sg_hub.io.formats.dicom.frames import Frame, frame_count, frames_of
+from sg_hub.io.formats.dicom.files import SUFFIXES, is_dicom, without_image
+from sg_hub.io.formats.dicom.frames import Frame, frame_count, frames_of, refuse_no_image
 from sg_hub.io.formats.dicom.header import read_dataset, read_header, reading, text
 from sg_hub.io.formats.dicom.pixels import Pixels, rescaled
 from sg_hub.io.formats.limits import refuse_large
 from sg_hub.io.formats.orientation import Stored, triple
 from sg_hub.io.formats.others import other_format_of
 
+_log = logging.getLogger(__name__)
 _MOST_SERIES = 20
 _MOST_FOLDERS = 1000
 _GAP_TOLERANCE = 0.1
 """Share of the slice distance by which single distances may differ from it."""
+_DRIFT_TOLERANCE = 0.25
+"""Share of the slice distance by which a slice may lie elsewhere than at its number times that distance."""
+_MOST_PARTS = 10_000
 _TILT_TOLERANCE = 0.01
 """Shift between slices within their plane, as a share of their distance."""
 _TELLS = ["SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "Rows"]
@@ -66,7 +71,8 @@ def read_folder(folder: Path, series: str | None = None) -> Stored:
 
 
 def read_beside(path: Path, series: str | None = None) -> Stored:
-    """The whole series that one DICOM file belongs to; a file with several frames is a volume of its own."""
+    """The whole series that one DICOM file belongs to; a file with several frames is a volume of its own, if it does
+    not say that it is a part of one."""
     return _stored(*_beside(path, series))
 
 
@@ -94,10 +100,15 @@ def _in_folder(folder: Path, series: str | None) -> tuple[list[Frame], str]:
 
 def _beside(path: Path, series: str | None) -> tuple[list[Frame], str]:
     data = read_header(path)
+    refuse_no_image(data, path)
     with reading(path):
         count, uid = frame_count(data, path), text(data, "SeriesInstanceUID")
     if count > 1:
-        return frames_of(data, path), str(path)
+        own = frames_of(data, path)
+        if not own[0].part[0]:
+            return own, str(path)
+        frames, _ = _in_folder(path.parent, series or uid)
+        return [frame for frame in frames if frame.part[0] == own[0].part[0]], str(path)
     if not uid:
         raise ReadError(f"{path} has no SeriesInstanceUID: give the folder of the series")
     return _in_folder(path.parent, series or uid)
@@ -161,7 +172,7 @@ def _told(path: Path) -> tuple[str, str]:
             storage = storage or str(data.file_meta.get("MediaStorageSOPClassUID", ""))
     except ReadError as error:
         raise _DamagedError(path) from error
-    if uid and has_rows and not without_pixels(storage):
+    if uid and has_rows and not without_image(storage):
         return uid, description
     if storage in _SLICE_CLASSES or not storage:
         raise _DamagedError(path)
@@ -199,6 +210,8 @@ def _stored(frames: Sequence[Frame], where: str) -> Stored:
     sides = sides / np.linalg.norm(sides, axis=1, keepdims=True)
     direction = np.column_stack([*sides, np.cross(*sides)])
     apart = first.spacing[::-1] or (None, None)
+    if first.belongs_to[0] == "CT" and first.units.upper() not in ("", "HU", "HU_MOD"):
+        _log.warning("%s is CT with values in %s (RescaleType), not in HU", where, shortened(first.units, 20))
     return Stored(
         where,
         (columns, rows, len(ordered)),
@@ -267,6 +280,7 @@ def sort_frames(where: str, frames: Sequence[Frame]) -> tuple[list[Frame], float
                 f"({' '.join(entry.belongs_to)}, not {' '.join(first.belongs_to)}), so their positions cannot be "
                 "compared; put the slices of one volume into a folder of their own"
             )
+    _check_one_volume(where, frames)
     rows, columns = np.array(first.orientation[:3]), np.array(first.orientation[3:])
     normal = np.cross(rows, columns)
     if not np.linalg.norm(normal) >= 1e-3:
@@ -276,6 +290,7 @@ def sort_frames(where: str, frames: Sequence[Frame]) -> tuple[list[Frame], float
     steps = np.diff(np.array([entry.position for entry in ordered]), axis=0)
     gaps = steps @ normal
     _check_gaps(where, ordered, gaps)
+    _check_drift(where, gaps)
     shift = np.abs(steps - gaps[:, None] * normal).max()
     if shift > _TILT_TOLERANCE * np.median(gaps) and shift > 0.01:
         angle = np.degrees(np.arctan2(shift, np.median(gaps)))
@@ -285,6 +300,30 @@ def sort_frames(where: str, frames: Sequence[Frame]) -> tuple[list[Frame], float
             "with dcm2niix"
         )
     return ordered, float(gaps.mean())
+
+
+def _check_one_volume(where: str, frames: Sequence[Frame]) -> None:
+    """Refuse slices of several phases or in several units, and volumes in several files of which not all are there."""
+    said: dict[str, dict[str, Frame]] = {}
+    for frame in frames:
+        for what, value in (frame.volume | ({"unit of the values": frame.units} if frame.units else {})).items():
+            said.setdefault(what, {}).setdefault(value, frame)
+    for what, values in said.items():
+        if len(values) > 1:
+            (one, first), (other, second) = list(values.items())[:2]
+            raise InvalidInputError(
+                f"{where}: {second} is of another {what} ({shortened(other, 60)}) than {first} ({shortened(one, 60)}); "
+                "expected one volume: put every phase, echo or reconstruction into a folder (or file) of its own"
+            )
+    for uid in {frame.part[0] for frame in frames if frame.part[0]}:
+        numbers = {frame.part[1] for frame in frames if frame.part[0] == uid}
+        count = max(*(frame.part[2] for frame in frames if frame.part[0] == uid), *numbers, 2)
+        missing = sorted({*range(1, min(count, _MOST_PARTS) + 1)} - numbers)
+        if missing:
+            raise ReadError(
+                f"{where}: part {missing[0]} of {count} of a volume in several files (ConcatenationUID) is missing: "
+                "copy or export the series again, completely"
+            )
 
 
 def _check_gaps(where: str, ordered: Sequence[Frame], gaps: np.ndarray) -> None:
@@ -309,6 +348,18 @@ def _check_gaps(where: str, ordered: Sequence[Frame], gaps: np.ndarray) -> None:
                 f"{where}: {names} are {gap:.2f} mm apart, the others {distance:.2f} mm; expected evenly "
                 "spaced slices: put one reconstruction into the folder, or resample it"
             )
+
+
+def _check_drift(where: str, gaps: np.ndarray) -> None:
+    """Refuse distances that change a little from slice to slice, and by much over all of them."""
+    distance = float(gaps.mean())
+    away = np.abs(np.cumsum(gaps) - distance * np.arange(1, len(gaps) + 1)).max()
+    if away > _DRIFT_TOLERANCE * distance:
+        raise InvalidInputError(
+            f"{where}: slices at unequal distances, {gaps.min():.4g} to {gaps.max():.4g} mm: at {distance:.4g} mm each "
+            f"some would lie {away:.2f} mm from where they are; expected evenly spaced slices: put one reconstruction "
+            "into the folder, or resample it"
+        )
 
 
 def _volumes(frames: Sequence[Frame], distance: float) -> str:

@@ -134,6 +134,10 @@ def test_a_folder_is_segmented_as_a_whole_and_earlier_results_in_it_are_no_image
             "xrays/one.png",
         ]
         assert sorted(os.listdir("xrays/maps")) == ["one.png", "two.png"]
+    model = arguments[1:3]
+    assert_mistake(run("segment", "xrays", *model, "--out", "xrays"), "which would be taken for images the next time")
+    assert run("segment", "xrays/more", *model, "--out", ".")[0] == 0
+    assert Path("two.png").is_file()
 
 
 def test_json_says_what_was_written_and_how_much_there_is(run, models):
@@ -171,6 +175,11 @@ def test_a_dicom_series_becomes_a_dicom_segmentation_with_the_same_labels(run):
     assert len(np.unique(wanted)) > 1
     assert run("segment", "series", *arguments, "--dicom-seg", "--out", "maps")[0] == 0
     assert sorted(os.listdir("maps")) == ["one.dcm", "two.dcm"]
+    for _ in range(2):  # beside the slices, and among the scans
+        assert run("segment", "series/one", *arguments, "--out", "series/one/labels.dcm")[0] == 0
+        code, out, error = run("segment", "series", *arguments, "--dicom-seg", "--out", "series")
+        assert (code, error) == (0, "")
+        assert [line for line in out.splitlines() if line[0] != " "] == ["series/one", "series/two"]
 
 
 def test_what_is_no_series_gets_no_dicom_segmentation(run, models):

@@ -270,3 +270,20 @@ def test_values_that_are_too_large_for_the_array(tmp_path):
     path = write(tmp_path / "a.mha", values.tobytes(order="F"), ElementType="MET_DOUBLE")
     with pytest.raises(InvalidInputError, match="1 of 210 voxels are NaN or infinite"):
         load_scan(path)
+
+
+def test_voxels_behind_something_else_in_the_same_file(tmp_path):
+    path = write(tmp_path / "a.mha", b"something" + RAW, HeaderSize="-1")
+    assert np.array_equal(load_scan(path).array[0], VOXELS)
+    begin = len(write(path, HeaderSize="999").read_bytes()) - len(RAW) + 9
+    write(path, b"something" + RAW, HeaderSize=f"{begin:03}")
+    assert np.array_equal(load_scan(path).array[0], VOXELS)
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))).T, VOXELS)
+
+
+def test_a_list_that_says_how_many_sides_a_file_has(tmp_path):
+    for number in range(7):
+        (tmp_path / f"{number}.raw").write_bytes(VOXELS[..., number].tobytes(order="F"))
+    names = "\n".join(f"{number}.raw" for number in range(7))
+    path = write(tmp_path / "a.mhd", rest=names, ElementDataFile="LIST 2D")
+    assert np.array_equal(load_scan(path).array[0], VOXELS)

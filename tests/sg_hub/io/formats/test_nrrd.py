@@ -267,3 +267,35 @@ def test_voxels_beyond_those_of_the_header(tmp_path):
         load_scan(write(tmp_path / "a.nrrd", data=3 * RAW))
     with pytest.raises(ReadError, match="unpacks to more than its header says"):
         load_scan(write(tmp_path / "a.nrrd", data=gzip.compress(3 * RAW), fields={"encoding": "gzip"}))
+
+
+def test_voxels_that_a_file_ends_in(tmp_path):
+    path = write(tmp_path / "a.nrrd", b"a comment of some program" + RAW, {"byte skip": "-1"})
+    assert np.array_equal(load_scan(path).array[0], VOXELS)
+
+
+@pytest.mark.parametrize("data", [RAW + b"\1\2", RAW + RAW[:100]])
+def test_a_few_voxels_more_than_the_header_says(tmp_path, data):
+    for encoding, packed in (("raw", data), ("gzip", gzip.compress(data))):
+        with pytest.raises(ReadError, match=r"more than its header says"):
+            load_scan(write(tmp_path / "a.nrrd", packed, {"encoding": encoding}))
+    padded = write(tmp_path / "a.nrrd", RAW + bytes(-len(RAW) % 512))
+    assert np.array_equal(load_scan(padded).array[0], VOXELS)
+
+
+@pytest.mark.parametrize(("encoding", "one"), [("text", "5"), ("hex", "0500")])
+def test_more_voxels_written_out_than_the_header_says(tmp_path, encoding, one):
+    texts = " ".join(map(str, VOXELS.ravel("F"))) if encoding == "text" else RAW.hex()
+    path = write(tmp_path / "a.nrrd", texts.encode(), {"encoding": encoding})
+    assert np.array_equal(load_scan(path).array[0], VOXELS)
+    write(path, f"{texts} {one}".encode(), {"encoding": encoding})
+    with pytest.raises(ReadError, match="211 of 210 voxels"):
+        load_scan(path)
+
+
+@pytest.mark.parametrize("centers", [None, "cell cell cell", "node node node"])
+def test_where_axes_begin_as_itk_takes_it(tmp_path, centers):
+    own = {"spacings": "0.8 0.9 2.5", "axis mins": "5 6 7", "centers": centers}
+    scan, image = read(tmp_path, PLAIN | own), sitk.ReadImage(str(tmp_path / "a.nrrd"))
+    assert scan.origin == pytest.approx(image.GetOrigin())
+    assert scan.origin[0] == pytest.approx(5 if centers == "node node node" else 5.4)

@@ -106,3 +106,10 @@ def test_voxels_that_begin_as_texts_do_are_voxels(tmp_path):
     volume[2, 3, 4] = 61
     sitk.WriteImage(sitk.GetImageFromArray(volume), str(tmp_path / "a.img"))
     np.testing.assert_array_equal(load_scan(tmp_path / "a.img").array[0].T, volume)
+
+
+def test_packed_files_that_hold_no_scan_are_not_called_damaged(tmp_path):
+    for name, said in (("a.mgz", "a gzipped file of FreeSurfer"), ("a.gz", "a gzipped file of no format")):
+        (tmp_path / name).write_bytes(gzip.compress(b"\0\0\0\1" + bytes(600)))
+        with pytest.raises(ReadError, match=said):
+            load_scan(tmp_path / name)

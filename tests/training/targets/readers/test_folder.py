@@ -78,3 +78,17 @@ def test_a_class_that_falls_between_the_voxels_is_said(root, caplog):
 def test_more_classes_than_numbers(root):
     with pytest.raises(ValueError, match="classes: 256 of them; a label map holds 255 at most"):
         target(root, classes=tuple(f"c{n}" for n in range(256)))
+
+
+def test_label_maps_as_3d_slicer_calls_them(root):
+    for number in range(3):
+        (root / "labels" / f"c{number}.nii.gz").rename(root / "labels" / f"c{number}.seg.nii.gz")
+    found = target(root).find()
+    assert [item.label for item in found.items] == [str(root / "labels" / f"c{n}.seg.nii.gz") for n in range(3)]
+
+
+def test_a_label_map_of_nearly_the_same_name_is_proposed(root):
+    (root / "labels" / "c1.nii.gz").rename(root / "labels" / "C1.nii.gz")
+    (skipped,) = target(root).find().skipped.items()
+    assert skipped[0] == "c1"
+    assert skipped[1].endswith("(there is C1: names have to be the same, their capitals too)")

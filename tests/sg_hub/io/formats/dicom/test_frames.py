@@ -8,6 +8,7 @@ from sg_hub.io.scan import load_scan
 from tests.sg_hub.io.formats.dicom.dicom_files import VOLUME, base, enhanced, item, slice_of, write, write_series
 
 PLACES = [0, 2, 4, 6, 8, 10]
+ENHANCED = {"MR": "1.2.840.10008.5.1.4.1.1.4.1", "PT": "1.2.840.10008.5.1.4.1.1.130"}
 HU = (VOLUME - 1024).transpose(2, 1, 0)
 
 
@@ -190,3 +191,100 @@ def test_a_table_of_the_modality(tmp_path):
         data.ModalityLUTSequence = table
         write(tmp_path / f"{number}.dcm", data)
     assert np.array_equal(load_scan(tmp_path).array[0], VOLUME[:3].transpose(2, 1, 0) * 3)
+
+
+def of_parts(folder, parts, total=2):
+    """One volume in several files (a concatenation), of which some are written."""
+    for number, (start, stop) in enumerate([(0, 2), (2, 6)], 1):
+        if number in parts:
+            said = {"ConcatenationUID": "1.2.3", "InConcatenationNumber": number, "InConcatenationTotalNumber": total}
+            write(folder / f"{number}.dcm", enhanced(VOLUME[start:stop], PLACES[start:stop], **said))
+    return folder
+
+
+def test_a_part_of_a_volume_is_read_with_the_other_parts(tmp_path):
+    of_parts(tmp_path, (1, 2))
+    for given in (tmp_path, tmp_path / "1.dcm", tmp_path / "2.dcm"):
+        assert np.array_equal(load_scan(given).array[0], HU)
+
+
+@pytest.mark.parametrize(("parts", "total", "missing"), [((1,), 2, 2), ((2,), None, 1)])
+def test_a_volume_of_which_a_part_is_missing(tmp_path, parts, total, missing):
+    of_parts(tmp_path, parts, total)
+    for given in (tmp_path, tmp_path / f"{parts[0]}.dcm"):
+        with pytest.raises(ReadError, match=rf"part {missing} of 2 of a volume in several files .* is missing"):
+            load_scan(given)
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        (lambda k: {"FrameContentSequence": item(TemporalPositionIndex=1 + k % 2)}, r"another time \(2\)"),
+        (lambda k: {"MREchoSequence": item(EffectiveEchoTime=10.0 + k % 2)}, r"another echo \(11\)"),
+        (lambda k: {"CTReconstructionSequence": item(ConvolutionKernel=f"K{k % 2}")}, "another reconstruction kernel"),
+        (
+            lambda k: {
+                "PixelValueTransformationSequence": item(
+                    RescaleSlope=1, RescaleIntercept=0, RescaleType=["HU", "US"][k % 2]
+                )
+            },
+            "another unit of the values",
+        ),
+    ],
+)
+def test_frames_of_two_volumes_that_alternate_in_space(tmp_path, group, said):
+    data = enhanced(VOLUME, PLACES)
+    for number, frame in enumerate(data.PerFrameFunctionalGroupsSequence):
+        for sequence, items in group(number).items():
+            setattr(frame, sequence, items)
+    with pytest.raises(InvalidInputError, match=f"frame 2 of a.dcm is of {said}.*expected one volume"):
+        load_scan(write(tmp_path / "a.dcm", data))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("MR", [{"EchoNumbers": 1}, {"EchoNumbers": 2}]),
+        ("MR", [{"TemporalPositionIdentifier": 1}, {"TemporalPositionIdentifier": 2}]),
+        ("CT", [{"ConvolutionKernel": "B30f"}, {"ConvolutionKernel": "B70f"}]),
+        ("PT", [{"Units": "BQML"}, {"Units": "CNTS"}]),
+    ],
+)
+def test_slices_of_two_volumes_that_alternate_in_space(tmp_path, kind, said):
+    for number, pixels in enumerate(VOLUME):
+        write(tmp_path / f"{number}.dcm", slice_of(pixels, 2.0 * number, kind=kind, **said[number % 2]))
+    with pytest.raises(InvalidInputError, match=r"1\.dcm is of another .* than 0\.dcm"):
+        load_scan(tmp_path)
+
+
+def test_distances_that_drift(tmp_path):
+    places = np.cumsum([0] + [2.0] * 10 + [2.15] * 10)
+    for number, place in enumerate(places):
+        write(tmp_path / "drift" / f"{number:02}.dcm", slice_of(VOLUME[number % 6], float(place)))
+        write(tmp_path / "even" / f"{number:02}.dcm", slice_of(VOLUME[number % 6], round(2.075 * number, 1)))
+    with pytest.raises(InvalidInputError, match=r"unequal distances, 2 to 2\.15 mm.*0\.75 mm from where they are"):
+        load_scan(tmp_path / "drift")
+    assert load_scan(tmp_path / "even").spacing[2] == pytest.approx(2.075, abs=0.003)
+
+
+@pytest.mark.parametrize("kind", ["MR", "PT"])
+def test_real_world_values_of_each_frame_where_there_is_no_rescaling(tmp_path, kind):
+    data = enhanced(VOLUME, PLACES, Modality=kind, SOPClassUID=ENHANCED[kind])
+    del data.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence
+    for number, frame in enumerate(data.PerFrameFunctionalGroupsSequence):
+        frame.RealWorldValueMappingSequence = item(RealWorldValueSlope=1.0 + number, RealWorldValueIntercept=-3.0)
+    found = load_scan(write(tmp_path / "a.dcm", data)).array[0]
+    assert np.allclose(found, VOLUME.transpose(2, 1, 0) * np.arange(1, 7) - 3)
+
+
+def test_the_rescaling_goes_before_real_world_values(tmp_path):
+    mapping = item(RealWorldValueSlope=5.0, RealWorldValueIntercept=0.0)
+    write_series(tmp_path, RealWorldValueMappingSequence=mapping)
+    assert np.array_equal(load_scan(tmp_path).array[0], HU)
+
+
+def test_tomography_in_another_unit_than_hounsfields_is_said(tmp_path, caplog):
+    assert np.array_equal(load_scan(write_series(tmp_path / "hu", RescaleType="HU")).array[0], HU)
+    assert not caplog.text
+    assert np.array_equal(load_scan(write_series(tmp_path / "us", RescaleType="US")).array[0], HU)
+    assert "is CT with values in US (RescaleType), not in HU" in caplog.text

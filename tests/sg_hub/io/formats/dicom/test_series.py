@@ -7,9 +7,11 @@ import pytest
 import SimpleITK as sitk
 
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.finder import find_scans
 from sg_hub.io.formats.dicom.series import find_series
+from sg_hub.io.image import load_image
 from sg_hub.io.scan import load_scan
-from tests.sg_hub.io.formats.dicom.dicom_files import VOLUME, slice_of, write, write_series
+from tests.sg_hub.io.formats.dicom.dicom_files import VOLUME, base, slice_of, write, write_series
 
 
 def make_series(
@@ -153,6 +155,10 @@ def test_other_objects_of_the_series_are_left_out(tmp_path):
     for keyword in ("Rows", "Columns", "PixelData", "ImagePositionPatient"):
         delattr(structures, keyword)
     write(tmp_path / "rs.dcm", structures)
+    segmentation = base(VOLUME, "SEGMENTATION", {"NumberOfFrames": 6, "SeriesInstanceUID": "1.2.826.0.1.6"})
+    write(tmp_path / "maps" / "seg.dcm", segmentation)
+    write(tmp_path / "0.seg.dcm", segmentation)
+    assert [*find_scans(tmp_path).values()] == [tmp_path]
     assert np.array_equal(load_scan(tmp_path).array[0], (VOLUME - 1024).transpose(2, 1, 0))
     assert len(find_series(tmp_path)[0].files) == 6
 
@@ -261,3 +267,14 @@ def test_links_are_followed_as_the_finder_does(tmp_path):
 def test_a_scan_says_its_modality(tmp_path):
     assert load_scan(write_series(tmp_path / "mr", Modality="MR")).modality == "MR"
     assert load_scan(write_series(tmp_path / "unsaid", Modality=None)).modality == ""
+
+
+@pytest.mark.parametrize("kind", ["STRUCTURES", "DIRECTORY"])
+def test_a_file_without_an_image_is_called_what_it_is(tmp_path, kind):
+    data = slice_of(VOLUME[0], 0, "STRUCTURES", PixelData=None, Rows=None, Columns=None, NumberOfFrames=None)
+    if kind == "DIRECTORY":
+        data.SOPClassUID = "1.2.840.10008.1.3.10"
+    path = write(tmp_path / "a", data)
+    for read in (load_scan, load_image):
+        with pytest.raises(InvalidInputError, match=r"is a DICOM file without an image \((RT Structure|Media Storage)"):
+            read(path)
