@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sg_hub.cli import main
-from sg_hub.io.scan import load_scan
+from sg_hub.io.scan import Scan, load_scan
 from tests.folders import DEMO_SAMPLES
 
 RUN = "run by the tests"
@@ -74,7 +74,8 @@ def run(block: Block, names: dict[str, Any]) -> None:
 
 
 def a_users_folder(folder: Path) -> None:
-    """What a page speaks of: ct.nii.gz, xray.png, organs/ with label maps of 1 and 4, nodules/ of two classes, new/."""
+    """What a page speaks of: ct.nii.gz, xray.png, organs/ with label maps of 1 and 4, nodules/ of two classes, new/,
+    a.nii.gz with a-labels.nii.gz and b.nii.gz, parts of two scans."""
     shutil.copy(SCAN, folder / "ct.nii.gz")
     shutil.copy(XRAY, folder / "xray.png")
     for kind in ("images", "labels"):
@@ -86,6 +87,9 @@ def a_users_folder(folder: Path) -> None:
         scan.save(
             np.where(np.isin(labels, (1, 4)), labels, 0).astype(np.uint8), folder / "organs/labels" / f"{name}.nii.gz"
         )
+    for name, patient in (("a", ORGANS[0]), ("b", ORGANS[1])):
+        for kind, called in (("images", name), ("labels", f"{name}-labels")):
+            _part(load_scan(folder / "organs" / kind / f"{patient}.nii.gz", labels=kind == "labels"), folder, called)
     whole = load_scan(SCAN)
     rng = np.random.default_rng(0)
     (folder / "new").mkdir()
@@ -99,3 +103,14 @@ def a_users_folder(folder: Path) -> None:
         cut = type(whole)(cube[None].astype(np.float32), whole.spacing)
         cut.save(cube, place)
     shutil.copy(folder / "nodules" / "benign" / "benign_0.nii.gz", folder / "new")
+
+
+def _part(scan: Scan, folder: Path, name: str) -> None:
+    """What of a scan lies around the neck, where it is in the whole one."""
+    low, high = (
+        np.rint(scan.to_voxels(np.array([place]))[0]).astype(int) for place in ((150, 60, 190), (330, 180, 270))
+    )
+    array = scan.array[:, *map(slice, low, high)]
+    origin = tuple(scan.to_mm(low[None])[0].tolist())
+    part = Scan(array.astype(np.float32), scan.spacing, origin=origin)
+    part.save(array[0].astype(np.uint8) if "labels" in name else array[0], folder / f"{name}.nii.gz")

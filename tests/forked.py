@@ -1,10 +1,12 @@
-"""Processes of their own, to be killed or to work side by side: forks of one that has imported everything, and has no
-threads. A fork starts in no time, where a new Python would import torch for seconds."""
+"""Processes of their own, to be killed, to work side by side, or to stand for those of torchrun: forks of one that has
+imported everything, and has no threads. A fork starts in no time, where a new Python would import torch for seconds."""
 
 import multiprocessing
 import os
 import signal
+import socket
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -12,9 +14,11 @@ from typing import Any
 
 import torch
 
+_FORKS = multiprocessing.get_context("forkserver")
 _IMPORTED = ["torch._dynamo", "matplotlib.pyplot", "SimpleITK", "zarr", "sg_hub.cli", "training.cli.parser"]
 _IMPORTED += [f"training.pretraining.{name}" for name in ("autoencode", "pretrain")]
 _IMPORTED += ["training.data.prepare", "training.discovery.discover", "training.publishing.publish"]
+_FORKS.set_forkserver_preload(_IMPORTED)
 
 
 def forked(
@@ -27,10 +31,8 @@ def forked(
         said: file of what it prints.
         environment: beside that of this process.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_IMPORTED)
     there = {**os.environ, **(environment or {})}
-    process = context.Process(target=_run, args=(work, arguments, said, there, os.getcwd()))
+    process = _FORKS.Process(target=_run, args=(work, arguments, said, there, os.getcwd()))
     process.start()
     return process
 
@@ -41,6 +43,38 @@ def ended(work: Callable[..., Any], *arguments: Any, **more: Any) -> int:
     process.join()
     assert process.exitcode is not None
     return process.exitcode
+
+
+def run_ranks(world: int, work: Callable[..., Any], *arguments: Any) -> list[tuple[int, str]]:
+    """Run `work(*arguments)` in each of `world` processes of one run; their exit codes, and what they raised."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    shared = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    queue = _FORKS.SimpleQueue()
+    ranks = [
+        forked(_rank, rank, queue, work, arguments, environment={"RANK": str(rank), "LOCAL_RANK": str(rank), **shared})
+        for rank in range(world)
+    ]
+    for process in ranks:
+        process.join(120)
+        if process.is_alive():
+            process.kill()
+            process.join()
+    said = {}
+    while not queue.empty():
+        number, text = queue.get()
+        said[number] = text
+    return [(process.exitcode, said.get(number, "")) for number, process in enumerate(ranks)]
+
+
+def _rank(rank: int, queue: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        work(*arguments)
+    except BaseException as error:
+        queue.put((rank, f"{type(error).__name__}: {error}"))
+        traceback.print_exc()
+        os._exit(1)
 
 
 def _run(

@@ -5,17 +5,19 @@ import csv
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from docs.scripts import generate
 from sg_hub.cli.parser import make_parser
 from sg_hub.io.scan import load_scan
-from tests.documents import ORGANS, RUN, a_users_folder, blocks, run
+from tests.documents import ORGANS, RUN, SCAN, a_users_folder, blocks, run
 from tests.folders import DEMO_SAMPLES, ROOT
 from training.run.metrics import read_metrics
 from training.statistics.patients import summary
@@ -169,15 +171,49 @@ def test_every_block_of_python_is_python(page):
             ast.parse(block.text)
 
 
+NEEDS_A_NETWORK = ("push_to_hub", 'encoder_weights="imagenet"', "timm:resnet18")
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
+def test_every_block_of_python_is_run_but_what_needs_a_network(page):
+    for block in blocks(page):
+        if block.kind == "python" and not block.mark.startswith((RUN, "file: ", "run: ")):
+            assert any(words in block.text for words in NEEDS_A_NETWORK), block.text
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES, *OTHERS], ids=lambda page: page.parent.name + page.stem)
+def test_every_command_that_is_shown_is_one_of_today(page):
+    parser = make_parser()
+    for block in blocks(page):
+        for line in block.text.replace("\\\n", " ").splitlines() if block.kind == "bash" else ():
+            program, *arguments = shlex.split(line, comments=True) or [""]
+            if program == "sg-hub":
+                assert parser.parse_args(arguments).command == arguments[0]
+
+
+@pytest.mark.parametrize("name", ["index", "loading"])
+def test_a_short_example_runs_as_it_stands(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scan = load_scan(SCAN)
+    part = scan.array[:, 20:60, 10:50, 20:50]
+    type(scan)(part, scan.spacing).save(part[0], "ct.nii.gz")
+    names = {"__name__": "page"}
+    for block in blocks(DOCS / f"{name}.md"):
+        if block.mark == RUN:
+            run(block, names)
+    assert names["features"].shape == (128,) if name == "index" else names["logits"].shape == (1, 3, 32, 32, 16)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["finetune", "classify", "compare", "locate"])
 def test_a_tutorial_runs_as_it_stands(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     a_users_folder(tmp_path)
     if name == "locate":
-        for path in Path("organs/images").iterdir():  # less to look through
-            scan = load_scan(path)
-            type(scan)(scan.array[..., :32], scan.spacing).save(scan.array[0, :, :, :32], path)
+        for path in Path("organs").glob("*/*"):  # less to look through
+            scan = load_scan(path, labels=path.parent.name == "labels")
+            part = scan.array[:, 28:68, :40, :28]
+            type(scan)(part.astype(np.float32), scan.spacing).save(part[0], path)
     names = {"__name__": "page"}
     for block in blocks(DOCS / "tutorials" / f"{name}.md"):
         if block.mark == RUN:
@@ -190,7 +226,7 @@ def test_a_tutorial_runs_as_it_stands(name, tmp_path, monkeypatch):
         assert "1 trial of each can show no difference" in Path("runs/compare/compare.html").read_text(encoding="utf-8")
     elif name == "locate":
         assert names["places"].shape == (1, 3)
-        assert all(Path(file).is_file() for file in ("places.csv", "places.png"))
+        assert all(Path(file).is_file() for file in ("places.csv", "places.png", "first.nii.gz", "first.png"))
     else:
         assert names["best"] in ("benign", "malignant")
 

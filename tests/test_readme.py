@@ -22,11 +22,12 @@ def folder(tmp_path_factory):
     ("first", "last", "written"),
     [
         ("sg_hub.load_scan", "sg_hub.load_image", ["restored.nii.gz", "restored.png"]),
+        ("sg-hub locate", "sg-hub propagate", ["places.png", "b-labels.nii.gz"]),
         ("init-target organs", 'from_pretrained("./organ-model")', ["labels.nii.gz", "organ-model/metrics.csv"]),
         ("init-target nodules", "sg_hub.classify(model", ["classes.csv", "nodule-model/README.md"]),
         ("def loss_of", "import lightning", ["my-model/model.safetensors"]),
     ],
-    ids=["five lines", "segmentation", "classification", "own loop"],
+    ids=["five lines", "places", "segmentation", "classification", "own loop"],
 )
 def test_what_is_shown_runs_as_it_stands(first, last, written, folder, monkeypatch):
     monkeypatch.chdir(folder)
@@ -46,13 +47,9 @@ def test_what_is_shown_runs_as_it_stands(first, last, written, folder, monkeypat
 def test_every_marked_example_is_in_one_of_the_tests():
     marked = [block for block in BLOCKS if block.mark == RUN]
     assert [block.kind for block in marked] == [
-        "python",
-        "python",
-        "bash",
-        "python",
-        "bash",
-        "python",
-        "python",
-        "python",
+        *("python", "python", "bash"),
+        *("bash", "python"),
+        *("bash", "python"),
+        *("python", "python"),
     ]
     assert sum("sg-hub finetune" in block.text for block in marked) == 2

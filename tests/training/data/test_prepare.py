@@ -20,8 +20,7 @@ from sg_hub import load_scan
 from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT
-from tests.forked import ended
-from tests.training.ranks import run_ranks
+from tests.forked import ended, run_ranks
 from tests.training.run.other_process import at_work
 from tests.training.scan_files import SIZE, write_scan, write_split
 from training.data import convert as module

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.forked import run_ranks
 from tests.training.conftest import small_recipe
-from tests.training.ranks import run_ranks
 from training.discovery.features import read_features
 from training.pretraining import state
 from training.pretraining.autoencode import autoencode

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tests.training.ranks import run_ranks
+from tests.forked import run_ranks
 from training.run.process_group import process
 
 
