@@ -5,15 +5,18 @@ import os
 import pydoc
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from sg_hub import InvalidInputError, Preprocessing, ReadError, SemanticGenesis3D, cli
 from sg_hub.interop.nnunet import NnunetNetwork, export_nnunet
 from sg_hub.models.medicalnet import MedicalNet
+from tests.documents import blocks
 from tests.folders import ROOT
 from tests.training.targets import target_folders
 
@@ -155,55 +158,55 @@ def test_the_command_says_how_nnunet_goes_on(planned, tmp_path, capsys):
     assert isinstance(network_of(json.loads((planned / "sgHubPlans.json").read_text())), NnunetNetwork)
 
 
-NNUNET = """
-import json, os, sys
-from pathlib import Path
-import numpy as np, torch
-from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
-extract_fingerprints([7], num_processes=1)
-plan_experiments([7])
-folder = Path(os.environ["nnUNet_preprocessed"]) / "Dataset007_Liver"
-from sg_hub import from_pretrained
-from sg_hub.interop.nnunet import export_nnunet
-model = from_pretrained(sys.argv[1])
-plans, weights = export_nnunet(model, folder)
-preprocess([7], "sgHubPlans", ("3d_fullres",), num_processes=(1,))
-os.environ["nnUNet_n_proc_DA"] = "0"  # no processes of its own
-from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
-from nnunetv2.run.run_training import get_trainer_from_args
-trainer = get_trainer_from_args("7", "3d_fullres", 0, "nnUNetTrainer", "sgHubPlans", device=torch.device("cpu"))
-trainer.num_iterations_per_epoch = trainer.num_val_iterations_per_epoch = 1
-trainer.num_epochs = 1
-trainer.disable_checkpointing = False
-trainer.initialize()
-load_pretrained_weights(trainer.network, str(weights))
-for mine, other in ((trainer.network.encoder, model.encoder), (trainer.network.decoder.body, model.decoder)):
-    for one, two in zip(mine.state_dict().values(), other.state_dict().values(), strict=True):
-        assert torch.equal(one, two)
-import blosc2
-case = next((folder / "sgHubPlans_3d_fullres").glob("pat0_0*.b2nd"), None)
-if case is not None:
-    data = np.asarray(blosc2.open(str(case))[:])
-    assert data.shape[1:] == (10, 14, 16), data.shape
-    assert 0 <= data.min() and data.max() <= 1, (data.min(), data.max())
-trainer.run_training()
-print("loss", trainer.logger.get_value("train_losses", step=-1) if hasattr(trainer.logger, "get_value") else "")
-print("trained")
+TRAIN = """
+import sys
+import torch
+from nnunetv2.run.run_training import run_training_entry
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+initialize, run_training = nnUNetTrainer.initialize, nnUNetTrainer.run_training
+
+def short(self):
+    initialize(self)
+    self.num_epochs = self.num_iterations_per_epoch = self.num_val_iterations_per_epoch = 1
+
+def checked(self):
+    given = torch.load(sys.argv[sys.argv.index("-pretrained_weights") + 1], weights_only=True)["network_weights"]
+    for key, value in self.network.state_dict().items():
+        assert ".seg_layers." in key or torch.equal(value, given[key]), key
+    run_training(self)
+    print("trained")
+
+nnUNetTrainer.initialize, nnUNetTrainer.run_training = short, checked
+run_training_entry()
+"""
+SHELL = """
+set -e
+sg-hub() { "$PYTHON" -m sg_hub "$@"; }
+nnUNetv2_train() { "$PYTHON" -W ignore -c "$TRAIN" "$@" -device cpu; }
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not find_spec("nnunetv2"), reason="nnunetv2 is not installed (the extra nnunet: 180 MB)")
-def test_nnunet_itself_plans_preprocesses_and_fine_tunes(tmp_path):
-    raw = tmp_path / "raw" / "Dataset007_Liver"
-    target_folders.nnunet(raw)
-    model_of(preprocessing=Preprocessing(spacing=(2, 2, 3), input_size=(16, 16, 8))).save_pretrained(tmp_path / "net")
+def test_nnunet_itself_does_what_the_page_shows(tmp_path):
+    """The commands of docs/other-tools.md, with one step of training."""
+    page = blocks(ROOT / "docs" / "other-tools.md")
+    shown = next(block.text for block in page if block.text.startswith("nnUNetv2_plan_and_preprocess"))
+    target_folders.nnunet(tmp_path / "raw" / "Dataset007_Liver")
     places = {f"nnUNet_{name}": str(tmp_path / name) for name in ("raw", "preprocessed", "results")}
     for place in places.values():
         Path(place).mkdir(exist_ok=True)
-    environment = os.environ | places | {"nnUNet_compile": "f", "nnUNet_n_proc_DA": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-W", "ignore", "-c", NNUNET, str(tmp_path / "net")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    told = {"PYTHON": sys.executable, "TRAIN": TRAIN, "PATH": path, "PYTHONPATH": str(ROOT)}
+    environment = os.environ | places | told | {"nnUNet_compile": "f", "nnUNet_n_proc_DA": "1"}
+    done = subprocess.run(
+        ["bash", "-c", SHELL + shown], env=environment, capture_output=True, text=True, cwd=tmp_path, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.splitlines()[-1] == "trained"
     assert list((tmp_path / "results").rglob("checkpoint_final.pth"))
+    cases = tmp_path / "preprocessed" / "Dataset007_Liver" / "sgHubPlans_3d_fullres"
+    data = np.asarray(import_module("blosc2").open(str(next(cases.glob("pat0_0*.b2nd"))))[:])
+    assert data.shape == (1, 10, 7, 8)  # of 4 x 4 x 3 mm, z first
+    assert 0 <= data.min() < data.max() <= 1
