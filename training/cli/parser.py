@@ -113,7 +113,11 @@ def _add_with_targets(command: AddCommand) -> None:
     )
     init.add_argument("--out", metavar="TOML", help="absent: NAME.toml in the current folder, after the folder")
     init.add_argument(
-        "--classes", metavar="NAME", nargs="+", default=[], help="in the order of the label maps' numbers"
+        "--classes",
+        metavar="NAME",
+        nargs="+",
+        default=[],
+        help="in the order of the label maps' numbers, or NAME=NUMBER of some of them: the others are background",
     )
 
     checked = command(

@@ -31,7 +31,8 @@ def init_target(folder: str | Path, out: str | Path | None = None, classes: Sequ
 
     Args:
         out: the TOML; absent: NAME.toml in the current folder, after the folder.
-        classes: names of the classes, in the order of their numbers in the label maps.
+        classes: names of the classes, in the order of their numbers in the label maps; or NAME=NUMBER of some, and the
+            other numbers are background.
 
     Returns:
         the TOML, and what was found, in lines.
@@ -74,17 +75,35 @@ def _classes(found: Look, given: Sequence[str]) -> dict[str, int]:
         raise InvalidInputError(
             f"{found.root / found.labels}: no label map that was looked into holds a number but 0: nothing is outlined"
         )
+    if any("=" in name for name in given):
+        return _numbered(given, values)
     if given and len(given) != len(values):
         shown = ", ".join(map(str, values))
+        some = " ".join(f"{name}={value}" for name, value in zip(given, values, strict=False))
         raise InvalidInputError(
-            f"--classes has {len(given)} name{'s' * (len(given) != 1)}, and the label maps have the numbers "
-            f"{shown}: give "
-            f"{len(values)} names, in that order"
+            f"--classes has {len(given)} name{'s' * (len(given) != 1)}, and the label maps have the numbers {shown}: "
+            f"give {len(values)} names, in that order, or say which numbers they are of, such as {some}"
         )
     if "" in given or len({*given}) < len(given):
         raise InvalidInputError(f"--classes {' '.join(given)}: each number needs a name of its own")
     names = given or [*names_of_values(found.root, values).values()]
     return dict(zip(names, values, strict=True))
+
+
+def _numbered(given: Sequence[str], values: Sequence[int]) -> dict[str, int]:
+    """The classes that were given with their numbers; the other numbers are background."""
+    named: dict[str, int] = {}
+    for text in given:
+        name, _, number = text.rpartition("=")
+        if not name or not number.isdecimal() or int(number) not in values or int(number) in named.values():
+            shown = ", ".join(map(str, values))
+            raise InvalidInputError(
+                f"--classes {text}: expected NAME=NUMBER, each with another of the label maps' numbers, {shown}"
+            )
+        named[name] = int(number)
+    if len(named) < len(given):
+        raise InvalidInputError(f"--classes {' '.join(given)}: each number needs a name of its own")
+    return named
 
 
 def _table(found: Look) -> str:
@@ -119,6 +138,9 @@ def _toml(found: Look, path: Path, name: str, classes: dict[str, int]) -> list[s
         *([] if found.exclusive else ["exclusive = false"]),
         *([f"values = {toml_text(classes)}  # numbers of the label maps"] if found.segments else []),
     ]
+    others = sorted(value for value in found.values if value not in (0, *classes.values())) if found.segments else []
+    if others:
+        lines.append(f"background = {toml_text(others)}  # numbers that no class has")
     grid = []
     if found.dims == 3 and not found.is_ct:
         grid = ['intensity = "percentile"         # the values are no HU', "low = 0.5", "high = 99.5"]

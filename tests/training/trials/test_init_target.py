@@ -61,6 +61,21 @@ def test_images_beside_label_maps(init, tmp_path):
     assert "nothing is wrong" in check("livers.toml", progress=False)
 
 
+def test_some_of_the_numbers_are_classes_and_the_others_background(init, tmp_path):
+    for number in range(6):
+        scan(tmp_path / "organs" / "images" / f"case_{number}.nii.gz")
+        mask(tmp_path / "organs" / "masks" / f"case_{number}.nii.gz", 1, 2, 4, 7)
+    code, said, _ = init("organs", "--classes", "cord", "mandible")
+    assert code == 2
+    assert "give 4 names, in that order, or say which numbers they are of, such as cord=1 mandible=2" in said
+    for wrong in (["cord=1", "mandible"], ["cord=1", "mandible=1"], ["cord=1", "mandible=3"], ["=1"]):
+        code, said, _ = init("organs", "--classes", *wrong)
+        assert (code, "expected NAME=NUMBER" in said) == (2, True)
+    code, said, target = init("organs", "--classes", "mandible=4", "cord=1")
+    assert (code, target.classes, target.numbers, target.background) == (0, ("mandible", "cord"), [[4], [1]], (2, 7))
+    assert target.load(target.split_items().items[0]).label.max() == 2
+
+
 def test_values_that_are_no_hu_are_taken_by_percentiles_and_names_come_from_dataset_json(init, tmp_path):
     for number in range(6):
         scan(tmp_path / "mr" / "images" / f"{number}.nii.gz", value=0)
