@@ -229,18 +229,24 @@ def _stored(frames: Sequence[Frame], where: str) -> Stored:
 
 
 def _unscaled(where: str, frames: Sequence[Frame]) -> str:
-    """The modality, where no slice says what its stored values mean; empty where all do, or need not.
+    """The modality, where no slice says what its stored values mean, and they have to; else empty.
 
     Raises:
         InvalidInputError: some do, and others do not.
     """
-    unscaled = [frame for frame in frames if frame.unscaled]
-    if unscaled and len(unscaled) < len(frames):
+    unscaled = [frame for frame in frames if not len(frame.modality)]
+    if 0 < len(unscaled) < len(frames) and (unscaled[0].unscaled or not all(map(_keeps_values, frames))):
         raise InvalidInputError(
             f"{where}: {unscaled[0]} has no RescaleSlope and RescaleIntercept, and other slices have: export the "
             "series again"
         )
     return unscaled[0].unscaled if unscaled else ""
+
+
+def _keeps_values(frame: Frame) -> bool:
+    """Whether the values of a slice are those that are stored, by what it says or because it says nothing."""
+    said = frame.modality
+    return not len(said) or (said.get("RescaleSlope"), said.get("RescaleIntercept")) == (1, 0)
 
 
 def _planes(frames: Sequence[Frame]) -> Iterator[np.ndarray]:

@@ -174,6 +174,15 @@ def test_a_rescaling_that_some_slices_lack(tmp_path):
         load_scan(tmp_path, rescale=(1, 0))
 
 
+def test_magnetic_resonance_of_which_some_slices_are_rescaled(tmp_path):
+    write_series(tmp_path, kind="MR", **NO_RESCALING)
+    write(tmp_path / "3.dcm", slice_of(VOLUME[3], 6.0, kind="MR", RescaleSlope=1, RescaleIntercept=0))
+    assert np.array_equal(load_scan(tmp_path).array[0], VOLUME.transpose(2, 1, 0))
+    write(tmp_path / "3.dcm", slice_of(VOLUME[3], 6.0, kind="MR", RescaleSlope=2, RescaleIntercept=0))
+    with pytest.raises(InvalidInputError, match=r"0\.dcm has no RescaleSlope and RescaleIntercept, and other slices"):
+        load_scan(tmp_path)
+
+
 def test_enhanced_files_without_a_rescaling(tmp_path):
     data = enhanced(VOLUME, [2.0 * k for k in range(6)])
     del data.SharedFunctionalGroupsSequence[0].PixelValueTransformationSequence
