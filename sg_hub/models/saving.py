@@ -16,6 +16,7 @@ from sg_hub.hub.model_folder import new_folder, write_model
 from sg_hub.hub.upload import listing, upload
 from sg_hub.io.files import working_folder
 from sg_hub.models.heads import Head
+from sg_hub.models.input_checks import all_finite
 from sg_hub.models.loading import LoadReport, Origin
 
 
@@ -61,7 +62,7 @@ class Saved(
             model_card_kwargs: for a card made anew: entries of its metadata, such as `license` or `datasets`.
 
         Raises:
-            InvalidInputError: a path that is a file, or an option that does not exist.
+            InvalidInputError: a path that is a file, an option that does not exist, or weights that are no numbers.
             ReadError: the folder cannot be written; a model that was in it is as it was.
         """
         if push_to_hub_kwargs and not push_to_hub:
@@ -168,4 +169,11 @@ class Saved(
             key: (value.half() if half and key in parameters else value).detach().cpu().contiguous()
             for key, value in self.state_dict().items()
         }
+        for key, value in state.items():
+            if value.is_floating_point() and not all_finite(value):
+                why = "as after a training that diverged" + (", or too large for half precision" if half else "")
+                raise InvalidInputError(
+                    f"{key} holds NaN or infinite values, {why}: nothing was saved, and a model that is in {folder} is "
+                    "as it was"
+                )
         write_model(folder, state, type(self).__name__, self.config(), texts)

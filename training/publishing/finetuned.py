@@ -17,7 +17,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -178,7 +178,15 @@ def _public_target(target: Target) -> dict[str, Any]:
     """The settings of a task, without where its data lie and whom they name."""
     settings = target.model_dump(mode="json", exclude={"root", "exclude", "doubtful"})
     settings["splits"]["file"] = None
-    return {key: value for key, value in settings.items() if not (isinstance(value, str) and Path(value).is_absolute())}
+    return {key: value for key, value in settings.items() if not (isinstance(value, str) and _leads_away(value))}
+
+
+def _leads_away(value: str) -> bool:
+    """Whether a setting is a path of this machine, or of another one: absolute, of a home, or to above the data."""
+    parts = value.replace("\\", "/").split("/")
+    return (
+        Path(value).is_absolute() or PureWindowsPath(value).is_absolute() or parts[0].startswith("~") or ".." in parts
+    )
 
 
 def _names_file(out: Path) -> Path:

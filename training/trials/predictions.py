@@ -34,7 +34,7 @@ def check_folder(folder: str | Path, target: Target, model: Path) -> Path:
 
     Raises:
         InvalidInputError: within the model's folder, which is to be shared, or where the target's own files are; or a
-            target whose items are no files.
+            target whose items are no files, or have names that are too much alike.
         ReadError: it cannot be made.
     """
     folder = given_path(folder, "the folder of the predictions").absolute()
@@ -43,6 +43,13 @@ def check_folder(folder: str | Path, target: Target, model: Path) -> Path:
     data = [Path(target.root).expanduser().resolve() / place for place in (target.images, target.labels)]
     if not {*data}.isdisjoint((folder.resolve(), *folder.resolve().parents)):
         raise InvalidInputError(f"{folder} holds the target's own files, which would be replaced: give another one")
+    owner: dict[str, str] = {}
+    for item in target.find().items:
+        if owner.setdefault(_file_name(item), item.name) != item.name:
+            raise InvalidInputError(
+                f"target {target.name}: the predictions of {owner[_file_name(item)]} and {item.name} would have one "
+                "name: rename one of them"
+            )
     if model in (folder, *folder.parents):
         raise InvalidInputError(f"{folder} lies in the folder of the model, which names no patient: give another one")
     try:
@@ -102,19 +109,19 @@ def score_predictions(
     items = [item for item in read.split_items().items if part in ("all", item.split)]
     if read.head == "classification":
         known = _probabilities(path, read)
-        scored = [item for item in items if _match(item, known) is not None]
-        rows = [{"label": item.label, "probabilities": known[str(_match(item, known))]} for item in scored]
+        names = _matched(items, known, path)
+        scored = [item for item in items if item.name in names]
+        rows = [{"label": item.label, "probabilities": known[names[item.name]]} for item in scored]
         missing = [item.name for item in items if item not in scored]
         _some(rows, path, items)
         return auc_table(read, rows), len(rows), missing
     files = (find_scans if read.data_ndim == 3 else find_images)(path)
-    rows, missing = [], []
+    rows, missing, names = [], [], _matched(items, files, path)
     for item in tqdm(items, "scoring", unit="item", disable=not progress, leave=False):
-        name = _match(item, files)
-        if name is None:
+        if item.name not in names:
             missing.append(item.name)
         else:
-            rows.append(_scored(read, item, files[name]))
+            rows.append(_scored(read, item, files[names[item.name]]))
     _some(rows, path, items)
     return class_table(read, rows, "mm" if read.data_ndim == 3 else "pixels"), len(rows), missing
 
@@ -131,10 +138,26 @@ def _file_name(item: Item) -> str:
     return item.name.replace("/", "-")
 
 
-def _match(item: Item, known: Any) -> str | None:
-    """What a prediction of an item is called, of the names that there are."""
-    names = (item.name, _file_name(item), item.name.rpartition("/")[2])
-    return next((name for name in names if name in known), None)
+def _matched(items: Sequence[Item], known: Any, path: Path) -> dict[str, str]:
+    """What the prediction of each item is called, of the names that there are; items without one are left out.
+
+    Raises:
+        InvalidInputError: one that would be of two items.
+    """
+    found: dict[str, str] = {}
+    owner: dict[str, str] = {}
+    for item in items:
+        names = (item.name, _file_name(item), item.name.rpartition("/")[2])
+        name = next((name for name in names if name in known), None)
+        if name is None:
+            continue
+        if owner.setdefault(name, item.name) != item.name:
+            raise InvalidInputError(
+                f"{path}: {name} may be the prediction of {owner[name]} or of {item.name}: call each as its item is, "
+                f"such as {_file_name(item)}"
+            )
+        found[item.name] = name
+    return found
 
 
 def _some(rows: list[Any], path: Path, items: list[Item]) -> None:

@@ -237,3 +237,15 @@ def test_messages_hold_a_few_names_of_a_folder_and_not_all(tmp_path):
     with pytest.raises(ReadError, match=r"has no config\.json") as error:
         from_pretrained(tmp_path)
     assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(("value", "half"), [(float("nan"), False), (float("inf"), True), (1e6, True)])
+def test_weights_that_could_not_be_loaded_again_replace_none(tmp_path, value, half):
+    model = SemanticGenesis3D(width=2)
+    model.save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] = value
+    with pytest.raises(InvalidInputError, match="holds NaN or infinite values, as after a training that diverged"):
+        model.save_pretrained(tmp_path, half=half)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -96,6 +96,20 @@ def test_predictions_name_patients_and_are_not_kept_in_the_model(scans, capsys):
     assert "names no patient" in capsys.readouterr().err
 
 
+def test_a_prediction_is_of_one_item(scans, capsys):
+    for number in (0, 1):
+        for kind in ("images", "labels"):
+            (scans / "data" / kind / f"p{number}").mkdir()
+            (scans / "data" / kind / f"{number}.nii.gz").rename(scans / "data" / kind / f"p{number}" / "ct.nii.gz")
+    write_scan(scans / "maps" / "ct.nii.gz", np.ones((12, 12, 8), np.uint8))
+    assert main(["score", "maps", "mine.toml", "--part", "all", "--quiet"]) == 2
+    assert "ct may be the prediction of p0/ct or of p1/ct: call each as its item is" in capsys.readouterr().err
+    for kind in ("images", "labels"):
+        (scans / "data" / kind / "2.nii.gz").rename(scans / "data" / kind / "p1-ct.nii.gz")
+    assert finetune("--predictions", "kept") == 2
+    assert "the predictions of p1-ct and p1/ct would have one name" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("folder", ["data/images", "data/labels", "data/labels/new"])
 def test_predictions_replace_no_files_of_the_target(scans, folder, capsys):
     before = {path: path.read_bytes() for path in Path("data").rglob("*") if path.is_file()}
