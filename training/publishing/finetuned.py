@@ -154,7 +154,7 @@ def _results(found: Finetuned, sha256: str) -> dict[str, Any]:
         why = record["doubtful"]["items"]
         record["doubtful"]["items"] = dict(zip(_hashes(found.target, why), why.values(), strict=True))
     return {
-        "target": _public_target(found.target),
+        "target": public_target(found.target),
         "init": public_init(found.init),
         "seed": found.seed,
         "steps": found.target.settings.steps,
@@ -174,7 +174,7 @@ def _hashes(target: Target, names: Iterable[str]) -> list[str]:
     return [name_hashes([f"{target.dataset}/{name}"])[0] for name in names]
 
 
-def _public_target(target: Target) -> dict[str, Any]:
+def public_target(target: Target) -> dict[str, Any]:
     """The settings of a task, without where its data lie and whom they name."""
     settings = target.model_dump(mode="json", exclude={"root", "exclude", "doubtful"})
     settings["splits"]["file"] = None

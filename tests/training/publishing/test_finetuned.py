@@ -18,8 +18,10 @@ import sg_hub
 from sg_hub import SemanticGenesis2D
 from sg_hub.cli import main
 from tests.training.publishing.test_publish import contents
+from training.publishing.finetuned import public_target
 from training.publishing.rebuild import build_card
 from training.publishing.selection import select
+from training.targets.readers.folder import Folder
 
 QUICK = ["settings.steps=2", "settings.validate_every=1", "settings.batch_size=2", 'settings.precision="float32"']
 SURNAMES = [f"Surname{number}" for number in range(12)]
@@ -65,6 +67,14 @@ def test_no_file_but_the_pictures_tells_who_was_tested(tuned):
     for name, data in contents(tuned / "model").items():
         for secret in ("Surname", "secret_hospital", "Gone", str(tuned)):
             assert secret.encode() not in data, (name, secret)
+
+
+@pytest.mark.parametrize("table", ["/data/t.csv", "~/t.csv", "../Surname1/t.csv", "C:\\Surname1\\t.csv"])
+def test_settings_that_lead_away_are_not_published(table):
+    given = {"name": "t", "head": "classification", "metric": "auc", "classes": ("a", "b"), "dims": 2, "root": "x"}
+    settings = {"reader": "folder", "grid": {"size": (8, 8)}, **given}
+    assert "table" not in public_target(Folder(table=table, **settings))
+    assert public_target(Folder(table="tables/t.csv", **settings))["table"] == "tables/t.csv"
 
 
 def test_names_are_hashed_as_everywhere_and_stay_beside_the_folder(tuned):
