@@ -44,7 +44,10 @@ class LabelMapTarget(Target):
         if unknown:
             raise ValueError(f"values: {unknown[0]!r} is none of the classes {list(self.classes)}")
         if missing:
-            raise ValueError(f"values: no number for the class {missing[0]!r}; write values = {{ {missing[0]!r} = 1 }}")
+            raise ValueError(
+                f"values: no number for the class {missing[0]!r}: write into values which number of the label maps is "
+                f"it, such as {missing[0]!r} = 3, or leave it out of classes"
+            )
         numbers = [number for of_class in (*self.numbers, self._background()) for number in of_class]
         double = next((number for number in numbers if numbers.count(number) > 1), None)
         if double is not None:

@@ -90,7 +90,8 @@ def look(root: str | Path) -> Look:
         files = _files(root, dims_of(root))
         if not files:
             raise ReadError(f"{root} holds no image that can be read; {_EXPECTED}")
-        raise InvalidInputError(f"{root} holds {len(files)} images, and nothing that says what is in them; {_EXPECTED}")
+        count = f"{len(files)} image{'s' * (len(files) != 1)}"
+        raise InvalidInputError(f"{root} holds {count}, and nothing that says what is in them; {_EXPECTED}")
     if not found.table:
         found.patients = patients_of(found.files)
     _read_images(found)

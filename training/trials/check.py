@@ -84,7 +84,10 @@ def _fits(start: Initialisation, target: Target) -> list[SgHubError]:
     wrong: list[SgHubError] = []
     if start.ndim != target.ndim:
         return [
-            InvalidInputError(f"{start.init} is a {start.ndim}D network, and the target takes a {target.ndim}D one")
+            InvalidInputError(
+                f"{start.init} is a {start.ndim}D network, and the target takes a {target.ndim}D one: give weights "
+                f"such as semantic-genesis-{target.ndim}d-tiny"
+            )
         ]
     _try(wrong, lambda: start.check_fits(target))
     _try(wrong, lambda: target.preprocessing("CT"))

@@ -105,7 +105,10 @@ def test_labels_of_a_classification_that_are_no_class(folder, tmp_path):
 def test_weights_that_do_not_fit(folder, tmp_path, capsys):
     SemanticGenesis2D(encoder="lcnet_035", decoder_width=2).save_pretrained(tmp_path / "pictures")
     SemanticGenesis3D(width=2, preprocessing=Preprocessing(input_size=(8, 8, 8))).save_pretrained(tmp_path / "scans")
-    assert "is a 2D network, and the target takes a 3D one" in wrong(init="./pictures")[0]
+    assert (
+        "is a 2D network, and the target takes a 3D one: give weights such as semantic-genesis-3d-tiny"
+        in wrong(init="./pictures")[0]
+    )
     assert "no-such" in wrong(init="no-such")[0]
     assert "multiples of 8" in wrong("settings.patch=[4, 8, 8]", init="./scans")[0]
     assert "nothing is wrong" in check("mine.toml", [], "./scans", progress=False)
