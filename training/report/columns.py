@@ -12,7 +12,7 @@ from sg_hub.errors import InvalidInputError
 
 from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL, Comparison, Paired, Summary, against_best, paired, summarise
 from ..trials.grids.results import Row
-from ..trials.task.initialisation import kind_of, name_of
+from ..trials.task.initialisation import RANDOM, kind_of, name_of
 from ..trials.task.metrics import METRICS
 
 
@@ -136,13 +136,17 @@ def columns_of(rows: Mapping[str, Row]) -> list[Column]:
 
 def _names(rows: Iterable[Row]) -> dict[str, str]:
     """What weights are called: by the first name that they had, for they may have another on another machine. Other
-    weights of one name, as when they were trained further, are told apart by their hash."""
+    weights of one name, as when they were trained further, are told apart by their hash; a fresh network's hash is
+    another in each protocol."""
     names: dict[str, str] = {}
+    called: dict[tuple[str, int], set[str]] = {}
     for row in rows:
-        names.setdefault(row["weights"], row["init"])
-    called = list(names.values())
+        name = names.setdefault(row["weights"], row["init"])
+        protocol = row["protocol"] if kind_of(name) == RANDOM else 0
+        called.setdefault((name, protocol), set()).add(row["weights"])
+    unclear = {weights for same in called.values() if len(same) > 1 for weights in same}
     return {
-        weights: name if called.count(name) == 1 else f"{name} ({weights.partition(':')[2][:8]})"
+        weights: f"{name} ({weights.partition(':')[2][:8]})" if weights in unclear else name
         for weights, name in names.items()
     }
 

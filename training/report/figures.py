@@ -57,7 +57,7 @@ def bars(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> No
     size = (1.2 + (0.8 + 0.24 * len(labels) if many else 2.6) * len(columns), 5.0 if many else 3.8)
     figure, panels = plt.subplots(1, len(columns), figsize=size, squeeze=False)
     colours, alike = colours_of(labels), len({column.name for column in columns}) == 1
-    together = [values for column in columns for values in column.values.values()]
+    together = [values for column in columns for values in _heights(column)]
     for panel, column in zip(panels[0], columns, strict=True):
         shown = [init for init in labels if init in column.values]
         for place, init in enumerate(shown):
@@ -66,7 +66,7 @@ def bars(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> No
         panel.set_xticks(range(len(shown)), names, rotation=90 if many else 25, ha="center" if many else "right")
         panel.tick_params(axis="x", labelsize=7)
         panel.set_title("\n".join(textwrap.wrap(column.title, _WIDE)), fontsize=9)
-        _zoom(panel, together if alike else column.values.values())
+        _zoom(panel, together if alike else _heights(column))
     save(figure, path)
 
 
@@ -82,8 +82,8 @@ def bars_2d_3d(columns: Sequence[Column], labels: Mapping[str, str], path: Path)
             for init, values in column.values.items():
                 _bar(panel, place, values, colours[init], column.sure.get(init))
                 ticks.append(f"{column.settings['ndim']}D: {labels[init]}")
-                shown.append(values)
                 place += 1
+            shown += _heights(column)
             place += 1
             ticks.append("")
         panel.set_xticks(range(len(ticks)), ticks, rotation=25, ha="right")
@@ -103,6 +103,11 @@ def _bar(panel: Any, place: int, values: Sequence[float], colour: str, sure: Sum
     if sure is not None:
         panel.plot(place + 0.27, 100 * sure.mean, "D", markerfacecolor="none", color="black", markersize=4)
         panel.set_xlabel(WITHOUT_DOUBTFUL, fontsize=6)
+
+
+def _heights(column: Column) -> list[Sequence[float]]:
+    """All that is drawn of a column."""
+    return [*column.values.values(), [sure.mean for sure in column.sure.values()]]
 
 
 def _zoom(panel: Any, shown: Iterable[Sequence[float]]) -> None:

@@ -336,3 +336,14 @@ def test_the_record_becomes_a_row_of_a_card(folder, tmp_path):
     row = next(result for result in card.data.eval_results if result.dataset_type == "set")
     assert (row.task_type, row.metric_type, row.metric_value) == ("image-classification", "roc_auc", 0.909)
     assert "0.204 AUC better" in card.text
+
+
+def test_a_random_network_has_one_name_though_its_hash_is_another_in_each_protocol(tmp_path):
+    for trial in range(3):
+        for target, protocol in (("task", 2), ("other", 3)):
+            found = row("random:best", trial, 0.5) | {"target": target, "protocol": protocol}
+            append(tmp_path, found | {"weights": f"random:{protocol}", "key": f"{target}{trial}"})
+    assert [list(column.rows) for column in columns_of(read_results(tmp_path))] == [["random:best"]] * 2
+    append(tmp_path, row("random:best", 9, 0.5) | {"protocol": 2, "weights": "random:other", "key": "x"})
+    first, second = (set(column.rows) for column in columns_of(read_results(tmp_path)))
+    assert (first, second) == ({"random:best"}, {"random:best (2)", "random:best (other)"})
