@@ -134,7 +134,10 @@ def _published(rng: random.Random) -> Files:
 def other_tensors(state: dict[str, Any], rng: random.Random) -> dict[str, Any]:
     """Keys left out, added or called otherwise, and tensors of another shape, type, layout or value."""
     for _ in range(rng.choice((1, 2, 5))):
-        key, how = rng.choice(sorted(state)), rng.randrange(6)
+        whole = sorted(key for key, value in state.items() if isinstance(value, torch.Tensor))
+        if not whole:
+            break
+        key, how = rng.choice(whole), rng.randrange(6)
         value = state[key]
         if how == 0:
             del state[key]

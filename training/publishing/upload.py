@@ -20,7 +20,7 @@ from huggingface_hub.repocard import metadata_load
 from huggingface_hub.utils import disable_progress_bars, hf_raise_for_status
 
 import sg_hub
-from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.errors import InvalidInputError, ReadError, shortened
 from sg_hub.hub.answers import failure
 from sg_hub.hub.card import CARD
 from sg_hub.hub.model_folder import sha256_of
@@ -30,6 +30,9 @@ from sg_hub.io.files import given_path, working_folder
 
 from .registry import pin, read_registry, registry_file
 from .selection import select, without_pictures
+
+_NAMED = 5
+"""Faults of a card that a message names, at most."""
 
 
 def upload_folder(
@@ -91,7 +94,7 @@ def check_card(folder: Path) -> str:
 
     Raises:
         ReadError: there is none, or it cannot be read.
-        InvalidInputError: its metadata is invalid; the message has everything that was found.
+        InvalidInputError: its metadata is invalid; the message has the first things that were found.
     """
     path = folder / CARD
     if not path.is_file():
@@ -100,11 +103,11 @@ def check_card(folder: Path) -> str:
         metadata = metadata_load(path) or {}
         card = ModelCard.load(path)
     except Exception as error:  # of the YAML parser, or ValueError
-        said = " ".join(str(error).split())
-        raise InvalidInputError(f"{path}: its metadata cannot be read: {said}. Mend it") from error
+        raise InvalidInputError(f"{path}: its metadata cannot be read: {shortened(error)}. Mend it") from error
     wrong = [*_licence(metadata), *_lists(metadata), *_results(metadata, card)]
     if wrong:
-        raise InvalidInputError(f"{path}: its metadata is invalid ({'; '.join(wrong)}): mend it, nothing was uploaded")
+        found = "; ".join(shortened(words) for words in wrong[:_NAMED]) + ("; and more" if len(wrong) > _NAMED else "")
+        raise InvalidInputError(f"{path}: its metadata is invalid ({found}): mend it, nothing was uploaded")
     return path.read_text(encoding="utf-8")
 
 
@@ -121,13 +124,15 @@ def _ask_hub(card: str, path: Path, repo_id: str) -> None:
             return
     except Exception as error:
         raise ReadError(f"nothing was uploaded. {failure(error, repo_id)}") from error
-    raise InvalidInputError(f"{path}: the hub refuses its metadata; mend it, nothing was uploaded: {response.text}")
+    raise InvalidInputError(
+        f"{path}: the hub refuses its metadata; mend it, nothing was uploaded: {shortened(response.text)}"
+    )
 
 
 def _licence(metadata: dict[str, Any]) -> Iterator[str]:
     licence = metadata.get("license")
     if not (isinstance(licence, str) and licence) and not _is_texts(licence):
-        yield f"license is {licence!r}, expected an identifier such as apache-2.0"
+        yield f"license is {shortened(repr(licence), 100)}, expected an identifier such as apache-2.0"
     if licence == "other" and not isinstance(metadata.get("license_name"), str):
         yield "license is other, which needs license_name (and license_link)"
 
@@ -136,7 +141,7 @@ def _lists(metadata: dict[str, Any]) -> Iterator[str]:
     for key in ("tags", "datasets", "metrics"):
         value = metadata.get(key)
         if value is not None and not _is_texts(value) and not (isinstance(value, str) and key == "datasets"):
-            yield f"{key} is {value!r}, expected a list of texts"
+            yield f"{key} is {shortened(repr(value), 100)}, expected a list of texts"
 
 
 def _is_texts(value: Any) -> bool:
@@ -154,4 +159,4 @@ def _results(metadata: dict[str, Any], card: ModelCard) -> Iterator[str]:
     for result in results:
         name, value = result.metric_name or result.metric_type, result.metric_value
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
-            yield f"model-index: {name} is {value!r}, expected a finite number"
+            yield f"model-index: {shortened(name, 100)} is {shortened(repr(value), 100)}, expected a finite number"

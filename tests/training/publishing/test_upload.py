@@ -160,6 +160,7 @@ def index(*metrics):
         (card(license=2), "license is 2"),
         (card(license="other"), "license_name"),
         (card(tags="ct"), "tags is 'ct'"),
+        (card(tags="x" * 10_000), "xxx..., expected a list of texts)"),
         (card(tags=["3d", 3]), "expected a list of texts"),
         (card(**{"model-index": "none"}), "model_index"),
         (card(**{"model-index": [{"name": "model"}]}), "results"),
