@@ -42,13 +42,19 @@ class View:
         return [int(share * array.shape[self.axis]) for share in np.linspace(0.1, 0.9, _SLICES)]
 
     def fullest(self, labels: np.ndarray) -> int:
-        """The slice with the most labels; of several, the one nearest the middle."""
+        """The slice with the most of all labels, each as a share of what is in its own fullest slice, so that a large
+        one does not hide a small one. Of several, the one with the most labelled voxels, then the nearest the middle.
+        """
         if self.axis is None:
             return 0
         others = tuple(other for other in range(labels.ndim) if other != self.axis)
-        counts = (labels > 0).sum(axis=others)
-        best = np.flatnonzero(counts == counts.max())
-        return int(best[np.abs(best - (len(counts) - 1) / 2).argmin()])
+        counts = [(labels == label).sum(axis=others) for label in np.unique(labels[labels > 0])]
+        shares = sum((count / count.max() for count in counts), np.zeros(labels.shape[self.axis]))
+        best = np.flatnonzero(shares == shares.max())
+        together = sum(counts, np.zeros_like(shares))[best]
+        best = best[together == together.max()]
+        middle = (labels.shape[self.axis] - 1) / 2
+        return int(best[np.abs(best - middle).argmin()])
 
 
 def views(given: Input, grid: tuple[int, ...] | None = None) -> list[View]:

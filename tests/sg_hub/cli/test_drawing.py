@@ -51,3 +51,12 @@ def test_specks_do_not_say_which_slice_is_drawn(models, tmp_path, monkeypatch):
     monkeypatch.setattr(drawing, "save_png", lambda picture, path: path)
     drawing.draw_labels(sg_hub.from_pretrained(models / "segmentation"), scan, labels, {}, tmp_path / "p.png")
     assert [row.label.split(":")[0] for row in drawn] == ["axial slice 2 of 8", "coronal slice 4 of 10"]
+
+
+def test_a_small_class_is_drawn_though_another_is_larger():
+    labels = np.zeros((8, 8, 10), np.uint8)
+    labels[:, :, 2] = 1  # 64 voxels, and 40 where the small one is
+    labels[:5, :, 6] = 1
+    labels[6:8, 6:8, 6] = 2
+    axial, _ = drawing.views(Scan(np.zeros((1, *labels.shape), dtype=np.float32)))
+    assert axial.fullest(labels) == 6
