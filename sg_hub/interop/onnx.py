@@ -62,7 +62,7 @@ def export_onnx(
     path = check_output(file, (".onnx",))
     missing = [name for name in _NEEDED if not _installed(name)]
     if missing:
-        raise SgHubError(f"export needs {' and '.join(missing)}: pip install onnx onnxscript onnxruntime")
+        raise SgHubError(f"export needs {' and '.join(missing)}: pip install 'sg_hub[onnx]'")
     model = _single(unwrapped(model))
     steps = per_axis(model.encoder.strides[-1], model.NDIM)
     shape = _check_size(size, steps)

@@ -140,10 +140,14 @@ def _bounded(metadata: Any) -> str:
 def problems(model: type[BaseModel], error: ValidationError) -> list[str]:
     """Everything that is wrong, each in a line that says what was given, what is expected, and what the key means."""
     found: dict[str, str] = {}
+    misspelt = set()
     for problem in error.errors():
         place, key, rest = _walk(model, problem["loc"])
         found.setdefault(place, _problem(model, problem, place, key, rest))
-    return list(dict.fromkeys(found.values()))
+        if problem["type"] == "extra_forbidden" and (near := _near(rest or model, place)):
+            misspelt.add(near)
+    missing = {_walk(model, problem["loc"])[0] for problem in error.errors() if problem["type"] == "missing"}
+    return list(dict.fromkeys(line for place, line in found.items() if place not in missing & misspelt))
 
 
 def _walk(model: type[BaseModel], loc: tuple[Any, ...]) -> tuple[str, Key | None, type[BaseModel] | None]:
@@ -199,15 +203,20 @@ def _explained(key: Key) -> str:
 def _meant(model: type[BaseModel], section: type[BaseModel], place: str) -> str:
     """The key that may have been meant: of this section, or the same word in another; else the keys there are."""
     where, _, word = place.rpartition(".")
-    close = difflib.get_close_matches(word, section.model_fields, 1)
-    if close:
-        name = f"{where}.{close[0]}" if where else close[0]
-        inner = section_of(section.model_fields[close[0]])
-        about = f" (a section, [{name}])" if inner else _explained(Key(name, section.model_fields[close[0]]))
-        return f"; did you mean {close[0]}?{about}"
+    if name := _near(section, place):
+        field = section.model_fields[name.rpartition(".")[2]]
+        about = f" (a section, [{name}])" if section_of(field) else _explained(Key(name, field))
+        return f"; did you mean {name.rpartition('.')[2]}?{about}"
     everywhere = [key.place for key in keys_of(model)]
     elsewhere = [other for other in everywhere if other.rpartition(".")[2] == word]
     if elsewhere:
         sections = " or ".join(f"[{other.rpartition('.')[0]}]" for other in elsewhere)
         return f"; did you mean {' or '.join(elsewhere)}, in the section {sections}?"
     return f"; {f'[{where}]' if where else 'the file'} takes {', '.join(section.model_fields)}"
+
+
+def _near(section: type[BaseModel], place: str) -> str:
+    """The place of a key of the section that is called nearly like this one; empty where none is."""
+    where, _, word = place.rpartition(".")
+    close = difflib.get_close_matches(word, section.model_fields, 1)
+    return ".".join(filter(None, (where, *close))) if close else ""

@@ -42,7 +42,7 @@ def _onnx(model: PretrainedModel, options: argparse.Namespace) -> None:
     if not options.embedding:
         _say_reset(model)
     if difference is None:
-        print("not checked: onnxruntime is not installed (pip install onnxruntime)", file=sys.stderr)
+        print("not checked: onnxruntime is not installed (pip install 'sg_hub[onnx]')", file=sys.stderr)
     else:
         print(f"largest difference from onnxruntime: {difference:.2g}")
     size = " x ".join(map(str, options.size)) if options.size else f"multiples of {model.encoder.strides[-1]}"

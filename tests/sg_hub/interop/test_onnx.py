@@ -199,4 +199,4 @@ def test_impossible_files_and_sizes(tmp_path, file, size, error, words):
 def test_what_is_not_installed_is_said(tmp_path, monkeypatch, folder, capsys):
     monkeypatch.setattr(export, "_installed", lambda name: name != "onnxscript")
     assert cli.main(["export", str(folder), "--onnx", str(tmp_path / "net.onnx")]) == 2
-    assert "pip install onnx onnxscript" in capsys.readouterr().err
+    assert "pip install 'sg_hub[onnx]'" in capsys.readouterr().err

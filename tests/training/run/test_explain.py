@@ -87,3 +87,22 @@ SETTINGS = {
 @pytest.mark.parametrize("model", SETTINGS.values(), ids=SETTINGS)
 def test_every_key_says_what_it_means(model):
     assert [key.place for key in keys_of(model) if not key.meaning] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"nme": "liver"},
+            ['nme: there is no such key; did you mean name? (what it is called), such as name = "liver"'],
+        ),
+        ({"name": "liver", "inner": {"sise": [8, 8]}}, ["inner.sise: there is no such key; did you mean size?"]),
+        ({"nothing": 1}, ["name is missing", "nothing: there is no such key"]),
+    ],
+)
+def test_a_key_that_was_misspelt_is_not_missing_too(given, said):
+    with pytest.raises(ValidationError) as error:
+        Outer.model_validate(given)
+    found = problems(Outer, error.value)
+    assert len(found) == len(said)
+    assert all(line.startswith(start) for line, start in zip(sorted(found), said, strict=True)), found
