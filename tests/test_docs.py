@@ -149,11 +149,12 @@ def test_what_methods_say_of_each_epoch_is_in_their_records():
 
 def test_what_the_grid_of_methods_is_worth_is_what_was_measured():
     text = (DOCS / "methods.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^\| (random|models-genesis)(, statistics as trained)? \| (.+) \|$", text, re.M)
-    assert len(shown) == 3
-    for name, own, figures in shown:
-        table = "worth-own-statistics.jsonl" if own else "worth.jsonl"
-        rows = [Row(**line) for line in read_metrics(ROOT / "training" / "measured" / "grid" / table)]
+    tables = {"": "worth", "statistics as trained": "worth-own-statistics", "beside the grid": "worth-beside"}
+    shown = re.findall(r"^\| ([\w-]+)(?:, ([\w ]+))? \| (\d+\.\d \| .+) \|$", text, re.M)
+    assert len(shown) == 9
+    for name, which, figures in shown:
+        table = ROOT / "training" / "measured" / "grid" / f"{tables[which]}.jsonl"
+        rows = [Row(**line) for line in read_metrics(table)]
         found = {(row.what, row.measure): row.array for row in rows if row.weights.split(":")[0] == name}
         asked = [(what, "landmark error") for what in ("decoder", "encoder")]
         asked += [(f"linear probe, {what}, 3 patients", "iou") for what in ("encoder", "decoder")]
