@@ -39,7 +39,10 @@ def draw_split(target: Target, found: Found, seen: Collection[str] = ()) -> Foun
     """
     items, skipped = found.items, dict(found.skipped)
     if target.splits.file is not None:
-        given = read_split(target.splits.file)
+        try:
+            given = read_split(target.splits.file)
+        except ReadError as error:
+            raise ReadError(f"target {target.name}, splits.file: {error}") from error
         for item in items:
             if item.patient not in given:
                 skipped[item.name] = f"patient {item.patient} is not in {target.splits.file}"

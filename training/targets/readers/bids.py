@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.errors import InvalidInputError, ReadError, shortened
 from sg_hub.io.finder import walk
 
 from ..defaults import AnyPreprocessing, as_weights_expect
@@ -175,8 +175,8 @@ class Bids(LabelMapTarget):
                 continue
             if value not in self.classes:
                 raise InvalidInputError(
-                    f"{folder / PARTICIPANTS}: {self.column} of {subject} is {value!r}; expected one of "
-                    f"{list(self.classes)}, or n/a"
+                    f"{folder / PARTICIPANTS}: {self.column} of {shortened(subject, 100)} is "
+                    f"{shortened(repr(value), 100)}; expected one of {list(self.classes)}, or n/a"
                 )
             number = self.classes.index(value)
             if found.setdefault(subject, number) != number:

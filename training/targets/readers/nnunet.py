@@ -49,9 +49,10 @@ class Nnunet(LabelMapTarget):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Name, channels, classes and their numbers are those of dataset.json; the rest is as the weights expect."""
         root = Path(str(values.get("root", ""))).expanduser()
-        if not root.exists():
+        if not values.get("root") or not root.exists():
+            what = f"{root} is not there (in {Path.cwd()})" if values.get("root") else "root is missing"
             raise ReadError(
-                f"target {values.get('name', 'of nnU-Net')}: {root} is not there (in {Path.cwd()}); give root=FOLDER "
+                f"target {values.get('name', 'of nnU-Net')}: {what}; give root=FOLDER "
                 "of a data set of nnU-Net (DatasetXXX_NAME)"
             )
         told = _description(root)
