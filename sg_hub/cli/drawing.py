@@ -47,11 +47,11 @@ class View:
         """
         if self.axis is None:
             return 0
-        others = tuple(other for other in range(labels.ndim) if other != self.axis)
-        counts = [(labels == label).sum(axis=others) for label in np.unique(labels[labels > 0])]
-        shares = sum((count / count.max() for count in counts), np.zeros(labels.shape[self.axis]))
+        planes = np.moveaxis(labels, self.axis, 0)
+        counts = np.stack([np.bincount(plane.ravel(), minlength=int(labels.max()) + 1)[1:] for plane in planes])
+        shares = (counts / counts.max(0, initial=1)).sum(1)
         best = np.flatnonzero(shares == shares.max())
-        together = sum(counts, np.zeros_like(shares))[best]
+        together = counts[best].sum(1)
         best = best[together == together.max()]
         middle = (labels.shape[self.axis] - 1) / 2
         return int(best[np.abs(best - middle).argmin()])
