@@ -85,7 +85,10 @@ def predict(
         )
     x, windows = prepare(model, scan, patch_size, overlap)
     with evaluation(model, device):
-        slabs = slabs_of(model, x, windows, batch_size, progress and isinstance(scan, Scan))
+        blocks = [block.clone() for block in windows.blocks(x)]
+        del x  # from here on it is given up block by block, while the result grows
+        given_up = (blocks.pop(0) for _ in range(len(blocks)))
+        slabs = slabs_of(model, given_up, windows, batch_size, progress and isinstance(scan, Scan))
         return (collect_labels if output == "labels" else collect)(slabs, windows.size, scan.size)
 
 

@@ -75,7 +75,8 @@ class _Piece:
             mode = _LINEAR[planes.ndim - 1]
             planes = F.interpolate(planes[None], wanted[1:], mode=mode, align_corners=False)[0]
         if not self.share.any():
-            return planes[self.low]
+            same = torch.equal(self.low, torch.arange(len(planes)))
+            return planes if same else planes[self.low]
         share = self.share.view(-1, *(1,) * (planes.ndim - 1))
         return torch.lerp(planes[self.low], planes[self.high], share)
 
@@ -89,13 +90,13 @@ def _ready(slabs: Iterable[Tensor], size: int, wanted: int) -> Iterator[tuple[in
     """
     place = ((torch.arange(wanted, dtype=torch.float64) + 0.5) * size / wanted - 0.5).clamp(0, size - 1)
     low = place.floor().long()
-    high = (low + 1).clamp_max(size - 1)
+    high = place.ceil().long()
     share = (place - low).float()
     held: Tensor | None = None
     base = arrived = done = 0
     for slab in slabs:
         arrived += slab.shape[1]
-        held = slab if held is None else torch.cat([held, slab], dim=1)
+        held = slab if held is None or not held.shape[1] else torch.cat([held, slab], dim=1)
         until = int(torch.searchsorted(high, arrived))
         if until > done:
             part = slice(done, until)

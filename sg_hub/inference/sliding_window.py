@@ -74,6 +74,13 @@ class Windows:
         """(1, C, grid...), padded by its border until a window fits."""
         return pad_to(x, self.patch, mode="replicate")
 
+    def blocks(self, x: Tensor) -> Iterator[Tensor]:
+        """(1, C, some planes, ...) of the padded grid: what each window along the first axis covers more than the one
+        before it."""
+        x = self.pad(x)
+        for begin, end in itertools.pairwise((0, *(start + self.patch[0] for start in self.starts[0]))):
+            yield x[:, :, begin:end]
+
     def cut(self, x: Tensor, corners: Sequence[Size]) -> Tensor:
         """(N, C, *patch): the windows at those corners of the padded (1, C, spatial...)."""
         return torch.stack([x[0][(slice(None), *self.place(corner))] for corner in corners])
@@ -126,7 +133,7 @@ def sliding_window(
     result: Tensor | None = None
     done = 0
     with evaluation(model, device):
-        for slab in slabs_of(model, x, windows, batch_size, progress):
+        for slab in slabs_of(model, windows.blocks(x), windows, batch_size, progress):
             if result is None:
                 result = torch.empty(1, slab.shape[0], *windows.size)
             result[0, :, done : done + slab.shape[1]] = slab
@@ -135,24 +142,30 @@ def sliding_window(
     return result
 
 
-def slabs_of(model: nn.Module, x: Tensor, windows: Windows, batch_size: int, progress: bool) -> Iterator[Tensor]:
+def slabs_of(
+    model: nn.Module, blocks: Iterable[Tensor], windows: Windows, batch_size: int, progress: bool
+) -> Iterator[Tensor]:
     """The blended output of the content, plane by plane along its first axis, as soon as no window adds to them:
-    (C', some planes, ...) float32.
+    (C', some planes, ...) float32, which the next ones overwrite.
 
     Only the planes that the current windows cover are held.
+
+    Args:
+        blocks: of the input, as `windows.blocks` gives them.
     """
-    x = windows.pad(x)
     first_factors, *other_factors = windows.weights()
     side, first = windows.patch[0], windows.before[0]
     last = first + windows.size[0]
     inner = tuple(slice(start, start + size) for start, size in zip(windows.before[1:], windows.size[1:], strict=True))
     slab: Tensor | None = None
+    rows: Tensor | None = None
     with tqdm(total=len(windows), unit="window", disable=not progress) as bar:
-        for start, following in itertools.pairwise((*windows.starts[0], last)):
+        for block, (start, following) in zip(blocks, itertools.pairwise((*windows.starts[0], last)), strict=True):
+            rows = block if rows is None else torch.cat([rows[:, :, block.shape[2] :], block], 2)
             for batch in batches(itertools.product(*windows.starts[1:]), batch_size):
-                found = _run(model, windows.cut(x, [(start, *row) for row in batch])).cpu()
+                found = _run(model, windows.cut(rows, [(0, *row) for row in batch])).cpu()
                 if slab is None:
-                    slab = torch.zeros(found.shape[1], side, *x.shape[3:])
+                    slab = torch.zeros(found.shape[1], side, *rows.shape[3:])
                 for row, values in zip(batch, found, strict=True):
                     weight = first_factors[start]
                     for factors, place in zip(other_factors, row, strict=True):
