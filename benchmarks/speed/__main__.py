@@ -7,23 +7,19 @@ python -m benchmarks.speed --only transforms     one of them; the others stay as
 from __future__ import annotations
 
 import argparse
-import datetime
-import importlib
 import json
-import os
-import time
-from importlib.metadata import version
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from sg_hub.io.files import write_atomic
-from training.run.environment import commit, machine, versions
 
+from .parts import measured
 from .table import TITLES, page
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE, PAGE, NOTES = ROOT / "benchmarks" / "speed.json", ROOT / "docs" / "speed.md", Path(__file__).parent / "notes.md"
-BESIDE = ("monai", "torchio", "nibabel", "dynamic-network-architectures")
 
 
 def main() -> None:
@@ -38,28 +34,13 @@ def main() -> None:
     results: dict[str, Any] = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
     for part in () if options.again else options.only:
         print(f"{part} ...", flush=True)
-        results[part] = measured(part)
+        # In a process of its own: what earlier parts left in memory decides whether arrays are new to the system.
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+            results[part] = alone.submit(measured, part).result()
         write_atomic(options.out, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
         for row in results[part]["rows"]:
             print("  " + "  ".join(str(value) for value in row.values()), flush=True)
     write_atomic(options.page, page(results, NOTES.read_text(encoding="utf-8")))
-
-
-def measured(part: str) -> dict[str, Any]:
-    """Rows of a part, and where they come from."""
-    start, load = time.monotonic(), os.getloadavg()[0]
-    rows = importlib.import_module(f"{__package__}.{part}").run()
-    return {
-        "measured": {
-            "date": datetime.date.today().isoformat(),
-            "machine": machine(),
-            "load": round(load, 1),
-            "commit": commit(),
-            "versions": versions() | {name: version(name) for name in BESIDE},
-            "minutes": round((time.monotonic() - start) / 60, 1),
-        },
-        "rows": [row.as_json() for row in rows],
-    }
 
 
 if __name__ == "__main__":
