@@ -7,6 +7,7 @@ shipped weights, the releases of others, and costs.json, which benchmarks/model_
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,8 @@ from sg_hub.models.registry import families, family
 
 _COSTS = Path(registry.__file__).with_name("costs.json")
 _TIMM = "timm:"
+_SHIPPED, _ON_HUB, _CONVERTED = _STATES = ("shipped", "on a hub", "to be converted")
+"""How little it takes to load weights."""
 
 
 @cache
@@ -41,10 +44,18 @@ def listed_families() -> list[dict[str, Any]]:
 
 
 def listed_weights() -> list[dict[str, Any]]:
-    """What is known of each set of weights, in JSON types; None is not known, or does not apply."""
-    return [_registered(get_weights(name)) for name in list_models()] + [
-        _timm(name) for name in costs()["costs"] if name.startswith(_TIMM)
-    ]
+    """What is known of each set of weights, in JSON types; None is not known, or does not apply.
+
+    First what comes with the package, last what has to be converted.
+    """
+    found = [_registered(get_weights(name)) for name in list_models()]
+    found += [_timm(name) for name in costs()["costs"] if name.startswith(_TIMM)]
+    return sorted(found, key=lambda one: (_STATES.index(one["status"].partition(",")[0]), _in_numbers(one["name"])))
+
+
+def _in_numbers(name: str) -> list[tuple[int, str]]:
+    """A key by which resnet18 comes before resnet101."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def is_to_be_converted(name: str) -> bool:
@@ -60,7 +71,7 @@ def _registered(weights: PretrainedWeights) -> dict[str, Any]:
     elif weights.folder is not None:
         expects = json.loads((weights.folder / CONFIG).read_text(encoding="utf-8"))
     how = weights.how_to_get or f'sg_hub.from_pretrained("{weights.name}")'
-    status = "to be converted" if weights.how_to_get else "shipped" if weights.folder else "on a hub"
+    status = _CONVERTED if weights.how_to_get else _SHIPPED if weights.folder else _ON_HUB
     if release is not None and not release.checked:
         status = f"{status}, {NOT_CHECKED}"
     return {
@@ -81,7 +92,7 @@ def _timm(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "family": "TimmUNet",
-        "status": "on the hub",
+        "status": _ON_HUB,
         "description": f"timm's own weights of the encoder {name.removeprefix(_TIMM)}; any other of timm likewise.",
         **_expected("TimmUNet", expects),
         "licence": "as timm says of them (`sg-hub info` shows it)",
