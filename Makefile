@@ -6,7 +6,7 @@ SUPPLY := .venv-supply
 READY := $(VENV)/.ready
 
 # What `make benchmark` runs, on the data in the folder DATA; FRACTIONS of the labels.
-TARGETS := lidc-candidates lidc-nodules lidc-malignancy openkbp-organs chestxray14-subset
+TARGETS := lidc-candidates lidc-nodules lidc-malignancy openkbp-organs chestxray14-subset lidc-candidates-2d lidc-nodules-2d
 INITS := semantic-genesis-3d-tiny random:semantic-genesis-3d-tiny semantic-genesis-2d-tiny random:semantic-genesis-2d-tiny
 DATA := data
 TRIALS := 10
