@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -150,17 +151,24 @@ def test_what_methods_say_of_each_epoch_is_in_their_records():
 def test_what_the_grid_of_methods_is_worth_is_what_was_measured():
     text = (DOCS / "methods.md").read_text(encoding="utf-8")
     tables = {"": "worth", "statistics as trained": "worth-own-statistics", "beside the grid": "worth-beside"}
-    shown = re.findall(r"^\| ([\w-]+)(?:, ([\w ]+))? \| (\d+\.\d \| .+) \|$", text, re.M)
-    assert len(shown) == 9
+    shown = re.findall(r"^\| ([\w-]+)(?:, ([\w ]+))? \| ((?:\d+\.\d|-) \| \d+\.\d \| .+) \|$", text, re.M)
+    assert len(shown) == 19
+    measured = ROOT / "training" / "measured" / "grid"
+    assert (DOCS / "figures" / "grid.png").read_bytes() == (measured / "methods.png").read_bytes()
+    trials = read_metrics(measured / "trials.jsonl")
     for name, which, figures in shown:
-        table = ROOT / "training" / "measured" / "grid" / f"{tables[which]}.jsonl"
-        rows = [Row(**line) for line in read_metrics(table)]
+        rows = [Row(**line) for line in read_metrics(measured / f"{tables[which]}.jsonl")]
         found = {(row.what, row.measure): row.array for row in rows if row.weights.split(":")[0] == name}
         asked = [(what, "landmark error") for what in ("decoder", "encoder")]
         asked += [(f"linear probe, {what}, 3 patients", "iou") for what in ("encoder", "decoder")]
-        for figure, (what, measure) in zip(figures.split(" | "), asked, strict=True):
+        *worth, fine_tuned = figures.split(" | ")
+        for figure, (what, measure) in zip(worth, asked, strict=True):
             digits = len(figure.partition(".")[2])
-            assert f"{summary(measure, found[what, measure]):.{digits}f}" == figure, (name, what)
+            has = (what, measure) in found
+            assert (f"{summary(measure, found[what, measure]):.{digits}f}" if has else "-") == figure, (name, what)
+        values = [100 * line["value"] for line in trials if line["init"].split(":")[0] == name and not which]
+        spread = f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}" if values else "-"
+        assert spread == fine_tuned, name
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES, *OTHERS], ids=lambda page: page.parent.name + page.stem)
