@@ -98,10 +98,10 @@ def test_what_fine_tuning_reached_is_what_was_measured():
     }
     said = section("Measured").replace("\n", " ")
     pairs = re.findall(r"\d\.\d{3} ± \d\.\d{3}", said)
-    assert len(pairs) == 20
+    assert len(pairs) == 22
     assert {*pairs} == reached
     given = re.findall(r"p = (\d\.\d+)", said) + re.findall(r"\| (\d\.\d+) \| \d+\.\d \|", said)
-    assert len(given) == 9
+    assert len(given) == 10
     for p in given:
         assert any(f"{chance:.{len(p) - 2}f}" == p for chance in chances), p
     trials = [json.loads(line) for line in (table.parent.parent / "results.jsonl").read_text("utf-8").splitlines()]
