@@ -34,7 +34,7 @@ def main() -> None:
     results: dict[str, Any] = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
     for part in () if options.again else options.only:
         print(f"{part} ...", flush=True)
-        # In a process of its own: what earlier parts left in memory decides whether arrays are new to the system.
+        # In a process of its own, so that no figure depends on which parts ran before.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
             results[part] = alone.submit(measured, part).result()
         write_atomic(options.out, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
