@@ -1,6 +1,7 @@
 """Processes of their own, to be killed, to work side by side, or to stand for those of torchrun: forks of one that has
 imported everything, and has no threads. A fork starts in no time, where a new Python would import torch for seconds."""
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -85,6 +86,7 @@ def _run(
     os.chdir(folder)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the server of forks ignores it
     torch.set_num_threads(1)
+    faulthandler.enable()  # a crash says where, on what standard error is here
     if said is not None:
         with open(said, "wb") as file:
             os.dup2(file.fileno(), 1)

@@ -19,9 +19,10 @@ from ..run.seeds import rng
 from .trials import compare, holm
 
 RESAMPLES = 2000
-LOWER_IS_BETTER = frozenset({"landmark error", "centre error"})
-UNITS = {"landmark error": "mm", "centre error": "mm"}
-_BY_MEDIAN = frozenset({"landmark error"})
+LANDMARKS, VOTED = "landmark error", "landmark error, voted"
+UNITS = {LANDMARKS: "mm", VOTED: "mm", "centre error": "mm"}
+LOWER_IS_BETTER = frozenset(UNITS)
+_BY_MEDIAN = frozenset({LANDMARKS, VOTED})
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..statistics.patients import LANDMARKS, VOTED
 from ..targets import Target
 from . import probes
 from .data import on_grid_of
-from .landmarks import PATIENTS
+from .landmarks import DRAWS, PATIENTS, VOTERS
 from .networks import Contender
 from .rows import Row
 
@@ -31,14 +32,24 @@ class Asked:
     """Test patients that are looked at, at most."""
 
     @property
-    def landmarks(self) -> dict[str, str]:
-        """Keys of the landmarks by encoder and decoder."""
-        return {what: self._key(ZERO, what, {"patients": self.patients or PATIENTS}) for what in ("decoder", "encoder")}
+    def landmarks(self) -> dict[tuple[str, str], str]:
+        """Keys of the landmarks, by measure and what of the network finds them."""
+        return {
+            (measure, what): self._key(ZERO, what, settings)
+            for measure, settings in self._of_landmarks.items()
+            for what in ("decoder", "encoder")
+        }
 
     @property
-    def position(self) -> str:
-        """Key of the baseline that needs no network."""
-        return self._key(ZERO, POSITION, {"patients": self.patients or PATIENTS}, network=False)
+    def position(self) -> dict[str, str]:
+        """Keys of the baseline that needs no network, by measure."""
+        found = self._of_landmarks.items()
+        return {measure: self._key(ZERO, POSITION, settings, network=False) for measure, settings in found}
+
+    @property
+    def _of_landmarks(self) -> dict[str, dict[str, Any]]:
+        settings = {"patients": self.patients or PATIENTS}
+        return {LANDMARKS: settings, VOTED: settings | {"voters": VOTERS, "draws": DRAWS}}
 
     @property
     def probes(self) -> dict[str, str]:
@@ -80,5 +91,5 @@ def of_these(rows: Iterable[Row], asked: Iterable[Asked], parts: Sequence[str]) 
         for key in one.of_network(parts):
             names.setdefault(key, {})[one.contender.start.init] = None
         if ZERO in parts and one.task.head != "classification":
-            names[one.position] = {POSITION: None}
+            names |= {key: {POSITION: None} for key in one.position.values()}
     return [replace(row, weights=name) for row in rows for name in names.get(row.key.partition("-")[0], ())]

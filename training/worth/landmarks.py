@@ -1,9 +1,10 @@
-"""Without a label: how far from where they are organs' centres of one patient are found in another."""
+"""Without a label: how far from where they are organs' centres of one patient, or of several who vote, are found in
+another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,22 +13,19 @@ from tqdm import tqdm
 from sg_hub.inference.feature_maps import FeatureMaps
 from sg_hub.inference.matching import Mapped, match
 
+from ..run.seeds import rng
 from ..targets import Item
 from .data import Data, Maps, centre
 
 PATIENTS = 15
 """Whose ordered pairs are looked at, unless a number is given."""
+VOTERS = 6
+"""Templates that vote; fewer where fewer others have the organ."""
+DRAWS = 5
+"""Of the templates that vote, for each patient."""
 
-Find = Callable[[int, int, np.ndarray], np.ndarray]
-"""(template, patient, places in the template) to places in the patient, all in voxels."""
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Errors in mm, (templates, patients, classes); NaN on the diagonal and where a class is in one of the two only."""
-
-    patients: tuple[str, ...]
-    errors: np.ndarray
+Find = Callable[[Sequence[int], int, Sequence[np.ndarray]], np.ndarray]
+"""(templates, patient, the same places in each template) to places in the patient, all in voxels (n, 3)."""
 
 
 def centres(data: Data, items: Sequence[Item]) -> list[dict[int, np.ndarray]]:
@@ -39,50 +37,67 @@ def centres(data: Data, items: Sequence[Item]) -> list[dict[int, np.ndarray]]:
     return found
 
 
-def by_position(data: Data, items: Sequence[Item]) -> Pairs:
-    """The baseline that needs no network: the same fraction of the scan along each axis."""
-    where = centres(data, items)
-    sizes = [np.array(data.arrays[item][1].shape) for item in items]
+class Landmarks:
+    """The centres of some items, to be found in one another."""
 
-    def find(one: int, other: int, places: np.ndarray) -> np.ndarray:
-        result: np.ndarray = (places + 0.5) * sizes[other] / sizes[one] - 0.5
+    def __init__(self, data: Data, items: Sequence[Item], progress: bool) -> None:
+        self._data, self._items, self._progress = data, items, progress
+        self._where = centres(data, items)
+        self._sizes = [np.array(data.arrays[item][1].shape) for item in items]
+
+    def by_position(self, templates: Sequence[int], patient: int, places: Sequence[np.ndarray]) -> np.ndarray:
+        """The baseline that needs no network: the same fraction of the scan along each axis, on average."""
+        shares = [(at + 0.5) / self._sizes[one] for one, at in zip(templates, places, strict=True)]
+        result: np.ndarray = np.mean(shares, 0) * self._sizes[patient] - 0.5
         return result
 
-    return _pairs(data, items, where, find, "position", progress=False)
+    def by_features(self, maps: Maps, names: Sequence[str]) -> Find:
+        """By the similarity of feature maps, checked both ways, as `sg_hub.locate` does it."""
+        mapped = [Mapped(_unit(maps[item].only(names)), self._data.voxel) for item in self._items]
 
+        def find(templates: Sequence[int], patient: int, places: Sequence[np.ndarray]) -> np.ndarray:
+            at = [torch.from_numpy(one).float() for one in places]
+            found = match([mapped[one] for one in templates], at, mapped[patient])
+            result: np.ndarray = found.places.double().numpy()
+            return result
 
-def by_features(
-    data: Data, items: Sequence[Item], maps: Maps, names: Sequence[str], title: str, progress: bool
-) -> Pairs:
-    """By the similarity of feature maps, checked both ways, as `sg_hub.locate` does it."""
-    where = centres(data, items)
-    mapped = [Mapped(_unit(maps[item].only(names)), data.voxel) for item in items]
+        return find
 
-    def find(one: int, other: int, places: np.ndarray) -> np.ndarray:
-        found = match([mapped[one]], [torch.from_numpy(places).float()], mapped[other])
-        result: np.ndarray = found.places.double().numpy()
+    def pairs(self, find: Find, title: str) -> np.ndarray:
+        """Errors in mm, (templates, patients, classes); NaN on the diagonal and of a class that is not in both."""
+        count = len(self._items)
+        errors = np.full((count, count, len(self._data.target.classes)), np.nan)
+        both = [(a, b) for a in range(count) for b in range(count) if a != b]
+        for a, b in self._bar(both, title, "pair"):
+            shared = [number for number in self._where[a] if number in self._where[b]]
+            if shared:
+                found = find([a], b, [np.stack([self._where[a][number] for number in shared])])
+                errors[a, b, [number - 1 for number in shared]] = self._distances(found, b, shared)
+        return errors
+
+    def votes(self, find: Find, title: str) -> np.ndarray:
+        """Errors in mm, (DRAWS, patients, classes), of VOTERS others who have the class; NaN where there is none."""
+        count = len(self._items)
+        errors = np.full((DRAWS, count, len(self._data.target.classes)), np.nan)
+        cells = [(draw, b, number) for draw in range(DRAWS) for b in range(count) for number in self._where[b]]
+        for draw, b, number in self._bar(cells, title, "place"):
+            order = rng("worth", "voters", draw, self._items[b].name).permutation(count)
+            voters = [a for a in order if a != b and number in self._where[a]][:VOTERS]
+            if voters:
+                found = find(voters, b, [self._where[a][number][None] for a in voters])
+                errors[draw, b, number - 1] = self._distances(found, b, [number])[0]
+        return errors
+
+    def _distances(self, found: np.ndarray, patient: int, numbers: Sequence[int]) -> np.ndarray:
+        truth = np.stack([self._where[patient][number] for number in numbers])
+        result: np.ndarray = np.linalg.norm((found - truth) * self._data.voxel, axis=1)
         return result
 
-    return _pairs(data, items, where, find, title, progress)
+    def _bar(self, cells: list[Any], title: str, unit: str) -> Iterable[Any]:
+        return tqdm(cells, title, unit=unit, disable=not self._progress, leave=False)
 
 
 def _unit(maps: FeatureMaps) -> FeatureMaps:
     """A copy, for others look at the vectors as they are."""
     copies = tuple(level.clone() for level in maps.levels)
     return FeatureMaps(maps.names, copies, maps.strides, maps.size).normalised()
-
-
-def _pairs(
-    data: Data, items: Sequence[Item], where: Sequence[dict[int, np.ndarray]], find: Find, title: str, progress: bool
-) -> Pairs:
-    count, classes = len(items), len(data.target.classes)
-    errors = np.full((count, count, classes), np.nan)
-    both = [(a, b) for a in range(count) for b in range(count) if a != b]
-    for a, b in tqdm(both, title, unit="pair", disable=not progress, leave=False):
-        shared = [number for number in where[a] if number in where[b]]
-        if not shared:
-            continue
-        found = find(a, b, np.stack([where[a][number] for number in shared]))
-        truth = np.stack([where[b][number] for number in shared])
-        errors[a, b, [number - 1 for number in shared]] = np.linalg.norm((found - truth) * data.voxel, axis=1)
-    return Pairs(tuple(item.patient for item in items), errors)

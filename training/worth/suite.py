@@ -15,11 +15,12 @@ from sg_hub.errors import InvalidInputError
 from ..compare.compare import compare
 from ..run.lock import run_lock
 from ..run.process_group import training_device
+from ..statistics.patients import LANDMARKS
 from ..targets import Item, load_target
 from ..trials.task.initialisation import Initialisation, say_taken
 from .asked import FROZEN, POSITION, ZERO, Asked, of_these
 from .data import Data, Maps, data_key, on_grid_of
-from .landmarks import PATIENTS, by_features, by_position, centres
+from .landmarks import DRAWS, PATIENTS, Find, Landmarks, centres
 from .networks import contenders
 from .page import write_page
 from .probes import LABELLED, NEIGHBOURS, SUBSETS, linear_probe, neighbours
@@ -164,25 +165,36 @@ class _Measured:
 
     def _landmarks(self) -> None:
         keys, position = self.asked.landmarks, self.asked.position
-        if self.done >= {*keys.values(), position}:
+        if self.done >= {*keys.values(), *position.values()}:
             return
         data, _ = self._data()
         items = _with_landmarks(data, self._test(data, self.patients or PATIENTS))
-        classes = list(self.task.classes)
-        common = {"part": ZERO, "measure": "landmark error", "classes": classes, "joint": True}
+        landmarks = Landmarks(data, items, self.progress)
         names = [item.patient for item in items]
-        if position not in self.done:
-            errors = by_position(data, items).errors
-            self._keep(row(errors, key=position, what="", weights=POSITION, draws=names, patients=names, **common))
+
+        def keep(key: str, measure: str, find: Find, title: str, **of: str) -> None:
+            pairs = measure == LANDMARKS
+            errors = landmarks.pairs(find, title) if pairs else landmarks.votes(find, title)
+            draws = names if pairs else [str(number) for number in range(DRAWS)]
+            common = {"part": ZERO, "classes": list(self.task.classes), "patients": names, "joint": pairs}
+            self._keep(row(errors, key=key, measure=measure, draws=draws, **of, **common))
+
+        for measure, key in position.items():
+            if key not in self.done:
+                keep(key, measure, landmarks.by_position, f"{measure}, position", what="", weights=POSITION)
         maps = self._feature_maps()
         levels = {"decoder": maps.decoder, "encoder": maps.encoder}
-        for what, key in keys.items():
-            if key in self.done or not levels[what]:
-                continue
-            title = f"{self.contender.name}: landmarks, {what}"
-            errors = by_features(data, items, maps, levels[what], title, self.progress).errors
-            of = {"what": what, "weights": self.contender.start.init, "draws": names, "patients": names}
-            self._keep(row(errors, key=key, **of, **common))
+        for (measure, what), key in keys.items():
+            if key not in self.done and levels[what]:
+                title = f"{self.contender.name}: {measure}, {what}"
+                keep(
+                    key,
+                    measure,
+                    landmarks.by_features(maps, levels[what]),
+                    title,
+                    what=what,
+                    weights=self.contender.start.init,
+                )
 
     def _probes(self) -> None:
         for what, key in self.asked.probes.items():

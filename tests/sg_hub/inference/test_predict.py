@@ -100,12 +100,13 @@ def test_a_result_can_be_saved(tmp_path):
 
 @pytest.mark.parametrize("spacing", [None, (1.5, 1.0, 1.0)])
 def test_labels_take_little_memory_whatever_the_number_of_classes(spacing):
-    """16 MB of voxels: the probabilities of 16 classes would take 256 MB, a slab of 16 planes takes 4 MB."""
+    """16 MB of voxels: the probabilities of 16 classes would take 256 MB, a slab of 16 planes takes 4 MB. Growth is
+    50 to 100 MB, by what the allocator holds of earlier tests, and 300 with the probabilities."""
     scan = make_scan((1024, 64, 64))
     model = Bands(16, spacing=spacing)
     settings = {"patch_size": (16, 64, 64), "batch_size": 1, "progress": False}
     predict(model, make_scan((64, 64, 64)), output="labels", **settings)  # what torch sets up once
-    assert peak_growth(lambda: predict(model, scan, output="labels", **settings)) < 100
+    assert peak_growth(lambda: predict(model, scan, output="labels", **settings)) < 150
     # The measure does see the probabilities where they are asked for.
     assert peak_growth(lambda: predict(model, scan, output="probabilities", **settings)) > 200
 

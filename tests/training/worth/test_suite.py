@@ -9,9 +9,10 @@ import torch
 from sg_hub import InvalidInputError, Preprocessing, SemanticGenesis3D, cli
 from tests.training.trials.small_trials import organs
 from training.targets import load_target
-from training.worth import landmarks, probes
+from training.worth import probes
 from training.worth.asked import POSITION, Asked
 from training.worth.data import Data
+from training.worth.landmarks import Landmarks
 from training.worth.networks import calibrate, contenders
 from training.worth.rows import TABLE, read_rows
 from training.worth.suite import measured, worth
@@ -46,8 +47,9 @@ def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick
     page = run(place, out)
     rows = read_rows(out)
     measured = {(row.part, row.what, row.measure, row.weights) for row in rows}
-    assert len(rows) == len(measured) == 1 + 2 * (2 + 2 * 3)
+    assert len(rows) == len(measured) == 2 + 2 * (2 * 2 + 2 * 3)
     assert ("zero", "", "landmark error", POSITION) in measured
+    assert ("zero", "", "landmark error, voted", POSITION) in measured
     for row in rows:
         assert row.array.shape == (len(row.draws), len(row.patients), 2)
     text = page.read_text(encoding="utf-8")
@@ -126,7 +128,8 @@ def test_position_is_the_same_fraction_of_the_scan(place, tmp_path):
     data = Data(target, contenders([str(place / "net")], 1)[0], tmp_path, progress=False)
     assert data.voxel == (8, 8, 6)
     items = [data.parts["test"][0], dataclasses.replace(data.parts["test"][0], name="again")]
-    errors = landmarks.by_position(data, items).errors
+    found = Landmarks(data, items, progress=False)
+    errors = found.pairs(found.by_position, "")
     assert np.isnan(errors[0, 0]).all()
     assert np.allclose(errors[0, 1], 0, atol=1e-4)
 
@@ -203,6 +206,6 @@ def test_rows_of_other_settings_are_not_of_the_comparison(place, tmp_path, quick
     run(place, out, parts=["zero"], weights=("net",))
     run(place, out, "splits.validation=0.2", parts=["zero"], weights=("net",))
     before, after = ({row.key for row in rows} for rows in shown)
-    assert len(before) == len(after) == 3  # decoder, encoder, position
+    assert len(before) == len(after) == 6  # decoder, encoder, position; of pairs and of votes
     assert not before & after
-    assert len(read_rows(out)) == 6
+    assert len(read_rows(out)) == 12
