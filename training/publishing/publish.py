@@ -37,7 +37,7 @@ from .cards.pretrained import describe, write_pretrained_card
 from .cards.results_file import RESULTS, read_object, write_results
 from .registry import check_name, register, registry_file
 from .replacing import GOLDEN, carry_over, check_replaceable
-from .transfer import earlier_transfer, joined, transfer_of
+from .transfer import earlier, joined, transfer_of
 
 FIGURES = ("pretraining/curves.png", "discovery/patterns.png", "transforms.png")
 """Of every method, where there are any; a method has a picture of its own beside them."""
@@ -70,7 +70,10 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
         model = from_pretrained(new)
         results = _results(recipe, model, said, store, pretraining, sha256_of(new / WEIGHTS))
         if folder.is_dir() and any(folder.iterdir()):
-            results["transfer"] = joined(earlier_transfer(read_object(folder / RESULTS)), results["transfer"])
+            before = read_object(folder / RESULTS)
+            results["transfer"] = joined(earlier(before, "transfer"), results["transfer"])
+            if worth := earlier(before, "worth"):
+                results["worth"] = worth
         write_results(new, results)
         for figure in (method_of(recipe).picture, *FIGURES):
             if (recipe.run_dir / figure).is_file():

@@ -1,4 +1,4 @@
-"""What benchmarks found of weights, on its way into their results.json and so to their card."""
+"""What was found of weights, fine-tuned and as they are, on its way into their results.json and so to their card."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from sg_hub.errors import ReadError
 from sg_hub.hub.model_folder import sha256_of
 from sg_hub.hub.weights_file import WEIGHTS
 
+from ..worth.cards import SUFFIX
 from .cards.results_file import RESULTS, read_object, write_results
 
 
 def take_results(folder: str | Path, benchmark: str | Path) -> int:
-    """Put what `sg-hub report` says of a model's weights into its results.json; returns the number of tasks.
+    """Put what `sg-hub report` or `sg-hub worth` says of a model's weights into its results.json; returns the number of
+    tasks.
 
     Tasks that the card showed before stay, but for those of the same title.
 
@@ -25,14 +27,19 @@ def take_results(folder: str | Path, benchmark: str | Path) -> int:
     results, weights = read_object(folder / RESULTS), folder / WEIGHTS
     if not weights.is_file():
         raise ReadError(f"{folder} has no {WEIGHTS}: results are of weights, give a folder that has them")
-    found = transfer_of(folder.resolve().name, Path(benchmark), sha256_of(weights))
-    if not found:
+    name, sha256 = folder.resolve().name, sha256_of(weights)
+    found = {
+        "transfer": transfer_of(name, Path(benchmark), sha256),
+        "worth": [one for one in _records(Path(benchmark), f"{name}*{SUFFIX}") if one.get("sha256") == sha256],
+    }
+    if not any(found.values()):
         raise ReadError(
             f"{benchmark} has no results of the weights in {folder} against a random initialisation: run "
-            "`sg-hub benchmark` with both, then `sg-hub report` on it"
+            "`sg-hub benchmark` with both, then `sg-hub report` on it; or `sg-hub worth` with both"
         )
-    write_results(folder, results | {"transfer": joined(earlier_transfer(results), found)})
-    return len(found)
+    taken = {key: joined(earlier(results, key), new) for key, new in found.items() if new}
+    write_results(folder, results | taken)
+    return sum(map(len, found.values()))
 
 
 def transfer_of(name: str, benchmark: Path, sha256: str) -> list[dict[str, Any]]:
@@ -41,13 +48,18 @@ def transfer_of(name: str, benchmark: Path, sha256: str) -> list[dict[str, Any]]
     Raises:
         ReadError: a damaged record.
     """
-    found = [read_object(path) for path in sorted(benchmark.glob(f"*/{name}*.json"))]
+    found = [read_object(path) for path in sorted(benchmark.glob(f"*/{name}*.json")) if SUFFIX not in path.name]
     return [summary for summary in found if summary.get("sha256") == sha256]
 
 
-def earlier_transfer(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a results.json says of fine-tuning already; nothing where that is of another form."""
-    found = results.get("transfer", [])
+def _records(folder: Path, pattern: str) -> list[dict[str, Any]]:
+    """In a folder, or one below it."""
+    return [read_object(path) for path in sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])]
+
+
+def earlier(results: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """What a results.json says under `transfer` or `worth` already; nothing where that is of another form."""
+    found = results.get(key, [])
     return [summary for summary in found if isinstance(summary, dict)] if isinstance(found, list) else []
 
 

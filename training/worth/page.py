@@ -25,7 +25,7 @@ Cell = tuple[str, str, str]
 
 def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str]) -> Path:
     """`worth.md` and its figures of what there is of these weights (and of what needs none)."""
-    cells = _cells(rows, weights)
+    cells = cells_of(rows, weights)
     names = [*weights, *sorted({row.weights for row in rows} - {*weights} & {_plain(row) for row in rows})]
     names = [name for name in dict.fromkeys(names) if any(name in found for found in cells.values())]
     reference = next((name for name in names if kind_of(name) == RANDOM), names[-1] if names else "")
@@ -50,7 +50,7 @@ def _plain(row: Row) -> str:
     return row.weights if not row.what else ""
 
 
-def _cells(rows: Sequence[Row], weights: Sequence[str]) -> dict[Cell, dict[str, Row]]:
+def cells_of(rows: Sequence[Row], weights: Sequence[str]) -> dict[Cell, dict[str, Row]]:
     """By measure and weights; of a random network that was drawn several times the mean. What needs no network stands
     beside every measure of its part."""
     grouped: dict[Cell, dict[str, list[Row]]] = {}
@@ -82,14 +82,7 @@ def _table(cells: dict[Cell, dict[str, Row]], names: Sequence[str]) -> list[str]
     for cell, found in cells.items():
         texts = []
         for name in names:
-            if name not in found:
-                texts.append("")
-                continue
-            row = found[name]
-            low, high = interval(cell[2], row.array, row.joint, row.patients)
-            texts.append(
-                f"{_number(cell, summary(cell[2], row.array))} ({_number(cell, low)} to {_number(cell, high)})"
-            )
+            texts.append(with_interval(cell, found[name]) if name in found else "")
         lines.append(f"| {_title(cell)} | " + " | ".join(texts) + " |")
     return lines
 
@@ -102,7 +95,7 @@ def _differences(cells: dict[Cell, dict[str, Row]], names: Sequence[str], refere
                 continue
             one, other = of_cell[name], of_cell[reference]
             if one.is_paired(other) and one.array.size > 1:
-                found[cell, name] = difference(cell[2], one.array, other.array, one.joint, one.patients)
+                found[cell, name] = gap_of(one, other)
     holm = corrected(found)
     lines = [
         "Paired: patients and draws are drawn again for both alike. p is of this bootstrap, corrected for all lines "
@@ -112,10 +105,22 @@ def _differences(cells: dict[Cell, dict[str, Row]], names: Sequence[str], refere
         "|---|---|---|---|---|---|",
     ]
     for (cell, name), gap in found.items():
-        span = f"{_number(cell, gap.value)} ({_number(cell, gap.low)} to {_number(cell, gap.high)})"
+        span = f"{number_text(cell, gap.value)} ({number_text(cell, gap.low)} to {number_text(cell, gap.high)})"
         effect = f"{gap.effect:.2f} ({gap.effect_low:.2f} to {gap.effect_high:.2f})"
         lines.append(f"| {_title(cell)} | {name} | {span} | {holm[cell, name]:.3g} | {gap.welch:.3g} | {effect} |")
     return lines
+
+
+def gap_of(one: Row, other: Row) -> Difference:
+    """Of two rows of the same patients and draws."""
+    return difference(one.measure, one.array, other.array, one.joint, one.patients)
+
+
+def with_interval(cell: Cell, row: Row) -> str:
+    """A measure, and the 95 % interval of it."""
+    low, high = interval(cell[2], row.array, row.joint, row.patients)
+    value = summary(cell[2], row.array)
+    return f"{number_text(cell, value)} ({number_text(cell, low)} to {number_text(cell, high)})"
 
 
 def _by_class(cells: dict[Cell, dict[str, Row]], names: Sequence[str]) -> list[str]:
@@ -126,12 +131,12 @@ def _by_class(cells: dict[Cell, dict[str, Row]], names: Sequence[str]) -> list[s
         for name in (name for name in names if name in found):
             array = found[name].array
             values = [summary(cell[2], array[:, :, number : number + 1]) for number in range(len(classes))]
-            lines.append(f"| {name} | " + " | ".join(_number(cell, value) for value in values) + " |")
+            lines.append(f"| {name} | " + " | ".join(number_text(cell, value) for value in values) + " |")
         lines.append("")
     return lines
 
 
-def _number(cell: Cell, value: float) -> str:
+def number_text(cell: Cell, value: float) -> str:
     if math.isnan(value):
         return "-"
     return f"{value:.1f}" if cell[2] in UNITS else f"{value:.3f}"

@@ -19,12 +19,13 @@ from ..statistics.patients import LANDMARKS
 from ..targets import Item, load_target
 from ..trials.task.initialisation import Initialisation, say_taken
 from .asked import FROZEN, POSITION, ZERO, Asked, of_these
+from .cards import write_card_records
 from .data import Data, Maps, data_key, on_grid_of
 from .landmarks import DRAWS, PATIENTS, Find, Landmarks, centres
 from .networks import contenders
 from .page import write_page
 from .probes import LABELLED, NEIGHBOURS, SUBSETS, linear_probe, neighbours
-from .rows import Row, append, read_rows, row
+from .rows import ALL, Row, append, read_rows, row
 
 FEW = "few"
 PARTS = (ZERO, FROZEN, FEW)
@@ -88,7 +89,9 @@ def worth(
         done = {one.key for one in read_rows(out) if one.is_of(of_data)}
         for one in asked:
             _Measured(one, starts, out, done, of_data, where, progress).run(parts)
-        return write_page(out, of_these(read_rows(out), asked, parts), list(weights))
+        rows = of_these(read_rows(out), asked, parts)
+        write_card_records(out, rows, task, starts, calibrate)
+        return write_page(out, rows, list(weights))
 
 
 def measured(
@@ -234,7 +237,7 @@ class _Measured:
                 measure="auc",
                 weights=self.contender.start.init,
                 draws=[""],
-                patients=["all"],
+                patients=[ALL],
                 classes=["mean"],
             )
         )

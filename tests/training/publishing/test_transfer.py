@@ -64,6 +64,30 @@ def test_a_card_takes_in_what_a_benchmark_found_of_its_weights(folder, tmp_path)
     assert "### Fine-tuning: findings in chest X-rays" in card.text  # what it showed before
 
 
+def test_a_card_takes_in_what_weights_are_worth_as_they_are(folder, tmp_path):
+    line = {
+        "name": "decoder: landmark error (mm)",
+        "pretrained": "12.1 (11.0 to 13.0)",
+        "random": "22.4 (20.1 to 24.0)",
+    }
+    line |= {"position": "31.0 (29.0 to 33.0)", "difference": "-10.3 (-12.0 to -8.0)", "p": "0.001"}
+    record = {"title": "organs", "about": "No weight was trained.", "dataset_type": "openkbp", "dataset_name": "organs"}
+    record |= {"rows": [line], "sha256": "of other weights"}
+    found = tmp_path / "worth" / f"{folder.name}-01234567.worth.json"
+    found.parent.mkdir()
+    found.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ReadError, match="no results of the weights"):
+        take_results(folder, tmp_path / "worth")
+    found.write_text(json.dumps(record | {"sha256": sha256_of(folder / "model.safetensors")}), encoding="utf-8")
+    tasks = (folder / "results.json").read_text(encoding="utf-8").count('"verdict"')
+    for place in (tmp_path / "worth", tmp_path):  # or the folder that it is in; and not twice
+        assert take_results(folder, place) == 1
+    text = build_card(folder).read_text(encoding="utf-8")
+    assert text.count("### As they are: organs") == 1
+    assert "| decoder: landmark error (mm) | 12.1 (11.0 to 13.0) | 22.4 (20.1 to 24.0) | 31.0 (29.0 to 33.0) |" in text
+    assert text.count("### Fine-tuning: ") == tasks
+
+
 def test_a_damaged_record_is_named(folder, tmp_path):
     found = tmp_path / "benchmark" / "organs" / f"{folder.name}.json"
     found.parent.mkdir(parents=True)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sg_hub import InvalidInputError, Preprocessing, SemanticGenesis3D, cli
+from sg_hub.hub.model_folder import sha256_of
 from tests.training.trials.small_trials import organs
 from training.targets import load_target
 from training.worth import probes
@@ -61,6 +62,17 @@ def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick
         "| spinal_cord | mandible |",
     ):
         assert words in text
+    (found,) = out.glob("net-*.worth.json")  # what the card of the weights says
+    record = json.loads(found.read_text(encoding="utf-8"))
+    assert record["sha256"] == sha256_of(place / "net" / "model.safetensors")
+    assert [line["name"] for line in record["rows"]][:2] == [
+        "decoder: landmark error (mm)",
+        "encoder: landmark error (mm)",
+    ]
+    for line in record["rows"]:
+        assert f"| {line['pretrained']} | {line['random']} |" in text
+        assert bool(line["position"]) == ("landmark" in line["name"])
+    assert "Whether test patients were in pre-training cannot be told" in record["about"]
     assert (out / "zero.png").is_file()
     assert (out / "frozen.png").is_file()
     assert not list((out / "maps").glob("*/*"))

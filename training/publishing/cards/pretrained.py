@@ -63,6 +63,7 @@ def write_pretrained_card(folder: Path, name: str) -> None:
     provenance, ndim = provenance_of(folder, network), network.NDIM
     method, measured = _measured(folder, results, "patches" if ndim == 2 else "cubes")
     transfer = [found for found in results.transfer if found.sha256 == results.sha256]
+    worth = [found for found in results.worth if found.sha256 == results.sha256]
     counts = results.images or results.patients
     recipe = results.recipe
     card = ModelCard.from_template(
@@ -92,6 +93,7 @@ def write_pretrained_card(folder: Path, name: str) -> None:
         measured=measured,
         limits=list(_limits(measured)),
         transfer=transfer,
+        worth=worth,
     )
     write_atomic(folder / CARD, str(card))
 

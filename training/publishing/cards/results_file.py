@@ -142,6 +142,30 @@ class Transfer(Record):
     doubtful: Sure | None = None
 
 
+class WorthRow(Record):
+    """One measure: a value with its 95 % interval, as are the others."""
+
+    name: str
+    pretrained: str
+    random: str
+    position: str
+    """Where nothing is looked at; empty: it is no place that is looked for."""
+    difference: str
+    p: str
+
+
+class Worth(Record):
+    """What weights are worth as they are, as `training.worth.cards` writes it."""
+
+    title: str
+    about: str
+    dataset_type: str
+    dataset_name: str
+    rows: list[WorthRow]
+    sha256: str
+    """Of the weights that were measured."""
+
+
 class PretrainedResults(Record):
     """Of a run of pre-training."""
 
@@ -157,6 +181,7 @@ class PretrainedResults(Record):
     pretrain: Pretraining
     evaluation: Evaluation
     transfer: list[Transfer]
+    worth: list[Worth] = []
 
 
 class FinetunedSettings(Record):

@@ -1,0 +1,107 @@
+"""What the suite says of weights to their cards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sg_hub.io.files import write_json
+
+from ..data.leakage import check_unseen
+from ..report.page import p_text
+from ..run.checksums import sealed
+from ..statistics.patients import UNITS, VOTED, corrected
+from ..targets import Target
+from ..trials.task.initialisation import FRESH, RANDOM, Initialisation, name_of
+from .asked import FROZEN, POSITION, ZERO
+from .landmarks import DRAWS, VOTERS
+from .networks import PATCHES
+from .page import Cell, cells_of, gap_of, number_text, with_interval
+from .probes import LABELLED, SUBSETS
+from .rows import ALL, Row
+
+SUFFIX = ".worth.json"
+
+
+def write_card_records(
+    out: Path, rows: Sequence[Row], target: Target, starts: Sequence[Initialisation], calibrated: bool
+) -> None:
+    """A record beside the page for each of the weights, where a random network of their architecture was measured."""
+    for start in starts:
+        fresh = [other for other in starts if other.kind == RANDOM and other.architecture == start.architecture]
+        if start.kind in FRESH or not fresh:
+            continue
+        cells = cells_of(rows, [start.init, fresh[0].init])
+        record = _record(cells, target, start, fresh[0].init, calibrated)
+        if record["rows"]:
+            name = Path(name_of(start.init)).resolve().name
+            write_json(out / f"{name}-{start.sha256[:8]}{SUFFIX}", sealed(record))
+
+
+def _record(
+    cells: dict[Cell, dict[str, Row]], target: Target, start: Initialisation, fresh: str, calibrated: bool
+) -> dict[str, Any]:
+    both = {cell: found for cell, found in cells.items() if start.init in found and fresh in found}
+    paired = {cell: found for cell, found in both.items() if found[start.init].is_paired(found[fresh])}
+    gaps = {cell: gap_of(found[start.init], found[fresh]) for cell, found in paired.items()}
+    holm = corrected(gaps)
+    return {
+        "title": target.title,
+        "about": f"{target.description} {_about(both, target, start, calibrated)}",
+        "dataset_type": target.dataset,
+        "dataset_name": target.title,
+        "rows": [
+            {
+                "name": _name(cell),
+                "pretrained": with_interval(cell, found[start.init]),
+                "random": with_interval(cell, found[fresh]),
+                "position": with_interval(cell, found[POSITION]) if POSITION in found else "",
+                "difference": _difference(cell, gaps[cell]) if cell in gaps else "",
+                "p": p_text(holm[cell]) if cell in gaps else "",
+            }
+            for cell, found in both.items()
+        ],
+        "sha256": start.sha256,
+    }
+
+
+def _about(cells: dict[Cell, dict[str, Row]], target: Target, start: Initialisation, calibrated: bool) -> str:
+    """How it was measured, of what was."""
+    rows = {cell: found[start.init] for cell, found in cells.items()}
+    said = ["No weight was trained."]
+    patients = {
+        part: max((len(r.patients) for c, r in rows.items() if c[0] == part), default=0) for part in (ZERO, FROZEN)
+    }
+    if patients[ZERO]:
+        said.append(
+            f"Landmarks are the centres of classes in {patients[ZERO]} test patients, looked for in each other."
+        )
+    if any(cell[2] == VOTED for cell in cells):
+        said.append(f"Voted: {VOTERS} others look for one, in {DRAWS} draws.")
+    if any("probe" in cell[1] for cell in cells):
+        said.append(
+            f"Probes are linear layers on frozen feature maps, of {LABELLED} labelled patients in {SUBSETS} draws; "
+            f"{patients[FROZEN]} patients test them."
+        )
+    tested = {patient for row in rows.values() for patient in row.patients} - {ALL}
+    reason = check_unseen(
+        start.provenance, target.dataset, [f"{target.dataset}/{patient}" for patient in sorted(tested)]
+    )
+    unseen = f"Whether test patients were in pre-training cannot be told: {reason}."
+    own = "" if calibrated else "; these weights have their own"
+    said += [
+        unseen if reason else "No test patient was in pre-training.",
+        f"Statistics of the random network's norms are of {PATCHES} clean patches{own}.",
+    ]
+    return " ".join([*said, "Medians (landmarks) and means, with 95 % intervals of a bootstrap of patients and draws."])
+
+
+def _name(cell: Cell) -> str:
+    _, what, measure = cell
+    return f"{what}: {measure}" + (f" ({UNITS[measure]})" if measure in UNITS else "")
+
+
+def _difference(cell: Cell, gap: Any) -> str:
+    value, low, high = (f"{'+' if x > 0 else ''}{number_text(cell, x)}" for x in (gap.value, gap.low, gap.high))
+    return f"{value} ({low} to {high})"
