@@ -324,7 +324,9 @@ def _add_with_folders(command: AddCommand) -> None:
         examples=["sg-hub card my-model"],
     )
     card.add_argument("folder", help=folder)
-    card.add_argument("--results", help="folder of a benchmark and its report: what it found of these weights goes in")
+    card.add_argument(
+        "--results", help="folder of a benchmark and its report, or of `worth`: what it found of these weights goes in"
+    )
     upload = command(
         "upload",
         "cli.folders:upload",

@@ -5,12 +5,14 @@
 With a 2D recipe the same for images, and what is said of patients here holds for each image.
 
 For each of C patterns: a reference patient that was not used yet, its K nearest patients by the L2 distance of their
-latent features, and a random place that all of them share. Reads the store and the autoencoder's features; writes
+latent features, and a random place that all of them share; or, with trained weights, the patients in whom that place is
+found again by their features. Reads the store and the autoencoder's features; writes
 `discovery/patterns.csv` (see patterns.py) and the figure `discovery/patterns.png` (the paper's Fig. 4).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +26,10 @@ from ..run.lock import run_lock
 from ..run.recipe import Recipe
 from ..run.record import record
 from ..run.seeds import rng
+from .consistency import consistency
 from .features import load_features
 from .figure import discovered_patterns
+from .located import Places, locate_patterns
 from .patterns import SPLITS, PatternTable
 from .search import Search
 
@@ -40,7 +44,8 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
     """Find the patterns and write their table; returns its file. Same seed and data, same table.
 
     Raises:
-        InvalidInputError: fewer train patients than patterns, no place left for one, or features that are no numbers.
+        InvalidInputError: fewer train patients than patterns, no place left for one, features that are no numbers, or
+            weights that do not take the scans as they are stored.
         ReadError: no store or no features yet.
     """
     store = Store.open(store_path(recipe), cache_mib=512)
@@ -49,10 +54,13 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
         table = PatternTable.from_rows(store.names(), _find(recipe, store, features, progress))
         path = table_path(recipe)
         table.save(path)
-        relative = recipe.discover.frame == "relative"
-        discovered_patterns(store, table, features, path.with_name("patterns.png"), relative, recipe.publish.dataset)
+        relative = recipe.discover.frame != "voxel"
+        alike = consistency(store, table)
+        picture = path.with_name("patterns.png")
+        discovered_patterns(store, table, features, alike, picture, relative, recipe.publish.dataset)
         counts = {split: len(table.rows(split)) for split in SPLITS}
-        record(recipe, "discover", path, rows=counts, store=store.fingerprint)
+        record(recipe, "discover", path, rows=counts, store=store.fingerprint, consistency=alike.record())
+        print(alike, flush=True)
     return path
 
 
@@ -60,23 +68,40 @@ def _find(recipe: Recipe, store: Store, features: np.ndarray, progress: bool) ->
     """The table's rows of all patterns."""
     settings, random = recipe.discover, rng(recipe.seed, "discover")
     search = Search(store, features, settings)
+    starts = _starts(search, settings.patterns, random)
+    places: list[Places] = []
+    if settings.frame == "features":
+        known = list(
+            tqdm(starts, desc="choosing places", total=settings.patterns, unit="pattern", disable=not progress)
+        )
+        middles = [(reference, search.middle(reference, corner)) for reference, corner in known]
+        places, starts = locate_patterns(store, settings.weights, middles, progress=progress), iter(known)
+    rows: list[tuple[int, ...]] = []
+    bar = tqdm(total=settings.patterns, desc="discovering", unit="pattern", disable=not progress)
+    with bar:
+        for pattern, (reference, corner) in enumerate(starts):
+            rows += search.rows(pattern, reference, corner, random, places[pattern] if places else None)
+            bar.update()
+    return rows
+
+
+def _starts(search: Search, patterns: int, random: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
+    """A reference and a place of each pattern; drawn when they are asked for, between what else is drawn."""
     references = list(random.permutation(search.train))
-    if len(references) < settings.patterns:
+    if len(references) < patterns:
         raise InvalidInputError(
-            f"{settings.patterns} patterns need as many train patients as references, and the store has "
+            f"{patterns} patterns need as many train patients as references, and the store has "
             f"{len(references)}: set discover.patterns lower, or add patients"
         )
-    rows: list[tuple[int, ...]] = []
-    for pattern in tqdm(range(settings.patterns), desc="discovering", unit="pattern", disable=not progress):
+    for pattern in range(patterns):
         while True:
             if not references:
                 raise InvalidInputError(
-                    f"no place found for pattern {pattern} of {settings.patterns} in any patient: lower "
+                    f"no place found for pattern {pattern} of {patterns} in any patient: lower "
                     "discover.patterns, discover.min_distance, discover.border or discover.tissue"
                 )
             reference = int(references.pop())
             corner = search.corner(reference, random)
             if corner is not None:
                 break
-        rows += search.rows(pattern, reference, corner, random)
-    return rows
+        yield reference, corner

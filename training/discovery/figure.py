@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from ..data.leakage import patient_hashes
 from ..data.store import Store
 from ..run.figures import bare, plt, row_label, save
+from .consistency import Consistency
 from .patterns import PatternTable
 
 
@@ -18,6 +19,7 @@ def discovered_patterns(
     store: Store,
     table: PatternTable,
     features: np.ndarray,
+    alike: Consistency,
     path: Path,
     relative: bool,
     dataset: str = "",
@@ -28,6 +30,7 @@ def discovered_patterns(
 
     Args:
         features: (patients, features), in the order of the store.
+        alike: how much the cubes of each pattern are.
         relative: a place is the same fraction of every scan's size; else it is the same voxel.
         dataset: short name of the data set. The figure is published, so patients stand in it under the hashes that
             the weights' provenance has.
@@ -61,7 +64,7 @@ def discovered_patterns(
             _patient_slice(axis, store, patient, corner.astype(int), size, colour)
             (shown_name,) = patient_hashes(dataset, [store.patients[patient].patient])
             axis.set_title(f"{kind}: {shown_name}", fontsize=7, color=colour)
-        row_label(axes[row, 0], f"pattern {label}")
+        row_label(axes[row, 0], f"pattern {label}\nalike {alike.of_patterns[label]:.2f}")
     save(figure, path)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from ..data.store import Store
 from ..run.recipe import Discover
 from .cubes import tissue_share
+from .located import Places
 from .patterns import SPLITS
 
 TRIES = 200
@@ -61,14 +62,33 @@ class Search:
                 return coordinate
         return None
 
+    def middle(self, reference: int, coordinate: np.ndarray) -> np.ndarray:
+        """The middle of the cube in its reference, in voxels."""
+        corner = self._to_voxel(coordinate, self.shapes[[reference]])[0]
+        result: np.ndarray = corner + (self.cube - 1) / 2
+        return result
+
     def rows(
-        self, pattern: int, reference: int, coordinate: np.ndarray, random: np.random.Generator
+        self,
+        pattern: int,
+        reference: int,
+        coordinate: np.ndarray,
+        random: np.random.Generator,
+        places: Places | None = None,
     ) -> list[tuple[int, ...]]:
-        """The table's rows of one pattern: all its neighbours in every split, at every resolution."""
+        """The table's rows of one pattern: all its neighbours in every split, at every resolution.
+
+        Args:
+            places: of the pattern in every patient, where they do not follow from the coordinate.
+        """
         rows = []
-        distance = distances(self.features, reference)
+        if places is None:
+            distance, corners = distances(self.features, reference), self._to_voxel(coordinate, self.shapes)
+        else:
+            distance = places[1].copy()
+            corners = np.round(places[0] - (self.cube - 1) / 2).astype(int)
+            corners[reference] = self._to_voxel(coordinate, self.shapes[[reference]])[0]
         distance[reference] = -1.0  # itself included, and first
-        corners = self._to_voxel(coordinate, self.shapes)
         fits = np.all((corners >= 0) & (corners + self.cube <= self.shapes), axis=1)
         for split in range(len(SPLITS)):
             candidates = np.flatnonzero((self.splits == split) & fits)

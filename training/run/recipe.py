@@ -87,9 +87,12 @@ class Discover(Section):
     """Range of the random in-plane size, in voxels."""
     jitter: tuple[NonNegativeInt, ...] = (10, 10, 10)
     """Largest shift of the cubes of a random size along each axis, in voxels."""
-    frame: Literal["voxel", "relative"] = "voxel"
-    """What a coordinate is, from patient to patient: the voxel index (paper), or the fraction of the scan's
-    size, for scans whose field of view was cropped to the body."""
+    frame: Literal["voxel", "relative", "features"] = "voxel"
+    """Where a place is, from patient to patient: at the same voxel index (paper), at the same fraction of the scan's
+    size, for scans whose field of view was cropped to the body, or where the features of `weights` are the most alike;
+    the nearest patients are then those in whom they are."""
+    weights: str = ""
+    """Name or folder of trained 3D weights, with `frame = "features"`."""
     border: tuple[Border, ...] = (100 / 512, 100 / 512, 30 / 300)
     """Share of each side that stays free of corners, at both ends."""
     min_distance: float = Field(default=5.0, ge=0)
@@ -105,6 +108,8 @@ class Discover(Section):
     def _range_is_in_order(self) -> Discover:
         if self.in_plane[0] > self.in_plane[1]:
             raise ValueError(f"discover.in_plane = {list(self.in_plane)}: expected the smaller end first")
+        if (self.frame == "features") != bool(self.weights):
+            raise ValueError('discover.weights goes with discover.frame = "features": give both, or neither')
         return self
 
 

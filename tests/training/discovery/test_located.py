@@ -1,0 +1,67 @@
+"""Patterns whose places the features of trained weights find."""
+
+import numpy as np
+import pytest
+import torch
+
+from sg_hub import Preprocessing, SemanticGenesis3D
+from sg_hub.errors import InvalidInputError
+from tests.training.discovery.conftest import CUBE, names, recipe_of
+from training.discovery import discover as module
+from training.discovery.discover import discover
+from training.discovery.located import locate_patterns
+from training.discovery.patterns import PatternTable
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    expected = {"low": -1000.0, "high": 1000.0, "input_size": (16, 16, 8)}
+    for name, spacing in (("net", (4.0, 4.0, 3.0)), ("other", (2.0, 2.0, 2.0))):
+        model = SemanticGenesis3D(width=2, preprocessing=Preprocessing(spacing=spacing, **expected))
+        model.save_pretrained(folder / name)
+    return folder
+
+
+def test_a_place_is_found_again_in_its_own_scan(store, weights):
+    middle = np.array([20.0, 18.0, 12.0])
+    ((places, unlike),) = locate_patterns(store, str(weights / "net"), [(3, middle)], progress=False)
+    assert places.shape == (15, 3)
+    np.testing.assert_allclose(places[3], middle, atol=1.5)  # cells have two voxels
+    assert unlike.argmin() == 3
+    assert ((unlike >= 0) & (unlike <= 1)).all()
+    for place, patient in zip(places, store.patients, strict=True):
+        assert ((place >= -0.5) & (place <= np.array(patient.shape))).all()
+
+
+def test_patterns_lie_where_they_were_found_in_those_who_are_most_alike(root, store, weights, monkeypatch):
+    monkeypatch.setattr(module, "discovered_patterns", lambda *_: None)
+    given = ("discover.frame=features", f"discover.weights={weights / 'net'}", "discover.border=[0.2, 0.2, 0.2]")
+    found, asked = [], []
+
+    def locate(of, name, references, **_):
+        asked.extend(references)
+        found.extend(locate_patterns(of, name, references, progress=False))
+        return found
+
+    monkeypatch.setattr(module, "locate_patterns", locate)
+    table = PatternTable.load(discover(recipe_of(root, *given), progress=False))
+    assert len(asked) == 4
+    order = store.names()
+    for label, ((reference, middle), (places, unlike)) in enumerate(zip(asked, found, strict=True)):
+        rows = np.flatnonzero((table.pattern == label) & (table.resolution == 0) & (table.split == 0))
+        patients = [order.index(name) for name in names(table, table.patient[rows])]
+        assert patients[0] == reference, "itself first"
+        np.testing.assert_array_equal(table.corner[rows[0]] + (CUBE - 1) / 2, middle)
+        for row, patient in zip(rows[1:], patients[1:], strict=True):
+            assert np.abs(table.corner[row] + (CUBE - 1) / 2 - places[patient]).max() <= 0.5
+        assert (np.diff(unlike[patients[1:]]) >= 0).all()
+
+
+def test_weights_of_another_grid_are_refused(root, store, weights):
+    with pytest.raises(InvalidInputError, match=r"they expect a spacing of \[2.0, 2.0, 2.0\] mm"):
+        locate_patterns(store, str(weights / "other"), [(0, np.zeros(3))], progress=False)
+    for given in (["discover.frame=features"], ["discover.weights=net"]):
+        with pytest.raises(InvalidInputError, match="give both, or neither"):
+            recipe_of(root, *given)

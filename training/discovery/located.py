@@ -1,0 +1,86 @@
+"""Where the place of a pattern is in every patient by the features of trained weights, not by its coordinates: a second
+round of discovery, with what the first one taught."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from sg_hub import from_pretrained
+from sg_hub.errors import InvalidInputError
+from sg_hub.inference.feature_maps import feature_maps, has_decoder, level_names
+from sg_hub.inference.matching import Mapped, match
+
+from ..data.store import Store
+from .cubes import to_network
+
+CELLS = 2
+"""Voxels of the smallest cells of feature maps."""
+
+Places = tuple[np.ndarray, np.ndarray]
+"""Of one place in every patient of the store: middles (patients, 3) in voxels, and how unlike the reference's own place
+each is (patients,), 0..1."""
+
+
+def locate_patterns(
+    store: Store, weights: str, references: Sequence[tuple[int, np.ndarray]], *, progress: bool = True
+) -> list[Places]:
+    """Look for a place of each reference in every patient, checked both ways, as `sg_hub.locate` does it.
+
+    Feature maps of the references are held, and of the others one patient's at a time.
+
+    Args:
+        weights: name or folder. Scans must be stored as they expect them.
+        references: patients by their number in the store, and the middle of each one's cube in voxels.
+
+    Raises:
+        InvalidInputError: weights of images, or with another spacing or window than the store's.
+    """
+    network: Any = from_pretrained(weights)
+    _check(network, weights, store)
+    names = level_names(network, "decoder" if has_decoder(network) else "encoder")
+    network.eval()
+
+    def mapped(patient: int) -> Mapped:
+        stored = store.patients[patient]
+        x = to_network(store.whole(stored.name), store.window, stored.shape)[None]
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = feature_maps(network, x, names=names, finest=CELLS)
+        return Mapped(maps.normalised(), stored.spacing)
+
+    templates = {patient: mapped(patient) for patient in dict.fromkeys(patient for patient, _ in references)}
+    middles = [_as_points(middle) for _, middle in references]
+    found = np.zeros((len(references), len(store.patients), 3))
+    unlike = np.zeros((len(references), len(store.patients)))
+    for patient in tqdm(range(len(store.patients)), desc="locating patterns", unit="scan", disable=not progress):
+        other = templates[patient] if patient in templates else mapped(patient)
+        for number, ((reference, _), middle) in enumerate(zip(references, middles, strict=True)):
+            one = match([templates[reference]], [middle], other)
+            found[number, patient] = one.places[0].double().numpy()
+            unlike[number, patient] = 1 - float(one.score[0])
+    return list(zip(found, unlike, strict=True))
+
+
+def _as_points(middle: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(middle, dtype=np.float32))[None]
+
+
+def _check(network: Any, weights: str, store: Store) -> None:
+    if network.NDIM != 3 or store.ndim != 3:
+        raise InvalidInputError(f"discover.weights = {weights}: places are found in 3D scans, by 3D weights")
+    expected = network.preprocessing
+    if (expected.low, expected.high) != store.window:
+        raise InvalidInputError(
+            f"discover.weights = {weights}: they expect a window of {expected.low:g} to {expected.high:g}, and the "
+            f"store has {store.window[0]:g} to {store.window[1]:g}"
+        )
+    if expected.spacing and store.spacing and not np.allclose(expected.spacing, store.spacing, rtol=0.01):
+        raise InvalidInputError(
+            f"discover.weights = {weights}: they expect a spacing of {list(expected.spacing)} mm, and the store has "
+            f"{list(store.spacing)}: take weights that were trained on such a store"
+        )
