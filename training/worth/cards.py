@@ -13,7 +13,7 @@ from ..report.page import p_text
 from ..run.checksums import sealed
 from ..statistics.patients import UNITS, VOTED, corrected
 from ..targets import Target
-from ..trials.task.initialisation import FRESH, RANDOM, Initialisation, name_of
+from ..trials.task.initialisation import FRESH, OF_THE_HEAD, RANDOM, Initialisation, name_of
 from .asked import FROZEN, POSITION, ZERO
 from .landmarks import DRAWS, VOTERS
 from .networks import PATCHES
@@ -27,9 +27,10 @@ SUFFIX = ".worth.json"
 def write_card_records(
     out: Path, rows: Sequence[Row], target: Target, starts: Sequence[Initialisation], calibrated: bool
 ) -> None:
-    """A record beside the page for each of the weights, where a random network of their architecture was measured."""
+    """A record beside the page for each of the weights, where a random network of their architecture, but for the head,
+    was measured."""
     for start in starts:
-        fresh = [other for other in starts if other.kind == RANDOM and other.architecture == start.architecture]
+        fresh = [other for other in starts if other.kind == RANDOM and _body(other) == _body(start)]
         if start.kind in FRESH or not fresh:
             continue
         cells = cells_of(rows, [start.init, fresh[0].init])
@@ -37,6 +38,12 @@ def write_card_records(
         if record["rows"]:
             name = Path(name_of(start.init)).resolve().name
             write_json(out / f"{name}-{start.sha256[:8]}{SUFFIX}", sealed(record))
+
+
+def _body(start: Initialisation) -> tuple[type[Any], dict[str, Any]]:
+    """What feature maps come from."""
+    other = (*OF_THE_HEAD, "provenance", "preprocessing")
+    return start.family, {key: value for key, value in start.config.items() if key not in other}
 
 
 def _record(
