@@ -30,6 +30,14 @@ def read(folder, file="results.json"):
     return json.loads((folder / file).read_text(encoding="utf-8"))
 
 
+def method_of(folder):
+    return read(folder)["recipe"].get("method", {"name": "restoration"})["name"]  # older ones had no other
+
+
+OF_THE_PAPER = [folder for folder in MODELS if method_of(folder) == "restoration"]
+of_the_paper = pytest.mark.parametrize("folder", OF_THE_PAPER, ids=lambda path: path.name)
+
+
 def test_there_are_committed_cards():
     assert MODELS
     names, cards = sg_hub.list_models(), {folder.name for folder in EVERY_CARD}
@@ -48,9 +56,12 @@ def test_committed_weights_give_the_golden_output(folder):
     golden = load_file(folder / "golden.safetensors")
     model = sg_hub.from_pretrained(folder)
     with torch.inference_mode():
-        output = model(golden["input"].float())
-    torch.testing.assert_close(output.restoration, golden["restoration"].float(), atol=2e-3, rtol=0)
-    torch.testing.assert_close(output.pattern_logits, golden["pattern_logits"], atol=1e-3, rtol=1e-3)
+        output = model(golden.pop("input").float())
+    outputs = output._asdict() if hasattr(output, "_asdict") else {"output": output}
+    assert golden.keys() == outputs.keys()
+    for key, expected in golden.items():
+        rtol = 1e-3 if key == "pattern_logits" else 0  # images are stored in half precision
+        torch.testing.assert_close(outputs[key], expected.float(), atol=1e-3 if rtol else 2e-3, rtol=rtol)
 
 
 # -- as the hub reads it ----------------------------------------------------------------------------------------------
@@ -92,7 +103,14 @@ def test_what_the_hub_reads_is_what_was_measured(folder):
     found, results = as_the_hub_reads_it(folder), read(folder)
     evaluation, compared = results["evaluation"], set()
     pieces = "patches" if "images" in results else "cubes"
-    for kind, value in (("clean", "top1"), ("corrupted", "top1_corrupted")):
+    if method_of(folder) == "dense_contrast":
+        (target,) = {name for name, _ in found if "found in another view" in name}
+        by_place = f"{evaluation['retrieval_by_place']:.4f} by the same place"
+        assert one_of(found, target, by_place) == round(evaluation["retrieval"], 5)
+        compared.add(target)
+        evaluation = {"by_transformation": {}} | evaluation
+    kinds = () if compared else (("clean", "top1"), ("corrupted", "top1_corrupted"))
+    for kind, value in kinds:
         target = f"top-1 accuracy over {evaluation['patterns']} patterns, {kind} {pieces}"
         assert one_of(found, target, f"{evaluation['chance']:.4f} by chance") == round(evaluation[value], 5)
         compared.add(target)
@@ -143,7 +161,7 @@ def test_what_the_cards_say_of_fine_tuning_is_the_mean_of_the_measured_trials(fo
     assert compared == len([result for result in found.values() if "mean over" in result.metric_name])
 
 
-@named
+@of_the_paper
 def test_limits_stand_before_what_was_reached(folder):
     card, kinds = ModelCard.load(folder / "README.md").text, read(folder)["evaluation"]["by_transformation"]
     results = card.split("## Results, measured here")[1].split("\n## ")[0]
@@ -158,7 +176,7 @@ def test_limits_stand_before_what_was_reached(folder):
     assert ratios == sorted(ratios, reverse=True)
 
 
-@named
+@of_the_paper
 def test_every_deviation_from_the_paper_is_listed(folder):
     results, card = read(folder), ModelCard.load(folder / "README.md").text
     paper = "semantic-genesis-2d" if "images" in results else "semantic-genesis-3d"
