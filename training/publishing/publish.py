@@ -39,8 +39,10 @@ from .registry import check_name, register, registry_file
 from .replacing import GOLDEN, carry_over, check_replaceable
 from .transfer import earlier, joined, transfer_of
 
-FIGURES = ("pretraining/curves.png", "discovery/patterns.png", "transforms.png")
+FIGURES = ("pretraining/curves.png", "transforms.png")
 """Of every method, where there are any; a method has a picture of its own beside them."""
+PATTERNS = "discovery/patterns.png"
+"""Of those that need patterns."""
 
 
 def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | Path | None = None) -> Path:
@@ -75,7 +77,8 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
             if worth := earlier(before, "worth"):
                 results["worth"] = worth
         write_results(new, results)
-        for figure in (method_of(recipe).picture, *FIGURES):
+        method = method_of(recipe)
+        for figure in (method.picture, *FIGURES, *([PATTERNS] if method.needs == "patterns" else [])):
             if (recipe.run_dir / figure).is_file():
                 shutil.copy(recipe.run_dir / figure, new / Path(figure).name)
         _golden(model, new / GOLDEN)

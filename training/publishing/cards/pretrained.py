@@ -41,6 +41,7 @@ NORMS = {
     "batch": "batch normalisation with running statistics",
     "instance": "instance normalisation",
 }
+OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW"}
 NO_MATTER = frozenset({"workers", "cache_mib", "picture_every", "checkpoint_every", "chunk"})
 """Settings that change how quickly weights are made, and not the weights."""
 ERRORS = frozenset({"mse"})
@@ -87,6 +88,7 @@ def write_pretrained_card(folder: Path, name: str) -> None:
         evaluation=results.evaluation,
         discover=recipe.discover,
         pretrain=recipe.pretrain,
+        optimizer=OPTIMIZERS[recipe.pretrain.optimizer],
         reference=method.reference(ndim),
         differences=_differences(results, method.reference(ndim)),
         share=min(1.0, recipe.discover.neighbours / max(1, counts.train)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
@@ -90,6 +90,7 @@ class Discover(Record):
 class Pretrain(Record):
     size: list[Count]
     epochs: Number
+    optimizer: Literal["adam", "adamw"] = "adam"
     lr: FiniteFloat
     precision: str
 
