@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from sg_hub.hub.registry import PretrainedWeights, get_weights, list_models
 from training.method_grid.recipe import Cell, GridRecipe, Trials, Worth
 from training.methods.registry import method_class, methods
+from training.publishing.cards.results_file import read_network
 from training.run.explain import Key, keys_of
 from training.run.recipe import Recipe
 from training.targets.protocol import Target
@@ -166,11 +167,14 @@ def _kind(weights: PretrainedWeights) -> str:
 
 def _own_row(weights: PretrainedWeights) -> str:
     """Of weights that were made here."""
-    results = json.loads((ROOT / "model_cards" / weights.name / "results.json").read_text(encoding="utf-8"))
-    called = re.split(r",| \(", results["publish"]["data_name"])[0]
+    folder = ROOT / "model_cards" / weights.name
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    network = read_network(folder)
+    called = re.split(r",| \(", network.provenance["data"])[0]
     data = f"on {results['patients']['train']} patients: {called}"
-    parameters, size = f"{results['parameters'] / 1e6:.2g} M", f"{weights.size_mb:g} MB"
-    cells = (_link(weights), _kind(weights), parameters, size, data, weights.licence, _measured(results["transfer"]))
+    parameters = f"{sum(value.numel() for value in network.parameters()) / 1e6:.2g} M"
+    measured = "; ".join([*_as_they_are(results.get("worth", [])), *_fine_tuned(results["transfer"])]) or "nothing"
+    cells = (_link(weights), _kind(weights), parameters, f"{weights.size_mb:g} MB", data, weights.licence, measured)
     return f"| {' | '.join(cells)} |"
 
 
@@ -185,14 +189,25 @@ def _release_row(found: list[PretrainedWeights]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _measured(transfer: list[dict]) -> str:
+def _as_they_are(worth: list[dict]) -> Iterable[str]:
+    """What the weights are worth without fine-tuning."""
+    for one in worth:
+        found = re.match(r"Better than a random network in (\d+) of (\d+) measures, worse in (\d+)", one["verdict"])
+        assert found, one["verdict"]
+        worse = f", worse in {found[3]}" if found[3] != "0" else ""
+        yield f"as they are better in {found[1]}{worse} of {found[2]} measures"
+
+
+def _fine_tuned(transfer: list[dict]) -> Iterable[str]:
     """How often the weights were better, worse, or level, on the targets that they were measured on."""
+    if not transfer:
+        return
     verdicts = Counter(
         "level" if "not significantly" in one["verdict"] else "better" if " better " in one["verdict"] else "worse"
         for one in transfer
     )
     said = ", ".join(f"{word} in {verdicts[word]}" for word in ("better", "level", "worse") if verdicts[word])
-    return f"{said} of {len(transfer)} tasks" if transfer else "nothing"
+    yield f"fine-tuned {said} of {len(transfer)} tasks"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from sg_hub.io.files import write_json
 from ..data.leakage import check_unseen
 from ..report.page import p_text
 from ..run.checksums import sealed
-from ..statistics.patients import UNITS, VOTED, corrected
+from ..statistics.patients import LOWER_IS_BETTER, UNITS, VOTED, Difference, corrected
+from ..statistics.trials import LEVEL
 from ..targets import Target
 from ..trials.task.initialisation import FRESH, OF_THE_HEAD, RANDOM, Initialisation, name_of
 from .asked import FROZEN, POSITION, ZERO
@@ -69,8 +70,19 @@ def _record(
             }
             for cell, found in both.items()
         ],
+        "verdict": _verdict(gaps, holm),
         "sha256": start.sha256,
     }
+
+
+def _verdict(gaps: dict[Cell, Difference], holm: dict[Cell, float]) -> str:
+    """In how many measures the weights differ from a random network."""
+    sure = {cell: gap for cell, gap in gaps.items() if holm[cell] < LEVEL}
+    better = sum((gap.value < 0) == (cell[2] in LOWER_IS_BETTER) for cell, gap in sure.items())
+    return (
+        f"Better than a random network in {better} of {len(gaps)} measures, worse in {len(sure) - better}, at p < "
+        f"{LEVEL:g} (Holm)."
+    )
 
 
 def _about(cells: dict[Cell, dict[str, Row]], target: Target, start: Initialisation, calibrated: bool) -> str:
@@ -109,6 +121,6 @@ def _name(cell: Cell) -> str:
     return f"{what}: {measure}" + (f" ({UNITS[measure]})" if measure in UNITS else "")
 
 
-def _difference(cell: Cell, gap: Any) -> str:
+def _difference(cell: Cell, gap: Difference) -> str:
     value, low, high = (f"{'+' if x > 0 else ''}{number_text(cell, x)}" for x in (gap.value, gap.low, gap.high))
     return f"{value} ({low} to {high})"

@@ -72,7 +72,7 @@ def test_a_card_takes_in_what_weights_are_worth_as_they_are(folder, tmp_path):
     }
     line |= {"position": "31.0 (29.0 to 33.0)", "difference": "-10.3 (-12.0 to -8.0)", "p": "0.001"}
     record = {"title": "organs", "about": "No weight was trained.", "dataset_type": "openkbp", "dataset_name": "organs"}
-    record |= {"rows": [line], "sha256": "of other weights"}
+    record |= {"rows": [line], "verdict": "Better than random.", "sha256": "of other weights"}
     found = tmp_path / "worth" / f"{folder.name}-01234567.worth.json"
     found.parent.mkdir()
     found.write_text(json.dumps(record), encoding="utf-8")

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import shutil
 
 import numpy as np
@@ -73,6 +74,7 @@ def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick
         assert f"| {line['pretrained']} | {line['random']} |" in text
         assert bool(line["position"]) == ("landmark" in line["name"])
     assert "Whether test patients were in pre-training cannot be told" in record["about"]
+    assert re.fullmatch(r"Better than a random network in \d of 10 measures, worse in \d, .*", record["verdict"])
     assert (out / "zero.png").is_file()
     assert (out / "frozen.png").is_file()
     assert not list((out / "maps").glob("*/*"))

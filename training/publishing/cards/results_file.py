@@ -163,6 +163,7 @@ class Worth(Record):
     dataset_type: str
     dataset_name: str
     rows: list[WorthRow]
+    verdict: str
     sha256: str
     """Of the weights that were measured."""
 
