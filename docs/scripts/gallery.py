@@ -41,7 +41,7 @@ def main() -> None:
     drawn = ["restore", str(xray), "--model", "semantic-genesis-2d-tiny", "--out", str(OUT / "xray.png"), "--quiet"]
     if sg_hub_command(drawn):
         raise SystemExit(1)
-    model = sg_hub.from_pretrained("semantic-genesis-3d-tiny")
+    model = sg_hub.from_pretrained("dense-contrast-3d-tiny")
     scans = {name: sg_hub.load_scan(SAMPLES / "openkbp" / "ct" / f"{name}.nii.gz") for name in PATIENTS}
     labels = {name: _labels(name) for name in PATIENTS}
     measured = {"located": _located(model, scans, labels), "propagated": _propagated(model, scans, labels)}

@@ -12,6 +12,8 @@ from sg_hub.cli.help import AddCommand, Commands, Format, Parser
 from sg_hub.version import __version__
 
 DEFAULT_MODEL = "semantic-genesis-3d-tiny"
+LOCATING_MODEL = "dense-contrast-3d-tiny"
+"""Finds places nearer to where they are (its card)."""
 _MOST_CUBES = 32
 _FORMATS = "DICOM folder, NIfTI, MHD/MHA or NRRD file; for 2D weights a DICOM, PNG, JPEG, TIFF or BMP image"
 
@@ -214,7 +216,7 @@ def _add_on_inputs(command: AddCommand) -> None:
             "sg-hub locate a.nii.gz --voxel --at 60,40,25 b.nii.gz",
         ],
     )
-    _add_scans(locate, several=False)
+    _add_scans(locate, several=False, model=LOCATING_MODEL)
     locate.add_argument("others", metavar="OTHER", nargs="+", help="scans that the places are looked for in")
     locate.add_argument(
         "--at",
@@ -237,7 +239,7 @@ def _add_on_inputs(command: AddCommand) -> None:
         group=INPUTS,
         examples=["sg-hub propagate a.nii.gz a-labels.nii.gz b.nii.gz --out b-labels.nii.gz --picture b.png"],
     )
-    _add_scans(propagate, several=False)
+    _add_scans(propagate, several=False, model=LOCATING_MODEL)
     propagate.add_argument("labels", metavar="LABELS", help="label map of SCAN, on its grid")
     propagate.add_argument("other", metavar="OTHER", help="scan that gets the labels")
     propagate.add_argument("--out", metavar="FILE", default="labels.nii.gz", help="label map of OTHER (%(default)s)")
@@ -257,11 +259,14 @@ def _add_on_inputs(command: AddCommand) -> None:
     view.add_argument("--no-browser", dest="browser", action="store_false", help="print the address, and open nothing")
 
 
-def _add_scans(parser: argparse.ArgumentParser, several: bool = True, finetuned: str = "") -> None:
+def _add_scans(
+    parser: argparse.ArgumentParser, several: bool = True, finetuned: str = "", model: str = DEFAULT_MODEL
+) -> None:
     """What is read, by which model, and how.
 
     Args:
         finetuned: what the weights have to be fine-tuned for; empty: any will do, and there are usual ones.
+        model: those.
     """
     if several:
         parser.add_argument(
@@ -273,7 +278,7 @@ def _add_scans(parser: argparse.ArgumentParser, several: bool = True, finetuned:
     usual = f"weights fine-tuned for {finetuned}: " if finetuned else ""
     parser.add_argument(
         "--model",
-        default=None if finetuned else DEFAULT_MODEL,
+        default=None if finetuned else model,
         required=bool(finetuned),
         metavar="NAME",
         help=f"{usual}registered name, folder or hub id{'' if finetuned else ' (%(default)s)'}",

@@ -45,7 +45,7 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
 
     Raises:
         InvalidInputError: fewer train patients than patterns, no place left for one, features that are no numbers, or
-            weights that do not take the scans as they are stored.
+            weights that do not take the scans as they are stored, or have seen test patients.
         ReadError: no store or no features yet.
     """
     store = Store.open(store_path(recipe), cache_mib=512)
@@ -75,7 +75,8 @@ def _find(recipe: Recipe, store: Store, features: np.ndarray, progress: bool) ->
             tqdm(starts, desc="choosing places", total=settings.patterns, unit="pattern", disable=not progress)
         )
         middles = [(reference, search.middle(reference, corner)) for reference, corner in known]
-        places, starts = locate_patterns(store, settings.weights, middles, progress=progress), iter(known)
+        places = locate_patterns(store, settings.weights, middles, recipe.publish.dataset, progress=progress)
+        starts = iter(known)
     rows: list[tuple[int, ...]] = []
     bar = tqdm(total=settings.patterns, desc="discovering", unit="pattern", disable=not progress)
     with bar:

@@ -16,6 +16,7 @@ from sg_hub.errors import InvalidInputError
 from sg_hub.inference.feature_maps import feature_maps, has_decoder, level_names
 from sg_hub.inference.matching import Mapped, match
 
+from ..data.leakage import check_unseen
 from ..data.store import Store
 from .cubes import to_network
 
@@ -28,7 +29,12 @@ each is (patients,), 0..1."""
 
 
 def locate_patterns(
-    store: Store, weights: str, references: Sequence[tuple[int, np.ndarray]], *, progress: bool = True
+    store: Store,
+    weights: str,
+    references: Sequence[tuple[int, np.ndarray]],
+    dataset: str = "",
+    *,
+    progress: bool = True,
 ) -> list[Places]:
     """Look for a place of each reference in every patient, checked both ways, as `sg_hub.locate` does it.
 
@@ -37,12 +43,17 @@ def locate_patterns(
     Args:
         weights: name or folder. Scans must be stored as they expect them.
         references: patients by their number in the store, and the middle of each one's cube in voxels.
+        dataset: short name of the store's data set.
 
     Raises:
-        InvalidInputError: weights of images, or with another spacing or window than the store's.
+        InvalidInputError: weights of images, with another spacing or window than the store's, or that have seen its
+            test patients.
     """
     network: Any = from_pretrained(weights)
     _check(network, weights, store)
+    test = [f"{dataset}/{patient.patient}" for patient in store.patients if patient.split == "test"]
+    if reason := check_unseen(network.provenance, dataset, test):
+        print(f"warning: discover.weights = {weights}: {reason}", flush=True)
     names = level_names(network, "decoder" if has_decoder(network) else "encoder")
     network.eval()
 

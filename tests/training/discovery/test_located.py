@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from sg_hub import Preprocessing, SemanticGenesis3D
+from sg_hub import Preprocessing, SemanticGenesis3D, from_pretrained
 from sg_hub.errors import InvalidInputError
 from tests.training.discovery.conftest import CUBE, names, recipe_of
+from training.data.leakage import patient_hashes
 from training.discovery import discover as module
 from training.discovery.discover import discover
 from training.discovery.located import locate_patterns
@@ -40,7 +41,7 @@ def test_patterns_lie_where_they_were_found_in_those_who_are_most_alike(root, st
     given = ("discover.frame=features", f"discover.weights={weights / 'net'}", "discover.border=[0.2, 0.2, 0.2]")
     found, asked = [], []
 
-    def locate(of, name, references, **_):
+    def locate(of, name, references, *_, **__):
         asked.extend(references)
         found.extend(locate_patterns(of, name, references, progress=False))
         return found
@@ -57,6 +58,15 @@ def test_patterns_lie_where_they_were_found_in_those_who_are_most_alike(root, st
         for row, patient in zip(rows[1:], patients[1:], strict=True):
             assert np.abs(table.corner[row] + (CUBE - 1) / 2 - places[patient]).max() <= 0.5
         assert (np.diff(unlike[patients[1:]]) >= 0).all()
+
+
+def test_weights_that_have_seen_test_patients_are_refused(root, store, weights, tmp_path):
+    tested = [patient.patient for patient in store.patients if patient.split == "test"]
+    model = from_pretrained(weights / "net")
+    model.provenance |= {"patients": patient_hashes("mine", tested[:1]), "datasets": ["mine"]}
+    model.save_pretrained(tmp_path / "seen")
+    with pytest.raises(InvalidInputError, match="1 test patients were in the pre-training set of these weights"):
+        locate_patterns(store, str(tmp_path / "seen"), [(0, np.zeros(3))], "mine", progress=False)
 
 
 def test_weights_of_another_grid_are_refused(root, store, weights):
