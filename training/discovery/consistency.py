@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from ..data.store import Store
 from .patterns import PatternTable
@@ -44,14 +45,14 @@ class Consistency:
         return f"correlation of a pattern's cubes {self.mean:.3f}, with those of another pattern {self.by_chance:.3f}"
 
 
-def consistency(store: Store, table: PatternTable) -> Consistency:
+def consistency(store: Store, table: PatternTable, *, progress: bool = False) -> Consistency:
     """Of the cubes of the base size of the train part."""
     base = table.rows("train")
     base = base[table.resolution[base] == 0]
     by_pattern = {label: base[table.pattern[base] == label] for label in range(table.classes)}
     found = np.full(table.classes, np.nan)
     chance = []
-    for label, rows in by_pattern.items():
+    for label, rows in tqdm(by_pattern.items(), "comparing cubes", unit="pattern", disable=not progress):
         own = table.patient[rows] == table.reference[rows]
         if not own.any() or own.all():
             continue

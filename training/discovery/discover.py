@@ -55,7 +55,7 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
         path = table_path(recipe)
         table.save(path)
         relative = recipe.discover.frame != "voxel"
-        alike = consistency(store, table)
+        alike = consistency(store, table, progress=progress)
         picture = path.with_name("patterns.png")
         discovered_patterns(store, table, features, alike, picture, relative, recipe.publish.dataset)
         counts = {split: len(table.rows(split)) for split in SPLITS}
