@@ -193,7 +193,8 @@ def _as_they_are(worth: list[dict]) -> Iterable[str]:
     """What the weights are worth without fine-tuning."""
     for one in worth:
         found = re.match(r"Better than a random network in (\d+) of (\d+) measures, worse in (\d+)", one["verdict"])
-        assert found, one["verdict"]
+        if found is None:  # not tested
+            continue
         worse = f", worse in {found[3]}" if found[3] != "0" else ""
         yield f"as they are better in {found[1]}{worse} of {found[2]} measures"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..run.environment import commit
@@ -21,15 +21,23 @@ def said_of(recipe: Recipe, store: Store) -> Publish:
     return publish.model_copy(update={text: "" for text in TEXTS if text not in publish.given})
 
 
-def provenance(recipe: Recipe, store: Store) -> dict[str, Any]:
+INHERITED = ("patients", "images", "datasets")
+"""What weights say of whom they have seen."""
+
+
+def provenance(recipe: Recipe, store: Store, found_by: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """For the config of weights that are trained on the store.
+
+    Args:
+        found_by: what trained weights that found the patterns say of whom they have seen: whoever learns from these
+            patterns has seen them, too, and does not know of whom where they do not say it.
 
     `patients` and `images` are hashes of those that are trained and validated on, by which test patients are refused
     (see `leakage.check_unseen`). `images` is missing where a store of before does not know all of them.
     """
     said = said_of(recipe, store)
     known = [item.images for item in store.items if item.split in ("train", "validation")]
-    return {
+    found: dict[str, Any] = {
         "data": said.data_name,
         "recipe": recipe.name,
         "commit": commit(),
@@ -39,6 +47,10 @@ def provenance(recipe: Recipe, store: Store) -> dict[str, Any]:
         "patients": patient_hashes(said.dataset, _trained_on(store)),
         **({"images": sorted({one for images in known for one in images})} if all(known) else {}),
     }
+    if found_by is not None:
+        both = {key: sorted({*found[key], *found_by[key]}) for key in INHERITED if key in found and key in found_by}
+        found = {key: value for key, value in found.items() if key not in INHERITED} | both
+    return found
 
 
 def digest(values: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -29,7 +30,7 @@ from ..run.seeds import rng
 from .consistency import consistency
 from .features import load_features
 from .figure import discovered_patterns
-from .located import Places, locate_patterns
+from .located import Places, finder, locate_patterns, said_of_weights
 from .patterns import SPLITS, PatternTable
 from .search import Search
 
@@ -51,31 +52,37 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
     store = Store.open(store_path(recipe), cache_mib=512)
     features = load_features(recipe, store)
     with run_lock(recipe.run_dir):
-        table = PatternTable.from_rows(store.names(), _find(recipe, store, features, progress))
+        weights = recipe.discover.weights
+        network = finder(weights, store, recipe.publish.dataset) if weights else None
+        table = PatternTable.from_rows(store.names(), _find(recipe, store, features, network, progress))
         path = table_path(recipe)
         table.save(path)
-        relative = recipe.discover.frame != "voxel"
         alike = consistency(store, table, progress=progress)
         picture = path.with_name("patterns.png")
-        discovered_patterns(store, table, features, alike, picture, relative, recipe.publish.dataset)
+        discovered_patterns(store, table, features, alike, picture, recipe.discover.frame, recipe.publish.dataset)
         counts = {split: len(table.rows(split)) for split in SPLITS}
-        record(recipe, "discover", path, rows=counts, store=store.fingerprint, consistency=alike.record())
+        more = {"found_by": said_of_weights(network)} if network is not None else {}
+        record(recipe, "discover", path, rows=counts, store=store.fingerprint, consistency=alike.record(), **more)
         print(alike, flush=True)
     return path
 
 
-def _find(recipe: Recipe, store: Store, features: np.ndarray, progress: bool) -> list[tuple[int, ...]]:
-    """The table's rows of all patterns."""
+def _find(recipe: Recipe, store: Store, features: np.ndarray, network: Any, progress: bool) -> list[tuple[int, ...]]:
+    """The table's rows of all patterns.
+
+    Args:
+        network: that finds their places; None where these follow from coordinates.
+    """
     settings, random = recipe.discover, rng(recipe.seed, "discover")
     search = Search(store, features, settings)
     starts = _starts(search, settings.patterns, random)
     places: list[Places] = []
-    if settings.frame == "features":
+    if network is not None:
         known = list(
             tqdm(starts, desc="choosing places", total=settings.patterns, unit="pattern", disable=not progress)
         )
         middles = [(reference, search.middle(reference, corner)) for reference, corner in known]
-        places = locate_patterns(store, settings.weights, middles, recipe.publish.dataset, progress=progress)
+        places = locate_patterns(network, store, middles, progress=progress)
         starts = iter(known)
     rows: list[tuple[int, ...]] = []
     bar = tqdm(total=settings.patterns, desc="discovering", unit="pattern", disable=not progress)

@@ -21,7 +21,7 @@ def discovered_patterns(
     features: np.ndarray,
     alike: Consistency,
     path: Path,
-    relative: bool,
+    frame: str,
     dataset: str = "",
     references: int = 3,
     neighbours: int = 4,
@@ -31,24 +31,23 @@ def discovered_patterns(
     Args:
         features: (patients, features), in the order of the store.
         alike: how much the cubes of each pattern are.
-        relative: a place is the same fraction of every scan's size; else it is the same voxel.
+        frame: `discover.frame`: far patients are shown where a coordinate says the place is in them.
         dataset: short name of the data set. The figure is published, so patients stand in it under the hashes that
             the weights' provenance has.
     """
-    figure, axes = plt.subplots(
-        references, 1 + 2 * neighbours, figsize=(1.6 * (1 + 2 * neighbours), 1.9 * references), squeeze=False
-    )
+    columns = 1 + neighbours * (1 if frame == "features" else 2)
+    figure, axes = plt.subplots(references, columns, figsize=(1.6 * columns, 1.9 * references), squeeze=False)
     base = np.flatnonzero((table.resolution == 0) & (table.split == 0))
     labels = np.unique(table.pattern[base])
     chosen = labels[np.linspace(0, len(labels) - 1, references).round().astype(int)]
     for row, label in enumerate(chosen):
         rows = base[table.pattern[base] == label]
         reference = int(table.reference[rows[0]])
-        distance = np.linalg.norm(features[table.patient[rows]] - features[reference], axis=1)
-        near = rows[np.argsort(distance)][1 : 1 + neighbours]
-        shown = [(reference, int(rows[np.argmin(distance)]), "reference", "tab:orange")]
+        near = rows[1 : 1 + neighbours]  # the table has the reference first, and then the nearest
+        shown = [(reference, int(rows[0]), "reference", "tab:orange")]
         shown += [(int(table.patient[r]), int(r), "near", "tab:pink") for r in near]
-        shown += [(p, -1, "far", "tab:blue") for p in _farthest(store, features, reference, neighbours)]
+        if frame != "features":
+            shown += [(p, -1, "far", "tab:blue") for p in _farthest(store, features, reference, neighbours)]
         size = table.size[rows[0]].astype(int)
         centre = (table.corner[rows[0]] + size / 2) / np.array(store.patients[int(table.patient[rows[0]])].shape)
         for column, axis in enumerate(axes[row]):
@@ -60,7 +59,7 @@ def discovered_patterns(
             if cube_row >= 0:
                 corner = table.corner[cube_row]
             else:
-                corner = np.round(centre * shape - size / 2) if relative else table.corner[rows[0]]
+                corner = np.round(centre * shape - size / 2) if frame == "relative" else table.corner[rows[0]]
             _patient_slice(axis, store, patient, corner.astype(int), size, colour)
             (shown_name,) = patient_hashes(dataset, [store.patients[patient].patient])
             axis.set_title(f"{kind}: {shown_name}", fontsize=7, color=colour)

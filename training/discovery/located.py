@@ -17,6 +17,7 @@ from sg_hub.inference.feature_maps import feature_maps, has_decoder, level_names
 from sg_hub.inference.matching import Mapped, match
 
 from ..data.leakage import check_unseen
+from ..data.provenance import INHERITED
 from ..data.store import Store
 from .cubes import to_network
 
@@ -28,34 +29,62 @@ Places = tuple[np.ndarray, np.ndarray]
 each is (patients,), 0..1."""
 
 
+def finder(weights: str, store: Store, dataset: str = "") -> Any:
+    """The network of weights that are to find places in the scans of a store.
+
+    Args:
+        weights: name or folder. Scans must be stored as they expect them.
+        dataset: short name of the store's data set.
+
+    Raises:
+        InvalidInputError: weights of images, with another spacing, window or number of channels than the store's, or
+            that have seen its test patients.
+    """
+    network: Any = from_pretrained(weights)
+    said = f"discover.weights = {weights}"
+    if network.NDIM != 3 or store.ndim != 3:
+        raise InvalidInputError(f"{said}: places are found in 3D scans, by 3D weights")
+    expected = network.preprocessing
+    if (expected.low, expected.high) != store.window:
+        raise InvalidInputError(
+            f"{said}: they expect a window of {expected.low:g} to {expected.high:g}, and the store has "
+            f"{store.window[0]:g} to {store.window[1]:g}"
+        )
+    for stored in store.patients:
+        if stored.channels != network.in_chans:
+            raise InvalidInputError(
+                f"{said}: they take {network.in_chans} channels, and {stored.name} has {stored.channels}"
+            )
+        if expected.spacing and not np.allclose(expected.spacing, stored.spacing, rtol=0.01):
+            raise InvalidInputError(
+                f"{said}: they expect a spacing of {list(expected.spacing)} mm, and {stored.name} is stored with "
+                f"{list(stored.spacing)}: take weights that were trained on such a store"
+            )
+    test = [patient for patient in store.patients if patient.split == "test"]
+    names, images = [f"{dataset}/{one.patient}" for one in test], {one.name: one.images for one in test}
+    if reason := check_unseen(network.provenance, dataset, names, images):
+        print(f"warning: {said}: {reason}", flush=True)
+    return network.eval()
+
+
+def said_of_weights(network: Any) -> dict[str, Any]:
+    """Which weights found the places, and whom they have seen: so has whoever learns from these places."""
+    seen = {key: list(network.provenance[key]) for key in INHERITED if key in network.provenance}
+    return {"sha256": network.load_report.sha256, **seen}
+
+
 def locate_patterns(
-    store: Store,
-    weights: str,
-    references: Sequence[tuple[int, np.ndarray]],
-    dataset: str = "",
-    *,
-    progress: bool = True,
+    network: Any, store: Store, references: Sequence[tuple[int, np.ndarray]], *, progress: bool = True
 ) -> list[Places]:
     """Look for a place of each reference in every patient, checked both ways, as `sg_hub.locate` does it.
 
     Feature maps of the references are held, and of the others one patient's at a time.
 
     Args:
-        weights: name or folder. Scans must be stored as they expect them.
+        network: as `finder` gives it.
         references: patients by their number in the store, and the middle of each one's cube in voxels.
-        dataset: short name of the store's data set.
-
-    Raises:
-        InvalidInputError: weights of images, with another spacing or window than the store's, or that have seen its
-            test patients.
     """
-    network: Any = from_pretrained(weights)
-    _check(network, weights, store)
-    test = [f"{dataset}/{patient.patient}" for patient in store.patients if patient.split == "test"]
-    if reason := check_unseen(network.provenance, dataset, test):
-        print(f"warning: discover.weights = {weights}: {reason}", flush=True)
     names = level_names(network, "decoder" if has_decoder(network) else "encoder")
-    network.eval()
 
     def mapped(patient: int) -> Mapped:
         stored = store.patients[patient]
@@ -79,19 +108,3 @@ def locate_patterns(
 
 def _as_points(middle: np.ndarray) -> Tensor:
     return torch.from_numpy(np.asarray(middle, dtype=np.float32))[None]
-
-
-def _check(network: Any, weights: str, store: Store) -> None:
-    if network.NDIM != 3 or store.ndim != 3:
-        raise InvalidInputError(f"discover.weights = {weights}: places are found in 3D scans, by 3D weights")
-    expected = network.preprocessing
-    if (expected.low, expected.high) != store.window:
-        raise InvalidInputError(
-            f"discover.weights = {weights}: they expect a window of {expected.low:g} to {expected.high:g}, and the "
-            f"store has {store.window[0]:g} to {store.window[1]:g}"
-        )
-    if expected.spacing and store.spacing and not np.allclose(expected.spacing, store.spacing, rtol=0.01):
-        raise InvalidInputError(
-            f"discover.weights = {weights}: they expect a spacing of {list(expected.spacing)} mm, and the store has "
-            f"{list(store.spacing)}: take weights that were trained on such a store"
-        )

@@ -13,6 +13,7 @@ from sg_hub.models import PretrainedModel
 from ..data.provenance import provenance
 from ..data.store import Store
 from ..run.recipe import Recipe
+from ..run.record import recorded
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Blueprint:
         shared: dict[str, Any] = {
             "in_chans": self.in_chans,
             "head": head,
-            "provenance": provenance(self.recipe, self.store),
+            "provenance": provenance(self.recipe, self.store, self._found_by()),
         }
         if num_classes is not None:
             shared["num_classes"] = num_classes
@@ -68,3 +69,7 @@ class Blueprint:
             input_size=(x, y, z),
         )
         return SemanticGenesis3D(width=model.width, norm=model.norm, preprocessing=scans, **shared)
+
+    def _found_by(self) -> dict[str, Any] | None:
+        """What the weights that found the patterns say of whom they have seen; None where coordinates did."""
+        return recorded(self.recipe, "discover").get("found_by") if self.patterns is not None else None

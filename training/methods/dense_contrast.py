@@ -84,6 +84,7 @@ class DenseContrast(Method):
     name = "dense_contrast"
     title = "dense contrast"
     about = "The network finds each voxel of one view of a cube again in another, displaced, scaled and altered."
+    gives = "a poor restoration: take its feature maps"
     source = "Goncharov et al., vox2vec, MICCAI 2023; Yan et al., SAM, IEEE TMI 2022"
     corruptions = ("views",)
     picture = "similarity.png"

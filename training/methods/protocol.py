@@ -135,6 +135,8 @@ class Method(ABC):
     """In a heading."""
     about: str
     """One paragraph for the card: what the network learns from."""
+    gives: str = ""
+    """What its network's own output is, in a few words for the card; empty: what the head says."""
     source: str = ""
     """The publication."""
     terms: str = ""

@@ -13,9 +13,8 @@ from ..report.page import p_text
 from ..run.checksums import sealed
 from ..statistics.patients import LOWER_IS_BETTER, UNITS, VOTED, Difference, corrected
 from ..statistics.trials import LEVEL
-from ..targets import Target
-from ..trials.task.initialisation import FRESH, OF_THE_HEAD, RANDOM, Initialisation, name_of
-from .asked import FROZEN, POSITION, ZERO
+from ..trials.task.initialisation import FRESH, OF_THE_HEAD, name_of
+from .asked import FROZEN, POSITION, ZERO, Asked, of_these
 from .landmarks import DRAWS, VOTERS
 from .networks import PATCHES
 from .page import Cell, cells_of, gap_of, number_text, with_interval
@@ -25,38 +24,49 @@ from .rows import ALL, Row
 SUFFIX = ".worth.json"
 
 
-def write_card_records(
-    out: Path, rows: Sequence[Row], target: Target, starts: Sequence[Initialisation], calibrated: bool
-) -> None:
+def write_card_records(out: Path, rows: Sequence[Row], asked: Sequence[Asked]) -> None:
     """A record beside the page for each of the weights, where a random network of their architecture, but for the head,
-    was measured."""
-    for start in starts:
-        fresh = [other for other in starts if other.kind == RANDOM and _body(other) == _body(start)]
+    was measured on their grid.
+
+    Args:
+        rows: all that were measured, whatever was asked for now.
+    """
+    for one in asked:
+        start = one.contender.start
+        fresh = [other for other in asked if other.contender.is_random and _body(other) == _body(one)]
         if start.kind in FRESH or not fresh:
             continue
-        cells = cells_of(rows, [start.init, fresh[0].init])
-        record = _record(cells, target, start, fresh[0].init, calibrated)
+        of_both = of_these(rows, [one, *fresh], (ZERO, FROZEN))
+        random = fresh[0].contender.start.init
+        record = _record(cells_of(of_both, [start.init, random]), one, random)
         if record["rows"]:
-            name = Path(name_of(start.init)).resolve().name
-            write_json(out / f"{name}-{start.sha256[:8]}{SUFFIX}", sealed(record))
+            name, more = Path(name_of(start.init)).resolve().name, "-calibrated" if one.contender.calibrated else ""
+            write_json(out / f"{name}-{start.sha256[:8]}{more}{SUFFIX}", sealed(record))
 
 
-def _body(start: Initialisation) -> tuple[type[Any], dict[str, Any]]:
-    """What feature maps come from."""
+def _body(one: Asked) -> tuple[type[Any], dict[str, Any]]:
+    """What feature maps come from, and the grid that they are on."""
+    start = one.contender.start
     other = (*OF_THE_HEAD, "provenance", "preprocessing")
-    return start.family, {key: value for key, value in start.config.items() if key not in other}
+    own: Any = start.config["preprocessing"]
+    grid = {key: getattr(own, key, None) for key in ("intensity", "low", "high", "spacing", "input_size")}
+    norm = {"norm": "batch"} if start.config.get("norm") == "batch_stats" else {}  # as it is measured
+    return start.family, {key: value for key, value in start.config.items() if key not in other} | grid | norm
 
 
-def _record(
-    cells: dict[Cell, dict[str, Row]], target: Target, start: Initialisation, fresh: str, calibrated: bool
-) -> dict[str, Any]:
+def _record(cells: dict[Cell, dict[str, Row]], one: Asked, fresh: str) -> dict[str, Any]:
+    start, target = one.contender.start, one.task
     both = {cell: found for cell, found in cells.items() if start.init in found and fresh in found}
-    paired = {cell: found for cell, found in both.items() if found[start.init].is_paired(found[fresh])}
+    paired = {
+        cell: found
+        for cell, found in both.items()
+        if found[start.init].is_paired(found[fresh]) and found[start.init].array.size > 1
+    }
     gaps = {cell: gap_of(found[start.init], found[fresh]) for cell, found in paired.items()}
     holm = corrected(gaps)
     return {
-        "title": target.title,
-        "about": f"{target.description} {_about(both, target, start, calibrated)}",
+        "title": target.title + (", statistics of clean patches" if one.contender.calibrated else ""),
+        "about": f"{target.description} {_about(both, one)}",
         "dataset_type": target.dataset,
         "dataset_name": target.title,
         "rows": [
@@ -77,6 +87,8 @@ def _record(
 
 def _verdict(gaps: dict[Cell, Difference], holm: dict[Cell, float]) -> str:
     """In how many measures the weights differ from a random network."""
+    if not gaps:
+        return "Whether that differs from a random network was not tested: it is one number."
     sure = {cell: gap for cell, gap in gaps.items() if holm[cell] < LEVEL}
     better = sum((gap.value < 0) == (cell[2] in LOWER_IS_BETTER) for cell, gap in sure.items())
     return (
@@ -85,8 +97,9 @@ def _verdict(gaps: dict[Cell, Difference], holm: dict[Cell, float]) -> str:
     )
 
 
-def _about(cells: dict[Cell, dict[str, Row]], target: Target, start: Initialisation, calibrated: bool) -> str:
+def _about(cells: dict[Cell, dict[str, Row]], one: Asked) -> str:
     """How it was measured, of what was."""
+    start, target = one.contender.start, one.task
     rows = {cell: found[start.init] for cell, found in cells.items()}
     said = ["No weight was trained."]
     patients = {
@@ -97,23 +110,24 @@ def _about(cells: dict[Cell, dict[str, Row]], target: Target, start: Initialisat
             f"Landmarks are the centres of classes in {patients[ZERO]} test patients, looked for in each other."
         )
     if any(cell[2] == VOTED for cell in cells):
-        said.append(f"Voted: {VOTERS} others look for one, in {DRAWS} draws.")
+        said.append(f"Voted: up to {VOTERS} others of these look for one, in {DRAWS} draws.")
     if any("probe" in cell[1] for cell in cells):
         said.append(
             f"Probes are linear layers on frozen feature maps, of {LABELLED} labelled patients in {SUBSETS} draws; "
             f"{patients[FROZEN]} patients test them."
         )
     tested = {patient for row in rows.values() for patient in row.patients} - {ALL}
-    reason = check_unseen(
-        start.provenance, target.dataset, [f"{target.dataset}/{patient}" for patient in sorted(tested)]
-    )
-    unseen = f"Whether test patients were in pre-training cannot be told: {reason}."
-    own = "" if calibrated else "; these weights have their own"
-    said += [
-        unseen if reason else "No test patient was in pre-training.",
-        f"Statistics of the random network's norms are of {PATCHES} clean patches{own}.",
-    ]
-    return " ".join([*said, "Medians (landmarks) and means, with 95 % intervals of a bootstrap of patients and draws."])
+    if tested:
+        names = [f"{target.dataset}/{patient}" for patient in sorted(tested)]
+        reason = check_unseen(start.provenance, target.dataset, names)
+        unseen = f"Whether test patients were in pre-training cannot be told: {reason}."
+        said.append(unseen if reason else "No test patient was in pre-training.")
+    if start.config.get("norm") in ("batch", "batch_stats"):
+        own = "" if one.contender.calibrated else "; these weights have their own"
+        said.append(f"Statistics of the random network's norms are of {PATCHES} clean patches{own}.")
+    if tested:
+        said.append("Medians (landmarks) and means, with 95 % intervals of a bootstrap of patients and draws.")
+    return " ".join(said)
 
 
 def _name(cell: Cell) -> str:

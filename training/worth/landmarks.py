@@ -64,7 +64,8 @@ class Landmarks:
         return find
 
     def pairs(self, find: Find, title: str) -> np.ndarray:
-        """Errors in mm, (templates, patients, classes); NaN on the diagonal and of a class that is not in both."""
+        """Errors in mm, (templates, items, classes), of every item in each other, of one patient too; NaN on the
+        diagonal and of a class that is not in both."""
         count = len(self._items)
         errors = np.full((count, count, len(self._data.target.classes)), np.nan)
         both = [(a, b) for a in range(count) for b in range(count) if a != b]
@@ -76,13 +77,15 @@ class Landmarks:
         return errors
 
     def votes(self, find: Find, title: str) -> np.ndarray:
-        """Errors in mm, (DRAWS, patients, classes), of VOTERS others who have the class; NaN where there is none."""
+        """Errors in mm, (DRAWS, items, classes), of VOTERS other patients' items that have the class; NaN where none
+        has."""
         count = len(self._items)
         errors = np.full((DRAWS, count, len(self._data.target.classes)), np.nan)
         cells = [(draw, b, number) for draw in range(DRAWS) for b in range(count) for number in self._where[b]]
         for draw, b, number in self._bar(cells, title, "place"):
             order = rng("worth", "voters", draw, self._items[b].name).permutation(count)
-            voters = [a for a in order if a != b and number in self._where[a]][:VOTERS]
+            patient = self._items[b].patient
+            voters = [a for a in order if self._items[a].patient != patient and number in self._where[a]][:VOTERS]
             if voters:
                 found = find(voters, b, [self._where[a][number][None] for a in voters])
                 errors[draw, b, number - 1] = self._distances(found, b, [number])[0]

@@ -89,9 +89,9 @@ def worth(
         done = {one.key for one in read_rows(out) if one.is_of(of_data)}
         for one in asked:
             _Measured(one, starts, out, done, of_data, where, progress).run(parts)
-        rows = of_these(read_rows(out), asked, parts)
-        write_card_records(out, rows, task, starts, calibrate)
-        return write_page(out, rows, list(weights))
+        rows = read_rows(out)
+        write_card_records(out, rows, asked)
+        return write_page(out, of_these(rows, asked, parts), list(weights))
 
 
 def measured(

@@ -8,9 +8,10 @@ from sg_hub import Preprocessing, SemanticGenesis3D, from_pretrained
 from sg_hub.errors import InvalidInputError
 from tests.training.discovery.conftest import CUBE, names, recipe_of
 from training.data.leakage import patient_hashes
+from training.data.provenance import provenance
 from training.discovery import discover as module
 from training.discovery.discover import discover
-from training.discovery.located import locate_patterns
+from training.discovery.located import finder, locate_patterns, said_of_weights
 from training.discovery.patterns import PatternTable
 
 
@@ -27,7 +28,7 @@ def weights(tmp_path_factory):
 
 def test_a_place_is_found_again_in_its_own_scan(store, weights):
     middle = np.array([20.0, 18.0, 12.0])
-    ((places, unlike),) = locate_patterns(store, str(weights / "net"), [(3, middle)], progress=False)
+    ((places, unlike),) = locate_patterns(finder(str(weights / "net"), store), store, [(3, middle)], progress=False)
     assert places.shape == (15, 3)
     np.testing.assert_allclose(places[3], middle, atol=1.5)  # cells have two voxels
     assert unlike.argmin() == 3
@@ -37,17 +38,18 @@ def test_a_place_is_found_again_in_its_own_scan(store, weights):
 
 
 def test_patterns_lie_where_they_were_found_in_those_who_are_most_alike(root, store, weights, monkeypatch):
-    monkeypatch.setattr(module, "discovered_patterns", lambda *_: None)
     given = ("discover.frame=features", f"discover.weights={weights / 'net'}", "discover.border=[0.2, 0.2, 0.2]")
     found, asked = [], []
 
-    def locate(of, name, references, *_, **__):
+    def locate(network, of, references, **_):
         asked.extend(references)
-        found.extend(locate_patterns(of, name, references, progress=False))
+        found.extend(locate_patterns(network, of, references, progress=False))
         return found
 
     monkeypatch.setattr(module, "locate_patterns", locate)
-    table = PatternTable.load(discover(recipe_of(root, *given), progress=False))
+    path = discover(recipe_of(root, *given), progress=False)
+    assert path.with_name("patterns.png").is_file()
+    table = PatternTable.load(path)
     assert len(asked) == 4
     order = store.names()
     for label, ((reference, middle), (places, unlike)) in enumerate(zip(asked, found, strict=True)):
@@ -60,18 +62,41 @@ def test_patterns_lie_where_they_were_found_in_those_who_are_most_alike(root, st
         assert (np.diff(unlike[patients[1:]]) >= 0).all()
 
 
-def test_weights_that_have_seen_test_patients_are_refused(root, store, weights, tmp_path):
-    tested = [patient.patient for patient in store.patients if patient.split == "test"]
-    model = from_pretrained(weights / "net")
-    model.provenance |= {"patients": patient_hashes("mine", tested[:1]), "datasets": ["mine"]}
-    model.save_pretrained(tmp_path / "seen")
+@pytest.fixture
+def seen(store, weights, tmp_path):
+    """Weights that have seen patients, who are asked for."""
+
+    def save(patients, **more):
+        model = from_pretrained(weights / "net")
+        model.provenance |= {"patients": patient_hashes("mine", patients), "datasets": ["mine"]} | more
+        model.save_pretrained(tmp_path / "seen")
+        return str(tmp_path / "seen")
+
+    return save
+
+
+def test_weights_that_have_seen_test_patients_are_refused(store, seen):
+    tested = [patient for patient in store.patients if patient.split == "test"]
     with pytest.raises(InvalidInputError, match="1 test patients were in the pre-training set of these weights"):
-        locate_patterns(store, str(tmp_path / "seen"), [(0, np.zeros(3))], "mine", progress=False)
+        finder(seen([tested[0].patient]), store, "mine")
+    with pytest.raises(InvalidInputError, match="1 test images"):  # whatever the data set is called
+        finder(seen([], images=list(tested[0].images)), store, "ours")
+
+
+def test_what_learns_from_patterns_has_seen_whom_the_weights_saw_that_found_them(root, store, seen):
+    recipe, another = recipe_of(root), patient_hashes("mine", ["another"])
+    plain = provenance(recipe, store)
+    found_by = said_of_weights(finder(seen(["another"], images=[]), store, "mine"))
+    assert len(found_by["sha256"]) == 64
+    both = provenance(recipe, store, found_by)
+    assert set(both["patients"]) == {*plain["patients"], *another}
+    assert "mine" in both["datasets"]
+    assert not {"patients", "images"} & provenance(recipe, store, {"sha256": "of weights that say nothing"}).keys()
 
 
 def test_weights_of_another_grid_are_refused(root, store, weights):
-    with pytest.raises(InvalidInputError, match=r"they expect a spacing of \[2.0, 2.0, 2.0\] mm"):
-        locate_patterns(store, str(weights / "other"), [(0, np.zeros(3))], progress=False)
+    with pytest.raises(InvalidInputError, match=r"they expect a spacing of \[2.0, 2.0, 2.0\] mm, and p00 is stored"):
+        finder(str(weights / "other"), store)
     for given in (["discover.frame=features"], ["discover.weights=net"]):
         with pytest.raises(InvalidInputError, match="give both, or neither"):
             recipe_of(root, *given)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,14 @@ def test_other_patients_vote_and_never_the_patient_himself(monkeypatch):
     first = next(templates for templates, patient in asked if patient == 0)
     gap = np.mean([corners[a] for a in first], 0) - corners[0]
     assert errors[0, 0, 0] == pytest.approx(np.linalg.norm(gap * data.voxel), rel=1e-5)
+
+
+def test_another_scan_of_the_patient_does_not_vote():
+    data = data_of([labelled((4, 8, 4)), labelled((7, 6, 6))])
+    items = [dataclasses.replace(item, patient="the same") for item in data.parts["test"]]
+    data.arrays = dict(zip(items, data.arrays.values(), strict=True))
+    one = Landmarks(data, items, progress=False)
+    assert np.isnan(one.votes(one.by_position, "")).all()
 
 
 def test_an_organ_that_nobody_else_has_is_not_voted_on():

@@ -7,7 +7,10 @@ import pytest
 from sg_hub.hub.model_folder import sha256_of
 from tests.folders import ROOT
 from training.statistics.patients import UNITS, summary
-from training.worth.cards import SUFFIX
+from training.targets import load_target
+from training.worth.asked import Asked
+from training.worth.cards import SUFFIX, write_card_records
+from training.worth.networks import contenders
 from training.worth.rows import read_rows
 
 MEASURED = ROOT / "training" / "measured" / "worth"
@@ -31,5 +34,11 @@ def test_a_card_says_what_was_measured(path):
             assert f" {line[key]} |" in page
 
 
-def test_there_are_records():
-    assert len(RECORDS) == 2
+def test_the_records_are_made_of_what_was_measured(tmp_path):
+    names = ["dense-contrast-3d-tiny", "semantic-genesis-3d-tiny", "random:semantic-genesis-3d-tiny"]
+    found = contenders(names, 1)
+    task = load_target("openkbp-head-neck", [], None, [one.start.config["preprocessing"] for one in found])
+    write_card_records(tmp_path, read_rows(MEASURED), [Asked(task, one, None) for one in found])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [path.name for path in RECORDS]
+    for path in RECORDS:
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()

@@ -13,10 +13,11 @@ from tests.training.trials.small_trials import organs
 from training.targets import load_target
 from training.worth import probes
 from training.worth.asked import POSITION, Asked
+from training.worth.cards import write_card_records
 from training.worth.data import Data
 from training.worth.landmarks import Landmarks
 from training.worth.networks import calibrate, contenders
-from training.worth.rows import TABLE, read_rows
+from training.worth.rows import ALL, TABLE, read_rows, row
 from training.worth.suite import measured, worth
 
 
@@ -52,8 +53,8 @@ def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick
     assert len(rows) == len(measured) == 2 + 2 * (2 * 2 + 2 * 3)
     assert ("zero", "", "landmark error", POSITION) in measured
     assert ("zero", "", "landmark error, voted", POSITION) in measured
-    for row in rows:
-        assert row.array.shape == (len(row.draws), len(row.patients), 2)
+    for one in rows:
+        assert one.array.shape == (len(one.draws), len(one.patients), 2)
     text = page.read_text(encoding="utf-8")
     for words in (
         POSITION,
@@ -223,3 +224,38 @@ def test_rows_of_other_settings_are_not_of_the_comparison(place, tmp_path, quick
     assert len(before) == len(after) == 6  # decoder, encoder, position; of pairs and of votes
     assert not before & after
     assert len(read_rows(out)) == 12
+
+
+def test_one_number_is_not_tested(place, tmp_path):
+    found = contenders([str(place / "net"), f"random:{place / 'net'}"], 1)
+    asked = [Asked(load_target("lidc-malignancy"), one, None) for one in found]
+    rows = [
+        row(
+            np.full((1, 1, 1), value),
+            key=one.neighbours,
+            part="frozen",
+            what="20 nearest neighbours",
+            measure="auc",
+            weights=one.contender.start.init,
+            draws=[""],
+            patients=[ALL],
+            classes=["mean"],
+        )
+        for one, value in zip(asked, (0.81, 0.8), strict=True)
+    ]
+    write_card_records(tmp_path, rows, asked)
+    (path,) = tmp_path.iterdir()
+    record = json.loads(path.read_text(encoding="utf-8"))
+    (line,) = record["rows"]
+    assert (line["pretrained"][:5], line["random"][:5], line["difference"], line["p"]) == ("0.810", "0.800", "", "")
+    assert "not tested" in record["verdict"]
+    assert "pre-training" not in record["about"]
+
+
+def test_a_random_network_on_another_grid_is_none_to_be_held_against(place, tmp_path):
+    torch.manual_seed(0)
+    finer = Preprocessing(spacing=(4, 4, 3), input_size=(16, 16, 8))
+    SemanticGenesis3D(width=2, norm="batch", preprocessing=finer).save_pretrained(tmp_path / "finer")
+    found = contenders([str(place / "net"), f"random:{tmp_path / 'finer'}"], 1)
+    write_card_records(tmp_path / "out", [], [Asked(load_target("openkbp-organs"), one, None) for one in found])
+    assert not (tmp_path / "out").exists()

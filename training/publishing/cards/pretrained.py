@@ -82,7 +82,7 @@ def write_pretrained_card(folder: Path, name: str) -> None:
         network=network,
         architecture=_architecture(network),
         norm=NORMS.get(network.config().get("norm", "")),
-        outputs=network.head.gives,
+        outputs=method.gives or network.head.gives,
         provenance=provenance,
         results=results,
         evaluation=results.evaluation,
