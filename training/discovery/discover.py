@@ -85,11 +85,9 @@ def _find(recipe: Recipe, store: Store, features: np.ndarray, network: Any, prog
         places = locate_patterns(network, store, middles, progress=progress)
         starts = iter(known)
     rows: list[tuple[int, ...]] = []
-    bar = tqdm(total=settings.patterns, desc="discovering", unit="pattern", disable=not progress)
-    with bar:
-        for pattern, (reference, corner) in enumerate(starts):
-            rows += search.rows(pattern, reference, corner, random, places[pattern] if places else None)
-            bar.update()
+    bar = tqdm(starts, desc="discovering", total=settings.patterns, unit="pattern", disable=not progress)
+    for pattern, (reference, corner) in enumerate(bar):
+        rows += search.rows(pattern, reference, corner, random, places[pattern] if places else None)
     return rows
 
 

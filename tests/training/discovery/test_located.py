@@ -13,6 +13,8 @@ from training.discovery import discover as module
 from training.discovery.discover import discover
 from training.discovery.located import finder, locate_patterns, said_of_weights
 from training.discovery.patterns import PatternTable
+from training.methods.blueprint import Blueprint
+from training.run.record import record
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +85,17 @@ def test_weights_that_have_seen_test_patients_are_refused(store, seen):
         finder(seen([], images=list(tested[0].images)), store, "ours")
 
 
-def test_what_learns_from_patterns_has_seen_whom_the_weights_saw_that_found_them(root, store, seen):
-    recipe, another = recipe_of(root), patient_hashes("mine", ["another"])
+def test_what_learns_from_patterns_has_seen_whom_the_weights_saw_that_found_them(root, store, seen, tmp_path):
+    recipe, another = recipe_of(root, f"run={tmp_path}"), patient_hashes("mine", ["another"])
     plain = provenance(recipe, store)
     found_by = said_of_weights(finder(seen(["another"], images=[]), store, "mine"))
     assert len(found_by["sha256"]) == 64
     both = provenance(recipe, store, found_by)
     assert set(both["patients"]) == {*plain["patients"], *another}
     assert "mine" in both["datasets"]
+    record(recipe, "discover", found_by=found_by)  # as `discover` leaves it
+    for patterns, expected in ((4, both), (None, plain)):  # only a method that needs patterns has learnt from them
+        assert Blueprint(recipe, store, patterns).model("restoration").provenance["patients"] == expected["patients"]
     assert not {"patients", "images"} & provenance(recipe, store, {"sha256": "of weights that say nothing"}).keys()
 
 
