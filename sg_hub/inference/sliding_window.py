@@ -159,9 +159,10 @@ def slabs_of(
     inner = tuple(slice(start, start + size) for start, size in zip(windows.before[1:], windows.size[1:], strict=True))
     slab: Tensor | None = None
     rows: Tensor | None = None
+    blocks = iter(blocks)
     with tqdm(total=len(windows), unit="window", disable=not progress) as bar:
-        for block, (start, following) in zip(blocks, itertools.pairwise((*windows.starts[0], last)), strict=True):
-            rows = block if rows is None else torch.cat([rows[:, :, block.shape[2] :], block], 2)
+        for start, following in itertools.pairwise((*windows.starts[0], last)):
+            rows = _advanced(rows, next(blocks))  # without a name, a block is given up here
             for batch in batches(itertools.product(*windows.starts[1:]), batch_size):
                 found = _run(model, windows.cut(rows, [(0, *row) for row in batch])).cpu()
                 if slab is None:
@@ -173,11 +174,18 @@ def slabs_of(
                     slab[(slice(None), slice(None), *windows.place((start, *row))[1:])] += values * weight
                 bar.update(len(batch))
             assert slab is not None
+            if following == last:
+                rows = None  # before what is left of the result is written
             # The content's planes in [start, following); what lies before `first` is padding.
             yield slab[(slice(None), slice(max(0, first - start), following - start), *inner)]
             for channel in slab:
                 channel[: max(0, start + side - following)] = channel[following - start :].clone()
                 channel[max(0, start + side - following) :] = 0
+
+
+def _advanced(rows: Tensor | None, block: Tensor) -> Tensor:
+    """(1, C, planes, ...): the planes that the next windows cover, of those before and a block of new ones."""
+    return block if rows is None else torch.cat([rows[:, :, block.shape[2] :], block], 2)
 
 
 def mean_of(

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,18 +107,29 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
-def uniform_noise(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:
-    """Uniform noise in 0..1 in steps of 2^-16, of `like`'s dtype and device.
+def bit_generator(generator: torch.Generator) -> np.random.SFC64:
+    """A stream of random bits for a CPU, seeded by the next draw: twice as fast as torch's own."""
+    return np.random.SFC64(int(torch.empty((), dtype=torch.int64).random_(generator=generator)))
 
-    Four values are cut from each 64-bit draw: on one core three times as fast as one draw per value,
-    and far finer than the grey levels of any scan.
+
+def uniform_noise(shape: Sequence[int], like: Tensor, generator: torch.Generator) -> Tensor:
+    """Uniform noise in 0..1 in steps of 2^-16 between 2^-17 and 1 - 2^-17, of `like`'s dtype and device.
+
+    Four values are cut from 64 random bits: far finer than the grey levels of any scan.
     """
-    count, device = math.prod(shape), like.device
-    noise = torch.empty(count, dtype=torch.float32, device=device)
-    for part in noise.split(NOISE_AT_ONCE) if device.type == "cpu" else [noise]:
-        bits = torch.empty((len(part) + 3) // 4, dtype=torch.int64, device=device)
-        bits.random_(-(2**63), None, generator=generator)
-        part.copy_(bits.view(torch.int16)[: len(part)]).mul_(2.0**-16).add_(0.5 + 2.0**-17)
+    count = math.prod(shape)
+    if like.device.type == "cpu":
+        bits, values = bit_generator(generator), np.empty(count, np.float32)
+        for start in range(0, count, NOISE_AT_ONCE):
+            part = values[start : start + NOISE_AT_ONCE]
+            drawn = bits.random_raw((len(part) + 3) // 4).view(np.uint16)[: len(part)]
+            np.multiply(drawn, np.float32(2.0**-16), out=part, dtype=np.float32)
+            part += np.float32(2.0**-17)
+        noise = torch.from_numpy(values)
+    else:
+        draws = torch.empty((count + 3) // 4, dtype=torch.int64, device=like.device)
+        draws.random_(-(2**63), None, generator=generator)
+        noise = draws.view(torch.int16)[:count].float().mul_(2.0**-16).add_(0.5 + 2.0**-17)
     return noise.to(like.dtype).view(*shape)
 
 

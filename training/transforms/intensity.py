@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sg_hub.errors import InvalidInputError
 
 from ._common import check_batch, check_probability, parts
 
 KNOTS = 1024
-"""Steps of a curve's table over 0..1; the lookup is linear between them."""
+"""Steps over 0..1 at which a curve is worked out; between them it is a straight line."""
+LEVELS = 8192
+"""Levels over 0..1 to which an intensity is rounded for the lookup: a quarter of a HU in a window of 2000."""
 
 
 @torch.no_grad()
@@ -25,7 +28,8 @@ def nonlinear(batch: Tensor, generator: torch.Generator, *, reverse: float = 0.5
         batch: (N, C, H, W) or (N, C, X, Y, Z), floating, in 0..1; values just outside count as 0 or 1.
         generator: on the batch's device.
         reverse: probability that a cube's curve is reversed.
-        knots: steps of the table; the mapped value is off by no more than the curve's change over one step.
+        knots: steps at which the curve is worked out; the mapped value is off by no more than the curve's change over
+            one step, or over one of `LEVELS`.
 
     Returns:
         A new tensor of the batch's shape and dtype.
@@ -48,27 +52,25 @@ def map_intensity(batch: Tensor, generator: torch.Generator, reverse: float = 0.
     control = torch.rand(n, 2, 2, generator=generator, device=device)  # cube, control point, coordinate
     reversed_ = torch.rand(n, 1, generator=generator, device=device) < reverse
     table = curve_table(control, reversed_, knots)
-    step = torch.diff(table, dim=1, append=table[:, -1:])
+    table = F.interpolate(table[:, None], LEVELS + 1, mode="linear", align_corners=True)[:, 0]
     out = torch.empty_like(batch, memory_format=torch.contiguous_format)
     for part in parts(batch):
-        _look_up(batch[part], table[part], step[part], out[part])
+        _look_up(batch[part], table[part], out[part])
     return out
 
 
-def _look_up(cubes: Tensor, table: Tensor, step: Tensor, out: Tensor) -> None:
-    """Linear interpolation in each cube's own table (n, knots + 1), whose differences are `step`."""
+def _look_up(cubes: Tensor, table: Tensor, out: Tensor) -> None:
+    """The nearest entry of each cube's own table (n, LEVELS + 1)."""
     n, entries = table.shape
-    value = torch.clamp(cubes.float().contiguous(), 0, 1).mul_(entries - 1)
-    index = value.to(torch.int32).view(n, -1)
-    value.frac_()
+    half = torch.tensor(0.5, device=table.device)
+    value = torch.clamp(cubes.float().contiguous(), 0, 1)
+    index = torch.add(half, value, alpha=entries - 1, out=value).to(torch.int32).view(n, -1)
     if n > 1:
         index += (torch.arange(n, dtype=torch.int32, device=table.device) * entries)[:, None]
-    base = table.reshape(-1).index_select(0, index.view(-1)).view(cubes.shape)
-    slope = step.reshape(-1).index_select(0, index.view(-1)).view(cubes.shape)
-    if out.dtype == base.dtype:
-        torch.addcmul(base, slope, value, out=out)
+    if out.dtype == table.dtype:
+        torch.index_select(table.reshape(-1), 0, index.view(-1), out=out.view(-1))
     else:
-        out.copy_(base.addcmul_(slope, value))
+        out.copy_(table.reshape(-1).index_select(0, index.view(-1)).view(out.shape))
 
 
 def curve_table(control: Tensor, reversed_: Tensor, knots: int) -> Tensor:

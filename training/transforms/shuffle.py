@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._common import check_batch, check_count, host, moved, random_integers
+from ._common import bit_generator, check_batch, check_count, host, moved
 
 VOXELS_AT_ONCE = 1_000_000
 """About how many window voxels are handled together: bounds the memory of thousands of windows."""
@@ -69,10 +69,12 @@ def shuffle_windows(batch: Tensor, generator: torch.Generator, windows: int = 5)
 
 def _drawn(cubes: Tensor, largest: Sequence[int], windows: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
     """Size and corner in voxels, (n, windows, axes) each, on the CPU."""
-    sides = torch.tensor(cubes.shape[2:]).expand(len(cubes), windows, -1)
-    ones = torch.ones_like(sides)
-    size = random_integers(ones, torch.tensor(largest).expand_as(sides), draws)
-    return size, random_integers(ones - 1, sides - size, draws)
+    n, axes = len(cubes), cubes.ndim - 2
+    bits = bit_generator(draws).random_raw(n * windows * axes).view(np.uint32).astype(np.int64)
+    bits = bits.reshape(2, n, windows, axes)
+    size = (bits[0] * np.array(largest) >> 32) + 1
+    corner = bits[1] * (np.array(cubes.shape[2:]) + 1 - size) >> 32
+    return torch.from_numpy(size), torch.from_numpy(corner)
 
 
 def _moves(
@@ -118,26 +120,30 @@ def _sources(
     Windows of one size are rows of one table, which numpy sorts ten times as fast as torch sorts all of them at once.
     Each voxel keeps the greatest of (window, source), so that the last window counts.
     """
-    strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    cube = torch.arange(len(size))[:, None] * math.prod(shape)
-    first = ((corner * torch.tensor(strides)).sum(-1) + cube).view(-1).numpy()
-    kind = np.ravel_multi_index((size.flatten(0, 1) - 1).numpy().T, tuple(largest))
-    rows = np.split(np.argsort(kind, kind="stable"), np.bincount(kind, minlength=math.prod(largest)).cumsum()[:-1])
-    total = int(size.prod(-1).sum())
-    bits = torch.empty((total + 1) // 2, dtype=torch.int64).random_(-(2**63), None, generator=generator)
-    random = bits.view(torch.int32).numpy()
-    index, found, done = np.empty(total, np.int64), np.empty(total, np.int64), 0
     voxels = np.arange(math.prod(shape)).reshape(shape)
-    for windows, last in zip(rows, np.ndindex(*largest), strict=True):
+    strides = torch.tensor([math.prod(shape[axis + 1 :]) for axis in range(len(shape))])
+    first = (corner * strides).sum(-1) + torch.arange(len(size))[:, None] * voxels.size
+    kind = np.ravel_multi_index((size.flatten(0, 1) - 1).numpy().T, tuple(largest))
+    order = np.argsort(kind.astype(np.min_scalar_type(kind.max())), kind="stable")  # 16 bits or less: by counting
+    corners = first.numpy().ravel()[order, None]
+    windows = (order[:, None] + 1 << 32) + corners
+    bits = bit_generator(generator)
+    # A voxel's key is random bits above its place in the window: sorting permutes the places.
+    place = int(voxels[tuple(side - 1 for side in largest)]).bit_length()
+    wide = np.uint32 if place <= 16 else np.uint64
+    source, done = torch.arange(len(size) * voxels.size), 0
+    for last, count in zip(np.ndindex(*largest), np.bincount(kind, minlength=math.prod(largest)).tolist(), strict=True):
+        rows = slice(done, done + count)
         within = voxels[tuple(slice(end + 1) for end in last)].ravel()  # of a window at the first voxel
-        part = slice(done, done + len(windows) * len(within))
-        key = random[part].reshape(len(windows), -1).astype(np.int64) << 31
-        key += np.arange(len(within))  # sorted along with the random number before it
+        total = count * within.size
+        key = bits.random_raw(-(-total * wide().itemsize // 8)).view(wide)[:total].reshape(count, within.size)
+        key <<= wide(place)
+        key |= within.astype(wide)
         key.sort(axis=1)
-        corners = first[windows, None]
-        np.add(corners, within, out=index[part].reshape(key.shape))
-        np.add(corners + (windows[:, None] + 1 << 32), within[key & (1 << 31) - 1], out=found[part].reshape(key.shape))
-        done = part.stop
-    source = torch.arange(len(size) * math.prod(shape))
-    source.scatter_reduce_(0, torch.from_numpy(index), torch.from_numpy(found), "amax")
+        key &= wide((1 << place) - 1)
+        found = key.astype(np.int64)
+        found += windows[rows]
+        index = corners[rows] + within
+        source.scatter_reduce_(0, torch.from_numpy(index.ravel()), torch.from_numpy(found.ravel()), "amax")
+        done = rows.stop
     return source.bitwise_and_((1 << 32) - 1)
