@@ -11,6 +11,10 @@ from typing import Any
 
 import torch
 
+WARMING = 0.3
+"""Seconds. Threads that linear algebra has used spin for 0.2 s before they wait (numpy's in the first call of `elastic`
+made it look twice as slow), and the processor's time of a process counts them."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -47,18 +51,23 @@ def threads(count: int) -> Iterator[Callable[[], float]]:
 
 
 def alternately(
-    functions: Mapping[str, Callable[[], object]], clock: Callable[[], float], rounds: int = 9
+    functions: Mapping[str, Callable[[], object]], clock: Callable[[], float], rounds: int = 9, warming: float = WARMING
 ) -> dict[str, list[float]]:
-    """Seconds of each function in every round, after one that does not count."""
+    """Seconds of each function in every round, after those of the first `warming` seconds, at least one."""
     taken: dict[str, list[float]] = {name: [] for name in functions}
-    for number in range(rounds + 1):
+    warm = time.monotonic() + warming
+    while True:
+        for function in functions.values():
+            function()
+        if time.monotonic() > warm:
+            break
+    for _ in range(rounds):
         for name, function in functions.items():
             _wait()
             start = clock()
             function()
             _wait()
-            if number:
-                taken[name].append(clock() - start)
+            taken[name].append(clock() - start)
     return taken
 
 

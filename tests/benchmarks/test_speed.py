@@ -15,7 +15,7 @@ def test_the_page_shows_the_figures_of_the_last_runs():
 def test_the_ratio_is_the_median_over_pairs_that_ran_one_after_the_other():
     order, moments = [], iter(range(100))
     functions = {"ours": lambda: order.append("ours"), "theirs": lambda: order.append("theirs")}
-    taken = alternately(functions, lambda: float(next(moments)), rounds=2)
+    taken = alternately(functions, lambda: float(next(moments)), rounds=2, warming=0)
     assert order == ["ours", "theirs"] * 3
     assert taken == {"ours": [1.0, 1.0], "theirs": [1.0, 1.0]}
     rows = compared("it", "ms", {"ours": [1.0, 2.0, 9.0], "theirs": [2.0, 8.0, 3.0]}, 1000)

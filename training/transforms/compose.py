@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -118,14 +119,16 @@ def _apply(batch: Tensor, chosen: list[bool], transform: Callable[[Tensor], Tens
 
 
 def _flip(batch: Tensor, draws: torch.Generator, probability: float) -> Tensor:
-    out = batch.clone()
-    axes = batch.ndim - 2
+    out, axes = batch.clone(), batch.ndim - 2
+    # What a cube's flips come to: an axis that is drawn twice is as it was.
+    flipped: list[set[int]] = [set() for _ in range(len(batch))]
     going = [True] * len(batch)
     for _ in range(axes):
         again = happens(len(batch), probability, draws)
         going = [g and a for g, a in zip(going, again, strict=True)]
         axis = torch.randint(axes, (len(batch),), generator=draws).tolist()
-        for number in range(axes):
-            chosen = [g and a == number for g, a in zip(going, axis, strict=True)]
-            _apply(out, chosen, lambda cubes, dim=number + 2: cubes.flip(dim))  # type: ignore[misc]
+        for cube in itertools.compress(range(len(batch)), going):
+            flipped[cube] ^= {axis[cube] + 2}
+    for dims in {frozenset(each) for each in flipped} - {frozenset()}:
+        _apply(out, [each == dims for each in flipped], lambda cubes, dims=dims: cubes.flip(sorted(dims)))  # type: ignore[misc]
     return out
