@@ -13,12 +13,13 @@ from ..report import figures as draw
 from ..report.columns import Column, labels_of
 from ..report.page import example_files, p_text
 from ..run import html
-from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL
+from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL, paired
 from ..trials.task.initialisation import RANDOM, kind_of
 from ..trials.task.metrics import METRICS
+from ..trials.task.surface import IN_MM, SURFACE_DICE
 from ..trials.variant import Variant
 from .advice import advice, taken
-from .contrasts import Contrast, contrasts_of, primary_of
+from .contrasts import Contrast, contrasts_of, primary_of, reference_of
 
 PAGE = "compare.html"
 PICTURES = "pictures"
@@ -57,7 +58,12 @@ def write_page(
     if quick:
         parts.append("<p>A first look: few trials, of a quarter of the steps. Without --quick it says more.</p>")
     parts.append(_command(primary, taken(contrasts, primary, inits), target, overrides, labels))
-    parts += ["<h2>What was reached</h2>", _means(columns, labels), *_pictures(out, columns, labels)]
+    parts += [
+        "<h2>What was reached</h2>",
+        _means(columns, labels),
+        _in_mm(columns, labels),
+        *_pictures(out, columns, labels),
+    ]
     parts += ["<h2>What differs</h2>", *_differences(contrasts, primary, labels)]
     if any(column.own for column in columns):
         parts += ["<h2>Settings that were chosen</h2>", _chosen(columns, labels)]
@@ -101,6 +107,31 @@ def _means(columns: Sequence[Column], labels: Mapping[str, str]) -> str:
         rows.append([_title(column), *cells])
     metric = METRICS[columns[0].settings["metric"]]
     return html.table([f"{metric} on the test part, mean (95 % interval over trials)", *labels.values()], rows)
+
+
+def _in_mm(columns: Sequence[Column], labels: Mapping[str, str]) -> str:
+    """Surfaces and centres, each with p of the paired test against the reference; empty where they are not known."""
+    reference = reference_of([*labels])
+    rows = []
+    for column in sorted(columns, key=lambda column: (column.own, column.patients)):
+        for name in (name for name in IN_MM if name in column.in_mm):
+            found, cells = column.in_mm[name], []
+            for init in labels:
+                if init not in found:
+                    cells.append("")
+                    continue
+                mean = sum(found[init].values()) / len(found[init])
+                p = paired(found[init], found[reference]).p if reference in found and init != reference else math.nan
+                said = f"{mean:.3f}" if name == SURFACE_DICE else f"{mean:.1f} mm"
+                cells.append(said if math.isnan(p) else f"{said} (p {p_text(p)})")
+            rows.append([_title(column), name.replace("dice", "Dice at 3 mm"), *cells])
+    if not rows:
+        return ""
+    about = (
+        f"Of these p is of the paired test against {html.text(labels[reference])}, not corrected. A class that is in "
+        "one of the masks only has surfaces that do not agree, and no distance of centres."
+    )
+    return html.table(["cell", "surfaces and centres, mean", *labels.values()], rows) + f"<p>{about}</p>"
 
 
 def _pictures(out: Path, columns: Sequence[Column], labels: Mapping[str, str]) -> list[str]:

@@ -93,6 +93,17 @@ class Column:
     def values(self) -> dict[str, list[float]]:
         return {init: [row["value"] for row in rows] for init, rows in self.rows.items()}
 
+    @property
+    def in_mm(self) -> dict[str, dict[str, dict[int, float]]]:
+        """What was measured in mm (surface Dice at 3 mm among it) in all trials: by measure and initialisation, the
+        value of each trial by its number."""
+        all_rows = [row for rows in self.rows.values() for row in rows]
+        names = [name for name in all_rows[0].get("in_mm", {}) if all(name in row.get("in_mm", {}) for row in all_rows)]
+        return {
+            name: {init: {row["trial"]: row["in_mm"][name] for row in rows} for init, rows in self.rows.items()}
+            for name in names
+        }
+
     def by_trial(self, init: str) -> dict[int, float]:
         """The metric of each trial, by its number."""
         return {row["trial"]: row["value"] for row in self.rows[init]}

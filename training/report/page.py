@@ -9,6 +9,7 @@ from pathlib import Path
 from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL
 from ..trials.grids.results import Row
 from ..trials.task.metrics import METRICS
+from ..trials.task.surface import SURFACE_DICE
 from ..trials.trial import late_rise
 from . import figures as draw
 from .columns import Column, inits_of, labels_of
@@ -153,7 +154,22 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
         for init, rows in column.rows.items():
             means = [100 * sum(row["values"][name] for row in rows) / len(rows) for name in others]
             lines.append(f"| {labels[init]} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
-    return [*lines, ""]
+    return [*lines, *_in_mm(column, labels), ""]
+
+
+def _in_mm(column: Column, labels: Mapping[str, str]) -> list[str]:
+    """Surfaces and centres, where they were measured."""
+    found = column.in_mm
+    if not found:
+        return []
+    shares = {name: name.startswith(SURFACE_DICE) for name in found}
+    header = " | ".join(f"{name}, {'%' if share else 'mm'}" for name, share in shares.items())
+    lines = ["", f"| mean over trials | {header} |", "|---" * (len(found) + 1) + "|"]
+    for init in column.rows:
+        means = {name: sum(of[init].values()) / len(of[init]) for name, of in found.items()}
+        cells = (f"{100 * mean:.2f}" if shares[name] else f"{mean:.2f}" for name, mean in means.items())
+        lines.append(f"| {labels[init]} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _paired(column: Column, init: str) -> tuple[str, str]:

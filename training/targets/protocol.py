@@ -90,6 +90,11 @@ class Target(Section):
     _taken: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
+    def voxel(self) -> tuple[float, ...] | None:
+        """mm along each axis of what is predicted; None where that is not the same in all items, or not known."""
+        return self.grid.spacing if self.data_ndim == 3 and self.grid.size is None else None
+
+    @property
     def from_weights(self) -> dict[str, Any]:
         """By key, what its file does not say, and is as the weights expect it."""
         return self._taken

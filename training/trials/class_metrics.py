@@ -38,7 +38,7 @@ def item_row(name: str, found: np.ndarray, truth: np.ndarray, classes: int, spac
 def rows_on_grid(network: Any, task: PreparedTask, items: Sequence[Item]) -> tuple[list[dict[str, Any]], str]:
     """Rows of items on the target's grid, and the unit of their distances: mm where the target says its spacing."""
     target = task.target
-    spacing = target.grid.spacing if target.data_ndim == 3 and target.grid.size is None else None
+    spacing = target.voxel
     unit = "mm" if spacing is not None else ("voxels" if target.data_ndim == 3 else "pixels")
     rows = [
         item_row(item.name, found, task.arrays[item][1].numpy(), len(target.classes), spacing or (1,) * found.ndim)

@@ -19,6 +19,7 @@ from ..targets import Item, Target
 from .task.metrics import auc_by_class, overlap, with_enough
 from .task.prepared_task import PreparedTask
 from .task.slices import axial_slices, from_axial_slices, middle_slices
+from .task.surface import IN_MM, centre_error, surface_dice
 
 OVERLAPS = ("iou", "dice")
 BATCH = 32
@@ -43,16 +44,23 @@ class Scores:
     """By class, the items in which it is neither there nor found: they are in no mean of it."""
     without_doubtful: dict[str, float] = field(default_factory=dict)
     """All figures without the items whose reference is known to be wrong; empty where there are none."""
+    in_mm: dict[str, float] = field(default_factory=dict)
+    """Surface Dice at 3 mm and the centres' distance in mm, and each by class, where they were asked for and the target
+    says how large a voxel is. A class that is in one of the masks only has no centre's distance."""
 
 
-def score(network: Any, task: PreparedTask, items: Sequence[Item]) -> Scores:
+def score(network: Any, task: PreparedTask, items: Sequence[Item], *, in_mm: bool = False) -> Scores:
     """Every metric of the target on some items; overlaps are of whole items, and the mean is over items, then classes.
+
+    Args:
+        in_mm: whether surfaces and centres are measured, too.
 
     Raises:
         InvalidInputError: there is nothing to score.
     """
     target, arrays = task.target, task.arrays
-    rows = [_row(target, item, found, arrays[item][1].numpy()) for item, found in predict(network, task, items)]
+    voxel = target.voxel if in_mm and target.head == "segmentation" else None
+    rows = [_row(target, item, found, arrays[item][1].numpy(), voxel) for item, found in predict(network, task, items)]
     figures = _overlaps if target.head == "segmentation" else _aucs
     values = figures(task, rows)
     if target.metric not in values:
@@ -62,22 +70,30 @@ def score(network: Any, task: PreparedTask, items: Sequence[Item]) -> Scores:
     left_out = [] if target.exclusive else [name for name in target.classes if name not in task.scored]
     for row in rows if target.head == "classification" else ():
         row["probabilities"] = [round(value, 5) for value in row["probabilities"]]
-    return Scores(values[target.metric], values, rows, left_out, _absent(target, rows), without)
+    distances = _overlaps(task, rows, IN_MM) if voxel else {}
+    return Scores(values[target.metric], values, rows, left_out, _absent(target, rows), without, in_mm=distances)
 
 
-def _row(target: Target, item: Item, found: np.ndarray, label: np.ndarray) -> dict[str, Any]:
+def _row(
+    target: Target, item: Item, found: np.ndarray, label: np.ndarray, voxel: Sequence[float] | None
+) -> dict[str, Any]:
     row: dict[str, Any] = {"item": item.name, "patient": item.patient}
     if target.head == "classification":
         return row | {"label": label.tolist(), "probabilities": found.tolist()}
-    for metric, by_class in zip(OVERLAPS, overlap(found, label, len(target.classes)), strict=True):
-        row[metric] = [None if np.isnan(value) else value for value in by_class]
-    return row
+    table = dict(zip(OVERLAPS, overlap(found, label, len(target.classes)), strict=True))
+    if voxel is not None:
+        masks = [(found == number, label == number) for number in range(1, len(target.classes) + 1)]
+        for metric, measure in zip(IN_MM, (surface_dice, centre_error), strict=True):
+            table[metric] = [measure(one, other, voxel) for one, other in masks]
+    return row | {
+        metric: [None if np.isnan(value) else value for value in by_class] for metric, by_class in table.items()
+    }
 
 
-def _overlaps(task: PreparedTask, rows: list[dict[str, Any]]) -> dict[str, float]:
-    """IoU and Dice, and each by class; what has no score in any item is left out."""
+def _overlaps(task: PreparedTask, rows: list[dict[str, Any]], metrics: Sequence[str] = OVERLAPS) -> dict[str, float]:
+    """IoU and Dice (or other measures), and each by class; what has no score in any item is left out."""
     values: dict[str, float] = {}
-    for metric in OVERLAPS:
+    for metric in metrics:
         table = np.array([row[metric] for row in rows], dtype=float)
         by_class = {
             name: float(np.nanmean(column))

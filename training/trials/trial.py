@@ -153,6 +153,8 @@ class FinishedTrial(TrainedTrial):
             "commit": commit(),
         }
         doubtful = {row["item"]: target.doubtful[row["item"]] for row in test.by_item if row["item"] in target.doubtful}
+        if test.in_mm:
+            record["in_mm"] = test.in_mm
         if doubtful:
             record["doubtful"] = {"items": doubtful, "values": test.without_doubtful}
         return record
@@ -201,7 +203,7 @@ def run_trial(
     """
     done = train_trial(trial, checkpoint, device=device, progress=progress)
     started, items = time.monotonic(), done.parts["test"]
-    test = score(done.network, trial.task, items)
+    test = score(done.network, trial.task, items, in_mm=True)
     seconds = time.monotonic() - started
     done.minutes += seconds / 60
     trained = {field.name: getattr(done, field.name) for field in fields(done)}

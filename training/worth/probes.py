@@ -21,8 +21,8 @@ from sg_hub.inference.feature_maps import FeatureMaps
 from ..run.seeds import rng
 from ..targets import Item
 from ..trials.task.metrics import auc_by_class, overlap, with_enough
+from ..trials.task.surface import IN_MM, centre_error, surface_dice
 from .data import Data, Maps
-from .surface import centre_error, surface_dice
 
 SUBSETS = 10
 """Draws of the labelled patients."""
@@ -31,7 +31,7 @@ POOL = 12
 LABELLED = 3
 """Patients of a draw."""
 NEIGHBOURS = 20
-MEASURES = ("iou", "surface dice", "centre error")
+MEASURES = ("iou", *IN_MM)
 _BACKGROUND = 2000
 """Cells of the background that are learnt from, of each patient; the intercept tells of the others."""
 _ITERATIONS = 100

@@ -11,11 +11,11 @@ from training.trials import scoring as module
 from training.trials.scoring import score
 
 
-def scored(monkeypatch, task, predictions):
+def scored(monkeypatch, task, predictions, **options):
     """The scores of the test part, had the network given these predictions, by item."""
     items = in_parts(task.items)["test"]
     monkeypatch.setattr(module, "predict", lambda network, task, items: ((item, predictions(item)) for item in items))
-    return score(None, task, items)
+    return score(None, task, items, **options)
 
 
 def test_a_network_that_draws_nothing_scores_nothing(patches, tmp_path, monkeypatch):
@@ -53,6 +53,33 @@ def test_the_mean_is_over_the_items_of_each_class_then_over_the_classes(tmp_path
     assert scores.values["iou mandible"] == 1
     assert scores.value == 0.75
     assert scores.absent == {"mandible": 1}
+
+
+def test_surfaces_and_centres_are_measured_in_mm(tmp_path, monkeypatch):
+    task = task_of(organs(tmp_path), tmp_path)
+    assert task.target.voxel == task.target.grid.spacing
+    across = task.target.voxel[0]
+
+    def found(item):
+        label = task.arrays[item][1].numpy()
+        moved = np.roll(np.where(label == 1, 1, 0), 1, 0)  # the cord by a voxel, the mandible in one item
+        return np.where(label == 2, 2, moved) if item is items[0] else moved
+
+    items = in_parts(task.items)["test"]
+    scores = scored(monkeypatch, task, found, in_mm=True)
+    assert scores.in_mm["centre error spinal_cord"] == pytest.approx(across, rel=0.2), "but for what rolls out"
+    assert scores.in_mm["centre error mandible"] == 0, "where it was found"
+    assert scores.in_mm["surface dice mandible"] == 0.5
+    assert scores.in_mm["surface dice"] == pytest.approx((scores.in_mm["surface dice spinal_cord"] + 0.5) / 2)
+    assert scores.by_item[1]["centre error"][1] is None
+    assert scores.by_item[1]["surface dice"][1] == 0
+    assert scored(monkeypatch, task, found).in_mm == {}, "of the validation part nothing is asked"
+
+
+def test_voxels_of_patches_are_not_known(patches, tmp_path, monkeypatch):
+    task = task_of(target_at("lidc-nodules", patches, *QUICK, *SMALL), tmp_path)
+    assert task.target.voxel is None
+    assert scored(monkeypatch, task, lambda item: task.arrays[item][1].numpy(), in_mm=True).in_mm == {}
 
 
 def test_doubtful_references_are_scored_apart(weights, tmp_path):

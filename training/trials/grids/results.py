@@ -115,6 +115,8 @@ class Written(_Written):
     own: dict[str, float] | None = None
     """Settings of the initialisation's own, as `training.trials.variant` has them; absent: the target's."""
     cost: _Cost | None = None
+    in_mm: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """Surface Dice at 3 mm and the centres' distance, of a segmentation in mm."""
 
     @model_validator(mode="after")
     def _metric_is_measured(self) -> Written:
