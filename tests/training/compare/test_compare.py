@@ -169,6 +169,21 @@ def test_the_page_shows_all_of_it_in_one_file(tmp_path):
     assert "nan" not in page.split("<img")[0]
 
 
+def test_the_page_shows_surfaces_and_centres_where_they_were_measured(tmp_path):
+    cells = [cell("a", 0.7 + LUCK, labelled=3, patients=3), cell("random:a", 0.6 + LUCK, labelled=3, patients=3)]
+    for rows, share, apart in zip(cells, (0.5, 0.25), (3.0, 6.5), strict=True):
+        for one, noise in zip(rows, NOISE, strict=True):
+            one["in_mm"] = {"surface dice": share + noise * apart, "surface dice x": 0.1, "centre error": apart}
+    page = write_page(tmp_path, columns(*cells), ["a", "random:a"], "my.toml").read_text(encoding="utf-8")
+    assert "surface Dice at 3 mm</td><td>0.503 (p " in page.replace("</th>", "</td>").replace("<th>", "<td>")
+    assert "3.0 mm</td>" in page, "no scatter, no test"
+    assert "surface dice x" not in page
+    for one in cells[0]:
+        del one["in_mm"]
+    page = write_page(tmp_path, columns(*cells), ["a", "random:a"], "my.toml").read_text(encoding="utf-8")
+    assert "surfaces and centres" not in page
+
+
 def test_trials_that_failed_keep_no_page_from_being_written(tmp_path, monkeypatch):
     cells = [cell("a", 0.7 + LUCK), cell("b", 0.6 + LUCK[:4]), cell("random:a", 0.6 + LUCK)]
     cells += [cell("b", 0.7 + LUCK, own=True)]

@@ -181,6 +181,18 @@ def test_what_some_trials_have_no_value_of_is_in_no_table(tmp_path):
     assert [one["name"] for one in record["rows"]] == ["x", "mean"]
 
 
+def test_surfaces_and_centres_have_a_table_where_every_trial_has_them(tmp_path):
+    for init, share, apart in (("a", 0.5, 3.0), ("random:a", 0.25, 6.5)):
+        for trial in range(2):
+            append(tmp_path, row(init, trial, 0.5) | {"in_mm": {"surface dice": share, "centre error": apart + trial}})
+    page = report(tmp_path).read_text(encoding="utf-8")
+    assert "| mean over trials | centre error, mm | surface dice, % |\n|---|---|---|\n" in page
+    assert "| a | 3.50 | 50.00 |" in page
+    assert "| Random (a) | 7.00 | 25.00 |" in page
+    append(tmp_path, row("a", 2, 0.5))
+    assert "centre error" not in report(tmp_path).read_text(encoding="utf-8")
+
+
 def without_examples(text):
     """Lines, but for those of the pictures of examples: they need more than the table of results."""
     return [line for line in text.splitlines() if line and "best, median and worst test item" not in line]
