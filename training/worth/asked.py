@@ -10,6 +10,7 @@ from typing import Any
 
 from ..statistics.patients import LANDMARKS, VOTED
 from ..targets import Target
+from . import light_decoder as light
 from . import probes
 from .data import on_grid_of
 from .landmarks import DRAWS, PATIENTS, VOTERS
@@ -58,6 +59,13 @@ class Asked:
         return {what: self._key(FROZEN, what, settings) for what in ("encoder", "decoder")}
 
     @property
+    def light_decoder(self) -> str:
+        """Key of the light decoder on the encoder."""
+        settings = {"patients": self.patients, "labelled": probes.LABELLED, "subsets": probes.SUBSETS}
+        trained = {"channels": light.CHANNELS, "steps": light.STEPS, "rate": light.RATE}
+        return self._key(FROZEN, "light decoder", settings | trained)
+
+    @property
     def neighbours(self) -> str:
         """Key of the nearest neighbours."""
         return self._key(FROZEN, "neighbours", {"patients": self.patients, "count": probes.NEIGHBOURS})
@@ -67,7 +75,7 @@ class Asked:
         if self.task.head == "classification":
             return [self.neighbours]
         found = list(self.landmarks.values()) if ZERO in parts else []
-        return found + (list(self.probes.values()) if FROZEN in parts else [])
+        return found + ([*self.probes.values(), self.light_decoder] if FROZEN in parts else [])
 
     def maps(self, data: str) -> str:
         """What feature maps depend on: a calibrated network has seen the data, too."""

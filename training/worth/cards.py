@@ -16,6 +16,7 @@ from ..statistics.trials import LEVEL
 from ..trials.task.initialisation import FRESH, OF_THE_HEAD, name_of
 from .asked import FROZEN, POSITION, ZERO, Asked, of_these
 from .landmarks import DRAWS, VOTERS
+from .light_decoder import CHANNELS, STEPS
 from .networks import PATCHES
 from .page import Cell, cells_of, gap_of, number_text, with_interval
 from .probes import LABELLED, SUBSETS
@@ -115,6 +116,11 @@ def _about(cells: dict[Cell, dict[str, Row]], one: Asked) -> str:
         said.append(
             f"Probes are linear layers on frozen feature maps, of {LABELLED} labelled patients in {SUBSETS} draws; "
             f"{patients[FROZEN]} patients test them."
+        )
+    if any("light decoder" in cell[1] for cell in cells):
+        said.append(
+            f"The light decoder, of {CHANNELS} channels and one convolution of 3 x 3 x 3, is trained on the frozen "
+            f"encoder for {STEPS} scans of the same patients."
         )
     tested = {patient for row in rows.values() for patient in row.patients} - {ALL}
     if tested:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ def linear_probe(
     """Logistic regression on the cells of the labelled patients; tested on whole scans, on the weights' grid.
 
     Returns:
-        of each measure (draws, test items, classes); NaN where a class is neither there nor found.
+        as `tested` does.
     """
     subsets = draws(data, LABELLED, SUBSETS)
     samples = {item.name: item for subset in subsets for item in subset}
@@ -77,11 +77,35 @@ def linear_probe(
         fit([drawn[item.name] for item in subset], classes)
         for subset in tqdm(subsets, f"{title}: fits", unit="fit", disable=not progress, leave=False)
     ]
-    found = {name: np.full((len(probes), len(test), classes - 1), np.nan) for name in MEASURES}
+
+    def segment(item: Item, size: Sequence[int]) -> Iterator[np.ndarray]:
+        return _segmented(probes, maps[item].only(names), size)
+
+    return tested(data, test, len(probes), segment, title, progress)
+
+
+def tested(
+    data: Data,
+    test: Sequence[Item],
+    count: int,
+    segment: Callable[[Item, Sequence[int]], Iterator[np.ndarray]],
+    title: str,
+    progress: bool,
+) -> dict[str, np.ndarray]:
+    """How well whole scans are segmented, on the weights' grid.
+
+    Args:
+        segment: class numbers of every voxel of an item, of that size, by each of `count` draws.
+
+    Returns:
+        of each measure (draws, test items, classes); NaN where a class is neither there nor found.
+    """
+    classes = data.target.num_classes - 1
+    found = {name: np.full((count, len(test), classes), np.nan) for name in MEASURES}
     for column, item in enumerate(tqdm(test, f"{title}: tests", unit="scan", disable=not progress, leave=False)):
         truth = data.arrays[item][1].numpy()
-        for row, labels in enumerate(_segmented(probes, maps[item].only(names), truth.shape)):
-            for name, values in measures(labels, truth, data.voxel, classes - 1).items():
+        for row, labels in enumerate(segment(item, truth.shape)):
+            for name, values in measures(labels, truth, data.voxel, classes).items():
                 found[name][row, column] = values
     return found
 
@@ -135,7 +159,7 @@ def _shift(logits: np.ndarray, labels: np.ndarray, share: float, classes: int) -
 def _cells(data: Data, maps: FeatureMaps, item: Item) -> tuple[np.ndarray, np.ndarray, float]:
     """All cells of the classes and some of the background: their vectors, class numbers, and the background's share."""
     stride = maps.strides[maps.finest]
-    labels = _by_cell(data.arrays[item][1].numpy(), stride, data.target.num_classes)
+    labels = by_cell(data.arrays[item][1].numpy(), stride, data.target.num_classes)
     noise, flat = rng("worth", "cells", item.name), labels.ravel()
     background = np.flatnonzero(flat == 0)
     kept = background[noise.permutation(len(background))[:_BACKGROUND]]
@@ -145,7 +169,7 @@ def _cells(data: Data, maps: FeatureMaps, item: Item) -> tuple[np.ndarray, np.nd
     return vectors, flat[chosen], len(kept) / max(1, len(background))
 
 
-def _by_cell(labels: np.ndarray, stride: Sequence[int], classes: int) -> np.ndarray:
+def by_cell(labels: np.ndarray, stride: Sequence[int], classes: int) -> np.ndarray:
     """The class that has most of each cell."""
     x = F.one_hot(torch.from_numpy(labels).long(), classes).movedim(-1, 0).float()[None]
     short = [value for side, step in zip(labels.shape[::-1], stride[::-1], strict=True) for value in (0, -side % step)]
@@ -163,15 +187,15 @@ def _segmented(probes: Sequence[Probe], maps: FeatureMaps, size: Sequence[int]) 
         maps.levels, maps.strides, weight.split([len(level) for level in maps.levels], 1), strict=True
     ):
         logits = torch.einsum("kc,cxyz->kxyz", part, level.float())
-        total = total + _finer(logits, [a // b for a, b in zip(stride, fine, strict=True)], cells)
+        total = total + finer(logits, [a // b for a, b in zip(stride, fine, strict=True)], cells)
     assert isinstance(total, Tensor)
     for number, probe in enumerate(probes):
         bias = torch.from_numpy(probe.bias).float().view(-1, 1, 1, 1)
         logits = total[number * classes : (number + 1) * classes] + bias
-        yield _finer(logits, fine, size).argmax(0).to(torch.uint8).numpy()
+        yield finer(logits, fine, size).argmax(0).to(torch.uint8).numpy()
 
 
-def _finer(x: Tensor, scale: Sequence[int], size: Sequence[int]) -> Tensor:
+def finer(x: Tensor, scale: Sequence[int], size: Sequence[int]) -> Tensor:
     """(K, X, Y, Z) on cells that are `scale` times finer, cropped to `size`."""
     if max(scale) > 1:
         x = F.interpolate(x[None], scale_factor=tuple(map(float, scale)), mode="trilinear")[0]

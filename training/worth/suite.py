@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from .asked import FROZEN, POSITION, ZERO, Asked, of_these
 from .cards import write_card_records
 from .data import Data, Maps, data_key, on_grid_of
 from .landmarks import DRAWS, PATIENTS, Find, Landmarks, centres
+from .light_decoder import light_decoder
 from .networks import contenders
 from .page import write_page
 from .probes import LABELLED, NEIGHBOURS, SUBSETS, linear_probe, neighbours
@@ -162,7 +163,7 @@ class _Measured:
             if ZERO in parts:
                 self._landmarks()
             if FROZEN in parts:
-                self._probes()
+                self._frozen()
         if self._maps is not None:
             self._maps.clear()
 
@@ -199,27 +200,32 @@ class _Measured:
                     weights=self.contender.start.init,
                 )
 
-    def _probes(self) -> None:
+    def _frozen(self) -> None:
         for what, key in self.asked.probes.items():
-            if key in self.done:
-                continue
-            data, _ = self._data()
-            maps, test = self._feature_maps(), self._test(data, self.patients)
-            levels = maps.encoder if what == "encoder" else maps.decoder
-            if not levels:
-                continue
-            found = linear_probe(data, maps, levels, test, f"{self.contender.name}: probe, {what}", self.progress)
-            common = {
-                "part": FROZEN,
-                "what": f"linear probe, {what}, {LABELLED} patients",
-                "weights": self.contender.start.init,
-                "draws": [str(number) for number in range(SUBSETS)],
-                "patients": [item.patient for item in test],
-                "classes": list(self.task.classes),
-            }
-            # The key is that of the last one, so that a row without the others is no complete probe.
-            rows = [row(values, key=f"{key}-{n}", measure=m, **common) for n, (m, values) in enumerate(found.items())]
-            self._keep(*rows[:-1], replace(rows[-1], key=key))
+            self._segmented(key, f"linear probe, {what}", linear_probe, what)
+        self._segmented(self.asked.light_decoder, "light decoder", light_decoder, "encoder")
+
+    def _segmented(self, key: str, title: str, measure: Callable[..., dict[str, np.ndarray]], what: str) -> None:
+        """Something that is trained on frozen feature maps, of encoder or decoder, and tested."""
+        if key in self.done:
+            return
+        data, _ = self._data()
+        maps, test = self._feature_maps(), self._test(data, self.patients)
+        levels = maps.encoder if what == "encoder" else maps.decoder
+        if not levels:
+            return
+        found = measure(data, maps, levels, test, f"{self.contender.name}: {title}", self.progress)
+        common = {
+            "part": FROZEN,
+            "what": f"{title}, {LABELLED} patients",
+            "weights": self.contender.start.init,
+            "draws": [str(number) for number in range(SUBSETS)],
+            "patients": [item.patient for item in test],
+            "classes": list(self.task.classes),
+        }
+        # The key is that of the last one, so that a row without the others is no complete measurement.
+        rows = [row(values, key=f"{key}-{n}", measure=m, **common) for n, (m, values) in enumerate(found.items())]
+        self._keep(*rows[:-1], replace(rows[-1], key=key))
 
     def _neighbours(self) -> None:
         key = self.asked.neighbours

@@ -1,0 +1,103 @@
+"""Frozen: what a light decoder makes of the encoder's feature maps, trained on the scans of a few patients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from sg_hub.inference.feature_maps import FeatureMaps
+
+from ..run.seeds import rng, seed_of
+from ..targets import Item
+from ..trials.training import dice_cross_entropy
+from .data import Data, Maps
+from .probes import LABELLED, SUBSETS, by_cell, draws, finer, tested
+
+CHANNELS = 16
+STEPS = 120
+"""A whole scan each."""
+RATE = 5e-3
+"""Of Adam at the first step; it falls to 0 by a cosine."""
+_BACKGROUND_WEIGHT = 0.1
+
+
+class LightDecoder(nn.Module):
+    """Logits on the smallest cells: every level is standardised, narrowed, brought there and added; one convolution of
+    3 x 3 x 3 mixes what lies side by side."""
+
+    def __init__(self, scans: Sequence[FeatureMaps], classes: int) -> None:
+        """scans: that the statistics of the levels are of."""
+        super().__init__()
+        flat = [[maps.levels[i].float().flatten(1) for maps in scans] for i in range(len(scans[0].levels))]
+        self.means = [torch.cat(level, 1).mean(1).view(-1, 1, 1, 1) for level in flat]
+        self.deviations = [torch.cat(level, 1).std(1).view(-1, 1, 1, 1) + 1e-6 for level in flat]
+        self.narrow = nn.ModuleList(nn.Conv3d(len(mean), CHANNELS, 1) for mean in self.means)
+        self.mix = nn.Conv3d(CHANNELS, CHANNELS, 3, padding=1)
+        self.last = nn.Conv3d(CHANNELS, classes, 1)
+
+    def forward(self, maps: FeatureMaps) -> Tensor:
+        """(classes, cells...)."""
+        fine, cells = maps.strides[maps.finest], maps.levels[maps.finest].shape[1:]
+        total: Tensor | float = 0.0
+        for narrow, level, stride, mean, deviation in zip(
+            self.narrow, maps.levels, maps.strides, self.means, self.deviations, strict=True
+        ):
+            x = narrow((level.float() - mean) / deviation)
+            total = total + finer(x, [a // b for a, b in zip(stride, fine, strict=True)], cells)
+        assert isinstance(total, Tensor)
+        found: Tensor = self.last(F.relu(self.mix(F.relu(total)[None])))[0]
+        return found
+
+
+def light_decoder(
+    data: Data, maps: Maps, names: Sequence[str], test: Sequence[Item], title: str, progress: bool
+) -> dict[str, np.ndarray]:
+    """A light decoder for each draw of labelled patients; tested on whole scans, on the weights' grid.
+
+    Returns:
+        as `tested` does.
+    """
+    subsets = draws(data, LABELLED, SUBSETS)
+    decoders = [
+        train(data, maps, names, subset, number)
+        for number, subset in enumerate(
+            tqdm(subsets, f"{title}: training", unit="draw", disable=not progress, leave=False)
+        )
+    ]
+
+    @torch.inference_mode()
+    def segment(item: Item, size: Sequence[int]) -> Iterator[np.ndarray]:
+        found = maps[item].only(names)
+        for decoder in decoders:
+            yield finer(decoder(found), found.strides[found.finest], size).argmax(0).to(torch.uint8).numpy()
+
+    return tested(data, test, len(decoders), segment, title, progress)
+
+
+def train(data: Data, maps: Maps, names: Sequence[str], items: Sequence[Item], draw: int) -> LightDecoder:
+    """A decoder of these labelled items; the feature maps are as they are."""
+    classes = data.target.num_classes
+    scans = [maps[item].only(names) for item in items]
+    labels = [
+        torch.from_numpy(by_cell(data.arrays[item][1].numpy(), scan.strides[scan.finest], classes))
+        for item, scan in zip(items, scans, strict=True)
+    ]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of("worth", "decoder", draw))
+        decoder = LightDecoder(scans, classes)
+    optimiser = torch.optim.Adam(decoder.parameters(), RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
+    noise = rng("worth", "decoder", draw)
+    for _ in range(-(-STEPS // len(scans))):
+        for number in noise.permutation(len(scans)):
+            loss = dice_cross_entropy(decoder(scans[number])[None], labels[number][None].long(), _BACKGROUND_WEIGHT)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return decoder
