@@ -15,13 +15,14 @@ from sg_hub.inference.feature_maps import FeatureMaps
 from ..run.seeds import rng, seed_of
 from ..targets import Item
 from ..trials.training import dice_cross_entropy
+from . import probes
 from .data import Data, Maps
-from .probes import LABELLED, SUBSETS, by_cell, draws, finer, tested
+from .probes import draws, finer, tested
 
 CHANNELS = 16
 STEPS = 120
 """A whole scan each."""
-RATE = 5e-3
+RATE = 1e-2
 """Of Adam at the first step; it falls to 0 by a cosine."""
 _BACKGROUND_WEIGHT = 0.1
 
@@ -53,6 +54,10 @@ class LightDecoder(nn.Module):
         found: Tensor = self.last(F.relu(self.mix(F.relu(total)[None])))[0]
         return found
 
+    def voxels(self, maps: FeatureMaps, size: Sequence[int]) -> Tensor:
+        """(classes, *size): the logits between the cells."""
+        return finer(self(maps), maps.strides[maps.finest], size)
+
 
 def light_decoder(
     data: Data, maps: Maps, names: Sequence[str], test: Sequence[Item], title: str, progress: bool
@@ -62,7 +67,7 @@ def light_decoder(
     Returns:
         as `tested` does.
     """
-    subsets = draws(data, LABELLED, SUBSETS)
+    subsets = draws(data, probes.LABELLED, probes.SUBSETS)
     decoders = [
         train(data, maps, names, subset, number)
         for number, subset in enumerate(
@@ -74,7 +79,7 @@ def light_decoder(
     def segment(item: Item, size: Sequence[int]) -> Iterator[np.ndarray]:
         found = maps[item].only(names)
         for decoder in decoders:
-            yield finer(decoder(found), found.strides[found.finest], size).argmax(0).to(torch.uint8).numpy()
+            yield decoder.voxels(found, size).argmax(0).to(torch.uint8).numpy()
 
     return tested(data, test, len(decoders), segment, title, progress)
 
@@ -83,10 +88,7 @@ def train(data: Data, maps: Maps, names: Sequence[str], items: Sequence[Item], d
     """A decoder of these labelled items; the feature maps are as they are."""
     classes = data.target.num_classes
     scans = [maps[item].only(names) for item in items]
-    labels = [
-        torch.from_numpy(by_cell(data.arrays[item][1].numpy(), scan.strides[scan.finest], classes))
-        for item, scan in zip(items, scans, strict=True)
-    ]
+    labels = [data.arrays[item][1] for item in items]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of("worth", "decoder", draw))
         decoder = LightDecoder(scans, classes)
@@ -95,7 +97,8 @@ def train(data: Data, maps: Maps, names: Sequence[str], items: Sequence[Item], d
     noise = rng("worth", "decoder", draw)
     for _ in range(-(-STEPS // len(scans))):
         for number in noise.permutation(len(scans)):
-            loss = dice_cross_entropy(decoder(scans[number])[None], labels[number][None].long(), _BACKGROUND_WEIGHT)
+            logits = decoder.voxels(scans[number], labels[number].shape)
+            loss = dice_cross_entropy(logits[None], labels[number][None].long(), _BACKGROUND_WEIGHT)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from sg_hub.inference.feature_maps import FeatureMaps
 from tests.training.worth.known import data_of, labelled, maps_of, texture
 from training.worth import light_decoder as module
+from training.worth import probes
 
 LABELS = [labelled(corner) for corner in ((4, 8, 4), (7, 6, 6), (2, 3, 2), (5, 9, 7), (9, 2, 5))]
 
@@ -18,7 +19,7 @@ def one_hot(label):
 
 def found(features, monkeypatch, names=("encoder 0",), maps=None):
     """Of each measure, (draws, test items, classes)."""
-    monkeypatch.setattr(module, "SUBSETS", 2)
+    monkeypatch.setattr(probes, "SUBSETS", 2)
     data = data_of(LABELS, train=4)
     maps = maps or {item: maps_of(features(label)) for item, (_, label) in data.arrays.items()}
     before = {item: [level.clone() for level in one.levels] for item, one in maps.items()}

@@ -43,6 +43,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(probes, "SUBSETS", 2)
     monkeypatch.setattr("training.worth.suite.SUBSETS", 2)
     monkeypatch.setattr(probes, "LABELLED", 2)
+    monkeypatch.setattr("training.worth.light_decoder.STEPS", 4)
 
 
 def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick, monkeypatch):
@@ -50,7 +51,7 @@ def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick
     page = run(place, out)
     rows = read_rows(out)
     measured = {(row.part, row.what, row.measure, row.weights) for row in rows}
-    assert len(rows) == len(measured) == 2 + 2 * (2 * 2 + 2 * 3)
+    assert len(rows) == len(measured) == 2 + 2 * (2 * 2 + 3 * 3)
     assert ("zero", "", "landmark error", POSITION) in measured
     assert ("zero", "", "landmark error, voted", POSITION) in measured
     for one in rows:
@@ -75,7 +76,7 @@ def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick
         assert f"| {line['pretrained']} | {line['random']} |" in text
         assert bool(line["position"]) == ("landmark" in line["name"])
     assert "Whether test patients were in pre-training cannot be told" in record["about"]
-    assert re.fullmatch(r"Better than a random network in \d of 10 measures, worse in \d, .*", record["verdict"])
+    assert re.fullmatch(r"Better than a random network in \d+ of 13 measures, worse in \d, .*", record["verdict"])
     assert (out / "zero.png").is_file()
     assert (out / "frozen.png").is_file()
     assert not list((out / "maps").glob("*/*"))
