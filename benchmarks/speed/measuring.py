@@ -56,7 +56,7 @@ def alternately(
     """Seconds of each function in every round, after those of the first `warming` seconds, at least one."""
     taken: dict[str, list[float]] = {name: [] for name in functions}
     warm = time.monotonic() + warming
-    while True:
+    while functions:
         for function in functions.values():
             function()
         if time.monotonic() > warm:

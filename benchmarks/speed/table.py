@@ -35,7 +35,7 @@ def _origin(origin: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
     return (
         f"{origin['date']}, {origin['machine']}, load {origin['load']} when it began; {versions}; commit "
-        f"{origin['commit'][:10]}; {origin['minutes']} min."
+        f"{origin['commit'][:10]}{origin['commit'][40:]}; {origin['minutes']} min."
     )
 
 

@@ -181,6 +181,7 @@ def slabs_of(
             for channel in slab:
                 channel[: max(0, start + side - following)] = channel[following - start :].clone()
                 channel[max(0, start + side - following) :] = 0
+    assert next(blocks, None) is None, "as many blocks as windows along the first axis"
 
 
 def _advanced(rows: Tensor | None, block: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ..run import html
 from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL, paired
 from ..trials.task.initialisation import RANDOM, kind_of
 from ..trials.task.metrics import METRICS
-from ..trials.task.surface import IN_MM, SURFACE_DICE
+from ..trials.task.surface import CENTRE_ERROR, IN_MM, SURFACE_DICE_AT
 from ..trials.variant import Variant
 from .advice import advice, taken
 from .contrasts import Contrast, contrasts_of, primary_of, reference_of
@@ -121,15 +121,18 @@ def _in_mm(columns: Sequence[Column], labels: Mapping[str, str]) -> str:
                     cells.append("")
                     continue
                 mean = sum(found[init].values()) / len(found[init])
+                if name == CENTRE_ERROR:  # not tested: each mean is of what that network found
+                    cells.append(f"{mean:.1f} mm")
+                    continue
                 p = paired(found[init], found[reference]).p if reference in found and init != reference else math.nan
-                said = f"{mean:.3f}" if name == SURFACE_DICE else f"{mean:.1f} mm"
-                cells.append(said if math.isnan(p) else f"{said} (p {p_text(p)})")
-            rows.append([_title(column), name.replace("dice", "Dice at 3 mm"), *cells])
+                cells.append(f"{mean:.3f}" + ("" if math.isnan(p) else f" (p {p_text(p)})"))
+            rows.append([_title(column), name if name == CENTRE_ERROR else SURFACE_DICE_AT, *cells])
     if not rows:
         return ""
     about = (
-        f"Of these p is of the paired test against {html.text(labels[reference])}, not corrected. A class that is in "
-        "one of the masks only has surfaces that do not agree, and no distance of centres."
+        f"Of all test items. p is of the paired test against {html.text(labels[reference])}, not corrected. A class "
+        "that is in one of the masks only has surfaces that do not agree, and no distance of centres: a network that "
+        "misses what is hard looks better by that."
     )
     return html.table(["cell", "surfaces and centres, mean", *labels.values()], rows) + f"<p>{about}</p>"
 

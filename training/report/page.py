@@ -9,7 +9,7 @@ from pathlib import Path
 from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL
 from ..trials.grids.results import Row
 from ..trials.task.metrics import METRICS
-from ..trials.task.surface import SURFACE_DICE
+from ..trials.task.surface import SURFACE_DICE, SURFACE_DICE_AT
 from ..trials.trial import late_rise
 from . import figures as draw
 from .columns import Column, inits_of, labels_of
@@ -164,7 +164,8 @@ def _in_mm(column: Column, labels: Mapping[str, str]) -> list[str]:
         return []
     shares = {name: name.startswith(SURFACE_DICE) for name in found}
     header = " | ".join(f"{name}, {'%' if share else 'mm'}" for name, share in shares.items())
-    lines = ["", f"| mean over trials | {header} |", "|---" * (len(found) + 1) + "|"]
+    lines = ["", f"Of all test items, {SURFACE_DICE_AT}; the distance of centres is of what was found:", ""]
+    lines += [f"| mean over trials | {header} |", "|---" * (len(found) + 1) + "|"]
     for init in column.rows:
         means = {name: sum(of[init].values()) / len(of[init]) for name, of in found.items()}
         cells = (f"{100 * mean:.2f}" if shares[name] else f"{mean:.2f}" for name, mean in means.items())

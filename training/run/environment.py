@@ -33,7 +33,7 @@ def commit() -> str:
         ).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", "../sg_hub")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", "../sg_hub", "../benchmarks")
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -41,8 +41,8 @@ def nonlinear(batch: Tensor, generator: torch.Generator, *, reverse: float = 0.5
     """
     check_batch(batch, generator)
     check_probability("reverse", reverse)
-    if not 2 <= knots <= 1 << 16:
-        raise InvalidInputError(f"knots is a whole number from 2 to 65536, got {knots}")
+    if not 2 <= knots <= LEVELS:
+        raise InvalidInputError(f"knots is a whole number from 2 to {LEVELS}, got {knots}")
     return map_intensity(batch, generator, reverse, knots)
 
 
@@ -62,9 +62,8 @@ def map_intensity(batch: Tensor, generator: torch.Generator, reverse: float = 0.
 def _look_up(cubes: Tensor, table: Tensor, out: Tensor) -> None:
     """The nearest entry of each cube's own table (n, LEVELS + 1)."""
     n, entries = table.shape
-    half = torch.tensor(0.5, device=table.device)
     value = torch.clamp(cubes.float().contiguous(), 0, 1)
-    index = torch.add(half, value, alpha=entries - 1, out=value).to(torch.int32).view(n, -1)
+    index = value.mul_(entries - 1).add_(0.5).to(torch.int32).view(n, -1)
     if n > 1:
         index += (torch.arange(n, dtype=torch.int32, device=table.device) * entries)[:, None]
     if out.dtype == table.dtype:

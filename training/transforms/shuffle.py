@@ -128,11 +128,14 @@ def _sources(
     corners = first.numpy().ravel()[order, None]
     windows = (order[:, None] + 1 << 32) + corners
     bits = bit_generator(generator)
-    # A voxel's key is random bits above its place in the window: sorting permutes the places.
+    # A voxel's key is 16 random bits or more above its place in the window: sorting permutes the places. A tie, one in
+    # 65 536 pairs at most, leaves two as they were.
     place = int(voxels[tuple(side - 1 for side in largest)]).bit_length()
     wide = np.uint32 if place <= 16 else np.uint64
     source, done = torch.arange(len(size) * voxels.size), 0
     for last, count in zip(np.ndindex(*largest), np.bincount(kind, minlength=math.prod(largest)).tolist(), strict=True):
+        if not count:
+            continue
         rows = slice(done, done + count)
         within = voxels[tuple(slice(end + 1) for end in last)].ravel()  # of a window at the first voxel
         total = count * within.size

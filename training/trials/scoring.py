@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ from ..targets import Item, Target
 from .task.metrics import auc_by_class, overlap, with_enough
 from .task.prepared_task import PreparedTask
 from .task.slices import axial_slices, from_axial_slices, middle_slices
-from .task.surface import IN_MM, centre_error, surface_dice
+from .task.surface import IN_MM, measured_in_mm
 
 OVERLAPS = ("iou", "dice")
 BATCH = 32
@@ -46,7 +47,10 @@ class Scores:
     """All figures without the items whose reference is known to be wrong; empty where there are none."""
     in_mm: dict[str, float] = field(default_factory=dict)
     """Surface Dice at 3 mm and the centres' distance in mm, and each by class, where they were asked for and the target
-    says how large a voxel is. A class that is in one of the masks only has no centre's distance."""
+    says how large a voxel is; doubtful items are among them. A class that is in one of the masks only has no centre's
+    distance, and is in no mean of it."""
+    seconds: float = 0.0
+    """That the predictions took, without the scoring."""
 
 
 def score(network: Any, task: PreparedTask, items: Sequence[Item], *, in_mm: bool = False) -> Scores:
@@ -60,7 +64,15 @@ def score(network: Any, task: PreparedTask, items: Sequence[Item], *, in_mm: boo
     """
     target, arrays = task.target, task.arrays
     voxel = target.voxel if in_mm and target.head == "segmentation" else None
-    rows = [_row(target, item, found, arrays[item][1].numpy(), voxel) for item, found in predict(network, task, items)]
+    predictions, rows, seconds = predict(network, task, items), [], 0.0
+    while True:
+        started = time.monotonic()
+        prediction = next(predictions, None)
+        seconds += time.monotonic() - started
+        if prediction is None:
+            break
+        item, found = prediction
+        rows.append(_row(target, item, found, arrays[item][1].numpy(), voxel))
     figures = _overlaps if target.head == "segmentation" else _aucs
     values = figures(task, rows)
     if target.metric not in values:
@@ -71,7 +83,7 @@ def score(network: Any, task: PreparedTask, items: Sequence[Item], *, in_mm: boo
     for row in rows if target.head == "classification" else ():
         row["probabilities"] = [round(value, 5) for value in row["probabilities"]]
     distances = _overlaps(task, rows, IN_MM) if voxel else {}
-    return Scores(values[target.metric], values, rows, left_out, _absent(target, rows), without, in_mm=distances)
+    return Scores(values[target.metric], values, rows, left_out, _absent(target, rows), without, distances, seconds)
 
 
 def _row(
@@ -82,9 +94,7 @@ def _row(
         return row | {"label": label.tolist(), "probabilities": found.tolist()}
     table = dict(zip(OVERLAPS, overlap(found, label, len(target.classes)), strict=True))
     if voxel is not None:
-        masks = [(found == number, label == number) for number in range(1, len(target.classes) + 1)]
-        for metric, measure in zip(IN_MM, (surface_dice, centre_error), strict=True):
-            table[metric] = [measure(one, other, voxel) for one, other in masks]
+        table |= measured_in_mm(found, label, voxel, len(target.classes))
     return row | {
         metric: [None if np.isnan(value) else value for value in by_class] for metric, by_class in table.items()
     }

@@ -207,4 +207,4 @@ def run_trial(
     seconds = time.monotonic() - started
     done.minutes += seconds / 60
     trained = {field.name: getattr(done, field.name) for field in fields(done)}
-    return FinishedTrial(**trained, test=test, seconds_an_item=seconds / len(items))
+    return FinishedTrial(**trained, test=test, seconds_an_item=test.seconds / len(items))

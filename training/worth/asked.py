@@ -62,7 +62,7 @@ class Asked:
     def light_decoder(self) -> str:
         """Key of the light decoder on the encoder."""
         settings = {"patients": self.patients, "labelled": probes.LABELLED, "subsets": probes.SUBSETS}
-        trained = {"channels": light.CHANNELS, "steps": light.STEPS, "rate": light.RATE}
+        trained = {name: getattr(light, name) for name in ("CHANNELS", "STEPS", "RATE", "BACKGROUND_WEIGHT")}
         return self._key(FROZEN, "light decoder", settings | trained)
 
     @property

@@ -102,7 +102,7 @@ def _about(cells: dict[Cell, dict[str, Row]], one: Asked) -> str:
     """How it was measured, of what was."""
     start, target = one.contender.start, one.task
     rows = {cell: found[start.init] for cell, found in cells.items()}
-    said = ["No weight was trained."]
+    said = ["None of the network's weights was trained."]
     patients = {
         part: max((len(r.patients) for c, r in rows.items() if c[0] == part), default=0) for part in (ZERO, FROZEN)
     }
@@ -120,7 +120,7 @@ def _about(cells: dict[Cell, dict[str, Row]], one: Asked) -> str:
     if any("light decoder" in cell[1] for cell in cells):
         said.append(
             f"The light decoder, of {CHANNELS} channels and one convolution of 3 x 3 x 3, is trained on the frozen "
-            f"encoder for {STEPS} scans of the same patients."
+            f"encoder, {STEPS} steps of one scan of the same labelled patients."
         )
     tested = {patient for row in rows.values() for patient in row.patients} - {ALL}
     if tested:

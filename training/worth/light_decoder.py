@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -24,7 +26,10 @@ STEPS = 120
 """A whole scan each."""
 RATE = 1e-2
 """Of Adam at the first step; it falls to 0 by a cosine."""
-_BACKGROUND_WEIGHT = 0.1
+BACKGROUND_WEIGHT = 0.1
+"""In the cross-entropy, beside which there is the Dice loss, both of voxels."""
+_DEAD = 1e-3
+"""Of a level's median deviation: a channel that varies less on the labelled scans is left out."""
 
 
 class LightDecoder(nn.Module):
@@ -36,7 +41,7 @@ class LightDecoder(nn.Module):
         super().__init__()
         flat = [[maps.levels[i].float().flatten(1) for maps in scans] for i in range(len(scans[0].levels))]
         self.means = [torch.cat(level, 1).mean(1).view(-1, 1, 1, 1) for level in flat]
-        self.deviations = [torch.cat(level, 1).std(1).view(-1, 1, 1, 1) + 1e-6 for level in flat]
+        self.deviations = [_alive(torch.cat(level, 1).std(1)).view(-1, 1, 1, 1) for level in flat]
         self.narrow = nn.ModuleList(nn.Conv3d(len(mean), CHANNELS, 1) for mean in self.means)
         self.mix = nn.Conv3d(CHANNELS, CHANNELS, 3, padding=1)
         self.last = nn.Conv3d(CHANNELS, classes, 1)
@@ -57,6 +62,11 @@ class LightDecoder(nn.Module):
     def voxels(self, maps: FeatureMaps, size: Sequence[int]) -> Tensor:
         """(classes, *size): the logits between the cells."""
         return finer(self(maps), maps.strides[maps.finest], size)
+
+
+def _alive(deviation: Tensor) -> Tensor:
+    """What a channel is divided by: one that hardly varies says nothing, and would say much where it does."""
+    return torch.where(deviation <= _DEAD * deviation.median(), math.inf, deviation + 1e-6)
 
 
 def light_decoder(
@@ -95,12 +105,12 @@ def train(data: Data, maps: Maps, names: Sequence[str], items: Sequence[Item], d
     optimiser = torch.optim.Adam(decoder.parameters(), RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
     noise = rng("worth", "decoder", draw)
-    for _ in range(-(-STEPS // len(scans))):
-        for number in noise.permutation(len(scans)):
-            logits = decoder.voxels(scans[number], labels[number].shape)
-            loss = dice_cross_entropy(logits[None], labels[number][None].long(), _BACKGROUND_WEIGHT)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
+    rounds = (noise.permutation(len(scans)) for _ in itertools.count())
+    for number in itertools.islice(itertools.chain.from_iterable(rounds), STEPS):
+        logits = decoder.voxels(scans[number], labels[number].shape)
+        loss = dice_cross_entropy(logits[None], labels[number][None].long(), BACKGROUND_WEIGHT)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
     return decoder

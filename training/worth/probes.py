@@ -21,7 +21,7 @@ from sg_hub.inference.feature_maps import FeatureMaps
 from ..run.seeds import rng
 from ..targets import Item
 from ..trials.task.metrics import auc_by_class, overlap, with_enough
-from ..trials.task.surface import IN_MM, centre_error, surface_dice
+from ..trials.task.surface import IN_MM, measured_in_mm
 from .data import Data, Maps
 
 SUBSETS = 10
@@ -112,12 +112,7 @@ def tested(
 
 def measures(found: np.ndarray, truth: np.ndarray, voxel: Sequence[float], classes: int) -> dict[str, list[float]]:
     """Of each class of a scan: IoU, surface Dice, and the centres' distance."""
-    pairs = [(found == number, truth == number) for number in range(1, classes + 1)]
-    return {
-        "iou": overlap(found, truth, classes)[0],
-        "surface dice": [surface_dice(a, b, voxel) for a, b in pairs],
-        "centre error": [centre_error(a, b, voxel) for a, b in pairs],
-    }
+    return {"iou": overlap(found, truth, classes)[0], **measured_in_mm(found, truth, voxel, classes)}
 
 
 def fit(samples: Sequence[tuple[np.ndarray, np.ndarray, float]], classes: int) -> Probe:
@@ -159,7 +154,7 @@ def _shift(logits: np.ndarray, labels: np.ndarray, share: float, classes: int) -
 def _cells(data: Data, maps: FeatureMaps, item: Item) -> tuple[np.ndarray, np.ndarray, float]:
     """All cells of the classes and some of the background: their vectors, class numbers, and the background's share."""
     stride = maps.strides[maps.finest]
-    labels = by_cell(data.arrays[item][1].numpy(), stride, data.target.num_classes)
+    labels = _by_cell(data.arrays[item][1].numpy(), stride, data.target.num_classes)
     noise, flat = rng("worth", "cells", item.name), labels.ravel()
     background = np.flatnonzero(flat == 0)
     kept = background[noise.permutation(len(background))[:_BACKGROUND]]
@@ -169,7 +164,7 @@ def _cells(data: Data, maps: FeatureMaps, item: Item) -> tuple[np.ndarray, np.nd
     return vectors, flat[chosen], len(kept) / max(1, len(background))
 
 
-def by_cell(labels: np.ndarray, stride: Sequence[int], classes: int) -> np.ndarray:
+def _by_cell(labels: np.ndarray, stride: Sequence[int], classes: int) -> np.ndarray:
     """The class that has most of each cell."""
     x = F.one_hot(torch.from_numpy(labels).long(), classes).movedim(-1, 0).float()[None]
     short = [value for side, step in zip(labels.shape[::-1], stride[::-1], strict=True) for value in (0, -side % step)]

@@ -76,6 +76,19 @@ def test_surfaces_and_centres_are_measured_in_mm(tmp_path, monkeypatch):
     assert scored(monkeypatch, task, found).in_mm == {}, "of the validation part nothing is asked"
 
 
+def test_the_time_of_a_prediction_is_without_the_scoring(tmp_path, monkeypatch):
+    task = task_of(organs(tmp_path), tmp_path)
+    clock = iter(range(100))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    measured, asked = module.measured_in_mm, []
+    monkeypatch.setattr(
+        module, "measured_in_mm", lambda *given: (asked.append(module.time.monotonic()), measured(*given))[1]
+    )
+    scores = scored(monkeypatch, task, lambda item: task.arrays[item][1].numpy(), in_mm=True)
+    assert len(asked) == 2
+    assert scores.seconds == 3, "two items and the end, a tick each: those of the scoring are not counted"
+
+
 def test_voxels_of_patches_are_not_known(patches, tmp_path, monkeypatch):
     task = task_of(target_at("lidc-nodules", patches, *QUICK, *SMALL), tmp_path)
     assert task.target.voxel is None

@@ -59,6 +59,26 @@ def test_levels_of_larger_cells_are_brought_to_the_smallest(stride, monkeypatch)
     assert values["iou"].mean() > 0.4
 
 
+def test_a_channel_that_was_constant_where_it_learnt_does_no_harm(monkeypatch):
+    data = data_of(LABELS, train=4)
+    maps = {}
+    for item, (_, label) in data.arrays.items():
+        dead = torch.zeros(1, *label.shape) if item in data.parts["train"] else torch.rand(1, *label.shape)
+        maps[item] = maps_of(torch.cat([one_hot(label), dead]))
+    assert found(None, monkeypatch, maps=maps)["iou"].min() > 0.9
+
+
+def test_it_takes_as_many_steps_as_it_says(monkeypatch):
+    steps = []
+    monkeypatch.setattr(module, "STEPS", 5)  # of three labelled scans
+    step = torch.optim.lr_scheduler.CosineAnnealingLR.step
+    monkeypatch.setattr(torch.optim.lr_scheduler.CosineAnnealingLR, "step", lambda one: (steps.append(one), step(one)))
+    found(one_hot, monkeypatch)
+    last = {id(one): one for one in steps}.values()
+    assert [one.last_epoch for one in last] == [5, 5]
+    assert all(one.get_last_lr()[0] < 1e-9 for one in last)
+
+
 def test_the_same_draw_gives_the_same_decoder(monkeypatch):
     one, other = (found(one_hot, monkeypatch)["iou"] for _ in range(2))
     assert np.array_equal(one, other)

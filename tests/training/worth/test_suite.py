@@ -44,6 +44,7 @@ def quick(monkeypatch):
     monkeypatch.setattr("training.worth.suite.SUBSETS", 2)
     monkeypatch.setattr(probes, "LABELLED", 2)
     monkeypatch.setattr("training.worth.light_decoder.STEPS", 4)
+    monkeypatch.setattr("training.worth.cards.STEPS", 4)
 
 
 def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick, monkeypatch):
@@ -76,6 +77,7 @@ def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick
         assert f"| {line['pretrained']} | {line['random']} |" in text
         assert bool(line["position"]) == ("landmark" in line["name"])
     assert "Whether test patients were in pre-training cannot be told" in record["about"]
+    assert "is trained on the frozen encoder, 4 steps of one scan of the same labelled patients" in record["about"]
     assert re.fullmatch(r"Better than a random network in \d+ of 13 measures, worse in \d, .*", record["verdict"])
     assert (out / "zero.png").is_file()
     assert (out / "frozen.png").is_file()

@@ -11,6 +11,7 @@ TOLERANCE = 3.0
 """mm."""
 IN_MM = SURFACE_DICE, CENTRE_ERROR = ("surface dice", "centre error")
 """Measures that need millimetres."""
+SURFACE_DICE_AT = f"surface Dice at {TOLERANCE:g} mm"
 
 
 def surface_distances(found: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
@@ -51,3 +52,14 @@ def centre_error(found: np.ndarray, truth: np.ndarray, voxel: Sequence[float]) -
     if not found.any() or not truth.any():
         return float("nan")
     return float(np.linalg.norm((np.argwhere(found).mean(0) - np.argwhere(truth).mean(0)) * voxel))
+
+
+def measured_in_mm(
+    found: np.ndarray, truth: np.ndarray, voxel: Sequence[float], classes: int
+) -> dict[str, list[float]]:
+    """The measures `IN_MM` of every class but the background, of two maps of class numbers."""
+    masks = [(found == number, truth == number) for number in range(1, classes + 1)]
+    return {
+        SURFACE_DICE: [surface_dice(one, other, voxel) for one, other in masks],
+        CENTRE_ERROR: [centre_error(one, other, voxel) for one, other in masks],
+    }
