@@ -19,6 +19,8 @@ from .rows import Row
 
 PAGE = "worth.md"
 FEW_LABELS = f"few/{COMPARISON}"
+_ACROSS = 4
+"""Panels of a figure that stand beside each other."""
 Cell = tuple[str, str, str]
 """Part, what of the network, measure."""
 
@@ -144,9 +146,13 @@ def number_text(cell: Cell, value: float) -> str:
 
 def _figure(cells: dict[Cell, dict[str, Row]], names: Sequence[str], path: Path) -> None:
     """A panel a measure, a bar for each of the weights with its interval."""
-    figure, panels = plt.subplots(1, len(cells), figsize=(1 + 2.8 * len(cells), 3.8), squeeze=False)
+    across = min(len(cells), _ACROSS)
+    down = -(-len(cells) // across)
+    figure, panels = plt.subplots(down, across, figsize=(1 + 2.8 * across, 3.8 * down), squeeze=False)
     colours = colours_of(names)
-    for panel, (cell, found) in zip(panels[0], cells.items(), strict=True):
+    for panel in panels.flat[len(cells) :]:
+        panel.axis("off")
+    for panel, (cell, found) in zip(panels.flat, cells.items(), strict=False):
         shown = [name for name in names if name in found]
         for place, name in enumerate(shown):
             value = summary(cell[2], found[name].array)
