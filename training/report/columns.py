@@ -14,6 +14,7 @@ from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL, Comparison, Paired, S
 from ..trials.grids.results import Row
 from ..trials.task.initialisation import RANDOM, kind_of, name_of
 from ..trials.task.metrics import METRICS
+from ..trials.task.surface import IN_MM
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,12 @@ class Column:
     @property
     def in_mm(self) -> dict[str, dict[str, dict[int, float]]]:
         """What was measured in mm (surface Dice at 3 mm among it) in all trials: by measure and initialisation, the
-        value of each trial by its number."""
-        all_rows = [row for rows in self.rows.values() for row in rows]
-        names = [name for name in all_rows[0].get("in_mm", {}) if all(name in row.get("in_mm", {}) for row in all_rows)]
+        value of each trial by its number. The mean over classes is among them where all trials have all classes: a
+        network that never finds one has no distance of it."""
+        measured = [row.get("in_mm", {}) for rows in self.rows.values() for row in rows]
+        lacking = {name for one in measured for name in one if not all(name in other for other in measured)}
+        lacking |= {whole for whole in IN_MM if any(name.startswith(whole) for name in lacking)}
+        names = [name for name in measured[0] if name not in lacking]
         return {
             name: {init: {row["trial"]: row["in_mm"][name] for row in rows} for init, rows in self.rows.items()}
             for name in names

@@ -189,7 +189,13 @@ def test_surfaces_and_centres_have_a_table_where_every_trial_has_them(tmp_path):
     assert "| mean over trials | centre error, mm | surface dice, % |\n|---|---|---|\n" in page
     assert "| a | 3.50 | 50.00 |" in page
     assert "| Random (a) | 7.00 | 25.00 |" in page
-    append(tmp_path, row("a", 2, 0.5))
+    classes = {"surface dice": 0.5, "surface dice x": 0.5, "centre error": 1.0}
+    for trial in range(2):  # of another target: in one trial x was never found
+        found = classes | ({"centre error x": 1.0} if trial else {})
+        append(tmp_path, row("a", trial, 0.5, target="other") | {"in_mm": found})
+    assert "| mean over trials | surface dice, % | surface dice x, % |" in report(tmp_path).read_text(encoding="utf-8")
+    for one in ("task", "other"):
+        append(tmp_path, row("a", 2, 0.5, target=one))
     assert "centre error" not in report(tmp_path).read_text(encoding="utf-8")
 
 
