@@ -36,12 +36,13 @@ def test_words_are_disturbed_as_in_models_genesis_and_classified():
 
 
 def test_both_branches_train_from_the_start(run):
-    recipe = small_recipe(run, SECTION)
+    recipe = small_recipe(run, SECTION, "pretrain.epochs=8")  # what is drawn differs from epoch to epoch
     model = from_pretrained(pretrain(recipe, progress=False))
     assert (model.head_name, model.num_classes) == ("pretext", 3)
     rows = read_metrics(run / "pretraining" / "metrics.jsonl")
-    assert [row["stage"] for row in rows] == ["joint", "joint"]
-    assert rows[1]["loss"] < rows[0]["loss"]
+    assert [row["stage"] for row in rows] == ["joint"] * 8
+    losses = [row["loss"] for row in rows]
+    assert sum(losses[4:]) < sum(losses[:4])
     assert {"mse", "cross_entropy", "validation_top1"} <= rows[0].keys()
     found = json.loads(evaluate(recipe, progress=False).read_text(encoding="utf-8"))
     assert {"top1", "top1_corrupted", "mse", "mse_corrupted"} <= found.keys()
