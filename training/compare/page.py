@@ -110,7 +110,7 @@ def _means(columns: Sequence[Column], labels: Mapping[str, str]) -> str:
 
 
 def _in_mm(columns: Sequence[Column], labels: Mapping[str, str]) -> str:
-    """Surfaces and centres, each with p of the paired test against the reference; empty where they are not known."""
+    """Surfaces, with p of the paired test against the reference, and centres; empty where they are not known."""
     reference = reference_of([*labels])
     rows = []
     for column in sorted(columns, key=lambda column: (column.own, column.patients)):
