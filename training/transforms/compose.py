@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
 
-from ._common import check_batch, check_count, happens, host, moved
+from ._common import check_batch, check_count, happens, host, moved, parts
 from .elastic import deform
 from .intensity import map_intensity
 from .painting import check_sides, paint_inside, paint_outside
@@ -19,6 +19,9 @@ from .shuffle import shuffle_windows
 
 CHOICES = ("local_shuffle", "nonlinear", "in_paint", "out_paint")
 """The four of which Semantic Genesis applies exactly one to each cube."""
+
+AT_ONCE = 1 << 19
+"""Voxels that a core transforms together."""
 
 
 @torch.no_grad()
@@ -93,8 +96,10 @@ def models_genesis(batch: Tensor, generator: torch.Generator) -> tuple[Tensor, T
     check_batch(batch, generator)
     check_sides(batch, 7)
     n, draws = len(batch), host(generator)
-    target = _flip(batch, draws, 0.4)
-    corrupted = target.clone()
+    # One piece of memory, which the next call gets again: the system takes two of this size back and clears them anew.
+    target, corrupted = torch.empty(2, *batch.shape, dtype=batch.dtype, device=batch.device)
+    _flip(target.copy_(batch), draws, 0.4)
+    corrupted.copy_(target)
     _apply(corrupted, happens(n, 0.5, draws), lambda cubes: shuffle_windows(cubes, generator, 10_000))
     _apply(corrupted, happens(n, 0.9, draws), lambda cubes: map_intensity(cubes, generator))
     painted, outer = happens(n, 0.9, draws), happens(n, 0.8, draws)
@@ -112,14 +117,17 @@ def models_genesis(batch: Tensor, generator: torch.Generator) -> tuple[Tensor, T
 
 
 def _apply(batch: Tensor, chosen: list[bool], transform: Callable[[Tensor], Tensor]) -> None:
-    """Transform the chosen cubes together, in place."""
+    """Transform the chosen cubes in place: together, on a CPU a few at a time, so that what is made on the way is small
+    enough to be reused memory."""
     index = moved(torch.tensor([i for i, c in enumerate(chosen) if c], dtype=torch.int64), batch.device)
-    if len(index):
-        batch.index_copy_(0, index, transform(batch.index_select(0, index)))
+    for part in parts(batch, AT_ONCE):
+        if len(some := index[part]):
+            batch.index_copy_(0, some, transform(batch.index_select(0, some)))
 
 
-def _flip(batch: Tensor, draws: torch.Generator, probability: float) -> Tensor:
-    out, axes = batch.clone(), batch.ndim - 2
+def _flip(batch: Tensor, draws: torch.Generator, probability: float) -> None:
+    """Flip each cube along axes that are drawn, in place."""
+    axes = batch.ndim - 2
     # What a cube's flips come to: an axis that is drawn twice is as it was.
     flipped: list[set[int]] = [set() for _ in range(len(batch))]
     going = [True] * len(batch)
@@ -130,5 +138,4 @@ def _flip(batch: Tensor, draws: torch.Generator, probability: float) -> Tensor:
         for cube in itertools.compress(range(len(batch)), going):
             flipped[cube] ^= {axis[cube] + 2}
     for dims in {frozenset(each) for each in flipped} - {frozenset()}:
-        _apply(out, [each == dims for each in flipped], lambda cubes, dims=dims: cubes.flip(sorted(dims)))  # type: ignore[misc]
-    return out
+        _apply(batch, [each == dims for each in flipped], lambda cubes, dims=dims: cubes.flip(sorted(dims)))  # type: ignore[misc]

@@ -101,10 +101,10 @@ def paint_outside(batch: Tensor, generator: torch.Generator, boxes: int = 1, con
     if device.type == "cpu":  # no mask of all voxels, most of which are noise
         noise = uniform_noise(batch.shape, batch, generator)
         for drawn, size, corner in drawn_boxes:
+            ends = torch.stack([corner, corner + size], dim=1).tolist()
             for number in drawn.nonzero()[:, 0].tolist():
-                ends = zip(corner[number].tolist(), (corner + size)[number].tolist(), strict=True)
-                place = (slice(None), *(slice(start, end) for start, end in ends))
-                noise[number][place] = batch[number][place]
+                place = (number, slice(None), *map(slice, *ends[number]))
+                noise[place] = batch[place]
         return noise
     kept = None
     for drawn, size, corner in drawn_boxes:

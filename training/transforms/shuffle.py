@@ -120,19 +120,23 @@ def _sources(
     Windows of one size are rows of one table, which numpy sorts ten times as fast as torch sorts all of them at once.
     Each voxel keeps the greatest of (window, source), so that the last window counts.
     """
-    voxels = np.arange(math.prod(shape)).reshape(shape)
+    voxels, (n, windows) = np.arange(math.prod(shape)).reshape(shape), corner.shape[:2]
     strides = torch.tensor([math.prod(shape[axis + 1 :]) for axis in range(len(shape))])
-    first = (corner * strides).sum(-1) + torch.arange(len(size))[:, None] * voxels.size
+    cube = torch.arange(n)[:, None] * voxels.size
     kind = np.ravel_multi_index((size.flatten(0, 1) - 1).numpy().T, tuple(largest))
     order = np.argsort(kind.astype(np.min_scalar_type(kind.max())), kind="stable")  # 16 bits or less: by counting
-    corners = first.numpy().ravel()[order, None]
-    windows = (order[:, None] + 1 << 32) + corners
+    first = (corner * strides).sum(-1)
+    corners = (first + cube).numpy().ravel()[order, None]
+    # (window, source) as one number: the source, a voxel of the same cube, is in the lower bits.
+    cell = (voxels.size - 1).bit_length()
+    number = np.int32 if windows.bit_length() + cell <= 31 and n * voxels.size < 2**31 else np.int64
+    window = torch.arange(1, windows + 1).mul_(1 << cell).add(first).numpy().astype(number).ravel()[order, None]
     bits = bit_generator(generator)
     # A voxel's key is 16 random bits or more above its place in the window: sorting permutes the places. A tie, one in
     # 65 536 pairs at most, leaves two as they were.
     place = int(voxels[tuple(side - 1 for side in largest)]).bit_length()
     wide = np.uint32 if place <= 16 else np.uint64
-    source, done = torch.arange(len(size) * voxels.size), 0
+    sources, done = torch.from_numpy(np.tile(voxels.ravel().astype(number), n)), 0
     for last, count in zip(np.ndindex(*largest), np.bincount(kind, minlength=math.prod(largest)).tolist(), strict=True):
         if not count:
             continue
@@ -144,9 +148,9 @@ def _sources(
         key |= within.astype(wide)
         key.sort(axis=1)
         key &= wide((1 << place) - 1)
-        found = key.astype(np.int64)
-        found += windows[rows]
+        found = key.view(number) if key.itemsize == window.itemsize else key.astype(number)
+        found += window[rows]
         index = corners[rows] + within
-        source.scatter_reduce_(0, torch.from_numpy(index.ravel()), torch.from_numpy(found.ravel()), "amax")
+        sources.scatter_reduce_(0, torch.from_numpy(index.ravel()), torch.from_numpy(found.ravel()), "amax")
         done = rows.stop
-    return source.bitwise_and_((1 << 32) - 1)
+    return sources.bitwise_and_((1 << cell) - 1).view(n, -1).add_(cube).view(-1)
