@@ -312,6 +312,10 @@ def _add_with_targets(command: AddCommand) -> None:
     show.add_argument("target", metavar="TARGET", nargs="?", help="TOML file or name; absent: list them")
     show.add_argument("overrides", **_OVERRIDES, help="such as root=/data/lidc")
     show.add_argument("--split", help="write a CSV of its patients and their parts, for a recipe's split")
+    show.add_argument(
+        "--images", metavar="FOLDER", help="write its images, without labels, and split.csv: to pre-train on them"
+    )
+    _add_quiet(show)
 
 
 def _add_with_folders(command: AddCommand) -> None:

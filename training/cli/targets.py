@@ -121,4 +121,4 @@ def score(options: argparse.Namespace) -> None:
 def show(options: argparse.Namespace) -> None:
     from ..trials.overview import overview
 
-    print(overview(options.target, options.overrides, options.split))
+    print(overview(options.target, options.overrides, options.split, options.images, progress=options.progress))

@@ -24,7 +24,7 @@ class Item:
 
     name: str
     patient: str
-    """Whose it is; of scans, each is of another."""
+    """Whose it is."""
     ndim: int
     """3: a scan; 2: an image."""
     path: str
@@ -129,7 +129,7 @@ def list_items(recipe: Recipe) -> Items:
                 items.skipped[source] = f"its split {row.split!r} is none of split_names ({known})"
                 continue
             split = recipe.split_names[row.split]
-            patient = row.patient if recipe.model.ndim == 2 else patient
+            patient = row.patient if recipe.model.ndim == 2 or row.of_image else patient
         items.found.append(Item(name, patient, recipe.model.ndim, str(path), source, split, stamp(path)))
     _check_patients(items.found, recipe)
     items.absent = sorted(set(given or ()) - named)
@@ -137,22 +137,22 @@ def list_items(recipe: Recipe) -> Items:
 
 
 def _patient(recipe: Recipe, name: str, source: str) -> str | None:
-    if recipe.model.ndim == 3 or recipe.patient is None:
+    if recipe.patient is None:
         return name
     found = re.search(recipe.patient, source)
     return found.group(1) if found else None
 
 
 def _check_patients(items: list[Item], recipe: Recipe) -> None:
-    """Refuse a patient whose images are in several splits, by the CSV's word and by the recipe's pattern."""
+    """Refuse a patient whose scans or images are in several splits, by the CSV's word and by the recipe's pattern."""
     splits: dict[tuple[str, str], str] = {}
     for item in items:
         by_path = _patient(recipe, item.name, item.source) or item.patient
         for patient in {("", item.patient), ("by its path ", by_path)}:
             if splits.setdefault(patient, item.split) != item.split:
                 raise InvalidInputError(
-                    f"{recipe.split} has images of patient {patient[1]!r} {patient[0]}in {splits[patient]!r} and in "
-                    f"{item.split!r}: patients are split, not images"
+                    f"{recipe.split} has items of patient {patient[1]!r} {patient[0]}in {splits[patient]!r} and in "
+                    f"{item.split!r}: patients are split, not their scans or images"
                 )
 
 

@@ -71,9 +71,12 @@ class Summary:
         return "\n".join(lines)
 
     def _what(self) -> str:
-        if len(self.kept[0].shape) == 3:
-            return f"{len(self.kept)} patients"
-        return f"{len(self.kept)} images of {len({item.patient for item in self.kept})} patients"
+        patients = len({item.patient for item in self.kept})
+        if len(self.kept[0].shape) == 2:
+            return f"{len(self.kept)} images of {patients} patients"
+        return (
+            f"{patients} patients" if patients == len(self.kept) else f"{len(self.kept)} scans of {patients} patients"
+        )
 
     def _range(self) -> str:
         """Of the spacing; of images, of their size."""

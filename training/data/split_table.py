@@ -21,6 +21,8 @@ class SplitRow:
     split: str
     """In the words of the CSV."""
     patient: str
+    of_image: bool
+    """Whether it names one scan or image, and whose that is."""
 
 
 def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
@@ -56,7 +58,7 @@ def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
             raise ReadError(f"{recipe.split}, row {number}: the patient or the split is missing")
         patient = plain_name(patient)
         key = plain_name(row.get("image") or patient)
-        if given.setdefault(key, SplitRow(split, patient)).split != split:
+        if given.setdefault(key, SplitRow(split, patient, bool(row.get("image")))).split != split:
             raise InvalidInputError(
                 f"{recipe.split} has {'image' if row.get('image') else 'patient'} {key!r} in {given[key].split!r} and "
                 f"in {split!r}: leave one"

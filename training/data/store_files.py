@@ -46,7 +46,7 @@ class StoredItem:
     sha256: str
     """Of the stored voxels."""
     patient: str
-    """Whose it is: several images may be of one."""
+    """Whose it is: several scans or images may be of one."""
     images: tuple[str, ...] = ()
     """What it is known by elsewhere (`identity.image_hashes`); none in stores that were written before there were."""
 
@@ -61,7 +61,12 @@ class StoredItem:
             self.source,
             self.sha256,
         ]
-        return row if len(self.shape) == 3 else [*row, self.patient]
+        return row if self.named_after_patient else [*row, self.patient]
+
+    @property
+    def named_after_patient(self) -> bool:
+        """As scans are of which each is of another patient."""
+        return len(self.shape) == 3 and self.patient == self.name
 
     @classmethod
     def from_row(cls, row: dict[str, str]) -> StoredItem:
@@ -75,7 +80,7 @@ class StoredItem:
             raise ValueError(f"spacing {row['spacing']}")
         if row["split"] not in get_args(Split):
             raise ValueError(f"split {row['split']!r}")
-        name, patient = row["patient"], row[PERSON] if len(shape) == 2 else row["patient"]
+        name, patient = row["patient"], row.get(PERSON) if len(shape) == 2 else row.get(PERSON) or row["patient"]
         if not (name and patient and row["source"] and row["sha256"]):
             raise ValueError("a cell is empty")
         images = tuple((row.get(IMAGES) or "").split())
@@ -136,8 +141,12 @@ def write_table(folder: Path, items: list[StoredItem]) -> None:
     """Finish a store: write its table, and the checksums of the table and of the settings."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*COLUMNS, *([PERSON] if len(items[0].shape) == 2 else []), IMAGES))
-    writer.writerows([*item.row(), " ".join(item.images)] for item in items)
+    persons = not all(item.named_after_patient for item in items)
+    writer.writerow((*COLUMNS, *([PERSON] if persons else []), IMAGES))
+    for item in items:
+        row = item.row()
+        own = [item.patient] if persons and len(row) == len(COLUMNS) else []
+        writer.writerow([*row, *own, " ".join(item.images)])
     table = text.getvalue().encode()
     sums = {TABLE: _sha256(table), SETTINGS: _sha256((folder / SETTINGS).read_bytes())}
     if read_file(str(folder), TABLE) == table and _checksums(str(folder)) == sums:

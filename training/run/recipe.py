@@ -271,7 +271,7 @@ class Recipe(Section):
     """CSV with the columns patient and split (and image, where a patient has several), a file or the name of one that
     comes with the recipes; absent: every patient may train."""
     patient: str | None = Field(default=None, examples=["([0-9]+)_[0-9]+"])
-    """Regular expression whose first group is the patient in the path of an image; absent: each is of another."""
+    """Regular expression whose first group is the patient in the path of a scan or image; absent: each is another's."""
     split_names: dict[str, Split] = Field(default={"train": "train", "validation": "validation", "test": "test"})
     """What the values of the CSV's column split mean here. Pre-training sees train, early stopping looks at
     validation, and nothing but the final evaluation reads test."""
@@ -292,8 +292,6 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _sizes_fit_the_network(self) -> Recipe:
-        if self.model.ndim == 3 and self.patient is not None:
-            raise ValueError("patient is for images; of scans the name of the file or folder is the patient")
         ndim, multiple = self.model.ndim, 8 if self.model.ndim == 3 else 32
         sizes: dict[str, tuple[float, ...]] = {
             "prepare.chunk": self.prepare.chunk,

@@ -9,15 +9,24 @@ from collections import Counter
 from sg_hub.io.files import given_path, write_atomic
 
 from ..targets import in_parts, list_targets, load_target
+from ..targets.export import export_images
 from .task.prepared_task import scored_classes
 
 
-def overview(name: str | None = None, overrides: list[str] | tuple[str, ...] = (), split: str | None = None) -> str:
+def overview(
+    name: str | None = None,
+    overrides: list[str] | tuple[str, ...] = (),
+    split: str | None = None,
+    images: str | None = None,
+    *,
+    progress: bool = True,
+) -> str:
     """A list of the shipped targets; or items, patients and classes by part of one, and why others are left out.
 
     Args:
         name: TOML file or shipped name.
         split: CSV to write with the columns patient and split, as a recipe of pre-training takes it.
+        images: folder to write its images to, without their labels: see `export_images`.
 
     Raises:
         InvalidInputError, ReadError: see `Target.split_items` and `scored_classes`.
@@ -46,4 +55,7 @@ def overview(name: str | None = None, overrides: list[str] | tuple[str, ...] = (
         writer.writerow(("patient", "split"))
         writer.writerows(sorted({(item.patient, item.split) for item in found.items}))
         write_atomic(given_path(split, "the file of the split"), text.getvalue())
+    if images is not None:
+        written = export_images(target, found.items, images, progress=progress)
+        lines.append(f"{written}: the images, and split.csv")
     return "\n".join(lines)

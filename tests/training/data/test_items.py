@@ -92,3 +92,35 @@ def test_no_images(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ReadError, match="no images below"):
         prepare(small_images(tmp_path / "run", f"source={tmp_path}/empty"), progress=False)
+
+
+def test_several_scans_of_one_patient(recipe, source):
+    for number in range(2):
+        for patient in "ghi":
+            write_scan(source / f"{patient}_{number}.nii.gz", seed=ord(patient) + number)
+    asked = recipe("patient=([a-z])(_[01])?[.]")
+    assert "12 scans of 9 patients" in str(prepare(asked, progress=False))
+    store = Store.open(store_path(asked))
+    assert {item.name: item.patient for item in store.items} == {name: name[0] for name in store.names()}
+    assert store.persons("train") + store.persons("validation") == sorted(
+        "abcdefghi", key=lambda one: (one in store.persons("validation"), one)
+    )
+    assert Store.open(store_path(asked)).fingerprint == store.fingerprint
+
+
+def test_several_scans_of_one_patient_by_a_csv(recipe, source, tmp_path):
+    write_scan(source / "a2.nii.gz")
+    rows = ["image,patient,split", "a,one,train", "a2,one,train", "b,two,validation", "c,three,test"]
+    table = tmp_path / "split.csv"
+    table.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    prepare(recipe(f"split={table}"), progress=False)
+    store = Store.open(store_path(recipe()))
+    assert [(item.name, item.patient) for item in store.items] == [
+        ("a", "one"),
+        ("a2", "one"),
+        ("b", "two"),
+        ("c", "three"),
+    ]
+    table.write_text("\n".join(rows).replace("a2,one,train", "a2,one,test") + "\n", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="patients are split, not their scans or images"):
+        prepare(recipe(f"split={table}"), progress=False)

@@ -101,7 +101,7 @@ def test_a_patient_in_two_splits_is_refused(tmp_path):
     several = next(a for a, b in itertools.pairwise(names) if a[:8] == b[:8])
     rows = [(n, n[:8], "test" if n == several else "train") for n in names]
     recipe = small_images(tmp_path / "run", f"split={write_csv(tmp_path / 'split.csv', rows)}")
-    with pytest.raises(InvalidInputError, match="patients are split, not images"):
+    with pytest.raises(InvalidInputError, match="patients are split, not their scans or images"):
         prepare(recipe, progress=False)
 
 
