@@ -14,6 +14,7 @@ from ..report.columns import Column, labels_of
 from ..report.page import example_files, p_text
 from ..run import html
 from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL, paired
+from ..trials.grids.choosing import DRAWS
 from ..trials.task.initialisation import RANDOM, kind_of
 from ..trials.task.metrics import METRICS
 from ..trials.task.surface import CENTRE_ERROR, IN_MM, SURFACE_DICE_AT
@@ -237,10 +238,10 @@ def _about(columns: Sequence[Column]) -> list[str]:
         said.append(
             "Own settings: each initialisation, random too, is run with the same set (rate x 1, 0.3, 0.1; plain, or "
             "with "
-            "the encoder frozen for the first 30 % of the steps) for a third of the steps, and the best two for all. "
-            "That "
-            "which reaches most on the validation patients where its schedule ends is taken, for each number of labels "
-            "anew; its last step is kept. One draw of labels chooses, which no trial has."
+            "the encoder frozen for the first 30 % of the steps) for a third of the steps, and the best two for all; "
+            f"these and the best third with {DRAWS} draws of labels, which no trial has. What reaches most in their "
+            "mean, on the validation patients where its schedule ends, is taken, for each number of labels anew; its "
+            "last step is kept."
         )
     doubtful = "; ".join(f"{item}: {why}" for item, why in primary.doubtful.items())
     if doubtful:

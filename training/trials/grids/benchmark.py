@@ -24,7 +24,7 @@ from ...targets.splits import check_fraction
 from ..task.initialisation import Initialisation, look_up, say_taken
 from ..task.prepared_task import find_items, read_items
 from ..trial import Trial
-from .choosing import NUMBER
+from .choosing import DRAWS, NUMBER
 from .grid import Engine, Labels, cells, one_by_one
 from .results import Row
 from .walk import OWN, PROTOCOLS, SAME, Walk
@@ -151,7 +151,7 @@ def _fits(cell: Trial, asked: Asked) -> bool:
     if cell.patients is None:
         return True
     try:
-        for number in (*range(asked.trials), *([NUMBER] if OWN in asked.protocols else [])):
+        for number in (*range(asked.trials), *(range(NUMBER, NUMBER + DRAWS) if OWN in asked.protocols else [])):
             replace(cell, number=number).parts()
     except InvalidInputError as error:
         if not asked.only_what_fits:

@@ -11,7 +11,7 @@ from sg_hub.errors import InvalidInputError
 
 from ..trial import Trial
 from .choices import append_choice, read_choices
-from .choosing import RUNS, choose, long_runs, short_runs
+from .choosing import RUNS, choose, further_runs, long_runs, short_runs
 from .grid import Engine, Failure, Result, grid
 from .results import Row, append, read_results
 
@@ -56,6 +56,7 @@ class Walk:
         self._run(same)
         self._run([run for cell in tuned for run in short_runs(cell)])
         self._run([run for cell in tuned for run in long_runs(cell, self.chosen)])
+        self._run([run for cell in tuned for run in further_runs(cell, self.chosen)])
         own = grid(self._with_own(tuned), trials)
         self._run(own)
         # one that was there already was written under the name that its weights were given by then
@@ -73,7 +74,8 @@ class Walk:
 
     def _announce(self, same: list[Trial], tuned: list[Trial], trials: int) -> None:
         """Say how much there is to do, before hours of work."""
-        choices = [run for cell in tuned for run in (*short_runs(cell), *long_runs(cell, self.chosen))]
+        rounds = (short_runs, lambda cell: long_runs(cell, self.chosen), lambda cell: further_runs(cell, self.chosen))
+        choices = [run for cell in tuned for runs in rounds for run in runs(cell)]
         own = grid(self._with_own(tuned), trials)
         done = [trial for trial in (*same, *choices, *own) if self._is_done(trial)]
         self._count, self._total = len(done), len(same) + len(tuned) * (RUNS + trials)

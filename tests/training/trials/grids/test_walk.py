@@ -58,7 +58,9 @@ def test_each_gets_the_settings_that_do_best_at_the_end_of_their_schedule(task, 
     choosing_runs = [trial for trial in engine.ran if trial.chooses]
     for start in starts:  # the same effort for each
         mine = [trial for trial in choosing_runs if trial.start == start]
-        assert [trial.own.share for trial in mine] == [SHORT] * len(VARIANTS) + [1.0] * choosing.FINALISTS
+        assert [trial.own.share for trial in mine] == (
+            [SHORT] * len(VARIANTS) + [1.0] * choosing.FINALISTS + [SHORT] * 2 + [1.0] * 2 * choosing.FINALISTS
+        )
         assert {(t.own.lr_factor, t.own.head_first) for t in mine} == {(v.lr_factor, v.head_first) for v in VARIANTS}
     assert len(choosing_runs) == 2 * choosing.RUNS
     trials = [trial for trial in engine.ran if not trial.chooses]
@@ -67,6 +69,19 @@ def test_each_gets_the_settings_that_do_best_at_the_end_of_their_schedule(task, 
     steps = {trial.start.kind: trial.trained_task.target.settings.steps for trial in trials}
     assert steps == {"whole": 10, "random": 30}  # the schedule ends at the length that was chosen
     assert all(trial.trained_task.target.settings.keep == "last" for trial in engine.ran)
+
+
+def test_one_draw_does_not_choose(task, starts, tmp_path):
+    """A third of the steps was the best by a hair with the first draw, and is far behind with the others."""
+
+    def reached(trial):
+        third = {choosing.NUMBER: 0.29, choosing.NUMBER + 1: 0.25, choosing.NUMBER + 2: 0.25}
+        return third.get(trial.number, 0) if trial.own.share == SHORT else 0.28
+
+    engine = Pretended(reached)
+    Walk(tmp_path, engine).run(cells([task], starts[:1], [(1.0, 3)]), 2, ["own"])
+    assert [trial.own.share for trial in engine.ran if not trial.chooses] == [1.0, 1.0]
+    assert len({trial.number for trial in engine.ran if trial.chooses}) == choosing.DRAWS
 
 
 def test_a_stopped_choice_goes_on(task, starts, tmp_path):
@@ -84,7 +99,7 @@ def test_a_stopped_choice_goes_on(task, starts, tmp_path):
     (tmp_path / choices.TABLE).open("a").write('{"key": "cut')
     assert len(choices.read_choices(tmp_path)) == 7
     assert Walk(tmp_path, whole).run(of, 1, ["own"]).keys() == {whole.ran[-1].key}
-    assert [trial.chooses for trial in whole.ran] == [True, False]
+    assert [trial.chooses for trial in whole.ran] == [True] * 7 + [False]
     assert whole.ran[-1].own == Variant(share=SHORT)  # of equal ones the first of the set
 
 
@@ -92,12 +107,12 @@ def test_what_there_is_to_do_is_said_before_and_how_long_it_takes_after_the_firs
     of = cells([task], starts, [(1.0, 1), (1.0, None)])
     Walk(tmp_path, Pretended()).run(of, 2, ["same", "own"])
     first, *lines = capsys.readouterr().out.splitlines()
-    assert first == "16 trials, and 32 short ones that choose settings on the validation patients, 0 of them done"
-    assert len(lines) == 48
-    said = r"1/48 lidc-nodules, .*small, 1 labelled patient, trial 0: iou 0\.5000, 0\.1 min; the other 47: about \d+ s"
+    assert first == "16 trials, and 56 short ones that choose settings on the validation patients, 0 of them done"
+    assert len(lines) == 72
+    said = r"1/72 lidc-nodules, .*small, 1 labelled patient, trial 0: iou 0\.5000, 0\.1 min; the other 71: about \d+ s"
     assert re.fullmatch(said, lines[0])
     assert "choosing its settings: plain, rate x 1, a third of the steps: validation iou" in "\n".join(lines)
-    assert lines[-1].startswith("48/48")
+    assert lines[-1].startswith("72/72")
     assert "about" not in lines[-1]
 
 
@@ -133,8 +148,8 @@ def test_a_grid_of_numbers_of_patients_and_own_settings(place, tmp_path, monkeyp
     """For real, with fewer variants."""
     monkeypatch.setattr(choosing, "VARIANTS", VARIANTS[2:4])
     monkeypatch.setattr("training.trials.grids.choosing.FINALISTS", 1)
-    monkeypatch.setattr(choosing, "RUNS", 3)
-    monkeypatch.setattr("training.trials.grids.walk.RUNS", 3)
+    monkeypatch.setattr(choosing, "DRAWS", 2)
+    monkeypatch.setattr("training.trials.grids.walk.RUNS", 5)
     only = {"trials": 1, "inits": [str(place / "small")], "targets": ["lidc-nodules"], "fractions": []}
     out = run(place, tmp_path, patients=[2], protocols=["same", "own"], **only)
     same, own = read_results(out).values()
@@ -144,7 +159,7 @@ def test_a_grid_of_numbers_of_patients_and_own_settings(place, tmp_path, monkeyp
         assert row["cost"]["parameters"] > 0 < row["cost"]["seconds_a_step"]
     assert same["task"] == own["task"]
     assert ("own" in same, set(own["own"])) == (False, {"lr_factor", "head_first", "share"})
-    assert len(choices.read_choices(out)) == 3
+    assert len(choices.read_choices(out)) == 5
     assert not list((out / "unfinished").glob("*"))
     with pytest.raises(InvalidInputError, match="99 labelled patients: expected 1 to"):
         run(place, tmp_path, **(only | {"patients": [99]}))
