@@ -48,7 +48,7 @@ class Items:
 
 
 def patient_scans(source: str | Path) -> dict[str, Path]:
-    """Scans below a folder by patient name: a file's stem, or a DICOM folder's path with _ for /.
+    """Scans below a folder by name: a file's stem, or a DICOM folder's path with _ for /.
 
     Raises:
         ReadError: no such folder, or no scans in it.
@@ -85,7 +85,7 @@ def _named(entries: Iterable[tuple[str, Path]]) -> dict[str, Path]:
     for name, path in entries:
         if name in found:
             raise InvalidInputError(
-                f"two scans would be patient {name!r}: {found[name]} and {path}; rename one of them, or "
+                f"two scans would be called {name!r}: {found[name]} and {path}; rename one of them, or "
                 "give a source folder that holds one of them"
             )
         found[name] = path
@@ -120,7 +120,8 @@ def list_items(recipe: Recipe) -> Items:
             if len({given[key].split for key in rows}) > 1:
                 raise InvalidInputError(f"{recipe.split} gives {source} several splits, as {' and as '.join(rows)}")
             if not rows:
-                items.skipped[source] = f"patient {patient!r} is not in {recipe.split}"
+                who = f"patient {patient!r}" if name == patient else f"{name!r}, of patient {patient!r},"
+                items.skipped[source] = f"{who} is not in {recipe.split}"
                 continue
             named.update(rows)
             row = given[rows[0]]

@@ -112,7 +112,7 @@ def prepare(recipe: Recipe, *, converter: Converter = convert_all, progress: boo
     with process("cpu") as me:
         if read_settings(recipe.source) is not None:
             store = Store.open(recipe.source)
-            _say(me, f"{recipe.source} is a store of {len(store.items)} patients: nothing to prepare")
+            _say(me, f"{recipe.source} is a store of {len(store.items)} scans or images: nothing to prepare")
             return Summary(kept=store.items, already_there=len(store.items))
         items = me.told(list_items(recipe) if me.is_main else Items())
         with run_lock(recipe.run_dir):

@@ -31,7 +31,7 @@ def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
 
     Raises:
         ReadError: it cannot be read, or has other columns or a row that lacks one.
-        InvalidInputError: two splits of one patient or image.
+        InvalidInputError: two splits of one patient or image, or two patients of one image.
     """
     if recipe.split is None:
         return None
@@ -58,7 +58,12 @@ def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
             raise ReadError(f"{recipe.split}, row {number}: the patient or the split is missing")
         patient = plain_name(patient)
         key = plain_name(row.get("image") or patient)
-        if given.setdefault(key, SplitRow(split, patient, bool(row.get("image")))).split != split:
+        stands = given.setdefault(key, SplitRow(split, patient, bool(row.get("image"))))
+        if stands.patient != patient:
+            raise InvalidInputError(
+                f"{recipe.split} says of image {key!r} that it is of {stands.patient!r} and of {patient!r}: leave one"
+            )
+        if stands.split != split:
             raise InvalidInputError(
                 f"{recipe.split} has {'image' if row.get('image') else 'patient'} {key!r} in {given[key].split!r} and "
                 f"in {split!r}: leave one"

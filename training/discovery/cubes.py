@@ -97,14 +97,14 @@ class PatternDataset(Cubes):
 
 
 class RandomCubes(Cubes):
-    """Random cubes of a split: uniform over its patients, then anywhere in one where there is enough tissue.
+    """Random cubes of a split: uniform over its scans, then anywhere in one where there is enough tissue.
 
     Cubes are as large as those of the patterns (`discover.cube`) and need as much tissue. Each epoch has cubes of its
     own; of the same seed and place it always has the same.
 
     Args:
         size: voxels that every cube is resized to.
-        epoch_length: cubes of an epoch; absent: 32 of every patient.
+        epoch_length: cubes of an epoch; absent: 32 of every scan.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
     sg-hub discover RECIPE [key=value ...]
 
-With a 2D recipe the same for images, and what is said of patients here holds for each image.
+With a 2D recipe the same for images, and what is said of patients here holds for each image, or each scan.
 
 For each of C patterns: a reference patient that was not used yet, its K nearest patients by the L2 distance of their
 latent features, and a random place that all of them share; or, with trained weights, the patients in whom that place is

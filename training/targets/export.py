@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,14 +19,17 @@ from .protocol import Target
 
 SPLIT = "split.csv"
 HU = (-1000.0, 1000.0)
-"""What 0 and 1 are written as where the values of the target's scans are no HU: the window of the recipes."""
+"""What scans are written in: the window of the recipes, where the target's own is none of whole numbers of HU."""
+LEAST_WINDOW = 200
+"""Of whole numbers, to be written as it is."""
 
 
 def export_images(target: Target, items: Sequence[Item], folder: str | Path, *, progress: bool = True) -> Path:
     """Write each item's image on the target's grid: a scan as NIfTI in HU, a picture as PNG; and `split.csv` with the
     columns image, patient and split. Both are what a recipe of pre-training takes as source and split.
 
-    A file is called after the target and the item, so that those of several targets can be of one source.
+    A file is called after the target and the item, so that those of several targets can be of one source. Where items
+    are resized (`grid.size`), how large a voxel is is not known, and files say 1 mm.
 
     Args:
         items: with their parts.
@@ -35,37 +39,62 @@ def export_images(target: Target, items: Sequence[Item], folder: str | Path, *, 
         the folder, which is there as a whole or not at all.
 
     Raises:
-        InvalidInputError: the folder holds something, or images have several channels.
+        InvalidInputError: the folder holds something, two items would be one file, or images cannot be written so:
+            several channels, slices for a 2D network, scans that keep their own spacing, values that are not finite.
         ReadError: an item cannot be read, or the folder not be written.
     """
-    folder = given_path(folder, "the folder of the images")
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InvalidInputError(f"{folder} is there already: give a new folder for the images")
-    if target.channels > 1:
-        raise InvalidInputError(
-            f"target {target.name}: its images have {target.channels} channels, and scans are written of one"
-        )
+    folder = check_new(folder)
+    _check(target)
+    named = [(f"{target.name}_{item.name}".replace("/", "_"), item) for item in items]
+    file, count = Counter(name.lower() for name, _ in named).most_common(1)[0] if named else ("", 0)
+    if count > 1:
+        raise InvalidInputError(f"target {target.name}: {count} items would be the file {file!r}")
     with writing_folder(folder) as new:
-        rows = []
-        for item in tqdm(items, desc="writing", unit="image", disable=not progress):
-            name = f"{target.name}_{item.name}".replace("/", "_")
+        for name, item in tqdm(named, desc="writing", unit="image", disable=not progress):
             _write(target, item, new / name)
-            rows.append((name, item.patient, item.split))
-        with open(new / SPLIT, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
+        rows = ((name, item.patient, item.split) for name, item in named)
+        with open(new / SPLIT, "w", newline="", encoding="utf-8") as table:
+            writer = csv.writer(table, lineterminator="\n")
             writer.writerow(("image", "patient", "split"))
             writer.writerows(sorted(rows))
     return folder
 
 
+def check_new(folder: str | Path) -> Path:
+    """A folder that is not there yet, or empty.
+
+    Raises:
+        InvalidInputError: it is there.
+    """
+    folder = given_path(folder, "the folder of the images")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InvalidInputError(f"{folder} is there already: give a new folder for the images")
+    return folder
+
+
+def _check(target: Target) -> None:
+    why = ""
+    if target.channels > 1:
+        why = f"its images have {target.channels} channels, and are written of one"
+    elif target.sliced:
+        why = "it is of slices for a 2D network, and its data are scans: give the target of a 3D one"
+    elif target.data_ndim == 3 and target.grid.size is None and target.grid.spacing is None:
+        why = "its scans keep their own spacing: pre-train on their own folder, and write who is who by --split"
+    if why:
+        raise InvalidInputError(f"target {target.name}: {why}")
+
+
 def _write(target: Target, item: Item, path: Path) -> None:
-    image = target.load(item).image.astype(np.float32)
+    grid = target.grid.of_scans() if target.data_ndim == 3 else target.grid.of_pictures((1, 1))
+    low, high = grid.values
+    image = ((target.load(item).image.astype(np.float32) - low) / (high - low)).clip(0, 1)
+    if not np.isfinite(image).all():
+        raise InvalidInputError(f"target {target.name}: {item.name} has values that are not finite")
     if target.data_ndim == 2:
-        picture = Image(image)
-        picture.save(image[0].clip(0, 1), path.with_name(f"{path.name}.png"))
+        Image(image).save(image[0], path.with_name(f"{path.name}.png"))
         return
-    grid = target.grid.of_scans()
-    low, high = (grid.low, grid.high) if grid.intensity == "window" else HU
-    voxels = (low + (high - low) * image[0]).round().astype(np.int16)
+    own = grid.intensity == "window" and grid.high - grid.low >= LEAST_WINDOW and max(-grid.low, grid.high) < 2**15
+    bottom, top = (grid.low, grid.high) if own else HU
+    voxels = (bottom + (top - bottom) * image[0]).round().astype(np.int16)
     x, y, z = target.voxel or (1.0, 1.0, 1.0)
     Scan(image, (x, y, z)).save(voxels, path.with_name(f"{path.name}.nii.gz"))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
 
-from ._common import check_batch, check_count, happens, host, moved, parts
+from ._common import check_batch, check_count, happens, host, moved
 from .elastic import deform
 from .intensity import map_intensity
 from .painting import check_sides, paint_inside, paint_outside
@@ -21,7 +21,7 @@ CHOICES = ("local_shuffle", "nonlinear", "in_paint", "out_paint")
 """The four of which Semantic Genesis applies exactly one to each cube."""
 
 AT_ONCE = 1 << 19
-"""Voxels that a core transforms together."""
+"""Voxels that a CPU transforms together."""
 
 
 @torch.no_grad()
@@ -86,7 +86,7 @@ def models_genesis(batch: Tensor, generator: torch.Generator) -> tuple[Tensor, T
         generator: on the batch's device.
 
     Returns:
-        (corrupted, target): new tensors of the batch's shape and dtype.
+        (corrupted, target): new tensors of the batch's shape and dtype, halves of one piece of memory.
 
     Raises:
         InvalidInputError: the batch or generator cannot be used.
@@ -97,7 +97,8 @@ def models_genesis(batch: Tensor, generator: torch.Generator) -> tuple[Tensor, T
     check_sides(batch, 7)
     n, draws = len(batch), host(generator)
     # One piece of memory, which the next call gets again: the system takes two of this size back and clears them anew.
-    target, corrupted = torch.empty(2, *batch.shape, dtype=batch.dtype, device=batch.device)
+    both = torch.empty(2, *batch.shape, dtype=batch.dtype, device=batch.device)
+    target, corrupted = both[0].detach(), both[1].detach()  # as no views: they may be changed in place
     _flip(target.copy_(batch), draws, 0.4)
     corrupted.copy_(target)
     _apply(corrupted, happens(n, 0.5, draws), lambda cubes: shuffle_windows(cubes, generator, 10_000))
@@ -120,9 +121,10 @@ def _apply(batch: Tensor, chosen: list[bool], transform: Callable[[Tensor], Tens
     """Transform the chosen cubes in place: together, on a CPU a few at a time, so that what is made on the way is small
     enough to be reused memory."""
     index = moved(torch.tensor([i for i, c in enumerate(chosen) if c], dtype=torch.int64), batch.device)
-    for part in parts(batch, AT_ONCE):
-        if len(some := index[part]):
-            batch.index_copy_(0, some, transform(batch.index_select(0, some)))
+    # Of one size on any number of threads: what is drawn follows it.
+    size = max(1, AT_ONCE // batch[0].numel()) if batch.device.type == "cpu" else len(batch)
+    for some in index.split(size) if len(index) else ():
+        batch.index_copy_(0, some, transform(batch.index_select(0, some)))
 
 
 def _flip(batch: Tensor, draws: torch.Generator, probability: float) -> None:

@@ -6,10 +6,11 @@ import csv
 import io
 from collections import Counter
 
+from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import given_path, write_atomic
 
 from ..targets import in_parts, list_targets, load_target
-from ..targets.export import export_images
+from ..targets.export import check_new, export_images
 from .task.prepared_task import scored_classes
 
 
@@ -31,7 +32,11 @@ def overview(
     Raises:
         InvalidInputError, ReadError: see `Target.split_items` and `scored_classes`.
     """
+    if images is not None:
+        check_new(images)
     if name is None:
+        if split is not None or images is not None:
+            raise InvalidInputError("--split and --images are of one target: name it")
         targets = [load_target(known) for known in list_targets()]
         return "\n".join(f"{t.name:22} {t.code:4} {t.ndim}D {t.head:15} {t.metric:5} {t.title}" for t in targets)
     target = load_target(name, overrides)

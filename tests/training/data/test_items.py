@@ -43,7 +43,7 @@ def test_nothing_found(recipe, tmp_path, source):
 
 def test_two_scans_of_one_name(recipe, source):
     write_scan(source / "later" / "a.nrrd")
-    with pytest.raises(InvalidInputError, match=r"patient 'a': .*a\.nii\.gz and .*a\.nrrd"):
+    with pytest.raises(InvalidInputError, match=r"called 'a': .*a\.nii\.gz and .*a\.nrrd"):
         prepare(recipe(), progress=False)
 
 
@@ -123,4 +123,7 @@ def test_several_scans_of_one_patient_by_a_csv(recipe, source, tmp_path):
     ]
     table.write_text("\n".join(rows).replace("a2,one,train", "a2,one,test") + "\n", encoding="utf-8")
     with pytest.raises(InvalidInputError, match="patients are split, not their scans or images"):
+        prepare(recipe(f"split={table}"), progress=False)
+    table.write_text("\n".join([*rows, "a,other,train"]) + "\n", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="image 'a' that it is of 'one' and of 'other'"):
         prepare(recipe(f"split={table}"), progress=False)

@@ -305,7 +305,7 @@ def test_a_source_that_is_a_store(recipe, tmp_path, capsys, scheme):
     elsewhere = recipe(f"source={url}", f"run={tmp_path / 'elsewhere'}")
     assert store_path(elsewhere) == url
     summary = prepare(elsewhere, progress=False)
-    assert f"{url} is a store of 6 patients: nothing to prepare" in capsys.readouterr().out
+    assert f"{url} is a store of 6 scans or images: nothing to prepare" in capsys.readouterr().out
     assert summary.already_there == 6
     assert not (tmp_path / "elsewhere").exists()
     unfinished = Path(store_path(recipe())) / "patients.csv"

@@ -1,6 +1,7 @@
 """A target's images as files, which a pre-training takes: the same numbers, and the same patients in its parts."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from training.data.prepare import prepare, store_path
 from training.data.store import Store
 from training.targets import load_target
 from training.targets.export import export_images
+from training.targets.items import LoadedItem
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +78,45 @@ def test_nothing_is_left_of_what_failed(lidc, tmp_path, monkeypatch):
     with pytest.raises(InvalidInputError, match="damaged"):
         export_images(target, target.split_items().items, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_two_items_of_one_file(lidc, tmp_path):
+    target = load_target("lidc-candidates", [f"root={lidc}"])
+    items = target.split_items().items
+    twins = [dataclasses.replace(items[0], name="a/b"), dataclasses.replace(items[1], name="A_b")]
+    with pytest.raises(InvalidInputError, match="2 items would be the file"):
+        export_images(target, twins, tmp_path / "out", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "match"),
+    [
+        ("lidc-nodules-2d", [], "slices for a 2D network"),
+        ("openkbp-organs", ["grid.spacing=own"], "keep their own spacing"),
+    ],
+)
+def test_what_cannot_be_written(name, change, match, lidc, tmp_path):
+    target = load_target(name, [f"root={lidc}", *change])
+    with pytest.raises(InvalidInputError, match=match):
+        export_images(target, [], tmp_path / "out", progress=False)
+
+
+@pytest.mark.parametrize("window", [("window", 0.0, 1.0), ("window", 0.0, 60000.0), ("zscore", -3.0, 3.0)])
+def test_any_range_comes_back(window, lidc, tmp_path, monkeypatch):
+    intensity, low, high = window
+    target = load_target("lidc-candidates", [f"root={lidc}"])
+    target = target.model_copy(
+        update={"grid": type(target.grid)(intensity=intensity, low=low, high=high, size=(4, 4, 4))}
+    )
+    lowest, highest = target.grid.of_scans().values
+    image = np.linspace(lowest, highest, 64, dtype=np.float32).reshape(1, 4, 4, 4)
+    monkeypatch.setattr(type(target), "load", lambda self, item: LoadedItem(image, np.array(0)))
+    item = target.split_items().items[0]
+    folder = export_images(target, [item], tmp_path / "out", progress=False)
+    written = load_scan(next(folder.glob("*.nii.gz"))).array
+    np.testing.assert_allclose((written + 1000) / 2000, (image - lowest) / (highest - lowest), atol=0.0003)
+
+
+def test_a_target_has_to_be_named(tmp_path, capsys):
+    assert main(["targets", "--images", str(tmp_path / "out")]) == 2
+    assert "name it" in capsys.readouterr().err

@@ -63,3 +63,16 @@ def test_models_genesis_flips_the_target_and_corrupts() -> None:
     untouched = (corrupted == target).flatten(1).float().mean(1)
     assert float((untouched == 1).float().mean()) < 0.1
     assert float((untouched < 0.9).float().mean()) > 0.85
+
+
+def test_threads_do_not_change_what_is_drawn():
+    batch = torch.rand(8, 1, 64, 64, 32, generator=seeded())
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            results.append(T.models_genesis(batch, seeded(3)))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
