@@ -19,6 +19,7 @@ from sg_hub.inference.matching import Mapped, match
 from ..data.leakage import check_unseen
 from ..data.provenance import INHERITED
 from ..data.store import Store
+from ..run.precision import bfloat16
 from .cubes import to_network
 
 CELLS = 2
@@ -89,7 +90,7 @@ def locate_patterns(
     def mapped(patient: int) -> Mapped:
         stored = store.patients[patient]
         x = to_network(store.whole(stored.name), store.window, stored.shape)[None]
-        with torch.autocast("cpu", torch.bfloat16):
+        with bfloat16(x.device):
             maps = feature_maps(network, x, names=names, finest=CELLS)
         return Mapped(maps.normalised(), stored.spacing)
 

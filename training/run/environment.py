@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from .precision import has_bfloat16
+
 PACKAGES = ("torch", "numpy", "zarr", "SimpleITK", "huggingface_hub", "safetensors", "scipy")
 
 
@@ -20,7 +22,8 @@ def machine() -> str:
     model = next(
         (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine()
     )
-    return f"{os.cpu_count()} CPU cores ({model}), no GPU"
+    lacks = "" if has_bfloat16("cpu") else ", without bfloat16"
+    return f"{os.cpu_count()} CPU cores ({model}{lacks}), no GPU"
 
 
 def commit() -> str:

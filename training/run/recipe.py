@@ -158,7 +158,8 @@ class Pretrain(Section):
     patience: NonNegativeInt = 50
     """Epochs without a better validation loss after which training ends."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Numbers that the network computes with; bfloat16 is faster on most GPUs and newer CPUs."""
+    """Numbers that the network computes with; bfloat16 is faster on most GPUs and newer CPUs. Where the device has
+    none it is float32."""
     workers: NonNegativeInt = 4
     """Processes that crop patches from the store; 0: this one alone."""
     cache_mib: NonNegativeInt = 2048

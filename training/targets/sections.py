@@ -113,6 +113,6 @@ class Settings(Section):
     """Which weights are kept: of the step that did best on the validation items, or of the last one, at which the
     learning rate has fallen to 0."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """Numbers that the network computes with; bfloat16 is faster."""
+    """Numbers that the network computes with; bfloat16 is faster; where the device has none, it is float32."""
     slices: PositiveInt = 3
     """Classification of axial slices: how many around the middle stand for an item."""

@@ -19,6 +19,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.inference.feature_maps import FeatureMaps, feature_maps, has_decoder, level_names
 from sg_hub.io.files import write_atomic
 
+from ..run.precision import bfloat16
 from ..run.seeds import rng
 from ..targets import Item, Target, in_parts
 from ..targets.sections import Grid
@@ -137,7 +138,7 @@ class Maps:
         else:
             x = self.data.arrays[item][0].float()[None]
             names = [*self.encoder, *self.decoder]
-            with torch.autocast(next(self.network.parameters()).device.type, torch.bfloat16):
+            with bfloat16(next(self.network.parameters()).device):
                 maps = feature_maps(self.network, x, names=names, finest=STRIDE)
             buffer = io.BytesIO()
             state = {"names": maps.names, "levels": maps.levels, "strides": maps.strides, "size": maps.size}

@@ -11,6 +11,7 @@ from training.methods.protocol import Batch
 from training.methods.registry import method_of
 from training.pretraining import loop
 from training.pretraining.inputs import open_inputs
+from training.run import precision
 from training.run.process_group import Process
 from training.transforms import _common
 
@@ -28,10 +29,10 @@ def trainer(run, *overrides):
     return loop.Trainer(recipe, method, open_inputs(recipe, method, ALONE), ALONE, run / "out", progress=False)
 
 
-def gradients(run, precision, side, method):
+def gradients(run, numbers, side, method):
     """Of the second step, so that they come from no fresh network alone."""
     size = f"pretrain.size=[{side}, {side}, {side}]"
-    found = trainer(run, *METHODS[method], size, f"pretrain.precision={precision}", "model.width=4")
+    found = trainer(run, *METHODS[method], size, f"pretrain.precision={numbers}", "model.width=4")
     data = found.inputs.data["train"]
     items = [data[index] for index in (0, 6, 12, 18)]
     batch = Batch(*(torch.utils.data.default_collate(list(part)) for part in zip(*items, strict=True)))
@@ -48,11 +49,33 @@ def test_bfloat16_can_be_trusted_on_small_maps(run, method):
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.skipif(not precision.has_bfloat16("cpu"), reason="this CPU has no bfloat16")
 def test_bfloat16_is_used_where_it_can_be_trusted(run):
     expected, found, again = (gradients(run, p, 32, "pre-training") for p in ("float32", "bfloat16", "bfloat16"))
     assert torch.equal(found, again)
     assert not torch.equal(found, expected)
     assert torch.nn.functional.cosine_similarity(found, expected, dim=0) > 0.8
+
+
+def test_without_instructions_for_bfloat16_it_is_float32_and_that_is_said_once(run, monkeypatch, capsys):
+    """Where a CPU has none, a step in bfloat16 takes fifty times as long."""
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: False)
+    precision._has_or_says.cache_clear()
+    expected, found = (gradients(run, p, 32, "pre-training") for p in ("float32", "bfloat16"))
+    precision._has_or_says.cache_clear()
+    assert torch.equal(found, expected)
+    assert capsys.readouterr().err.count("this CPU has no bfloat16: float32 is used instead") == 1
+
+
+def test_bfloat16_is_what_the_cpu_says_it_has(monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: True)
+    precision._has_or_says.cache_clear()
+    with precision.bfloat16(torch.device("cpu")):
+        assert torch.is_autocast_enabled("cpu")
+        assert torch.get_autocast_dtype("cpu") == torch.bfloat16
+    with precision.bfloat16(torch.device("cpu"), wanted=False):
+        assert not torch.is_autocast_enabled("cpu")
+    precision._has_or_says.cache_clear()
 
 
 @pytest.mark.parametrize("method", METHODS)
