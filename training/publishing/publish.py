@@ -13,7 +13,7 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors.torch import save
@@ -31,7 +31,7 @@ from ..data.store import Store
 from ..methods.registry import method_of
 from ..pretraining.evaluate import read_evaluation
 from ..pretraining.published import FOLDER, MODEL
-from ..run.recipe import TEXTS, Publish, Recipe
+from ..run.recipe import TEXTS, Publish, Recipe, Split
 from ..run.record import read_json
 from .cards.pretrained import describe, write_pretrained_card
 from .cards.results_file import RESULTS, read_object, write_results
@@ -43,6 +43,7 @@ FIGURES = ("pretraining/curves.png", "transforms.png")
 """Of every method, where there are any; a method has a picture of its own beside them."""
 PATTERNS = "discovery/patterns.png"
 """Of those that need patterns."""
+SPLITS: tuple[str, ...] = get_args(Split)
 
 
 def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | Path | None = None) -> Path:
@@ -147,8 +148,9 @@ def _results(
         discovery = read_json(recipe.run_dir / "discover.json", "discover")
         used = discovery["recipe"] | {key: used[key] for key in ("model", "method", "pretrain")}
         rows = discovery["rows"]
+    patients = {split: len(store.persons(split)) for split in SPLITS}
+    images = {split: len(store.names(split)) for split in SPLITS}
     sections = ("model", "prepare", *(("autoencode",) if rows else ()), "discover", "method", "pretrain")
-    splits = ("train", "validation", "test")
     kept = ("epochs", "minutes", "processes", "cubes_per_epoch", "machine", "versions", "written")
     return {
         "name": recipe.name,
@@ -156,8 +158,8 @@ def _results(
         "seed": pretraining["recipe"]["seed"],
         "recipe": {section: used[section] for section in sections},
         "publish": said.model_dump(mode="json", exclude={"names", "patients", "images", "given"}),
-        "patients": {split: len(store.persons(split)) for split in splits},
-        **({"images": {split: len(store.names(split)) for split in splits}} if store.ndim == 2 else {}),
+        "patients": patients,
+        **({"images": images} if store.ndim == 2 or images != patients else {}),
         **({"rows": rows} if rows else {}),
         "pretrain": {key: pretraining[key] for key in kept}
         | {"commit_at_start": model.provenance["commit"], "commit_at_end": pretraining["commit"]},

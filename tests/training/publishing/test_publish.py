@@ -23,6 +23,7 @@ from training.data.leakage import patient_hashes
 from training.data.prepare import store_path
 from training.data.store import Store
 from training.discovery.patterns import PatternTable
+from training.publishing.cards.pretrained import write_pretrained_card
 from training.publishing.publish import publish
 from training.publishing.rebuild import build_card
 from training.run.checksums import sealed
@@ -70,6 +71,24 @@ def test_a_published_model_is_loaded_and_its_card_is_valid(trained, tmp_path):
     registry = json.loads((tmp_path / "cards" / "registry.json").read_text(encoding="utf-8"))
     assert registry["demo"]["sha256"] == model.load_report.sha256
     assert registry["demo"]["commit"] == model.provenance["commit"]
+
+
+def test_a_card_counts_scans_where_patients_have_several(trained, tmp_path):
+    """Patterns are looked for in a share of the scans, not of the patients."""
+    folder = publish(small_recipe(trained), tmp_path)
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert "images" not in results
+    of_patients = (folder / "README.md").read_text(encoding="utf-8")
+    results["images"] = {split: 2 * count for split, count in results["patients"].items()}
+    write_json(folder / "results.json", sealed(results))
+    write_pretrained_card(folder, "demo")
+    train, nearest = results["patients"]["train"], results["recipe"]["discover"]["neighbours"]
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    for text, count, whose in ((of_patients, train, "patients"), (card, 2 * train, "scans")):
+        assert f"in the nearest {100 * nearest / count:.0f} % of the held-out {whose}" in text
+        assert f"in the {nearest} nearest {whose} of as many references" in text
+    assert f"{train} patients ({2 * train} scans) to train on" in card
+    assert "sg_hub.load_scan" in card
 
 
 def test_results_say_of_which_weights_they_are_and_when_the_commits_were_read(trained, tmp_path):

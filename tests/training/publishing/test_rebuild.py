@@ -34,6 +34,10 @@ def method_of(folder):
     return read(folder)["recipe"].get("method", {"name": "restoration"})["name"]  # older ones had no other
 
 
+def ndim_of(folder):
+    return len(read(folder, "config.json")["preprocessing"]["input_size"])
+
+
 OF_THE_PAPER = [folder for folder in MODELS if method_of(folder) == "restoration"]
 of_the_paper = pytest.mark.parametrize("folder", OF_THE_PAPER, ids=lambda path: path.name)
 
@@ -102,7 +106,7 @@ def _without(items):
 def test_what_the_hub_reads_is_what_was_measured(folder):
     found, results = as_the_hub_reads_it(folder), read(folder)
     evaluation, compared = results["evaluation"], set()
-    pieces = "patches" if "images" in results else "cubes"
+    pieces = "patches" if ndim_of(folder) == 2 else "cubes"
     if method_of(folder) == "dense_contrast":
         (target,) = {name for name, _ in found if "found in another view" in name}
         by_place = f"{evaluation['retrieval_by_place']:.4f} by the same place"
@@ -179,7 +183,7 @@ def test_limits_stand_before_what_was_reached(folder):
 @of_the_paper
 def test_every_deviation_from_the_paper_is_listed(folder):
     results, card = read(folder), ModelCard.load(folder / "README.md").text
-    paper = "semantic-genesis-2d" if "images" in results else "semantic-genesis-3d"
+    paper = f"semantic-genesis-{ndim_of(folder)}d"
     settings = resolved(load_recipe(paper))
     for section, key in (
         ("autoencode", "epochs"),

@@ -66,6 +66,7 @@ def write_pretrained_card(folder: Path, name: str) -> None:
     transfer = [found for found in results.transfer if found.sha256 == results.sha256]
     worth = [found for found in results.worth if found.sha256 == results.sha256]
     counts = results.images or results.patients
+    each = "images" if ndim == 2 else "scans"
     recipe = results.recipe
     card = ModelCard.from_template(
         _card_data(name, network, provenance, results, [*_pretext(measured, provenance, results), *_fine(transfer)]),
@@ -74,7 +75,8 @@ def write_pretrained_card(folder: Path, name: str) -> None:
         load=_loaded_by(folder, name),
         images=ndim == 2,
         pieces="patches" if ndim == 2 else "cubes",
-        whose="images" if ndim == 2 else "patients",
+        each=each,
+        whose=each if results.images else "patients",
         description=describe(ndim, method, provenance.data),
         method=method,
         stages=_stages(method, results),

@@ -178,6 +178,7 @@ class PretrainedResults(Record):
     publish: Publish
     patients: Counts
     images: Counts | None = None
+    """In 3D scans; absent: each patient has one."""
     rows: Counts | None = None
     """Of the table of patterns, where the method needs one."""
     pretrain: Pretraining
