@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..run import figures
 from ..transforms.views import altered, cut, overlapping, sampled, shared_places
 from .blueprint import Blueprint
+from .info_nce import LEAST_TEMPERATURE, info_nce
 from .protocol import Batch, Method, MethodSettings, Network, Noise, Result, Views
 
 SHOWN = 5
@@ -40,7 +41,7 @@ class DenseContrastSettings(MethodSettings):
     """Intensity, over 4 voxels along each axis, above which there is something to tell apart."""
     dimension: PositiveInt = 64
     """Of the vectors."""
-    temperature: PositiveFloat = 0.1
+    temperature: float = Field(default=0.1, ge=LEAST_TEMPERATURE)
     """What similarities are divided by; the smaller, the more the most similar voxels count."""
     apart: float = Field(default=2.0, ge=0)
     """Voxels of the cube; what is nearer to a voxel is not told from it."""
@@ -112,9 +113,8 @@ class DenseContrast(Method):
 
     def losses(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         first, second = outputs["vectors"].flatten(0, 1).chunk(2)
-        left_out, wanted = self._wanted(targets)
-        logits = (first @ second.T / self.settings.temperature).masked_fill(left_out, -1e4)
-        contrast = (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted)) / 2
+        left_out, equals = self._pairs(targets)
+        contrast = info_nce(first, second, self.settings.temperature, left_out, equals)
         mse = F.mse_loss(outputs["restoration"].float(), targets["restoration"])
         return {"loss": contrast + mse, "contrast": contrast, "mse": mse}
 
@@ -161,19 +161,21 @@ class DenseContrast(Method):
         guess = "by the same place in both views"
         return [Result(name, evaluation["retrieval"], evaluation["retrieval_by_place"], guess, "accuracy")]
 
-    def _wanted(self, targets: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """(N voxels, N voxels) which pairs do not count, and for each voxel which other is wanted, or their weights."""
-        n, voxels = targets["place"].shape[:2]
-        place = targets["place"].flatten(0, 1)
-        own = torch.arange(n * voxels, device=place.device)
-        near = (torch.cdist(place, place) < self.settings.apart).fill_diagonal_(False)
-        here = own[:, None] // voxels == own // voxels
+    def _pairs(self, targets: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """(N voxels, N voxels) which pairs do not count, and weights of those that are wanted, where these are more than
+        each voxel with itself."""
+        place, apart = targets["place"], self.settings.apart
+        n, voxels = place.shape[:2]
+        within = (torch.cdist(place, place) < apart) & ~torch.eye(voxels, dtype=torch.bool, device=place.device)
+        here = torch.block_diag(*within)
         if "label" not in targets:
-            return near & here, own
-        label = targets["label"].repeat_interleave(voxels)
-        alike = near & (label[:, None] == label)
+            return here, None
+        label, place = targets["label"].repeat_interleave(voxels), place.flatten(0, 1)
+        alike = (torch.cdist(place, place) < apart) & (label[:, None] == label)
+        alike.fill_diagonal_(False)
         if not self.settings.patterns:
-            return alike, own
-        equal = (alike & ~here).float()
+            return alike, None
+        cube = torch.arange(n * voxels, device=place.device) // voxels
+        equal = (alike & (cube[:, None] != cube)).float()
         weights = self.settings.patterns * equal / equal.sum(1, keepdim=True).clamp(min=1)
-        return alike & here, weights.diagonal_scatter(1 - weights.sum(1))
+        return here, weights.diagonal_scatter(1 - weights.sum(1))

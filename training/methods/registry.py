@@ -18,7 +18,7 @@ from .with_semantics import WithSemantics, settings_with
 
 GROUP = "sg_hub.methods"
 """Entry points of other packages that are methods."""
-_NO_METHODS = {"blueprint", "protocol", "registry", "restoring", "with_semantics"}
+_NO_METHODS = {"blueprint", "info_nce", "protocol", "registry", "restoring", "with_semantics"}
 
 
 def methods() -> list[str]:
