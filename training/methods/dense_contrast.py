@@ -162,8 +162,8 @@ class DenseContrast(Method):
         return [Result(name, evaluation["retrieval"], evaluation["retrieval_by_place"], guess, "accuracy")]
 
     def _pairs(self, targets: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """(N voxels, N voxels) which pairs do not count, and weights of those that are wanted, where these are more than
-        each voxel with itself."""
+        """(N voxels, N voxels) which pairs do not count, and weights of those that are wanted, where these are more
+        than each voxel with itself."""
         place, apart = targets["place"], self.settings.apart
         n, voxels = place.shape[:2]
         within = (torch.cdist(place, place) < apart) & ~torch.eye(voxels, dtype=torch.bool, device=place.device)

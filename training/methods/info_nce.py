@@ -15,7 +15,7 @@ LEAST_TEMPERATURE = 0.02
 
 
 def info_nce(first: Tensor, second: Tensor, temperature: float, left_out: Tensor, equals: Tensor | None) -> Tensor:
-    """Mean of the cross-entropies of `first @ second.T / temperature` along both axes; its gradient is computed with it.
+    """Mean of the cross-entropies of `first @ second.T / temperature` along both axes; the gradient comes with it.
 
     Args:
         first, second: (N, dimension) float32 of length one, in the same order.
@@ -49,7 +49,7 @@ class _BothWays(torch.autograd.Function):
         return (rows.log().sum() + columns.log().sum() - wanted) * ctx.share
 
     @staticmethod
-    def backward(ctx: Any, loss: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, loss: Tensor) -> tuple[Tensor | None, ...]:
         first, second, gradient = ctx.saved_tensors
         scale = loss * (ctx.share / ctx.temperature)
         return gradient @ second * scale, gradient.T @ first * scale, None, None, None
