@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -13,8 +15,8 @@ from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.inference.feature_maps import FeatureMaps, Part, feature_maps, has_decoder, level_names
-from sg_hub.inference.matching import Mapped, Matches, match, mean_vectors, vectors_at
-from sg_hub.inference.sliding_window import evaluation, preprocessing_of
+from sg_hub.inference.matching import Mapped, Matches, match, mean_vectors, refined, vectors_at
+from sg_hub.inference.sliding_window import Size, evaluation, preprocessing_of
 from sg_hub.io.scan import Scan
 from sg_hub.models.input_checks import per_axis
 from sg_hub.models.wrapped import unwrapped
@@ -142,6 +144,8 @@ class Locator:
         self._model, self._device = unwrapped(model), device
         self._chosen = (part, levels)
         self._settings = (patch_size, batch_size, progress)
+        if isinstance(kept, bool) or not isinstance(kept, int) or kept < 1:
+            raise InvalidInputError(f"kept={kept!r}: expected a number of scans, at least 1")
         self._kept = kept
         self._maps: dict[tuple[Scan, int], Mapped] = {}
         """By scan and size of the cells, the one that was used last at the end."""
@@ -150,6 +154,8 @@ class Locator:
         self, scan: Scan | Sequence[Scan], points: Any, other: Scan, *, similarity: bool = False, least: float = FOUND
     ) -> Any:
         model = self._model
+        if isinstance(least, bool) or not isinstance(least, Real) or not 0 <= least <= 1:
+            raise InvalidInputError(f"least={least!r}: expected a score from 0 to 1, such as {FOUND}")
         scans, given = _templates(scan, points)
         for number, one in enumerate((*scans, other)):
             check_scan(model, one, "other" if number == len(scans) else "scan")
@@ -159,7 +165,7 @@ class Locator:
             described.fit([*scans, other])
             templates, target = [self._whole(described, one) for one in scans], self._whole(described, other)
             found = match(templates, at, target)
-            places = described.closer(scans, at, other, found) if described.coarse else found.places
+            places = described.closer(scans, at, other, found, target.maps.strides)
         result = _in_mm(model, other, places)
         score = found.score.numpy().astype(np.float32)
         result[score < least] = math.nan
@@ -187,11 +193,6 @@ class Describer:
         self.patch_size = patch_size
         self.finest = 1
 
-    @property
-    def coarse(self) -> bool:
-        """Whether finer cells can be had than those of whole scans."""
-        return self.finest > 1
-
     def fit(self, scans: Sequence[Scan], least: float = 0.0) -> None:
         """Choose cells that are large enough for the maps of all scans to be held at once.
 
@@ -218,13 +219,23 @@ class Describer:
         )
         return Mapped(maps.normalised(), _voxel(scan, x.shape[2:]))
 
-    def closer(self, scans: Sequence[Scan], at: Sequence[Tensor], other: Scan, found: Matches) -> Tensor:
-        """Places that were found on coarse cells, looked at in fine ones: the window around each point of the
-        templates, and around each place that was found."""
-        vectors = []
+    def closer(
+        self, scans: Sequence[Scan], at: Sequence[Tensor], other: Scan, found: Matches, strides: Sequence[Size]
+    ) -> Tensor:
+        """Places that were found on coarse cells, looked at in fine ones where there are any: the window around each
+        point of the templates, and around each place that was found.
+
+        Args:
+            strides: of the cells on which they were found.
+        """
+        vectors: list[list[list[Tensor]]] = []
+        if self.finest == 1:
+            return found.places
         for one, places in zip(scans, at, strict=True):  # one scan in memory at a time
             x = self._input(one)
             near = [self._around(x, place) for place in places]
+            if near[0][0].maps.strides == tuple(strides):  # of deep levels there are no finer cells
+                return found.places
             vectors.append(
                 [vectors_at(patch, (place - corner)[None]) for (patch, corner), place in zip(near, places, strict=True)]
             )
@@ -250,14 +261,14 @@ class Describer:
 
 
 def _best_near(maps: FeatureMaps, wanted: Sequence[Tensor], place: Tensor, reach: int) -> Tensor:
-    """The cell most similar to the vectors, within `reach` voxels of a place along each axis; in voxels."""
+    """Where it is most similar to the vectors, within `reach` voxels of a place along each axis; in voxels."""
     similarity = maps.similarity(wanted)
     cells = torch.stack(
         torch.meshgrid(*(torch.arange(side, dtype=torch.float32) for side in similarity.shape[1:]), indexing="ij"), -1
-    )
-    voxels = maps.voxels(cells.flatten(0, 2))
-    near = ((voxels - place).abs() <= reach).all(1)
-    return voxels[torch.where(near, similarity.flatten(), -2.0).argmax()]
+    ).flatten(0, 2)
+    near = ((maps.voxels(cells) - place).abs() <= reach).all(1)
+    best = torch.where(near, similarity.flatten(), -2.0).argmax()
+    return maps.voxels(refined(similarity, cells[best][None]))[0]
 
 
 def _templates(scan: Any, points: Any) -> tuple[list[Scan], list[np.ndarray]]:
@@ -326,11 +337,15 @@ def chosen_levels(model: Any, part: str | None, levels: Sequence[int] | None) ->
     part = part or ("decoder" if has_decoder(model) else "encoder")
     names = level_names(model, part)
     if levels is not None:
-        if not len(levels) or any(level not in range(len(names)) for level in levels):
+        try:
+            numbers = [operator.index(level) for level in levels if not isinstance(level, bool)]
+        except TypeError:  # no sequence, or of no whole numbers
+            numbers = []
+        if not numbers or len({*numbers} & {*range(len(names))}) < len(levels):
             raise InvalidInputError(
-                f"levels={levels!r}: the {part} has the levels 0 (finest) to {len(names) - 1}; name some"
+                f"levels={levels!r}: the {part} has the levels 0 (finest) to {len(names) - 1}; name some, each once"
             )
-        return [names[level] for level in levels]
+        return [names[number] for number in numbers]
     return names
 
 

@@ -40,7 +40,8 @@ class Matches:
     cosine: Tensor
     """(n,): how similar the place is, -1..1."""
     back: Tensor
-    """(n,): how many mm from where it came the place is mapped back to; of several templates the median."""
+    """(n,): how many mm from where it came the place is mapped back to; of several templates at least
+    half map it back so near."""
 
     @property
     def score(self) -> Tensor:
@@ -69,7 +70,7 @@ def match(templates: Sequence[Mapped], places: Sequence[Tensor], other: Mapped) 
     flat = other.maps.voxels(found.flatten(0, 1))
     vectors = vectors_at(other, flat)
     back = torch.stack([_back(vectors, one, at) for one, at in zip(templates, places, strict=True)])
-    apart = back.median(0).values.view(count, -1)
+    apart = back.median(0).values.view(count, -1)  # of an even number the lower one
     best = score_of(cosine, apart).argmax(1)
     rows = torch.arange(count)
     return Matches(flat.view(count, -1, 3)[rows, best], cosine[rows, best], apart[rows, best])
@@ -100,7 +101,7 @@ def _back(vectors: Sequence[Tensor], template: Mapped, origin: Tensor) -> Tensor
     found = []
     for similarity in _similarities(template.maps, vectors):
         flat = similarity.flatten(1).argmax(1)
-        found.append(template.maps.voxels(_refined(similarity, _cells(flat, similarity.shape[1:]))))
+        found.append(template.maps.voxels(refined(similarity, _cells(flat, similarity.shape[1:]))))
     repeated = origin.repeat_interleave(len(vectors[0]) // len(origin), 0)
     apart: Tensor = (torch.cat(found) - repeated) * repeated.new_tensor(template.voxel)
     distance: Tensor = torch.linalg.vector_norm(apart, dim=1)
@@ -118,7 +119,7 @@ def _peaks(similarity: Tensor, other: Mapped) -> tuple[Tensor, Tensor]:
         highest, flat = left.flatten(1).max(1)
         place = _cells(flat, size)
         values.append(highest.clamp(min=-1))
-        cells.append(_refined(similarity, place))
+        cells.append(refined(similarity, place))
         far = [((axis - place[:, i, None]) * step[i]) ** 2 for i, axis in enumerate(axes)]
         near = far[0][:, :, None, None] + far[1][:, None, :, None] + far[2][:, None, None, :] < APART**2
         left.masked_fill_(near, -2.0)
@@ -130,7 +131,7 @@ def _cells(flat: Tensor, size: Sequence[int]) -> Tensor:
     return torch.stack([flat // (size[1] * size[2]), flat // size[2] % size[1], flat % size[2]], 1).float()
 
 
-def _refined(similarity: Tensor, cells: Tensor) -> Tensor:
+def refined(similarity: Tensor, cells: Tensor) -> Tensor:
     """Peaks between the cells: the top of the parabola through each and its two neighbours, along every axis."""
     rows, place = torch.arange(len(cells)), cells.long()
     shift = torch.zeros_like(cells)

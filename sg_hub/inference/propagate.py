@@ -35,6 +35,8 @@ _AROUND = 40.0
 _SHARPNESS = 40.0
 """Of the weights of the places in reach: exp(_SHARPNESS * cosine)."""
 _LEAST_ANCHORS = 8
+_MOST = 1 << 31
+"""What the numbers of classes are below."""
 _SLAB = 16
 """Planes of the result that are made at a time."""
 
@@ -100,8 +102,10 @@ def _numbers(labels: Any, scan: Scan) -> np.ndarray:
             "give the label map of this very scan, or resample it"
         )
     if array.dtype.kind == "f":
-        if not np.array_equal(array, np.rint(array)):
-            raise InvalidInputError("labels with fractions: expected whole numbers, one for each class")
+        if not np.isfinite(array).all() or not np.array_equal(array, np.rint(array)) or abs(array).max() >= _MOST:
+            raise InvalidInputError(
+                f"labels with fractions, NaN or numbers from {_MOST:,} on: expected whole numbers, one for each class"
+            )
         array = smallest_type(array.astype(np.int64))
     if array.dtype.kind not in "iu" or not array.any() or array.min() < 0:
         raise InvalidInputError(

@@ -99,6 +99,22 @@ def test_a_large_scan_is_searched_on_coarse_cells_first_and_found_as_well(whole,
     assert np.abs(whole.to_voxels(places) - voxels).max() < 1
 
 
+@pytest.mark.parametrize("levels", [[3], [2], [2, 3]])
+def test_coarse_cells_lose_nothing_where_only_deep_levels_are_compared(whole, monkeypatch, levels):
+    """Their cells are larger than those of the search: there is nothing to look at more closely."""
+    model, voxels = make_model(norm="instance"), np.array([[21.0, 25.0, 17.0], [42.0, 30.0, 23.0]])
+    points, settings = whole.to_mm(voxels), {"part": "encoder", "levels": levels, "least": 0, "progress": False}
+    sizes = []
+    monkeypatch.setattr(module.Describer, "whole", lambda self, scan, whole=module.Describer.whole: (
+        sizes.append(self.finest), whole(self, scan))[1])  # fmt: skip
+    found, score = locate(model, whole, points, whole, **settings)
+    monkeypatch.setattr(module, "_BUDGET", 6 * whole.array.size)
+    again, same = locate(model, whole, points, whole, **settings)
+    assert (sizes[0], sizes[-1]) == (1, 2)
+    assert np.array_equal(again, found)
+    assert np.array_equal(same, score)
+
+
 def test_a_family_without_a_decoder_will_do(whole):
     model = make_model(head="classification", norm="instance")
     voxels = np.array([[20.0, 24.0, 16.0]])
@@ -143,6 +159,16 @@ def test_what_does_not_go_together_is_refused(whole):
         locate(Identity(), whole, POINT, whole)
     with pytest.raises(InvalidInputError, match=r"levels=\[4\]: the encoder has the levels 0 \(finest\) to 3"):
         locate(model, whole, POINT, whole, part="encoder", levels=[4])
+    for levels in (3, [0.0], [True], [0, 0], [], "0"):
+        with pytest.raises(
+            InvalidInputError, match=r"levels=.*: the decoder has the levels 0 \(finest\) to 3; name some"
+        ):
+            locate(model, whole, POINT, whole, levels=levels)
+    for least in (None, "much", True, -0.1, float("nan")):
+        with pytest.raises(InvalidInputError, match=r"least=.*: expected a score from 0 to 1"):
+            locate(model, whole, POINT, whole, least=least)
+    with pytest.raises(InvalidInputError, match=r"kept=0: expected a number of scans"):
+        module.Locator(model, kept=0)
     magnetic = dataclasses.replace(whole, modality="MR")
     with pytest.raises(InvalidInputError, match=r"is MR by its file.*cannot be compared"):
         locate(model, whole, POINT, magnetic)

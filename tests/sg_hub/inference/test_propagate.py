@@ -51,6 +51,9 @@ def test_what_cannot_be_carried_is_refused(labelled):
         propagate(Textures(), scan, labels[..., :-1], scan)
     with pytest.raises(InvalidInputError, match="labels with fractions"):
         propagate(Textures(), scan, labels * 0.5, scan)
+    for impossible in (np.inf, -np.inf, np.nan, 1e20):
+        with pytest.raises(InvalidInputError, match="NaN or numbers from 2,147,483,648 on: expected whole numbers"):
+            propagate(Textures(), scan, np.where(labels > 0, impossible, 0.0), scan)
     with pytest.raises(InvalidInputError, match="at least one class above it"):
         propagate(Textures(), scan, labels * 0, scan)
     with pytest.raises(InvalidInputError, match="are found in the other scan: expected two scans"):
