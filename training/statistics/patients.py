@@ -3,6 +3,9 @@
 The main interval is a bootstrap that draws patients and draws again, the same for both weights, so that what they share
 (an easy patient, a lucky draw) does not count. A patient comes with all items that are of him, for these are no
 independent ones. Welch's test on the patients' means stands beside it, as in the paper.
+
+Values are (draws, items, classes), or (networks, draws, items, classes) of several random networks: what is said of
+them is the mean of what is said of each, and the bootstrap draws networks, too.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +22,11 @@ from ..run.seeds import rng
 from .trials import compare, holm
 
 RESAMPLES = 2000
-LANDMARKS, VOTED = "landmark error", "landmark error, voted"
-UNITS = {LANDMARKS: "mm", VOTED: "mm", "centre error": "mm"}
+"""Of the bootstrap, at least."""
+_FOR_EACH = 80
+"""Resamples for each comparison: the smallest p that there can be, corrected for all, is 0.025."""
+LANDMARKS, VOTED, CENTRES = "landmark error", "landmark error, voted", "centre error"
+UNITS = {LANDMARKS: "mm", VOTED: "mm", CENTRES: "mm"}
 LOWER_IS_BETTER = frozenset(UNITS)
 _BY_MEDIAN = frozenset({LANDMARKS, VOTED})
 
@@ -44,53 +50,88 @@ class Difference:
 
 
 def summary(measure: str, values: np.ndarray) -> float:
-    """Of (draws, patients, classes): the median of an error of landmarks; else the mean over items, then classes."""
+    """The median of an error of landmarks; else the mean over items, then classes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of what was drawn, nothing may have a value: NaN says so
-        return float(np.nanmedian(values) if measure in _BY_MEDIAN else np.nanmean(_by_class(values)))
+        found = [np.nanmedian(one) if measure in _BY_MEDIAN else np.nanmean(_by_class(one)) for one in _each(values)]
+        return float(np.nanmean(found))
 
 
 def interval(
     measure: str, values: np.ndarray, joint: bool, patients: Sequence[str] | None = None
 ) -> tuple[float, float]:
     """The 95 % interval of a summary, by the same bootstrap."""
-    resamples = _resamples(values.shape, joint, _items_of(patients, values.shape[1]))
-    return _ends([summary(measure, values[np.ix_(rows, columns)]) for rows, columns, _ in resamples])
+    values = _each(values)
+    resamples = _resamples(values.shape[1:], joint, _items_of(patients, values.shape[2]), RESAMPLES)
+    return _ends([summary(measure, _drawn(values, drawn)) for drawn in resamples])
 
 
 def difference(
-    measure: str, one: np.ndarray, other: np.ndarray, joint: bool, patients: Sequence[str] | None = None
+    measure: str,
+    one: np.ndarray,
+    other: np.ndarray,
+    joint: bool,
+    patients: Sequence[str] | None = None,
+    comparisons: int = 1,
 ) -> Difference:
     """Of two weights on the same draws and items.
 
+    Where one of them says nothing of a class and the other something (NaN and a number): an overlap of what one of them
+    rightly says is absent is 1; an error of what one of them did not find counts in neither.
+
     Args:
-        one, other: (draws, items, classes), NaN where there is no value.
+        one, other: NaN where there is no value.
         joint: the draws are the items (as templates), and are drawn together with them.
         patients: of the items; absent: each is of another patient.
+        comparisons: for how many p will be corrected.
     """
-    items = _items_of(patients, one.shape[1])
+    one, other = _comparable(measure, _each(one), _each(other))
+    items = _items_of(patients, one.shape[2])
     whole, starts = np.concatenate(items), _starts(items)
-    both = np.where(np.isnan(one) | np.isnan(other), np.nan, 1.0)
-    one, other = one * both, other * both
     values, effects = [], []
-    for rows, columns, drawn_starts in _resamples(one.shape, joint, items):
-        a, b = (x[np.ix_(rows, columns)] for x in (one, other))
+    for drawn in _resamples(one.shape[1:], joint, items, max(RESAMPLES, _FOR_EACH * comparisons)):
+        a, b = (_drawn(x, drawn) for x in (one, other))
         values.append(summary(measure, a) - summary(measure, b))
-        effects.append(_effect(a - b, drawn_starts))
+        effects.append(_effect(a.mean(0) - b.mean(0), drawn.starts))
     (low, high), (effect_low, effect_high) = _ends(values), _ends(effects)
-    drawn = np.array(values)
-    drawn = drawn[~np.isnan(drawn)]
-    tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    known = np.array(values)
+    known = known[~np.isnan(known)]
+    tail = min(int((known <= 0).sum()), int((known >= 0).sum()))
+    means = [x.mean(0)[:, whole] for x in (one, other)]
     return Difference(
         summary(measure, one) - summary(measure, other),
         low,
         high,
-        min(1.0, 2 * (tail + 1) / (len(drawn) + 1)) if len(drawn) else math.nan,
-        _effect((one - other)[:, whole], starts),
+        min(1.0, 2 * (tail + 1) / (len(known) + 1)) if len(known) else math.nan,
+        _effect(means[0] - means[1], starts),
         effect_low,
         effect_high,
-        compare(*(_by_patient(x[:, whole], starts).tolist() for x in (one, other))).p,
+        compare(*(_by_patient(x, starts).tolist() for x in means)).p,
     )
+
+
+def found_share(one: np.ndarray, other: np.ndarray) -> float:
+    """Of what either found, the share that one did."""
+    one, other = _each(one), _each(other)
+    there = ~np.isnan(one).all(0) | ~np.isnan(other).all(0)
+    return float((~np.isnan(one)).mean(0)[there].mean()) if there.any() else math.nan
+
+
+def _each(values: np.ndarray) -> np.ndarray:
+    """(networks, draws, items, classes)."""
+    return values.reshape(-1, *values.shape[-3:])
+
+
+def _comparable(measure: str, one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both with numbers at the same places."""
+    both = np.concatenate([one, other])
+    unlike = np.isnan(both).any(0) & ~np.isnan(both).all(0)
+    if measure not in UNITS:
+        absent = unlike & ~(both > 0).any(0)  # nothing was outlined: 0 of what found something, NaN of what did not
+        both = np.where(absent & np.isnan(both), 1.0, both)
+        unlike &= ~absent
+    both = np.where(unlike, np.nan, both)
+    return both[: len(one)], both[len(one) :]
 
 
 def corrected(differences: dict[Any, Difference]) -> dict[Any, float]:
@@ -117,15 +158,31 @@ def _starts(items: Sequence[np.ndarray]) -> np.ndarray:
     return np.cumsum([0, *(len(of_one) for of_one in items[:-1])])
 
 
-def _resamples(
-    shape: Sequence[int], joint: bool, items: Sequence[np.ndarray]
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Draws, items, and where those of each of the patients who were drawn begin."""
-    noise = rng("worth", "bootstrap")
-    for _ in range(RESAMPLES):
+class _Drawn(NamedTuple):
+    """Of one resample."""
+
+    draws: np.ndarray
+    items: np.ndarray
+    starts: np.ndarray
+    """Where the items of each of the patients begin."""
+    noise: np.random.Generator
+    """Of what is drawn beside them: networks, of those that have several."""
+
+
+def _resamples(shape: Sequence[int], joint: bool, items: Sequence[np.ndarray], count: int) -> Iterator[_Drawn]:
+    noise, networks = rng("worth", "bootstrap"), rng("worth", "bootstrap", "networks")
+    for _ in range(count):
         drawn = [items[number] for number in noise.integers(len(items), size=len(items))]
         columns = np.concatenate(drawn)
-        yield columns if joint else noise.integers(shape[0], size=shape[0]), columns, _starts(drawn)
+        rows = columns if joint else noise.integers(shape[0], size=shape[0])
+        yield _Drawn(rows, columns, _starts(drawn), networks)
+
+
+def _drawn(values: np.ndarray, resample: _Drawn) -> np.ndarray:
+    """What of the values a resample holds."""
+    networks = resample.noise.integers(len(values), size=len(values)) if len(values) > 1 else np.zeros(1, int)
+    found: np.ndarray = values[np.ix_(networks, resample.draws, resample.items)]
+    return found
 
 
 def _by_class(values: np.ndarray) -> np.ndarray:

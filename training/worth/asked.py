@@ -10,6 +10,7 @@ from typing import Any
 
 from ..statistics.patients import LANDMARKS, VOTED
 from ..targets import Target
+from ..trials.task.initialisation import OF_THE_HEAD
 from . import light_decoder as light
 from . import probes
 from .data import on_grid_of
@@ -101,3 +102,18 @@ def of_these(rows: Iterable[Row], asked: Iterable[Asked], parts: Sequence[str]) 
         if ZERO in parts and one.task.head != "classification":
             names |= {key: {POSITION: None} for key in one.position.values()}
     return [replace(row, weights=name) for row in rows for name in names.get(row.key.partition("-")[0], ())]
+
+
+def fresh_of(one: Asked, asked: Iterable[Asked]) -> list[Asked]:
+    """The random networks of the same architecture, but for the head, on the same grid."""
+    return [other for other in asked if other.contender.is_random and _body(other) == _body(one)]
+
+
+def _body(one: Asked) -> tuple[type[Any], dict[str, Any]]:
+    """What feature maps come from, and the grid that they are on."""
+    start = one.contender.start
+    other = (*OF_THE_HEAD, "provenance", "preprocessing")
+    own: Any = start.config["preprocessing"]
+    grid = {key: getattr(own, key, None) for key in ("intensity", "low", "high", "spacing", "input_size")}
+    norm = {"norm": "batch"} if start.config.get("norm") == "batch_stats" else {}  # as it is measured
+    return start.family, {key: value for key, value in start.config.items() if key not in other} | grid | norm

@@ -11,10 +11,10 @@ from sg_hub.io.files import write_json
 from ..data.leakage import check_unseen
 from ..report.page import p_text
 from ..run.checksums import sealed
-from ..statistics.patients import LOWER_IS_BETTER, UNITS, VOTED, Difference, corrected
+from ..statistics.patients import CENTRES, LOWER_IS_BETTER, UNITS, VOTED, Difference, corrected, found_share
 from ..statistics.trials import LEVEL
-from ..trials.task.initialisation import FRESH, OF_THE_HEAD, name_of
-from .asked import FROZEN, POSITION, ZERO, Asked, of_these
+from ..trials.task.initialisation import FRESH, name_of
+from .asked import FROZEN, POSITION, ZERO, Asked, fresh_of, of_these
 from .landmarks import DRAWS, VOTERS
 from .light_decoder import CHANNELS, STEPS
 from .networks import PATCHES
@@ -34,7 +34,7 @@ def write_card_records(out: Path, rows: Sequence[Row], asked: Sequence[Asked]) -
     """
     for one in asked:
         start = one.contender.start
-        fresh = [other for other in asked if other.contender.is_random and _body(other) == _body(one)]
+        fresh = fresh_of(one, asked)
         if start.kind in FRESH or not fresh:
             continue
         of_both = of_these(rows, [one, *fresh], (ZERO, FROZEN))
@@ -45,16 +45,6 @@ def write_card_records(out: Path, rows: Sequence[Row], asked: Sequence[Asked]) -
             write_json(out / f"{name}-{start.sha256[:8]}{more}{SUFFIX}", sealed(record))
 
 
-def _body(one: Asked) -> tuple[type[Any], dict[str, Any]]:
-    """What feature maps come from, and the grid that they are on."""
-    start = one.contender.start
-    other = (*OF_THE_HEAD, "provenance", "preprocessing")
-    own: Any = start.config["preprocessing"]
-    grid = {key: getattr(own, key, None) for key in ("intensity", "low", "high", "spacing", "input_size")}
-    norm = {"norm": "batch"} if start.config.get("norm") == "batch_stats" else {}  # as it is measured
-    return start.family, {key: value for key, value in start.config.items() if key not in other} | grid | norm
-
-
 def _record(cells: dict[Cell, dict[str, Row]], one: Asked, fresh: str) -> dict[str, Any]:
     start, target = one.contender.start, one.task
     both = {cell: found for cell, found in cells.items() if start.init in found and fresh in found}
@@ -63,11 +53,11 @@ def _record(cells: dict[Cell, dict[str, Row]], one: Asked, fresh: str) -> dict[s
         for cell, found in both.items()
         if found[start.init].is_paired(found[fresh]) and found[start.init].array.size > 1
     }
-    gaps = {cell: gap_of(found[start.init], found[fresh]) for cell, found in paired.items()}
+    gaps = {cell: gap_of(found[start.init], found[fresh], len(paired)) for cell, found in paired.items()}
     holm = corrected(gaps)
     return {
         "title": target.title + (", statistics of clean patches" if one.contender.calibrated else ""),
-        "about": f"{target.description} {_about(both, one)}",
+        "about": f"{target.description} {_about(both, one, fresh)}",
         "dataset_type": target.dataset,
         "dataset_name": target.title,
         "rows": [
@@ -98,7 +88,7 @@ def _verdict(gaps: dict[Cell, Difference], holm: dict[Cell, float]) -> str:
     )
 
 
-def _about(cells: dict[Cell, dict[str, Row]], one: Asked) -> str:
+def _about(cells: dict[Cell, dict[str, Row]], one: Asked, fresh: str) -> str:
     """How it was measured, of what was."""
     start, target = one.contender.start, one.task
     rows = {cell: found[start.init] for cell, found in cells.items()}
@@ -122,6 +112,14 @@ def _about(cells: dict[Cell, dict[str, Row]], one: Asked) -> str:
             f"The light decoder, of {CHANNELS} channels and one convolution of 3 x 3 x 3, is trained on the frozen "
             f"encoder, {STEPS} steps of one scan of the same labelled patients."
         )
+    shares = [
+        f"{_name(cell).partition(': centre')[0]} {_percent(found[start.init], found[fresh])} (random "
+        f"{_percent(found[fresh], found[start.init])})"
+        for cell, found in cells.items()
+        if cell[2] == CENTRES
+    ]
+    if shares:
+        said.append(f"Centre errors are of what was found: of all that either found, {'; '.join(shares)}.")
     tested = {patient for row in rows.values() for patient in row.patients} - {ALL}
     if tested:
         names = [f"{target.dataset}/{patient}" for patient in sorted(tested)]
@@ -134,6 +132,10 @@ def _about(cells: dict[Cell, dict[str, Row]], one: Asked) -> str:
     if tested:
         said.append("Medians (landmarks) and means, with 95 % intervals of a bootstrap of patients and draws.")
     return " ".join(said)
+
+
+def _percent(one: Row, other: Row) -> str:
+    return f"{100 * found_share(one.array, other.array):.1f} %"
 
 
 def _name(cell: Cell) -> str:

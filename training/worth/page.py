@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,17 @@ from sg_hub.io.files import write_atomic
 from ..compare.page import PAGE as COMPARISON
 from ..report.figures import colours_of
 from ..run.figures import plt, save
-from ..statistics.patients import LOWER_IS_BETTER, UNITS, Difference, corrected, difference, interval, summary
+from ..statistics.patients import (
+    CENTRES,
+    LOWER_IS_BETTER,
+    UNITS,
+    Difference,
+    corrected,
+    difference,
+    found_share,
+    interval,
+    summary,
+)
 from ..trials.task.initialisation import RANDOM, kind_of
 from .rows import Row
 
@@ -25,8 +36,12 @@ Cell = tuple[str, str, str]
 """Part, what of the network, measure."""
 
 
-def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str]) -> Path:
-    """`worth.md` and its figures of what there is of these weights (and of what needs none)."""
+def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str], random: Mapping[str, str]) -> Path:
+    """`worth.md` and its figures of what there is of these weights (and of what needs none).
+
+    Args:
+        random: of weights, the random network of their architecture; others are held against the first one.
+    """
     cells = cells_of(rows, weights)
     names = [*weights, *sorted({row.weights for row in rows} - {*weights} & {_plain(row) for row in rows})]
     names = [name for name in dict.fromkeys(names) if any(name in found for found in cells.values())]
@@ -34,8 +49,9 @@ def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str]) -> Path:
     lines = ["# What the weights are worth", ""]
     lines += ["Mean (landmarks: median) over patients, draws and classes, and the 95 % interval of a bootstrap", ""]
     lines += _table(cells, names)
-    lines += ["", f"## Against {reference}", ""]
-    lines += _differences(cells, names, reference)
+    lines += ["", *_found(cells, names)]
+    lines += ["## What differs", ""]
+    lines += _differences(cells, {name: random.get(name, reference) for name in names if name in weights})
     lines += ["", "## By class", "", *_by_class(cells, names)]
     for part in dict.fromkeys(cell[0] for cell in cells):
         picture = out / f"{part}.png"
@@ -53,8 +69,8 @@ def _plain(row: Row) -> str:
 
 
 def cells_of(rows: Sequence[Row], weights: Sequence[str]) -> dict[Cell, dict[str, Row]]:
-    """By measure and weights; of a random network that was drawn several times the mean. What needs no network stands
-    beside every measure of its part."""
+    """By measure and weights; of a random network that was drawn several times all of these. What needs no network
+    stands beside every measure of its part."""
     grouped: dict[Cell, dict[str, list[Row]]] = {}
     for row in rows:
         if row.weights in weights:
@@ -64,13 +80,14 @@ def cells_of(rows: Sequence[Row], weights: Sequence[str]) -> dict[Cell, dict[str
             for (part, _, measure), found in grouped.items():
                 if (part, measure) == (row.part, row.measure):
                     found.setdefault(row.weights, []).append(row)
-    return {cell: {name: _mean(same) for name, same in found.items()} for cell, found in grouped.items()}
+    return {cell: {name: _joined(same) for name, same in found.items()} for cell, found in grouped.items()}
 
 
-def _mean(rows: list[Row]) -> Row:
+def _joined(rows: list[Row]) -> Row:
+    """One row of all networks of that name, each with the values of its own."""
     last = rows[-1]
-    same = [row.array for row in rows if (row.patients, row.draws) == (last.patients, last.draws)]
-    return last if len(same) == 1 else Row(**{**last.__dict__, "values": np.mean(same, 0).tolist()})
+    same = [row.values for row in rows if (row.patients, row.draws) == (last.patients, last.draws)]
+    return last if len(same) == 1 else replace(last, values=same)
 
 
 def _title(cell: Cell) -> str:
@@ -89,33 +106,55 @@ def _table(cells: dict[Cell, dict[str, Row]], names: Sequence[str]) -> list[str]
     return lines
 
 
-def _differences(cells: dict[Cell, dict[str, Row]], names: Sequence[str], reference: str) -> list[str]:
-    found: dict[tuple[Cell, str], Difference] = {}
+def _found(cells: dict[Cell, dict[str, Row]], names: Sequence[str]) -> list[str]:
+    """Of what centre errors are, for these are of what was found: much of it may be missing."""
+    lines = []
     for cell, of_cell in cells.items():
-        for name in names:
+        if cell[2] == CENTRES and len(of_cell) > 1:
+            any_of_them = np.concatenate([row.array.reshape(-1, *row.array.shape[-3:]) for row in of_cell.values()])
+            shares = {name: found_share(of_cell[name].array, any_of_them) for name in names if name in of_cell}
+            texts = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
+            lines += [f"{_title(cell)} is of what was found: of all that any of them found, {texts}.", ""]
+    return lines
+
+
+def _differences(cells: dict[Cell, dict[str, Row]], references: Mapping[str, str]) -> list[str]:
+    pairs: dict[tuple[Cell, str], tuple[Row, Row]] = {}
+    for cell, of_cell in cells.items():
+        for name, reference in references.items():
             if name == reference or name not in of_cell or reference not in of_cell:
                 continue
             one, other = of_cell[name], of_cell[reference]
-            if one.is_paired(other) and one.array.size > 1:
-                found[cell, name] = gap_of(one, other)
+            if kind_of(name) != RANDOM and one.is_paired(other) and one.array.size > 1:
+                pairs[cell, name] = one, other
+    found = {pair: gap_of(*rows, len(pairs)) for pair, rows in pairs.items()}
     holm = corrected(found)
     lines = [
         "Paired: patients and draws are drawn again for both alike. p is of this bootstrap, corrected for all lines "
         "(Holm); Welch's test is not paired. The effect is in standard deviations of the patients' differences.",
         "",
-        "| | weights | difference | p (Holm) | p (Welch) | effect |",
-        "|---|---|---|---|---|---|",
+        "| | weights | against | difference | p (Holm) | p (Welch) | effect |",
+        "|---|---|---|---|---|---|---|",
     ]
     for (cell, name), gap in found.items():
         span = f"{number_text(cell, gap.value)} ({number_text(cell, gap.low)} to {number_text(cell, gap.high)})"
         effect = f"{gap.effect:.2f} ({gap.effect_low:.2f} to {gap.effect_high:.2f})"
-        lines.append(f"| {_title(cell)} | {name} | {span} | {holm[cell, name]:.3g} | {gap.welch:.3g} | {effect} |")
+        cells_of_line = (
+            _title(cell),
+            name,
+            references[name],
+            span,
+            f"{holm[cell, name]:.3g}",
+            f"{gap.welch:.3g}",
+            effect,
+        )
+        lines.append(f"| {' | '.join(cells_of_line)} |")
     return lines
 
 
-def gap_of(one: Row, other: Row) -> Difference:
-    """Of two rows of the same patients and draws."""
-    return difference(one.measure, one.array, other.array, one.joint, one.patients)
+def gap_of(one: Row, other: Row, comparisons: int) -> Difference:
+    """Of two rows of the same patients and draws, one of so many comparisons."""
+    return difference(one.measure, one.array, other.array, one.joint, one.patients, comparisons)
 
 
 def with_interval(cell: Cell, row: Row) -> str:
@@ -132,7 +171,7 @@ def _by_class(cells: dict[Cell, dict[str, Row]], names: Sequence[str]) -> list[s
         lines += [f"{_title(cell)}", "", "| | " + " | ".join(classes) + " |", "|---" * (len(classes) + 1) + "|"]
         for name in (name for name in names if name in found):
             array = found[name].array
-            values = [summary(cell[2], array[:, :, number : number + 1]) for number in range(len(classes))]
+            values = [summary(cell[2], array[..., number : number + 1]) for number in range(len(classes))]
             lines.append(f"| {name} | " + " | ".join(number_text(cell, value) for value in values) + " |")
         lines.append("")
     return lines

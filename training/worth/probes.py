@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
 
+from sg_hub.errors import InvalidInputError
 from sg_hub.inference.feature_maps import FeatureMaps
 
 from ..run.seeds import rng
@@ -200,7 +201,11 @@ def finer(x: Tensor, scale: Sequence[int], size: Sequence[int]) -> Tensor:
 @torch.inference_mode()
 def neighbours(data: Data, network: Any, test: Sequence[Item], device: torch.device, progress: bool) -> float:
     """AUC of a classification by the NEIGHBOURS nearest training items: mean and deviation of every level of the
-    encoder, cosine."""
+    encoder, cosine.
+
+    Raises:
+        InvalidInputError: no class has both positives and negatives among the test items.
+    """
     train = data.parts["train"]
     known = torch.stack(
         [_summary(data, network, item, device) for item in tqdm(train, "neighbours", disable=not progress)]
@@ -215,6 +220,11 @@ def neighbours(data: Data, network: Any, test: Sequence[Item], device: torch.dev
     scores = (nearest.values.clamp(min=1e-6)[..., None] * votes.float()[nearest.indices]).mean(1)
     named = (target.classes, target.exclusive)
     enough = with_enough(labels.numpy(), *named, 1)
+    if not enough:
+        raise InvalidInputError(
+            f"target {target.name}: of {len(test)} test items none is of another class than the others: take more "
+            "patients (--patients)"
+        )
     return float(np.mean([*auc_by_class(scores.numpy(), labels.numpy(), *named, enough).values()]))
 
 

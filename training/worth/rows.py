@@ -35,8 +35,8 @@ class Row:
     draws: list[str]
     patients: list[str]
     classes: list[str]
-    values: list[list[list[float | None]]]
-    """(draws, patients, classes); null where there is no value."""
+    values: list[Any]
+    """(draws, patients, classes); null where there is no value. Of several networks together a list of these."""
     joint: bool = False
     """The draws are the patients, as templates."""
     data: str = ""

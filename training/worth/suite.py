@@ -18,7 +18,7 @@ from ..run.process_group import training_device
 from ..statistics.patients import LANDMARKS
 from ..targets import Item, load_target
 from ..trials.task.initialisation import Initialisation, say_taken
-from .asked import FROZEN, POSITION, ZERO, Asked, of_these
+from .asked import FROZEN, POSITION, ZERO, Asked, fresh_of, of_these
 from .cards import write_card_records
 from .data import Data, Maps, data_key, on_grid_of
 from .landmarks import DRAWS, PATIENTS, Find, Landmarks, centres
@@ -92,7 +92,9 @@ def worth(
             _Measured(one, starts, out, done, of_data, where, progress).run(parts)
         rows = read_rows(out)
         write_card_records(out, rows, asked)
-        return write_page(out, of_these(rows, asked, parts), list(weights))
+        random = {one.contender.start.init: fresh_of(one, asked) for one in asked}
+        names = {name: found[0].contender.start.init for name, found in random.items() if found}
+        return write_page(out, of_these(rows, asked, parts), list(weights), names)
 
 
 def measured(
@@ -262,7 +264,9 @@ class _Measured:
         return self._maps
 
     def _test(self, data: Data, most: int | None) -> list[Item]:
-        return data.parts["test"][:most]
+        """The items of the first patients of the test part."""
+        patients = [*dict.fromkeys(item.patient for item in data.parts["test"])][:most]
+        return [item for item in data.parts["test"] if item.patient in patients]
 
     def _keep(self, *rows: Row) -> None:
         append(self.out, [replace(one, data=self.of_data) for one in rows])
