@@ -239,7 +239,7 @@ def _about(columns: Sequence[Column]) -> list[str]:
             "Own settings: each initialisation, random too, is run with the same set (rate x 1, 0.3, 0.1; plain, or "
             "with "
             "the encoder frozen for the first 30 % of the steps) for a third of the steps, and the best two for all; "
-            f"these and the best third with {DRAWS} draws of labels, which no trial has. What reaches most in their "
+            f"these and the best third with {DRAWS} draws of labels, by seeds of no trial. What reaches most in their "
             "mean, on the validation patients where its schedule ends, is taken, for each number of labels anew; its "
             "last step is kept."
         )

@@ -83,7 +83,8 @@ def summarise(values: Sequence[float]) -> Summary:
 
 def compare(a: Sequence[float], b: Sequence[float]) -> Comparison:
     """Trials a against trials b; with fewer than three of either, or no scatter at all, p is NaN."""
-    difference, fewer = float(np.mean(a) - np.mean(b)), min(len(a), len(b))
+    fewer = min(len(a), len(b))
+    difference = float(np.mean(a) - np.mean(b)) if fewer else math.nan
     if fewer < LEAST_FOR_INTERVAL or (np.ptp(a) == 0 and np.ptp(b) == 0):
         return Comparison(difference, *[math.nan] * 4)
     welch, plain = stats.ttest_ind(a, b, equal_var=False), stats.ttest_ind(a, b)

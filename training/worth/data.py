@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,25 @@ def on_grid_of(target: Target, contender: Contender) -> Target:
     return target.model_copy(update={"grid": grid, "settings": settings})
 
 
+class Held:
+    """The feature maps that were asked for last, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._maps: OrderedDict[str, FeatureMaps] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, name: str, make: Callable[[], FeatureMaps]) -> FeatureMaps:
+        """Those of that name, made where they are not held."""
+        if name not in self._maps:
+            maps = make()
+            self._maps[name] = maps
+            self._bytes += _size(maps)
+        self._maps.move_to_end(name)
+        while self._bytes > _HELD and len(self._maps) > 1:
+            self._bytes -= _size(self._maps.popitem(last=False)[1])
+        return self._maps[name]
+
+
 class Maps:
     """Feature maps of items by one network, of all levels of its encoder and its decoder; kept in a folder until
     `clear`, and the last ones in memory.
@@ -124,13 +143,12 @@ class Maps:
         self.network, self.data, self.folder = network, data, folder
         self.encoder = level_names(network, "encoder")
         self.decoder = level_names(network, "decoder") if has_decoder(network) else []
-        self._held: OrderedDict[str, FeatureMaps] = OrderedDict()
-        self._bytes = 0
+        self._held = Held()
 
     def __getitem__(self, item: Item) -> FeatureMaps:
-        if item.name in self._held:
-            self._held.move_to_end(item.name)
-            return self._held[item.name]
+        return self._held.get(item.name, lambda: self._of(item))
+
+    def _of(self, item: Item) -> FeatureMaps:
         path = self.folder / f"{hashlib.sha256(item.name.encode()).hexdigest()[:20]}.pt"
         if path.is_file():
             state = torch.load(path, weights_only=True)
@@ -144,15 +162,7 @@ class Maps:
             state = {"names": maps.names, "levels": maps.levels, "strides": maps.strides, "size": maps.size}
             torch.save(state, buffer)
             write_atomic(path, buffer.getvalue())
-        self._hold(item.name, maps)
         return maps
-
-    def _hold(self, name: str, maps: FeatureMaps) -> None:
-        self._held[name] = maps
-        self._bytes += _size(maps)
-        while self._bytes > _HELD and len(self._held) > 1:
-            _, dropped = self._held.popitem(last=False)
-            self._bytes -= _size(dropped)
 
     def clear(self) -> None:
         """Forget what is on disk, with what a stopped run of others left: feature maps are large, and made again in

@@ -15,7 +15,7 @@ from sg_hub.inference.matching import Mapped, match
 
 from ..run.seeds import rng
 from ..targets import Item
-from .data import Data, Maps, centre
+from .data import Data, Held, Maps, centre
 
 PATIENTS = 15
 """Whose ordered pairs are looked at, unless a number is given."""
@@ -53,11 +53,15 @@ class Landmarks:
 
     def by_features(self, maps: Maps, names: Sequence[str]) -> Find:
         """By the similarity of feature maps, checked both ways, as `sg_hub.locate` does it."""
-        mapped = [Mapped(_unit(maps[item].only(names)), self._data.voxel) for item in self._items]
+        held = Held()  # normalised, beside what is held as it is
+
+        def mapped(number: int) -> Mapped:
+            item = self._items[number]
+            return Mapped(held.get(item.name, lambda: _unit(maps[item].only(names))), self._data.voxel)
 
         def find(templates: Sequence[int], patient: int, places: Sequence[np.ndarray]) -> np.ndarray:
             at = [torch.from_numpy(one).float() for one in places]
-            found = match([mapped[one] for one in templates], at, mapped[patient])
+            found = match([mapped(one) for one in templates], at, mapped(patient))
             result: np.ndarray = found.places.double().numpy()
             return result
 

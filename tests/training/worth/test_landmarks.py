@@ -54,3 +54,16 @@ def test_an_organ_that_nobody_else_has_is_not_voted_on():
     data = data_of([labelled((4, 8, 4)), labelled((7, 6, 6)) * 0])
     one = Landmarks(data, data.parts["test"], progress=False)
     assert np.isnan(one.votes(one.by_position, "")).all()
+
+
+def test_maps_that_do_not_fit_are_made_again_and_the_errors_are_the_same(monkeypatch):
+    data = data_of([labelled((4 + i, 8 - i, 4)) for i in range(3)])
+    one = texture()
+    maps = {item: maps_of(one.roll(i, 1)) for i, item in enumerate(data.arrays)}
+    three, made = Landmarks(data, data.parts["test"], progress=False), []
+    monkeypatch.setattr(landmarks, "_unit", lambda maps, unit=landmarks._unit: made.append(1) or unit(maps))
+    expected = three.pairs(three.by_features(maps, ["encoder 0"]), "")
+    assert len(made) == 3
+    monkeypatch.setattr("training.worth.data._HELD", 1)
+    np.testing.assert_array_equal(three.pairs(three.by_features(maps, ["encoder 0"]), ""), expected)
+    assert len(made) > 6

@@ -4,7 +4,8 @@ The named set (`variant.VARIANTS`) is run for a third of the steps; the best of 
 those are run again with other draws of labels and batches, and the mean over the draws chooses: with few labels one
 draw says little, and a random network that it gives too few steps is a straw man. What counts is the validation metric
 at the end, where the learning rate has fallen to 0: a look at the middle of a schedule is none of one that ends there.
-No trial has these draws, and the runs that choose never see the test part.
+Their seeds are those of no trial, though of few patients the same may be drawn, and the runs that choose never see the
+test part.
 """
 
 from __future__ import annotations
