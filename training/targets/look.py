@@ -10,7 +10,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from .splits import read_table
 
 _LABELS = re.compile(r"(labels?|masks?|seg(mentation)?s?|annotations?|gt|ground.?truth|outlines?)(tr)?", re.IGNORECASE)
 """Names of a folder of label maps."""
+_NUMBER = re.compile(r"[-_./][A-Za-z]?\d+$")
+"""At the end of a name: which of a patient's images it is."""
 _MOST = 20
 """Images and label maps that are looked into."""
 _AIR = -200.0
@@ -93,7 +95,7 @@ def look(root: str | Path) -> Look:
         count = f"{len(files)} image{'s' * (len(files) != 1)}"
         raise InvalidInputError(f"{root} holds {count}, and nothing that says what is in them; {_EXPECTED}")
     if not found.table:
-        found.patients = patients_of(found.files)
+        found.patients = patients_of(found.files, in_classes=bool(found.rows))
     _read_images(found)
     if found.segments:
         _read_labels(found)
@@ -161,16 +163,22 @@ def _class_folders(root: Path) -> Look | None:
     return Look(root, dims, ".", files, classes=dict(Counter(label for _, label in rows)), rows=rows)
 
 
-def patients_of(names: Sequence[str] | dict[str, Path]) -> dict[str, str]:
-    """Whose each image is, where names end in a number that only tells apart what one patient has: P07_1, P07_2.
+def patients_of(names: Iterable[str], *, in_classes: bool = False) -> dict[str, str]:
+    """Whose each image is, where names end in a number that only tells apart what one patient has: P07_1 and P07_2, or
+    P07/1 and P07/2.
 
     The part in front of it must hold a number itself (else it is a word such as `case`), and at least one patient must
-    have several images. Otherwise nothing is said. Folders say nothing: an image of either class may be of one patient.
+    have several images. Otherwise nothing is said.
+
+    Args:
+        in_classes: the first folder is a class, which says nothing: an image of either may be of one patient.
     """
-    stems = {name: re.sub(r"[-_.][A-Za-z]?\d+$", "", name.rpartition("/")[2]) for name in names}
-    several = Counter(stems.values())
-    numbered = all(re.search(r"\d", stem) for stem in stems.values())
-    return stems if numbered and 1 < len(several) < len(stems) else {}
+    own = {name: name.partition("/")[2] if in_classes else name for name in names}
+    stems = {name: _NUMBER.sub("", text) for name, text in own.items()}
+    cut = {stem for name, stem in stems.items() if stem != own[name]}
+    patients = {name: stem if stem in cut else name for name, stem in stems.items()}
+    numbered = all(re.search(r"\d[^/]*$", stem) for stem in stems.values())
+    return patients if numbered and 1 < len({*patients.values()}) < len(patients) else {}
 
 
 def _read_images(found: Look) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from sg_hub.cli import main
 from tests.training.targets.target_folders import write_csv, write_scan
 from training.targets import in_parts, load_target
+from training.targets.look import patients_of
 from training.trials.check import check
 
 
@@ -101,6 +102,37 @@ def test_a_folder_for_each_class(init, tmp_path):
     for items in in_parts(target.split_items().items).values():
         assert {item.label for item in items} == {0, 1}
     assert "nothing is wrong" in check("xrays.toml", progress=False)
+
+
+def test_a_folder_for_each_case(init, tmp_path):
+    """The numbers of its slices are no patients."""
+    for number in range(30):
+        name = f"P{number // 5:02d}/{number % 5}.png"
+        picture(tmp_path / "slices" / "images" / name, number)
+        (tmp_path / "slices" / "labels" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((np.arange(256).reshape(16, 16) % 2).astype(np.uint8)).save(tmp_path / "slices/labels" / name)
+    code, said, target = init("slices")
+    assert (code, "patients: 6 (by their names)" in said) == (0, True)
+    parts = in_parts(target.split_items().items).values()
+    cases = [{item.name.partition("/")[0] for item in items} for items in parts]
+    assert (len(set().union(*cases)), sum(map(len, cases))) == (6, 6), "each case is in one part"
+
+
+@pytest.mark.parametrize(
+    ("names", "patients", "in_classes"),
+    [
+        (["P01/t1", "P01/t2", "P02/t1"], ["P01", "P01", "P02"], False),
+        (["A/pt1_1", "A/pt1_2", "B/pt1_1", "B/pt2"], ["A/pt1", "A/pt1", "B/pt1", "B/pt2"], False),
+        (["A/1", "A/2", "B/1", "B/2"], None, False),
+        (["P1/case_1", "P1/case_2", "P2/case_1"], None, False),
+        (["ill/1", "ill/2", "well/1", "well/2"], None, True),
+        (["ill/p1_1", "well/p1_2", "ill/3", "well/3"], ["p1", "p1", "ill/3", "well/3"], True),
+        (["ill/P01/1", "well/P01/2", "well/P02/1"], ["P01", "P01", "P02"], True),
+    ],
+)
+def test_whose_images_are_is_told_by_their_names_or_not_at_all(names, patients, in_classes):
+    expected = {} if patients is None else dict(zip(names, patients, strict=True))
+    assert patients_of(names, in_classes=in_classes) == expected
 
 
 def test_every_part_holds_several_of_each_class_where_there_are_enough(init, tmp_path):
