@@ -106,9 +106,10 @@ def score_predictions(
     path = given_path(predictions, "the folder of the predictions")
     if not path.exists():
         raise ReadError(f"{path} is not there: give what `sg-hub {_command(read)}` wrote")
-    items = [item for item in read.split_items().items if part in ("all", item.split)]
+    every = read.split_items().items
+    items = [item for item in every if part in ("all", item.split)]
     if read.head == "classification":
-        known = _probabilities(path, read)
+        known = _probabilities(path, read, every)
         names = _matched(items, known, path)
         scored = [item for item in items if item.name in names]
         rows = [{"label": item.label, "probabilities": known[names[item.name]]} for item in scored]
@@ -169,17 +170,37 @@ def _some(rows: list[Any], path: Path, items: list[Item]) -> None:
         )
 
 
-def _probabilities(path: Path, target: Target) -> dict[str, list[float]]:
+def _probabilities(path: Path, target: Target, items: Sequence[Item]) -> dict[str, list[float]]:
+    """The rows of a table by the item that their path ends in, of all of the target; those of none by the last part of
+    their path, where no other row has it.
+
+    Raises:
+        ReadError: no table, or a damaged one.
+        InvalidInputError: two rows of one item.
+    """
     table = path / TABLE if path.is_dir() else path
     suffixes = SCAN_SUFFIXES if target.data_ndim == 3 else IMAGE_SUFFIXES
+    names = {name for item in items for name in (item.name, _file_name(item))}
     found: dict[str, list[float]] = {}
+    said: dict[str, str] = {}
+    others: dict[str, list[list[float]]] = {}
     for row in read_table(table, ("scan", *target.classes)):
-        name = plain_name(Path(row["scan"]).name, suffixes)
         try:
-            found[name] = [float(row[name]) for name in target.classes]
+            values = [float(row[name]) for name in target.classes]
         except ValueError as error:
             raise ReadError(f"{table}: {error}; expected the probability of each class of {row['scan']}") from error
-    return found
+        parts = plain_name(row["scan"].replace("\\", "/"), suffixes).split("/")
+        ends = ("/".join(parts[start:]) for start in range(len(parts)))
+        name = next((end for end in ends if end in names), None)
+        if name is None:
+            others.setdefault(parts[-1], []).append(values)
+            continue
+        if name in found:
+            raise InvalidInputError(
+                f"{table}: {said[name]} and {row['scan']} may both be {name}: leave the row of the target's image"
+            )
+        found[name], said[name] = values, row["scan"]
+    return {name: rows[0] for name, rows in others.items() if len(rows) == 1} | found
 
 
 def _scored(target: Folder, item: Item, path: Path) -> dict[str, Any]:

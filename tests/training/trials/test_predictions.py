@@ -10,9 +10,11 @@ from PIL import Image
 
 from sg_hub import ImagePreprocessing, Preprocessing, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.cli import main
+from sg_hub.errors import InvalidInputError
 from tests.training.targets.target_folders import write_csv, write_scan
 from training.targets import load_target
 from training.trials.finetune import RISING, Finetuned
+from training.trials.predictions import score_predictions
 from training.trials.trial import late_rise
 
 QUICK = ["settings.steps=2", "settings.validate_every=1", "settings.batch_size=2", 'settings.precision="float32"']
@@ -144,6 +146,56 @@ def test_a_classification_is_scored_by_what_classify_wrote(tmp_path, monkeypatch
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert "sg_hub.classify(model, scan)" in card
     assert "sg-hub classify FILE --model ./model" in card
+
+
+@pytest.fixture
+def sites(tmp_path, monkeypatch):
+    """A classification whose images have the same names at two sites: A is tested, B trained on."""
+    monkeypatch.chdir(tmp_path)
+    rows = []
+    for site in "AB":
+        (tmp_path / "data" / "images" / site).mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "data" / "images" / site / f"{number}.png")
+            part = "test" if site == "A" else ("train", "validation")[number // 2]
+            rows.append((f"{site}/{number}.png", ("no", "yes")[(number + (site == "B")) % 2], part))
+    write_csv(tmp_path / "data" / "t.csv", ("image", "label", "split"), rows)
+    (tmp_path / "mine.toml").write_text(
+        'reader = "folder"\nname = "mine"\nroot = "data"\ntable = "t.csv"\nhead = "classification"\nmetric = "auc"\n'
+        'classes = ["no", "yes"]\n',
+        encoding="utf-8",
+    )
+    return tmp_path
+
+
+def probabilities(*places):
+    """Rows of a table of perfect probabilities: of each file, and the item that it is."""
+    rows = []
+    for place, item in places:
+        yes = (int(item[-1]) + item.startswith("B")) % 2
+        rows.append((place, 1 - yes, yes))
+    return rows
+
+
+@pytest.mark.parametrize("where", ["data/images/{}.png", "{}", "/elsewhere/{}.png"])
+def test_images_of_one_name_in_two_folders_have_probabilities_of_their_own(sites, where):
+    items = [f"{site}/{number}" for site in "AB" for number in range(4)]
+    write_csv(sites / "p.csv", ("scan", "no", "yes"), probabilities(*((where.format(item), item) for item in items)))
+    table, scored, missing = score_predictions("p.csv", "mine.toml", progress=False)
+    assert (table.splitlines()[1:], scored, missing) == (["no,4,2,1", "yes,4,2,1"], 4, [])
+
+
+def test_probabilities_of_another_folder_are_no_items(sites):
+    """The test images were forgotten: those of the other site are not taken for them."""
+    write_csv(sites / "p.csv", ("scan", "no", "yes"), probabilities(*((f"B/{n}.png", f"B/{n}") for n in range(4))))
+    with pytest.raises(InvalidInputError, match="holds no prediction of the 4 items"):
+        score_predictions("p.csv", "mine.toml", progress=False)
+    flat = [(f"copies/{n}.png", f"A/{n}") for n in range(4)]
+    write_csv(sites / "p.csv", ("scan", "no", "yes"), probabilities(*flat))
+    assert score_predictions("p.csv", "mine.toml", progress=False)[1] == 4
+    write_csv(sites / "p.csv", ("scan", "no", "yes"), probabilities(("x/A/0.png", "A/0"), ("y/A/0.png", "A/0")))
+    with pytest.raises(InvalidInputError, match=r"x/A/0\.png and y/A/0\.png may both be A/0: leave the row"):
+        score_predictions("p.csv", "mine.toml", progress=False)
 
 
 @pytest.mark.parametrize(
