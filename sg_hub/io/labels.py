@@ -54,9 +54,9 @@ def check_same_place(labels: Scan, scan: Scan, hint: str = "") -> None:
     apart = float(np.abs(_corners(labels) - _corners(scan)).max())
     if apart > max(scan.spacing) / 2:
         raise InvalidInputError(
-            f"{labels.source} lies elsewhere than its image {scan.source}: by their headers (origin, spacing, "
-            f"direction) they are up to {apart:.1f} mm apart. Resample it onto the image; if voxels of the same index "
-            f"belong together give it the image's header (SimpleITK: label.CopyInformation(image)){hint}"
+            f"{labels.source} lies elsewhere than {scan.source}: by their headers (origin, spacing, direction) they "
+            f"are up to {apart:.1f} mm apart. Resample the first onto the second; if voxels of the same index belong "
+            f"together give it the header of the second (SimpleITK: first.CopyInformation(second)){hint}"
         )
 
 

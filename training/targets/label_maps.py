@@ -106,7 +106,7 @@ class LabelMapTarget(Target):
         """
         scan, labels = load_channels(image, sequences), load_labels(label)
         if same_voxels:
-            labels = _as_placed(labels, scan)
+            labels = as_placed(labels, scan)
         if labels.size != scan.size:
             raise InvalidInputError(
                 f"{label} has size {labels.size}, its image {image} {scan.size}: they must be of the same grid: "
@@ -135,7 +135,7 @@ def load_channels(image: str | Path, sequences: Sequence[str]) -> Scan:
     return replace(first, array=np.concatenate([scan.array for scan in scans])) if sequences else first
 
 
-def _as_placed(labels: Scan, scan: Scan) -> Scan:
+def as_placed(labels: Scan, scan: Scan) -> Scan:
     """A label map in its file's order of voxels, with the geometry of another file."""
     image, grid = labels.to_image(labels.array), scan.file_grid
     if grid is not None:

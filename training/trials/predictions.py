@@ -18,9 +18,10 @@ import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.files import given_path, unwritable, write_atomic, writing_path
 from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES, find_images, find_scans, plain_name
-from sg_hub.io.labels import load_labels, read_label_image
+from sg_hub.io.labels import check_same_place, load_labels, read_label_image
 
 from ..targets import Item, Target, load_target
+from ..targets.label_maps import as_placed
 from ..targets.readers.folder import Folder
 from ..targets.splits import read_table
 from .class_metrics import auc_table, class_table, item_row
@@ -97,7 +98,8 @@ def score_predictions(
         a CSV with a line for each class; how many items it is of; and the items without a prediction.
 
     Raises:
-        InvalidInputError: no prediction of any item, or one of another size, or with classes that there are not.
+        InvalidInputError: no prediction of any item, two of one item, or one of another size or place, or with classes
+            that there are not.
         ReadError: files that are missing or damaged.
     """
     read = load_target(target, overrides)
@@ -207,6 +209,8 @@ def _scored(target: Folder, item: Item, path: Path) -> dict[str, Any]:
     spacing: tuple[float, ...] = (1.0, 1.0)
     if target.data_ndim == 3:
         labels, found = load_labels(str(item.label)), load_labels(path)
+        if target.same_voxels:
+            labels = as_placed(labels, sg_hub.load_scan(item.image))
         truth, given, spacing = target.class_numbers(labels.array[0], str(item.label)), found.array[0], labels.spacing
     else:
         truth, given = target.class_numbers(read_label_image(str(item.label)), str(item.label)), read_label_image(path)
@@ -215,6 +219,8 @@ def _scored(target: Folder, item: Item, path: Path) -> dict[str, Any]:
             f"{path} has size {given.shape}, the label map {item.label} {truth.shape}: predictions must be on the "
             "grid of the label maps: resample them, or give the other program the files of the target"
         )
+    if target.data_ndim == 3:
+        check_same_place(found, labels)
     if given.max() > len(target.classes) or given.min() < 0:
         raise InvalidInputError(
             f"{path} holds the number {given.max():g}: expected 0 (background) to {len(target.classes)}, the classes "

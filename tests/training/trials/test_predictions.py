@@ -13,11 +13,13 @@ from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError
 from tests.training.targets.target_folders import write_csv, write_scan
 from training.targets import load_target
+from training.trials.class_metrics import item_row
 from training.trials.finetune import RISING, Finetuned
 from training.trials.predictions import score_predictions
 from training.trials.trial import late_rise
 
 QUICK = ["settings.steps=2", "settings.validate_every=1", "settings.batch_size=2", 'settings.precision="float32"']
+SPACING = (2.0, 2.0, 3.0)
 
 
 def labels_of(number):
@@ -32,9 +34,8 @@ def scans(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in range(8):
         labels = labels_of(number)
-        spacing = (2.0, 2.0, 3.0)
-        write_scan(tmp_path / "data" / "images" / f"{number}.nii.gz", labels.astype(np.int16) * 90 - 400, spacing)
-        write_scan(tmp_path / "data" / "labels" / f"{number}.nii.gz", labels, spacing)
+        write_scan(tmp_path / "data" / "images" / f"{number}.nii.gz", labels.astype(np.int16) * 90 - 400, SPACING)
+        write_scan(tmp_path / "data" / "labels" / f"{number}.nii.gz", labels, SPACING)
     (tmp_path / "mine.toml").write_text(
         'reader = "folder"\nname = "mine"\nroot = "data"\nhead = "segmentation"\nmetric = "dice"\n'
         'classes = ["a", "b"]\nvalues = { a = 3, b = 7 }\n',
@@ -72,11 +73,30 @@ def test_test_predictions_are_kept_and_scored(scans, capsys):
 def test_perfect_predictions_have_perfect_scores(scans, capsys):
     for number in range(4):
         labels = labels_of(number)
-        write_scan(scans / "maps" / f"{number}.nii.gz", (labels == 3) + 2 * (labels == 7).astype(np.uint8))
+        write_scan(scans / "maps" / f"{number}.nii.gz", (labels == 3) + 2 * (labels == 7).astype(np.uint8), SPACING)
     assert main(["score", "maps", "mine.toml", "--part", "all", "--out", "s.csv", "--quiet"]) == 0
     assert "4 items, 4 without a prediction, such as 4" in capsys.readouterr().out
     for row in table("s.csv"):
         assert (row["items"], row["missed"], row["dice"], row["surface_mm"]) == ("4", "0", "1", "0")
+
+
+def test_predictions_lie_where_the_images_do(scans):
+    """Label maps of which only the order of voxels counts, whose own headers mean another grid."""
+    for number in range(8):
+        labels = labels_of(number)
+        own = {"spacing": (1.0, 1.0, 1.0), "direction": (-1, 0, 0, 0, -1, 0, 0, 0, 1)}
+        write_scan(scans / "data" / "labels" / f"{number}.nii.gz", labels, **own)
+        write_scan(scans / "maps" / f"{number}.nii.gz", (labels == 3) + 2 * (labels == 7).astype(np.uint8), SPACING)
+    with pytest.raises(InvalidInputError, match=r"maps/0\.nii\.gz lies elsewhere than .*labels/0\.nii\.gz"):
+        score_predictions("maps", "mine.toml", part="all", progress=False)
+    text, scored, _ = score_predictions("maps", "mine.toml", ["same_voxels=true"], part="all", progress=False)
+    rows = list(csv.DictReader(text.splitlines()))
+    assert (scored, [(row["dice"], row["surface_mm"]) for row in rows]) == (8, [("1", "0"), ("1", "0")])
+    moved = np.roll((labels_of(0) == 3).astype(np.uint8), 1, 0)
+    write_scan(scans / "maps" / "0.nii.gz", moved, SPACING)
+    text = score_predictions("maps", "mine.toml", ["same_voxels=true"], part="all", progress=False)[0]
+    expected = item_row("0", moved, (labels_of(0) == 3).astype(np.uint8), 2, SPACING)["surface"][0] / 8
+    assert float(next(csv.DictReader(text.splitlines()))["surface_mm"]) == pytest.approx(expected, rel=1e-3)
 
 
 def test_predictions_that_cannot_be_scored_are_said(scans, capsys):
@@ -87,7 +107,7 @@ def test_predictions_that_cannot_be_scored_are_said(scans, capsys):
     assert "gone is not there" in said("gone", "mine.toml")
     (scans / "maps").mkdir()
     assert "holds no prediction of the" in said("maps", "mine.toml", "--part", "all")
-    write_scan(scans / "maps" / "0.nii.gz", labels_of(0))
+    write_scan(scans / "maps" / "0.nii.gz", labels_of(0), SPACING)
     assert "holds the number 7: expected 0 (background) to 2" in said("maps", "mine.toml", "--part", "all")
     write_scan(scans / "maps" / "0.nii.gz", np.zeros((3, 3, 3), np.uint8))
     assert "has size (3, 3, 3), the label map" in said("maps", "mine.toml", "--part", "all")
