@@ -95,9 +95,13 @@ def check_unseen(
 
 
 def told_by_name(provenance: Mapping[str, Any], dataset: str, test: Iterable[str]) -> bool:
-    """Whether names alone say that test patients (DATASET/NAME) are unseen: no image need be compared."""
+    """Whether names alone say that test patients (DATASET/NAME) are unseen: no image need be compared.
+
+    A user's own data set may name its patients anew; where the weights say which images they saw, these are compared.
+    """
     sets, own = set(provenance.get("datasets", PUBLIC)), {name.partition("/")[0] for name in test}
-    known = all(other in own or {other, dataset} <= PUBLIC for other in sets)
+    named_alike = own & PUBLIC if provenance.get("images") else own
+    known = all(other in named_alike or {other, dataset} <= PUBLIC for other in sets)
     return bool(sets) and known and not _same_under_other_names(sets - own, dataset)
 
 

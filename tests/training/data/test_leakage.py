@@ -3,7 +3,7 @@
 import pytest
 
 from sg_hub.errors import InvalidInputError
-from training.data.leakage import PUBLIC, check_disjoint, check_unseen, patient_hashes
+from training.data.leakage import PUBLIC, check_disjoint, check_unseen, patient_hashes, told_by_name
 from training.run.recipe import RECIPES, load_recipe
 from training.run.settings import shipped
 from training.targets import list_targets, load_target
@@ -95,6 +95,17 @@ def test_names_decide_in_the_same_data_set():
     assert check_unseen(weights, "clinic", ["clinic/b"]) == ""
     with pytest.raises(InvalidInputError, match=r"1 test patients .*clinic/a"):
         check_unseen(weights, "clinic", ["clinic/a"])
+
+
+def test_images_decide_in_a_data_set_of_ones_own_whose_patients_were_named_anew():
+    weights = {"patients": patient_hashes("clinic", ["a"]), "datasets": ["clinic"], "images": ["0123456789ab"]}
+    assert not told_by_name(weights, "clinic", ["clinic/b"])
+    assert "cannot be told" in check_unseen(weights, "clinic", ["clinic/b"])
+    assert check_unseen(weights, "clinic", ["clinic/b"], {"b": ("ffffffffffff",)}) == ""
+    with pytest.raises(InvalidInputError, match="1 test images"):
+        check_unseen(weights, "clinic", ["clinic/b"], {"b": ("0123456789ab",)})
+    public = {"patients": patient_hashes("lits", ["a"]), "datasets": ["lits"], "images": ["0123456789ab"]}
+    assert told_by_name(public, "lits", ["lits/b"])
 
 
 def test_every_shipped_data_set_is_known():
