@@ -21,7 +21,7 @@ import zarr
 from torch import Tensor
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from sg_hub import ImagePreprocessing, load_image, load_scan
+from sg_hub import Image, ImagePreprocessing, load_image, load_scan
 from sg_hub.errors import ReadError, SgHubError
 from sg_hub.preprocessing.steps import resampled_size, resize
 
@@ -135,7 +135,20 @@ def _read_image(path: str, settings: Prepare) -> tuple[Tensor, tuple[float, ...]
     pixels = ImagePreprocessing(input_size=settings.size).fit(image)[0]
     if pixels.shape[0] != settings.channels:
         pixels = pixels.mean(0, keepdim=True) if settings.channels == 1 else pixels.repeat(settings.channels, 1, 1)
-    return pixels * LEVELS[1], (1.0, 1.0), image_hashes(path, 2, image)
+    known = image if settings.bits is None else _unsaid(path, image)
+    return pixels * LEVELS[1], (1.0, 1.0), image_hashes(path, 2, known)
+
+
+def _unsaid(path: str, image: Image) -> Image:
+    """An image as whoever is not told its bits reads it, by which it is known; the same where it cannot be read so."""
+    logger = logging.getLogger(load_image.__module__)  # of 12 bits in 16 it would say to give bits
+    logger.disabled = True
+    try:
+        return load_image(path)
+    except SgHubError:
+        return image
+    finally:
+        logger.disabled = False
 
 
 def _write(item: Item, array: np.ndarray, url: str, chunk: tuple[int, ...], record: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from tests.sg_hub.io.xray_files import write_xray
 from tests.training.conftest import XRAYS, small_images
 from tests.training.scan_files import SIZE, write_scan
 from training.data import convert as module
+from training.data.identity import image_hashes
 from training.data.prepare import prepare, store_path
 from training.data.store import Store
 from training.run.recipe import Recipe
@@ -126,3 +127,16 @@ def test_all_kinds_of_images_and_a_broken_one(tmp_path):
     assert {patient.channels for patient in store.patients} == {1}
     np.testing.assert_allclose(store.whole("a"), store.whole("c"), atol=1)
     np.testing.assert_allclose(store.whole("d"), 4095 - store.whole("e"), atol=1)
+
+
+def test_an_image_is_known_by_what_its_file_says_whatever_bits_are_given(tmp_path, caplog):
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 4096, (96, 96)).astype(np.uint16)
+        PillowImage.fromarray(pixels).save(tmp_path / f"{number}.png")
+    given = [f"source={tmp_path}", "patient=(.*)", "prepare.bits=12"]
+    recipe = small_images(tmp_path / "run", *given)
+    prepare(recipe, progress=False)
+    assert "does it hold 12 bits" not in caplog.text
+    stored = Store.open(store_path(recipe)).items
+    assert [item.images for item in stored] == [image_hashes(tmp_path / item.source, 2) for item in stored]
+    assert Store.open(store_path(recipe)).whole(stored[0].name).max() > 900, "it is as bright as 12 bits say"
