@@ -81,7 +81,7 @@ class Training:
         self.network.train()
         if target.settings.head_first:  # statistics of frozen layers go on, or a random one's would never be measured
             self.network.encoder.requires_grad_(self.progress.step >= alone(target.settings))
-        x, y = self.batches.draw(self.noise)
+        x, y = self.batches.draw(self.noise, self.progress.step)
         x = x.to(self.device).contiguous(memory_format=layout(x.ndim - 2))
         with autocast(self.device, target.settings.precision, target.patch, self.network.encoder.strides[-1]):
             logits = self.network(x)

@@ -29,10 +29,16 @@ class Batches:
         self._groups = [group for _, group in sorted(groups.items())] or [self.items]
         self._voxels: dict[str, list[Tensor]] = {}
 
-    def draw(self, noise: torch.Generator) -> Pair:
-        """x (N, C, patch...) float32 and y: (N,) class numbers, (N, findings) float, or (N, patch...) class numbers."""
+    def draw(self, noise: torch.Generator, step: int = 0) -> Pair:
+        """x (N, C, patch...) float32 and y: (N,) class numbers, (N, findings) float, or (N, patch...) class numbers.
+
+        Args:
+            step: how many batches there were before: turns of classes go on from one to the next.
+        """
         one = self._item_patch if self.target.head == "segmentation" else self._whole_item
-        pairs = [_moved(self.target, *one(number, noise), noise) for number in range(self.target.settings.batch_size)]
+        size = self.target.settings.batch_size
+        numbers = range(step * size, (step + 1) * size)
+        pairs = [_moved(self.target, *one(number, noise), noise) for number in numbers]
         x, y = torch.stack([image.float() for image, _ in pairs]), torch.stack([label for _, label in pairs])
         return x, y.long() if self.target.head == "segmentation" or self.target.exclusive else y.float()
 

@@ -1,9 +1,12 @@
 """Batches: balanced, mirrored, shifted, cut."""
 
+from types import SimpleNamespace
+
+import pytest
 import torch
 
 from tests.training.targets.target_folders import target_at
-from training.targets import in_parts
+from training.targets import Item, in_parts
 from training.trials.task.batches import Batches
 from training.trials.task.item_arrays import ItemArrays
 
@@ -22,6 +25,26 @@ def test_batches_are_balanced_and_masks_move_with_the_image(patches, tmp_path):
     for seed in range(5):
         x, y = Batches(target, ItemArrays(target, tmp_path), train).draw(torch.Generator().manual_seed(seed))
         assert torch.equal(x[:, 0] > 0.6, y == 1)  # blobs are bright wherever they were moved to
+
+
+@pytest.mark.parametrize(("size", "count"), [(2, 3), (8, 3), (1, 2), (4, 5)])
+def test_every_class_is_drawn_as_often_whatever_the_batch(size, count):
+    settings = SimpleNamespace(balanced=True, batch_size=size, mirror="", shift=0)
+    target = SimpleNamespace(head="classification", exclusive=True, sliced=False, ndim=2, settings=settings)
+    items = [Item(f"{label}-{number}", "", "", label) for label in range(count) for number in range(2 + label)]
+    arrays = {item: (torch.zeros(1, 2, 2), torch.tensor(item.label)) for item in items}
+    batches, noise = Batches(target, arrays, items), torch.Generator().manual_seed(0)
+    drawn = [label for step in range(count) for label in batches.draw(noise, step)[1].tolist()]
+    assert drawn == [number % count for number in range(count * size)]
+
+
+def test_every_other_patch_is_around_a_class_in_batches_of_one(patches, tmp_path):
+    target = target_at("lidc-nodules", patches, *SMALL, "settings.patch=[2, 2, 2]", "settings.batch_size=1")
+    batches = Batches(target, ItemArrays(target, tmp_path), in_parts(target.split_items().items)["train"])
+    noise = torch.Generator().manual_seed(0)
+    held = [bool((batches.draw(noise, step)[1] == 1).any()) for step in range(24)]
+    assert all(held[::2])
+    assert not all(held[1::2])
 
 
 def test_patches_of_large_items_hold_the_classes_and_are_padded(patches, tmp_path):
