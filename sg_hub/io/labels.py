@@ -18,6 +18,9 @@ _LOSSY_TIFF = (6, 7, 33003, 33005, 34712, 50001)
 """Compressions of TIFF that change values: JPEG, JPEG 2000, WebP."""
 _EXPECTED = "a picture of labels (PNG or TIFF, one number a pixel)"
 
+_ROUNDING = 1e-3
+"""Of a header's numbers, in voxels."""
+
 
 def load_labels(path: str | os.PathLike[str], *, series: str | None = None, outside: bool = False) -> Scan:
     """Read the label map of a scan: one layer of whole numbers.
@@ -49,10 +52,11 @@ def check_same_place(labels: Scan, scan: Scan, hint: str = "") -> None:
         hint: what else may be done.
 
     Raises:
-        InvalidInputError: they are more than half a voxel apart.
+        InvalidInputError: they are more than half a voxel apart along some axis.
     """
-    apart = float(np.abs(_corners(labels) - _corners(scan)).max())
-    if apart > max(scan.spacing) / 2:
+    theirs, own = _corners(labels), _corners(scan)
+    apart = float(np.abs(theirs - own).max())
+    if np.abs(scan.to_voxels(theirs) - scan.to_voxels(own)).max() > 0.5 + _ROUNDING:
         raise InvalidInputError(
             f"{labels.source} lies elsewhere than {scan.source}: by their headers (origin, spacing, direction) they "
             f"are up to {apart:.1f} mm apart. Resample the first onto the second; if voxels of the same index belong "

@@ -1,5 +1,7 @@
 """Label maps keep their numbers, or are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pydicom
 import pytest
@@ -7,8 +9,8 @@ import SimpleITK as sitk
 from PIL import Image as PillowImage
 
 from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.io.labels import load_labels, read_label_image
-from sg_hub.io.scan import load_scan
+from sg_hub.io.labels import check_same_place, load_labels, read_label_image
+from sg_hub.io.scan import IDENTITY, Scan, load_scan
 from tests.sg_hub.io.formats.dicom.dicom_files import VOLUME, compress, write_series
 
 MAP = np.arange(8 * 9 * 10).reshape(10, 9, 8) % 7
@@ -68,6 +70,27 @@ def test_labels_in_dicom_that_was_compressed_with_loss(tmp_path, tags, name):
     else:
         assert np.array_equal(load_labels(tmp_path).array[0], (VOLUME % 5).transpose(2, 1, 0))
     assert load_scan(tmp_path).array.max() == 4
+
+
+@pytest.mark.parametrize(
+    ("grid", "same"),
+    [
+        ({"origin": (0.35, 0.35, 2.5)}, True),
+        ({"origin": (0.4, 0.0, 0.0)}, False),
+        ({"origin": (0.0, 2.4, 0.0)}, False),
+        ({"origin": (0.0, 0.0, 2.6)}, False),
+        ({"spacing": (0.74, 0.7, 5.0)}, False),
+    ],
+)
+@pytest.mark.parametrize("direction", [IDENTITY, (0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0)])
+def test_a_label_map_lies_within_half_a_voxel_along_every_axis(grid, same, direction):
+    scan = Scan(np.zeros((1, 20, 20, 10), np.float32), (0.7, 0.7, 5.0), direction=direction)
+    labels = replace(scan, **grid)
+    if same:
+        check_same_place(labels, scan)
+        return
+    with pytest.raises(InvalidInputError, match="lies elsewhere than"):
+        check_same_place(labels, scan)
 
 
 PICTURE = np.arange(60, dtype=np.uint8).reshape(6, 10) % 5
