@@ -79,7 +79,8 @@ def score(network: Any, task: PreparedTask, items: Sequence[Item], *, in_mm: boo
         raise InvalidInputError(f"target {target.name}: none of {len(rows)} items has a score")
     sure = [row for row in rows if row["item"] not in target.doubtful]
     without = figures(task, sure) if 0 < len(sure) < len(rows) else {}
-    left_out = [] if target.exclusive else [name for name in target.classes if name not in task.scored]
+    one_curve = target.exclusive and len(target.classes) == 2
+    left_out = [] if one_curve else [name for name in target.classes if name not in task.scored]
     for row in rows if target.head == "classification" else ():
         row["probabilities"] = [round(value, 5) for value in row["probabilities"]]
     distances = _overlaps(task, rows, IN_MM) if voxel else {}

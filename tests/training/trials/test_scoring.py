@@ -1,12 +1,14 @@
 """What a network does on some items: absent classes are in no mean, doubtful references are scored apart."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from tests.training.targets.target_folders import target_at
 from tests.training.trials.small_trials import ORGANS, QUICK, SMALL, organs, task_of, trial_of
-from training.targets import in_parts
+from training.targets import Item, in_parts
 from training.trials import scoring as module
 from training.trials.scoring import score
 
@@ -122,3 +124,20 @@ def test_doubtful_labels_are_left_out_of_an_auc(patches, tmp_path, monkeypatch):
     scores = scored(monkeypatch, task_of(target, tmp_path), found)
     assert scores.value < 1
     assert scores.without_doubtful == {"auc": 1}
+
+
+def classified(monkeypatch, labels, found, classes, scored):
+    """The scores of items of exclusive classes, had the network given these probabilities, and the task."""
+    items = [Item(f"{number}", f"{number}", "", label, split="test") for number, label in enumerate(labels)]
+    target = target_at("lidc-malignancy", "nowhere").model_copy(update={"classes": classes})
+    arrays = {item: (None, torch.tensor(item.label)) for item in items}
+    monkeypatch.setattr(module, "predict", lambda network, task, items: zip(items, found, strict=True))
+    return score(None, SimpleNamespace(target=target, arrays=arrays, scored=scored), items), target
+
+
+def test_a_class_that_is_in_no_mean_is_said_where_classes_exclude_each_other(monkeypatch):
+    found = np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    scores, _ = classified(monkeypatch, [0, 1, 2, 0, 1, 2], found, ("a", "b", "c"), ("a", "b"))
+    assert ({*scores.values}, scores.left_out) == ({"auc", "auc a", "auc b"}, ["c"])
+    scores, _ = classified(monkeypatch, [0, 1], np.eye(2), ("a", "b"), ("b",))
+    assert scores.left_out == []
