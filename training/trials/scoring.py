@@ -82,7 +82,7 @@ def score(network: Any, task: PreparedTask, items: Sequence[Item], *, in_mm: boo
     one_curve = target.exclusive and len(target.classes) == 2
     left_out = [] if one_curve else [name for name in target.classes if name not in task.scored]
     for row in rows if target.head == "classification" else ():
-        row["probabilities"] = [round(value, 5) for value in row["probabilities"]]
+        row["probabilities"] = [float(f"{value:.9g}") for value in row["probabilities"]]  # tells any two float32 apart
     distances = _overlaps(task, rows, IN_MM) if voxel else {}
     return Scores(values[target.metric], values, rows, left_out, _absent(target, rows), without, distances, seconds)
 

@@ -10,6 +10,7 @@ from tests.training.targets.target_folders import target_at
 from tests.training.trials.small_trials import ORGANS, QUICK, SMALL, organs, task_of, trial_of
 from training.targets import Item, in_parts
 from training.trials import scoring as module
+from training.trials.class_metrics import auc_table
 from training.trials.scoring import score
 
 
@@ -141,3 +142,14 @@ def test_a_class_that_is_in_no_mean_is_said_where_classes_exclude_each_other(mon
     assert ({*scores.values}, scores.left_out) == ({"auc", "auc a", "auc b"}, ["c"])
     scores, _ = classified(monkeypatch, [0, 1], np.eye(2), ("a", "b"), ("b",))
     assert scores.left_out == []
+
+
+def test_probabilities_are_kept_as_they_rank(monkeypatch):
+    """The table of the classes is made of what is kept, and says what was measured."""
+    ill = np.array([1e-6, 2e-6, 3e-6, 4e-6, 1 - 3e-7, 1 - 2e-7, 1 - 1e-7, 1], np.float32)
+    found = np.stack([1 - ill, ill], 1)
+    scores, target = classified(monkeypatch, [0, 0, 1, 1, 0, 0, 1, 1], found, ("benign", "malignant"), ("malignant",))
+    kept = [row["probabilities"][1] for row in scores.by_item]
+    assert kept == sorted({*kept})
+    assert scores.value == 0.75
+    assert auc_table(target, scores.by_item).splitlines()[2] == "malignant,8,4,0.75"
