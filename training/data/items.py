@@ -141,7 +141,7 @@ def _patient(recipe: Recipe, name: str, source: str) -> str | None:
     if recipe.patient is None:
         return name
     found = re.search(recipe.patient, source)
-    return found.group(1) if found else None
+    return (found.group(1) or None) if found else None
 
 
 def _check_patients(items: list[Item], recipe: Recipe) -> None:

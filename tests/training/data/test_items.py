@@ -88,6 +88,15 @@ def test_images_whose_patient_cannot_be_told_are_skipped(tmp_path):
         prepare(small_images(tmp_path / "run", "patient=(patient[0-9]+)/"), progress=False)
 
 
+def test_a_pattern_that_finds_nothing_does_not_match(tmp_path):
+    """Its group may be of no letters, which is nobody's name."""
+    for name in ("a_1", "12_1", "13_1"):
+        shutil.copy(next(XRAYS.glob("*.png")), tmp_path / f"{name}.png")
+    recipe = small_images(tmp_path / "run", f"source={tmp_path}", "patient=([0-9]*)_")
+    assert "does not match its path" in prepare(recipe, progress=False).skipped["a_1.png"]
+    assert {item.patient for item in Store.open(store_path(recipe)).items} == {"12", "13"}
+
+
 def test_no_images(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ReadError, match="no images below"):
