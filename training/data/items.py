@@ -97,7 +97,8 @@ def list_items(recipe: Recipe) -> Items:
 
     Raises:
         ReadError: no such folder or CSV, or no scans.
-        InvalidInputError: two scans of one name, or two splits of one patient.
+        InvalidInputError: two scans of one name, or two splits of one patient; or the CSV and the recipe's pattern do
+            not agree whose they are.
     """
     root = Path(recipe.source).expanduser()
     paths = patient_scans(root) if recipe.model.ndim == 3 else named_images(root)
@@ -130,7 +131,8 @@ def list_items(recipe: Recipe) -> Items:
                 items.skipped[source] = f"its split {row.split!r} is none of split_names ({known})"
                 continue
             split = recipe.split_names[row.split]
-            patient = row.patient if recipe.model.ndim == 2 or row.of_image else patient
+            if row.of_image or (recipe.model.ndim == 2 and recipe.patient is None):
+                patient = row.patient
         items.found.append(Item(name, patient, recipe.model.ndim, str(path), source, split, stamp(path)))
     _check_patients(items.found, recipe)
     items.absent = sorted(set(given or ()) - named)
@@ -145,8 +147,10 @@ def _patient(recipe: Recipe, name: str, source: str) -> str | None:
 
 
 def _check_patients(items: list[Item], recipe: Recipe) -> None:
-    """Refuse a patient whose scans or images are in several splits, by the CSV's word and by the recipe's pattern."""
+    """Refuse a patient whose scans or images are in several splits, by the CSV's word and by the recipe's pattern; and
+    one by the pattern who is several by the CSV, for those might be drawn apart."""
     splits: dict[tuple[str, str], str] = {}
+    people: dict[str, str] = {}
     for item in items:
         by_path = _patient(recipe, item.name, item.source) or item.patient
         for patient in {("", item.patient), ("by its path ", by_path)}:
@@ -155,6 +159,11 @@ def _check_patients(items: list[Item], recipe: Recipe) -> None:
                     f"{recipe.split} has items of patient {patient[1]!r} {patient[0]}in {splits[patient]!r} and in "
                     f"{item.split!r}: patients are split, not their scans or images"
                 )
+        if people.setdefault(by_path, item.patient) != item.patient:
+            raise InvalidInputError(
+                f"{recipe.split} has items of patient {by_path!r} by its path as of {people[by_path]!r} and of "
+                f"{item.patient!r}: give them one patient there, or leave out the recipe's pattern"
+            )
 
 
 def stamp(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import shutil
 import unicodedata
 
 import pytest
@@ -115,3 +116,21 @@ def test_splits_that_contradict_themselves_are_refused(tmp_path):
     rows = [(n, n[:8], "train") for n in names] + [(names[0].removesuffix(".png"), names[0][:8], "test")]
     with pytest.raises(InvalidInputError, match="several splits"):
         prepare(small_images(tmp_path / "b", f"split={write_csv(tmp_path / 'b.csv', rows)}"), progress=False)
+
+
+def test_a_pattern_says_whose_the_images_are_where_the_csv_names_images_alone(tmp_path):
+    """Its rows are called patients and are images: those of one patient are in one part all the same."""
+    names = [f"{patient}_{number}" for patient in range(4) for number in range(3)]
+    for name in names:
+        shutil.copy(next(XRAYS.glob("*.png")), tmp_path / f"{name}.png")
+    given = [f"source={tmp_path}", "patient=([0-9]+)_", "validation_share=0.3"]
+    by_name = write_csv(tmp_path / "split.csv", [(name, "train") for name in names], ("patient", "split"))
+    recipe = small_images(tmp_path / "run", *given, f"split={by_name}")
+    prepare(recipe, progress=False)
+    store = Store.open(store_path(recipe))
+    assert {item.name: item.patient for item in store.items} == {name: name[0] for name in names}
+    assert len(store.persons("train")) == 3
+    assert set(store.persons("train")).isdisjoint(store.persons("validation"))
+    by_image = write_csv(tmp_path / "images.csv", [(name, name, "train") for name in names])
+    with pytest.raises(InvalidInputError, match="of patient '0' by its path as of '0_0' and of '0_1': give them one"):
+        prepare(small_images(tmp_path / "other", *given, f"split={by_image}"), progress=False)
