@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sg_hub import ImagePreprocessing, Preprocessing
-from sg_hub.io.finder import PICTURE_SUFFIXES, SCAN_SUFFIXES, find_images
+from sg_hub.io.finder import PICTURE_SUFFIXES, SCAN_SUFFIXES, find_images, walk
 from sg_hub.io.formats.dicom.files import storage_class
 
 AnyPreprocessing = Preprocessing | ImagePreprocessing
@@ -17,10 +17,14 @@ _XRAYS = "1.2.840.10008.5.1.4.1.1.1"
 
 def dims_of(folder: Path) -> int:
     """Of the files in a folder: 3 for scans (also DICOM slices), 2 for pictures and X-rays; 3 where there is no folder,
-    which is said when it is looked through."""
+    which is said when it is looked through.
+
+    Raises:
+        ReadError: a folder that may not be looked at.
+    """
     if not folder.is_dir():
         return 3
-    names = [path.name.lower() for path in folder.rglob("*") if not path.name.startswith(".")]
+    names = [name.lower() for _, files in walk(folder) for name in files]
     if any(name.endswith(SCAN_SUFFIXES) for name in names):
         return 3
     if any(name.endswith(PICTURE_SUFFIXES) for name in names):

@@ -82,3 +82,14 @@ def test_dims_of_dicom_are_by_what_it_says_to_be(tmp_path):
     dicom(tmp_path / "xrays" / "1.dcm", pixels, {"0008|0060": "DX", "0008|0016": "1.2.840.10008.5.1.4.1.1.1.1"})
     dicom(tmp_path / "ct" / "case" / "1.dcm", pixels, {"0008|0060": "CT", "0008|0016": "1.2.840.10008.5.1.4.1.1.2"})
     assert [dims_of(tmp_path / name) for name in ("xrays", "ct", "gone")] == [2, 3, 3]
+
+
+def test_dims_are_those_of_linked_folders_too(tmp_path):
+    (tmp_path / "elsewhere" / "case").mkdir(parents=True)
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "elsewhere" / "case" / "a.png")
+    (tmp_path / "images" / "case").symlink_to(tmp_path / "elsewhere" / "case")
+    assert dims_of(tmp_path / "images") == 2
+    (tmp_path / "images" / ".cache").mkdir()
+    write_scan(tmp_path / "images" / ".cache" / "a.nii.gz", np.zeros((4, 4, 4), np.int16))
+    assert dims_of(tmp_path / "images") == 2, "hidden folders are not looked at"
