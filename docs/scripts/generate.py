@@ -201,14 +201,15 @@ def _as_they_are(worth: list[dict]) -> Iterable[str]:
 
 def _fine_tuned(transfer: list[dict]) -> Iterable[str]:
     """How often the weights were better, worse, or level, on the targets that they were measured on."""
-    if not transfer:
-        return
-    verdicts = Counter(
-        "level" if "not significantly" in one["verdict"] else "better" if " better " in one["verdict"] else "worse"
-        for one in transfer
-    )
-    said = ", ".join(f"{word} in {verdicts[word]}" for word in ("better", "level", "worse") if verdicts[word])
-    yield f"fine-tuned {said} of {len(transfer)} tasks"
+    few = [one for one in transfer if one.get("labels")]
+    for given, which in (([one for one in transfer if one not in few], ""), (few, " with few labels")):
+        verdicts = Counter(
+            "level" if "not significantly" in one["verdict"] else "better" if " better " in one["verdict"] else "worse"
+            for one in given
+        )
+        said = ", ".join(f"{word} in {verdicts[word]}" for word in ("better", "level", "worse") if verdicts[word])
+        if given:
+            yield f"fine-tuned{which} {said} of {len(given)} {'comparisons' if which else 'tasks'}"
 
 
 if __name__ == "__main__":

@@ -65,7 +65,6 @@ def report(folder: str | Path, out: str | Path | None = None, rows: Mapping[str,
     write_atomic(out / "table.tex", latex_table(whole))
     write_atomic(out / "report.md", build_page(columns, whole, figures))
     for column in columns:
-        if column.whole and not column.own:
-            for init in column.rows:
-                write_card_record(folder, column, init)
+        for init in column.rows:
+            write_card_record(folder, column, init)
     return out / "report.md"

@@ -12,6 +12,7 @@ from ..run.checksums import sealed
 from ..statistics.trials import LEVEL, Comparison, compare, summarise
 from ..trials.task.initialisation import ENCODER, IMAGENET, RANDOM, kind_of, name_of
 from ..trials.task.metrics import METRICS
+from ..trials.variant import Variant
 from .columns import Column
 from .page import p_text
 from .tables import percent
@@ -34,20 +35,24 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
     }
     overall, word = tests[metric], "better" if tests[metric].difference > 0 else "worse"
     certainty = "significantly" if overall.p < LEVEL else "not significantly"
+    paired = p_text(column.paired(init, random).p) or "undefined"
     training, title = column.settings["settings"], column.settings["title"]
+    labels = f"{column.labels}, own settings" if column.own else column.labels
     part = "-encoder" if kind_of(init) == ENCODER else ""
     unseen = f"Whether test patients were in pre-training cannot be told: {first['unchecked']}."
     if not first["unchecked"]:
         unseen = "No test patient was in pre-training."
     sha256 = first["weights"].partition(":")[2]
     record = {
-        "title": f"{title}, {'encoder alone (the rest starts afresh)' if part else 'the whole network'}",
+        "title": f"{title}{labels}, {'encoder alone (the rest starts afresh)' if part else 'the whole network'}",
+        "labels": column.labels.removeprefix(", "),
         "about": (
             f"{len(rows)} trials each. {column.settings['description']} {first['patients']['train']} patients to train "
             f"on, {first['patients']['validation']} to {'validate on' if column.keeps_last else 'choose the step'}, "
             f"{first['patients']['test']} to test on. "
-            f"{unseen} {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}. "
-            f"Mean ± standard deviation over trials.{_without_doubtful(column, init, random)}"
+            f"{unseen} {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}"
+            f"{_own(column, init, random)}. Mean ± standard deviation over trials."
+            f"{_without_doubtful(column, init, random)}"
         ),
         "dataset_type": column.settings["dataset"],
         "dataset_name": title,
@@ -66,7 +71,7 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
         ],
         "verdict": (
             f"These weights are {abs(overall.difference):.3f} {METRICS[metric]} {word} than a random initialisation, "
-            f"{certainty} at p = {LEVEL:g} (p = {p_text(overall.p) or 'undefined'})."
+            f"{certainty} at p = {LEVEL:g} (p = {p_text(overall.p) or 'undefined'}; paired by trial {paired})."
         ),
         "sha256": sha256,
         **(
@@ -75,7 +80,15 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
             else {}
         ),
     }
-    write_json(folder / column.name / f"{Path(name_of(init)).name}{part}-{sha256[:8]}.json", sealed(record))
+    write_json(folder / column.slug / f"{Path(name_of(init)).name}{part}-{sha256[:8]}.json", sealed(record))
+
+
+def _own(column: Column, init: str, fresh: str) -> str:
+    """Which settings of its own each had; nothing where all had those of the target."""
+    if not column.own:
+        return ""
+    mine, random = (Variant(**column.rows[name][0]["own"]) for name in (init, fresh))
+    return f"; each as it did best on validation patients: these weights {mine}, random ones {random}"
 
 
 def _without_doubtful(column: Column, init: str, fresh: str) -> str:

@@ -139,16 +139,33 @@ def test_what_the_hub_reads_is_what_was_measured(folder):
     assert not left
 
 
+def measured_trials():
+    """All that is committed, by what was trained on what."""
+    found = {}
+    for path in sorted((ROOT / "training" / "measured").glob("**/results.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            how = (row["weights"], row["target"], row.get("labelled") or row["fraction"], row.get("own") is not None)
+            found.setdefault(how, []).append(row)
+    return found
+
+
+def labels_of(row):
+    if row.get("labelled"):
+        return f", {row['labelled']} labelled patient{'s' if row['labelled'] > 1 else ''}"
+    return f", {row['fraction']:.0%} of labels" if row["fraction"] < 1 else ""
+
+
 @named
 def test_what_the_cards_say_of_fine_tuning_is_the_mean_of_the_measured_trials(folder):
-    path = ROOT / "training" / "measured" / "results.jsonl"
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     sha256, found = read(folder, "results.json")["evaluation"]["sha256"], as_the_hub_reads_it(folder)
-    mine = [row for row in rows if row["weights"] == f"whole:{sha256}" and row["fraction"] == 1]
     compared = 0
-    for name in {row["target"] for row in mine}:
-        trials = [row for row in mine if row["target"] == name]
-        target = f"{trials[0]['settings']['title']}, the whole network"
+    for (weights, name, _, own), trials in measured_trials().items():
+        if weights != f"whole:{sha256}":
+            continue
+        labels = f"{labels_of(trials[0])}, own settings" if own else labels_of(trials[0])
+        target = f"{trials[0]['settings']['title']}{labels}, the whole network"
+        assert any(task == target for task, _ in found), target
         for metric, result in ((metric, result) for (task, metric), result in found.items() if task == target):
             doubtful = trials[0].get("doubtful")
             if doubtful and metric.endswith(_without(len(doubtful["items"]))):

@@ -234,6 +234,26 @@ def test_the_card_gets_what_was_measured_with_its_weights(folder):
     assert not list((folder / "task").glob("near*"))  # its architecture was not run from random weights
 
 
+def test_the_card_gets_few_labels_and_own_settings_too(tmp_path):
+    own = {"best": {"lr_factor": 1.0, "head_first": 0.3, "share": 1.0}}
+    own["random:best"] = own["best"] | {"lr_factor": 0.3, "head_first": 0.0}
+    for init, value in (("best", 0.8), ("random:best", 0.7)):
+        for trial in range(4):
+            scatter = 0.02 * trial + 0.001 * (trial % 2) * len(init)  # a trial's own, most of it
+            append(tmp_path, row(init, trial, value + scatter, fraction=0.1) | {"own": own[init]})
+    report(tmp_path)
+    (path,) = tmp_path.glob("task*/*.json")
+    assert path.parent.name == "task-10-own"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert (record["title"], record["labels"]) == (
+        "a task, 10% of labels, own settings, the whole network",
+        "10% of labels",
+    )
+    assert "these weights head first, rate x 1, all steps, random ones plain, rate x 0.3, all steps" in record["about"]
+    welch, paired = (float(part.split()[-1]) for part in record["verdict"].rstrip(").").split("(p = ")[1].split("; "))
+    assert paired < welch / 10
+
+
 def test_what_cannot_be_told_of_leakage_is_said(tmp_path):
     for trial in range(2):
         unknown = row("best", trial, 0.8 + trial / 100)

@@ -138,6 +138,8 @@ class Transfer(Record):
     metric: str
     rows: list[TransferRow]
     verdict: str
+    labels: str = ""
+    """How many, in words; empty: all."""
     sha256: str
     """Of the weights that were fine-tuned."""
     doubtful: Sure | None = None
