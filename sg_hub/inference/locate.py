@@ -228,9 +228,9 @@ class Describer:
         Args:
             strides: of the cells on which they were found.
         """
-        vectors: list[list[list[Tensor]]] = []
         if self.finest == 1:
             return found.places
+        vectors: list[list[list[Tensor]]] = []
         for one, places in zip(scans, at, strict=True):  # one scan in memory at a time
             x = self._input(one)
             near = [self._around(x, place) for place in places]

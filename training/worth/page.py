@@ -139,16 +139,8 @@ def _differences(cells: dict[Cell, dict[str, Row]], references: Mapping[str, str
     for (cell, name), gap in found.items():
         span = f"{number_text(cell, gap.value)} ({number_text(cell, gap.low)} to {number_text(cell, gap.high)})"
         effect = f"{gap.effect:.2f} ({gap.effect_low:.2f} to {gap.effect_high:.2f})"
-        cells_of_line = (
-            _title(cell),
-            name,
-            references[name],
-            span,
-            f"{holm[cell, name]:.3g}",
-            f"{gap.welch:.3g}",
-            effect,
-        )
-        lines.append(f"| {' | '.join(cells_of_line)} |")
+        tests = f"{holm[cell, name]:.3g} | {gap.welch:.3g}"
+        lines.append(f"| {_title(cell)} | {name} | {references[name]} | {span} | {tests} | {effect} |")
     return lines
 
 
