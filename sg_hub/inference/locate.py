@@ -232,13 +232,13 @@ class Describer:
             return found.places
         vectors: list[list[list[Tensor]]] = []
         for one, places in zip(scans, at, strict=True):  # one scan in memory at a time
-            x = self._input(one)
-            near = [self._around(x, place) for place in places]
-            if near[0][0].maps.strides == tuple(strides):  # of deep levels there are no finer cells
-                return found.places
-            vectors.append(
-                [vectors_at(patch, (place - corner)[None]) for (patch, corner), place in zip(near, places, strict=True)]
-            )
+            x, near = self._input(one), []
+            for place in places:
+                patch, corner = self._around(x, place)
+                if patch.maps.strides == tuple(strides):  # of deep levels there are no finer cells
+                    return found.places
+                near.append(vectors_at(patch, (place - corner)[None]))
+            vectors.append(near)
         x, better = self._input(other), found.places.clone()
         for number, place in enumerate(found.places):
             wanted = [torch.stack(level).mean(0) for level in zip(*(one[number] for one in vectors), strict=True)]

@@ -157,7 +157,8 @@ class DenseContrast(Method):
         return {name: means[f"{name} views"] for name in measured} | {"retrieval_chance": 1 / self.settings.voxels}
 
     def results(self, evaluation: dict[str, Any], pieces: str = "cubes") -> list[Result]:
-        name = f"the same voxel found in another view, of {self.settings.voxels}"
+        what = "pixel" if pieces == "patches" else "voxel"
+        name = f"the same {what} found in another view, of {self.settings.voxels}"
         guess = "by the same place in both views"
         return [Result(name, evaluation["retrieval"], evaluation["retrieval_by_place"], guess, "accuracy")]
 

@@ -206,5 +206,7 @@ def test_images(tmp_path):
     recipe = small_images(tmp_path / "run", *overrides, "pretrain.epochs=1")
     prepare(recipe, progress=False)
     assert from_pretrained(pretrain(recipe, progress=False)).head_name == "restoration"
-    evaluate(recipe, progress=False)
+    found = json.loads(evaluate(recipe, progress=False).read_text(encoding="utf-8"))
     assert (tmp_path / "run" / "similarity.png").stat().st_size > 5000
+    (row,) = method_of(recipe).results(found, "patches")
+    assert row.name == "the same pixel found in another view, of 16"

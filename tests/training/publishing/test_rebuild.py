@@ -56,6 +56,12 @@ def test_the_committed_card_is_what_the_command_builds(folder, tmp_path):
 
 
 @named
+def test_a_card_of_images_speaks_of_no_cubes(folder):
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert (" cube " in text or " cubes " in text) == (ndim_of(folder) == 3)
+
+
+@named
 def test_committed_weights_give_the_golden_output(folder):
     golden = load_file(folder / "golden.safetensors")
     model = sg_hub.from_pretrained(folder)

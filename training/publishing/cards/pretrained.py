@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,18 @@ NO_MATTER = frozenset({"workers", "cache_mib", "picture_every", "checkpoint_ever
 """Settings that change how quickly weights are made, and not the weights."""
 ERRORS = frozenset({"mse"})
 """Metrics of which less is better."""
+_IN_2D = {"cube": "patch", "cubes": "patches", "voxel": "pixel"}
 UNNAMED = "data that are not named"
 
 
 def describe(ndim: int, method: Method, data: str) -> str:
     """One sentence on weights, for their card and the registry."""
     return f"A {ndim}D U-Net pre-trained by {method.title} on {data or UNNAMED}."
+
+
+def _told(about: str, ndim: int) -> str:
+    """What a method says of itself, in the words of its images: in 2D there are no cubes."""
+    return about if ndim == 3 else re.sub(r"\b(cubes?|voxel)\b", lambda found: _IN_2D[found[0]], about)
 
 
 def write_pretrained_card(folder: Path, name: str) -> None:
@@ -78,6 +85,7 @@ def write_pretrained_card(folder: Path, name: str) -> None:
         each=each,
         whose=each if results.images else "patients",
         description=describe(ndim, method, provenance.data),
+        about=_told(method.about, ndim),
         method=method,
         stages=_stages(method, results),
         settings=", ".join(f"{key} {json.dumps(value)}" for key, value in method.described().items()),
