@@ -2,6 +2,9 @@ import locale
 import os
 import signal
 
+# Tests, and the commands that they start, have one thread each: more, in several workers, wait for one another.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 

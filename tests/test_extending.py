@@ -19,6 +19,7 @@ FILES = {name: text for kind, name, text in BLOCKS if kind == "file"}
 TINY = (
     "model.width=2",
     "prepare.workers=1",
+    "autoencode.epochs=1",
     "pretrain.size=[16, 16, 8]",
     "pretrain.batch_size=4",
     "pretrain.samples_per_epoch=8",
