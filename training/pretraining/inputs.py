@@ -46,7 +46,7 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
 
     Raises:
         ReadError: an earlier step is missing.
-        InvalidInputError: a patterns table that does not fit the store.
+        InvalidInputError: a patterns table that does not fit the store, or is of another one.
     """
     settings = recipe.pretrain
     store = Store.open(store_path(recipe), cache_mib=settings.cache_mib, cache_dir=settings.cache_dir)
@@ -62,11 +62,17 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
         keys = {"cube", "tissue", "tissue_hu", "tissue_level"}
         fingerprint = f"{store.fingerprint} {recipe.discover.model_dump_json(include=keys)}"
         return Inputs(store, dict(data), None, fingerprint)
-    path = table_path(recipe)
-    if (recipe.run_dir / "discover.json").is_file() and path.is_file():
-        check_file(read_json(recipe.run_dir / "discover.json", "discover"), path, "discover")
+    path, record, said = table_path(recipe), recipe.run_dir / "discover.json", dict[str, Any]()
+    if record.is_file() and path.is_file():
+        said = read_json(record, "discover")
+        check_file(said, path, "discover")
     table = PatternTable.load(path)
     check_table(table, store)
+    if said.get("store", store.fingerprint) != store.fingerprint:  # coordinates are voxels of that one
+        raise InvalidInputError(
+            "the patterns were discovered in another store (scans were prepared anew, added or taken away since): run "
+            "autoencode and discover again"
+        )
     found = {split: PatternDataset(table, store, table.rows(split), size, context) for split in SPLITS}
     return Inputs(store, dict(found), table.classes, f"{store.fingerprint} {table.fingerprint}")
 

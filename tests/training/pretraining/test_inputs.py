@@ -3,8 +3,9 @@ import shutil
 import pytest
 import torch
 
-from sg_hub.errors import ReadError
+from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.conftest import small_recipe
+from training.data.prepare import prepare
 from training.discovery.cubes import PatternDataset, RandomCubes
 from training.discovery.whole_scans import WholeScans
 from training.methods.registry import method_of
@@ -50,3 +51,13 @@ def test_what_the_items_depend_on_is_told(run):
     ]
     assert len(set(told)) == 4
     assert opened(run, *KINDS[RandomCubes], "discover.patterns=2")[1].fingerprint == told[1], "there are no patterns"
+
+
+def test_patterns_of_another_store_are_refused(run):
+    """Their coordinates are voxels of the store that they were discovered in; in a finer one they are other places."""
+    shutil.rmtree(run / "store.zarr")
+    finer = "prepare.spacing=[3.0, 3.0, 3.0]"
+    prepare(small_recipe(run, finer), progress=False)
+    with pytest.raises(InvalidInputError, match=r"patterns were discovered in another store .*discover again"):
+        opened(run, finer)
+    opened(run, finer, *KINDS[RandomCubes])
