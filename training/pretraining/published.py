@@ -28,10 +28,13 @@ _SUM = "sha256"
 
 
 def save_network(network: Network, folder: Path) -> None:
-    """Write `model/` and, where a method has weights outside of it, `network.safetensors`."""
+    """Write `model/` and, where a method has weights outside of it, `network.safetensors`; else what an earlier method
+    left of those is taken away."""
     around = {key: value.contiguous() for key, value in _around(network).items()}
     if around:
         write_atomic(folder / AROUND, save(around, {_SUM: _sha256(around)}))
+    else:
+        (folder / AROUND).unlink(missing_ok=True)
     network.model.save_pretrained(folder / MODEL)
 
 
@@ -39,11 +42,16 @@ def load_network(method: Method, blueprint: Blueprint, model: PretrainedModel, f
     """The network around a model that was published, in evaluation mode.
 
     Raises:
-        ReadError: what was trained around it is damaged, or of another network.
+        ReadError: what was trained around it is missing, damaged, or of another network.
     """
     network = method.network(blueprint)
     network.model.load_state_dict(model.state_dict())
     path, expected = folder / AROUND, {key: value.shape for key, value in _around(network).items()}
+    if expected and not path.is_file():
+        raise ReadError(
+            f"{path}, which was trained around the model, is missing: copy it from where the weights were trained, or "
+            "run `sg-hub pretrain` again in another run=FOLDER"
+        )
     if path.is_file():
         around, _ = read_weights(path, None)
         with safe_open(path, "pt") as file:

@@ -54,3 +54,20 @@ def test_what_was_around_another_network_is_refused(tmp_path):
     save_network(network, tmp_path)
     with pytest.raises(ReadError, match="is damaged or of another network"):
         load_network(METHOD, None, Around().model, tmp_path)
+
+
+def test_what_is_around_a_network_and_is_missing_is_not_made_up(tmp_path):
+    network = Around()
+    save_network(network, tmp_path)
+    (tmp_path / AROUND).unlink()
+    with pytest.raises(ReadError, match="trained around the model, is missing"):
+        load_network(METHOD, None, network.model, tmp_path)
+
+
+def test_what_an_earlier_method_left_around_its_network_is_taken_away(tmp_path):
+    save_network(Around(), tmp_path)
+    network = Around()
+    del network.layer
+    save_network(network, tmp_path)
+    assert not (tmp_path / AROUND).exists()
+    load_network(SimpleNamespace(network=lambda blueprint: network), None, network.model, tmp_path)
