@@ -47,6 +47,8 @@ class Plan:
         self.stages, self.parts = stages, parts or me.world
         self._began = [0, *itertools.accumulate(stage.epochs for stage in stages)]
         self.epochs, self.last_began = self._began[-1], self._began[-2]
+        if not self.epochs:
+            raise InvalidInputError(f"{section}.epochs=0: no stage has an epoch to train; give 1 or more")
         for split in ("train", "validation"):
             if len(inputs.data[split]) == 0:
                 raise InvalidInputError(

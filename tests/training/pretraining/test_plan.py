@@ -71,6 +71,8 @@ def test_how_many_steps_an_epoch_has(tmp_path, train, overrides, expected):
 
 
 def test_what_cannot_be_trained_on_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"pretrain\.epochs=0: no stage has an epoch"):
+        plan(tmp_path, 5, stages=[Stage("first", 0), Stage("last", 0)])
     with pytest.raises(InvalidInputError, match="nothing of the train split"):
         plan(tmp_path, 0)
     with pytest.raises(InvalidInputError, match="nothing of the validation split"):
