@@ -26,6 +26,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from sg_hub.errors import InvalidInputError
+
 from ..methods.protocol import Batch, Method, Stage, Views
 from ..run import figures
 from ..run.checkpoint import read_checkpoint
@@ -89,7 +91,7 @@ class Trainer:
         """Train until the end; returns whether there was anything left to do.
 
         Raises:
-            InvalidInputError: it diverged.
+            InvalidInputError: it diverged, or batches are too small for the network's norms.
             KeyboardInterrupt: a signal asked for a stop, and the checkpoint is written.
         """
         at = self.state.at
@@ -146,7 +148,16 @@ class Trainer:
         ndim, stride = self.recipe.model.ndim, self.network.model.encoder.strides[-1]
         inputs = [x.contiguous(memory_format=layout(ndim)) if x.ndim == ndim + 2 else x for x in views.inputs]
         with autocast(self.me.device, self.settings.precision, inputs[0].shape[2:], stride):
-            return network(stage.name, *inputs)
+            try:
+                return network(stage.name, *inputs)
+            except ValueError as error:
+                if "Expected more than 1" not in str(error):  # torch's norms say it in no other way
+                    raise
+                raise InvalidInputError(
+                    f"{self.section}.size={list(self.settings.size)} with {len(inputs[0])} in a part of a batch leaves "
+                    f"a norm one value of each channel, which has no deviation: give a larger {self.section}.size or "
+                    f"{self.section}.batch_size, or fewer parts"
+                ) from error
 
     def _stale(self) -> bool:
         """Whether the last stage has not got better for too long; epochs of earlier stages do not count."""

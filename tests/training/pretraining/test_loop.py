@@ -201,6 +201,12 @@ def test_a_run_can_be_extended_as_if_it_had_always_been_longer(run):
     assert all(torch.equal(value, expected[key]) for key, value in weights(run).items())
 
 
+def test_one_value_of_a_channel_is_too_few_for_a_norm(run):
+    small = ("pretrain.size=[8, 8, 8]", "pretrain.batch_size=1")
+    with pytest.raises(InvalidInputError, match=r"size=\[8, 8, 8\] with 1 in a part of a batch leaves"):
+        pretrain(small_recipe(run, *small), progress=False)
+
+
 def test_missing_steps_are_named(tmp_path, run):
     with pytest.raises(ReadError, match="prepare"):
         pretrain(small_recipe(tmp_path / "nothing"), progress=False)
