@@ -63,7 +63,7 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
         fingerprint = f"{store.fingerprint} {recipe.discover.model_dump_json(include=keys)}"
         return Inputs(store, dict(data), None, fingerprint)
     path, record, said = table_path(recipe), recipe.run_dir / "discover.json", dict[str, Any]()
-    if record.is_file() and path.is_file():
+    if path.is_file() and (record.is_file() or recipe.discover.weights):  # whom these have seen stands in the record
         said = read_json(record, "discover")
         check_file(said, path, "discover")
     table = PatternTable.load(path)

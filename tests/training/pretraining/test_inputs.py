@@ -61,3 +61,11 @@ def test_patterns_of_another_store_are_refused(run):
     with pytest.raises(InvalidInputError, match=r"patterns were discovered in another store .*discover again"):
         opened(run, finer)
     opened(run, finer, *KINDS[RandomCubes])
+
+
+def test_patterns_that_weights_found_are_not_taken_without_whom_these_have_seen(run):
+    """A discovery that was killed between its table and its record."""
+    (run / "discover.json").unlink()
+    with pytest.raises(ReadError, match=r"discover\.json is not there yet: run `sg-hub discover` first"):
+        opened(run, 'discover.frame="features"', 'discover.weights="semantic-genesis-3d-tiny"')
+    opened(run)
