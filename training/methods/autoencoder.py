@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from sg_hub.models import PretrainedModel
@@ -23,6 +24,12 @@ from .protocol import Batch, Method, MethodSettings, Network, Noise, Result, Vie
 class AutoencoderSettings(MethodSettings):
     whole: bool = False
     """Whole scans (or images), resized to pretrain.size, instead of patches."""
+
+    @model_validator(mode="after")
+    def _whole_scans_have_no_patterns(self) -> AutoencoderSettings:
+        if self.whole and self.semantics:
+            raise ValueError("whole = true with semantics = true: patterns are of patches; give one of the two")
+        return self
 
 
 class AutoencoderNetwork(Network):

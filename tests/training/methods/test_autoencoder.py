@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from sg_hub import from_pretrained
+from sg_hub.errors import InvalidInputError
 from tests.training.conftest import small_recipe
 from training.methods.protocol import Batch
 from training.methods.registry import build, method_of
@@ -40,6 +41,12 @@ def test_half_of_the_cubes_are_mirrored_left_and_right(shape, axis):
     assert all(a != b for a, b in zip(mirrored, same, strict=True))
     assert 10 < sum(mirrored) < 30
     assert torch.equal(method.views(batch, torch.Generator(), "clean").inputs[0], batch.cubes)
+
+
+def test_whole_scans_have_no_patterns():
+    with pytest.raises(InvalidInputError, match="whole = true with semantics = true: patterns are of patches"):
+        build({"name": "autoencoder", "whole": True, "semantics": True})
+    assert build({"name": "autoencoder", "semantics": True}).needs == "patterns"
 
 
 def test_as_a_method_of_pre_training_its_encoder_is_published(run):
