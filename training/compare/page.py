@@ -144,7 +144,7 @@ def _pictures(out: Path, columns: Sequence[Column], labels: Mapping[str, str]) -
     at_most = [column for column in columns if column.patients == primary.patients]
     draw.bars(at_most, labels, folder / "bars.png")
     found = [("bars.png", "On the test part: a bar is the mean, a line its standard deviation, a dot a trial.")]
-    if len({column.patients for column in columns}) > 1:
+    if len({column.patients for column in columns}) > 1 and draw.of_several_labels(columns):
         draw.fraction_curves(columns, labels, folder / "labels.png")
         found.append(("labels.png", "With fewer labels: mean and 95 % interval over the trials."))
     for column in sorted(columns, key=lambda column: (column.own, -column.patients)):

@@ -118,11 +118,16 @@ def _zoom(panel: Any, shown: Iterable[Sequence[float]]) -> None:
     panel.set_ylabel("% (axis does not start at 0)" if values.min() - margin > 0 else "%", fontsize=8)
 
 
+def of_several_labels(columns: Iterable[Column]) -> list[tuple[str, bool]]:
+    """Targets, and whether by settings of each one's own, that were run with several amounts of labels."""
+    counts = Counter((column.name, column.own) for column in columns)
+    return sorted(cell for cell, count in counts.items() if count > 1)
+
+
 def fraction_curves(columns: Sequence[Column], labels: Mapping[str, str], path: Path) -> None:
-    """A panel per target and protocol with several amounts of labels: the metric over the labelled patients, with its
-    95 % interval."""
-    several = Counter((column.name, column.own) for column in columns)
-    cells = sorted(cell for cell, count in several.items() if count > 1)
+    """A panel per target and protocol with several amounts of labels, of which there is one: the metric over the
+    labelled patients, with its 95 % interval."""
+    cells = of_several_labels(columns)
     size, alike = (1.2 + 3.8 * len(cells), 3.6), len({name for name, _ in cells}) == 1
     figure, panels = plt.subplots(1, len(cells), figsize=size, squeeze=False, sharey=alike)
     colours = colours_of(labels)

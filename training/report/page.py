@@ -34,7 +34,7 @@ def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Col
     if both:
         draw.bars_2d_3d(both, labels, out / "bars_2d_3d.png")
         figures.append(("The same task in 2D, slice by slice, and in 3D (Fig. 3)", "bars_2d_3d.png"))
-    if len(columns) > len({column.name for column in columns}):
+    if draw.of_several_labels(columns):
         draw.fraction_curves(columns, labels, out / "fractions.png")
         figures.append(("With fewer labels: mean and 95 % confidence interval", "fractions.png"))
     for column in whole:

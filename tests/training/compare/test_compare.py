@@ -204,6 +204,14 @@ def test_trials_that_failed_keep_no_page_from_being_written(tmp_path, monkeypatc
     assert "nan<" not in page
 
 
+def test_cells_that_are_left_of_failed_trials_may_have_one_amount_of_labels_each(tmp_path):
+    cells = [cell(init, base + LUCK) for init, base in (("a", 0.7), ("random:a", 0.6))]
+    cells += [cell(init, 0.5 + LUCK, patients=3, labelled=3, own=True) for init in ("a", "random:a")]
+    page = write_page(tmp_path, columns(*cells), ["a", "random:a"], "my.toml", failed=["x"]).read_text(encoding="utf-8")
+    assert "With fewer labels" not in page
+    assert page.count("<img") == 1 + 2
+
+
 def test_the_page_says_which_step_was_kept(tmp_path):
     for keep, words in (("best", "the step that did best on the validation patients is kept"), ("last", "the last")):
         cells = [cell(init, 0.7 + LUCK) for init in ("a", "random:a")]

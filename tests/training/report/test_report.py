@@ -387,3 +387,15 @@ def test_a_random_network_has_one_name_though_its_hash_is_another_in_each_protoc
     append(tmp_path, row("random:best", 9, 0.5) | {"protocol": 2, "weights": "random:other", "key": "x"})
     first, second = (set(column.rows) for column in columns_of(read_results(tmp_path)))
     assert (first, second) == ({"random:best"}, {"random:best (2)", "random:best (other)"})
+
+
+def test_both_protocols_with_one_amount_of_labels_have_no_curve_of_labels(tmp_path):
+    for trial in range(3):
+        for init in ("a", "random:a"):
+            found = row(init, trial, 0.5 + trial / 100)
+            append(tmp_path, found)
+            append(tmp_path, found | {"own": Variant(0.3).record(), "key": f"{found['key']}-own"})
+    page = report(tmp_path).read_text(encoding="utf-8")
+    assert "| task (AUC %) | task, own settings (AUC %) |" in page
+    figures = {path.name for path in (tmp_path / "report").glob("*.png")}
+    assert figures == {"bars.png", "curves-task.png", "curves-task-own.png"}
