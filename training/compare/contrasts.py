@@ -89,33 +89,26 @@ def _over_patients(out: Path, column: Column, one: str, other: str) -> Differenc
         return None
     shared = {*column.by_trial(one)} & {*column.by_trial(other)}
     first, second = (_items(out, column, init, shared) for init in (one, other))
-    if first is None or second is None or first.shape != second.shape or first.size < 2:
+    if first is None or second is None or first[1] != second[1] or first[0].size < 2:
         return None
-    return difference(column.settings["metric"], first, second, joint=False)
+    return difference(column.settings["metric"], first[0], second[0], joint=False, patients=first[1])
 
 
-def _items(out: Path, column: Column, init: str, numbers: set[int]) -> np.ndarray | None:
-    """(trials, patients, classes) of the metric; of several items of a patient the mean."""
-    tables = []
+def _items(out: Path, column: Column, init: str, numbers: set[int]) -> tuple[np.ndarray, list[str]] | None:
+    """(trials, items, classes) of the metric, and whose each item is."""
+    tables: list[list[list[float]]] = []
+    patients: list[str] = []
     for row in column.rows[init]:
         if row["trial"] not in numbers:
             continue
         items = items_of(out, row)
         if items is None:
             return None
-        of: dict[str, list[list[float]]] = {}
         try:
-            for item in items:
-                values = [math.nan if value is None else value for value in item[column.settings["metric"]]]
-                of.setdefault(item["patient"], []).append(values)
+            items = sorted(items, key=lambda item: str(item["item"]))
+            patients = [item["patient"] for item in items]
+            values = [item[column.settings["metric"]] for item in items]
+            tables.append([[math.nan if value is None else value for value in of_one] for of_one in values])
         except (KeyError, TypeError) as error:
             raise ReadError(f"{out}: the items of trial {row['key']} are damaged ({error}): remove its line") from error
-        tables.append([_mean(values) for _, values in sorted(of.items())])
-    return np.array(tables)
-
-
-def _mean(values: list[list[float]]) -> np.ndarray:
-    known = np.array(values, dtype=float)
-    count = (~np.isnan(known)).sum(0)
-    result: np.ndarray = np.where(count > 0, np.nansum(known, 0) / np.maximum(count, 1), np.nan)
-    return result
+    return np.array(tables), patients

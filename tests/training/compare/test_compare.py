@@ -143,6 +143,23 @@ def test_of_a_segmentation_other_patients_are_drawn_too(tmp_path, monkeypatch):
     assert (one.over_patients.value, one.over_patients.low) == (pytest.approx(0.1), pytest.approx(0.1))
 
 
+def test_the_interval_over_patients_is_of_the_difference_beside_it(tmp_path, monkeypatch):
+    """Where a patient has many items, and each counts."""
+    monkeypatch.setattr("training.statistics.patients.RESAMPLES", 50)
+    cells = [cell("a", [0.82, 0.82, 0.82]), cell("random:a", [0.52, 0.52, 0.52])]
+    for rows, (many, single) in zip(cells, ((0.9, 0.5), (0.5, 0.6)), strict=True):
+        for one in rows:
+            one["settings"] = one["settings"] | {"head": "segmentation", "metric": "iou"}
+            items = [{"item": f"x{k:02}", "patient": "x", "iou": [many]} for k in range(20)]
+            items += [{"item": p, "patient": p, "iou": [single]} for p in "abcde"]
+            folder = tmp_path / "trials" / one["key"]
+            folder.mkdir(parents=True)
+            (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+    (one,) = contrasts_of(tmp_path, columns(*cells), ["a", "random:a"])
+    assert one.over_patients.value == pytest.approx(one.paired.difference) == pytest.approx(0.3)
+    assert one.over_patients.low == pytest.approx(-0.1)  # where x was not drawn
+
+
 def test_the_page_shows_all_of_it_in_one_file(tmp_path):
     cells = [
         cell(init, base + LUCK, labelled=labelled, patients=labelled or 40, own=own)
