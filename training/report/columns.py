@@ -50,7 +50,7 @@ class Column:
         """How many, in words; empty where all are used."""
         if self.labelled is not None:
             return f", {self.labelled} labelled patient{'s' if self.labelled > 1 else ''}"
-        return f", {self.fraction:.0%} of labels" if self.fraction < 1 else ""
+        return f", {100 * self.fraction:g}% of labels" if self.fraction < 1 else ""
 
     @property
     def whole(self) -> bool:

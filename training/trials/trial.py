@@ -63,7 +63,7 @@ class Trial:
         """How many labels, in words; empty where all are used."""
         if self.patients is not None:
             return f", {self.patients} labelled patient{'s' if self.patients > 1 else ''}"
-        return f", {self.fraction:.0%} of the labels" if self.fraction < 1 else ""
+        return f", {100 * self.fraction:g}% of the labels" if self.fraction < 1 else ""
 
     @property
     def trained_task(self) -> PreparedTask:

@@ -399,3 +399,12 @@ def test_both_protocols_with_one_amount_of_labels_have_no_curve_of_labels(tmp_pa
     assert "| task (AUC %) | task, own settings (AUC %) |" in page
     figures = {path.name for path in (tmp_path / "report").glob("*.png")}
     assert figures == {"bars.png", "curves-task.png", "curves-task-own.png"}
+
+
+def test_a_fraction_is_said_as_it_was_asked_for(tmp_path):
+    for fraction in (0.02, 0.025, 0.004):
+        for init in ("a", "random:a"):
+            for trial in range(2):
+                append(tmp_path, row(init, trial, 0.5, fraction=fraction))
+    titles = [column.title for column in columns_of(read_results(tmp_path))]
+    assert titles == [f"task, {share}% of labels (AUC %)" for share in ("2.5", "2", "0.4")]
