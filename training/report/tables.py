@@ -12,6 +12,8 @@ from .columns import Column, inits_of, labels_of
 
 MARK = "†"
 """Behind what does not differ significantly from the best."""
+_WORDS = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+"""Of LaTeX, for letters that a backslash before them makes another command of."""
 PAIRED = ("p_paired", "paired_low95", "paired_high95", "effect", "effect_low95", "effect_high95")
 
 
@@ -60,7 +62,7 @@ def latex_table(columns: list[Column]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(f"\\{letter}" if letter in "%&_#$" else letter for letter in text)
+    return "".join(f"\\{letter}" if letter in "%&_#${}" else _WORDS.get(letter, letter) for letter in text)
 
 
 def csv_table(columns: list[Column]) -> str:

@@ -408,3 +408,11 @@ def test_a_fraction_is_said_as_it_was_asked_for(tmp_path):
                 append(tmp_path, row(init, trial, 0.5, fraction=fraction))
     titles = [column.title for column in columns_of(read_results(tmp_path))]
     assert titles == [f"task, {share}% of labels (AUC %)" for share in ("2.5", "2", "0.4")]
+
+
+def test_names_of_folders_do_not_break_the_table_for_latex(tmp_path):
+    for init in ("a~1^2{x}\\y_z", "random:w"):
+        for trial in range(2):
+            append(tmp_path, row(init, trial, 0.5) | {"key": f"{init[0]}{trial}"})
+    latex = latex_table(columns_of(read_results(tmp_path)))
+    assert "a\\textasciitilde{}1\\textasciicircum{}2\\{x\\}\\textbackslash{}y\\_z & " in latex
