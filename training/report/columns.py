@@ -33,7 +33,7 @@ class Column:
     summaries: dict[str, Summary]
     best: str
     tests: dict[str, Comparison]
-    """All others against the best."""
+    """All others against the best; empty where there are too few trials to call one that."""
     holm: dict[str, float]
     sure: dict[str, Summary]
     """The same without the test items whose reference is known to be wrong; empty where there are none."""
@@ -118,7 +118,7 @@ class Column:
 
     def equals_best(self, init: str) -> bool:
         """Whether an initialisation cannot be told from the best: Welch's p, corrected (Holm), is not below 0.05."""
-        return init != self.best and not math.isnan(self.holm[init]) and self.holm[init] >= LEVEL
+        return self.holm.get(init, math.nan) >= LEVEL  # of NaN it is not so
 
 
 def columns_of(rows: Mapping[str, Row]) -> list[Column]:
@@ -143,9 +143,12 @@ def columns_of(rows: Mapping[str, Row]) -> list[Column]:
         values = {init: [row["value"] for row in found] for init, found in ordered.items()}
         summaries = {init: summarise(found) for init, found in values.items()}
         settings = trials[0]["settings"]
+        best, tests, corrected = against_best(values)
+        if min(map(len, values.values())) < LEAST_FOR_INTERVAL:
+            tests, corrected = {}, {}
         sure = {init: summarise(without) for init, found in ordered.items() if (without := _without_doubtful(found))}
         said = (target, settings, -fraction, labelled or None, own)
-        columns.append(Column(*said, ordered, summaries, *against_best(values), sure, others))
+        columns.append(Column(*said, ordered, summaries, best, tests, corrected, sure, others))
     return columns
 
 

@@ -416,3 +416,16 @@ def test_names_of_folders_do_not_break_the_table_for_latex(tmp_path):
             append(tmp_path, row(init, trial, 0.5) | {"key": f"{init[0]}{trial}"})
     latex = latex_table(columns_of(read_results(tmp_path)))
     assert "a\\textasciitilde{}1\\textasciicircum{}2\\{x\\}\\textbackslash{}y\\_z & " in latex
+
+
+def test_where_none_is_the_best_nothing_is_held_against_it(folder):
+    """As where a grid goes on: of one initialisation there are few trials yet."""
+    for trial in range(2):
+        append(folder, row("new", trial, 0.3 + trial / 100))
+    page = report(folder).read_text(encoding="utf-8")
+    assert "no interval, no test, and none is the best" in page
+    assert "†" not in page.split("Mean ±")[0]
+    (line,) = (line for line in page.splitlines() if line.startswith("| near |") and line.count("|") == 12)
+    assert [cell.strip() for cell in line.split("|")[6:11]] == [""] * 5
+    rows = csv.DictReader((folder / "report" / "table.csv").read_text(encoding="utf-8").splitlines())
+    assert {(line["best"], line["difference_to_best"], line["p_holm"]) for line in rows} == {("0", "", "")}
