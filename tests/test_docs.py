@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from docs.scripts import generate
+from sg_hub.cli import main
 from sg_hub.cli.parser import make_parser
 from sg_hub.io.scan import load_scan
 from tests.documents import ORGANS, RUN, SCAN, a_users_folder, blocks, run
@@ -237,6 +238,7 @@ def test_a_tutorial_runs_as_it_stands(name, tmp_path, monkeypatch):
         assert Path("scores.csv").is_file()
     elif name == "compare":
         assert "1 trial of each can show no difference" in Path("runs/compare/compare.html").read_text(encoding="utf-8")
+        assert main(["report", "runs/compare"]) == 0
     elif name == "locate":
         assert names["places"].shape == (1, 3)
         assert all(Path(file).is_file() for file in ("places.csv", "places.png", "first.nii.gz", "first.png"))
