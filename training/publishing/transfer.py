@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def take_results(folder: str | Path, benchmark: str | Path) -> int:
     name, sha256 = folder.resolve().name, sha256_of(weights)
     found = {
         "transfer": transfer_of(name, Path(benchmark), sha256),
-        "worth": [one for one in _records(Path(benchmark), f"{name}*{SUFFIX}") if one.get("sha256") == sha256],
+        "worth": _records(Path(benchmark), name, sha256, worth=True),
     }
     if not any(found.values()):
         raise ReadError(
@@ -48,13 +49,20 @@ def transfer_of(name: str, benchmark: Path, sha256: str) -> list[dict[str, Any]]
     Raises:
         ReadError: a damaged record.
     """
-    found = [read_object(path) for path in sorted(benchmark.glob(f"*/{name}*.json")) if SUFFIX not in path.name]
-    return [summary for summary in found if summary.get("sha256") == sha256]
+    return _records(benchmark, name, sha256)
 
 
-def _records(folder: Path, pattern: str) -> list[dict[str, Any]]:
-    """In a folder, or one below it."""
-    return [read_object(path) for path in sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])]
+def _records(folder: Path, name: str, sha256: str, *, worth: bool = False) -> list[dict[str, Any]]:
+    """Of exactly these weights, which may have had another name when they were measured: of a task the newest."""
+    places, starts = ("", "*/") if worth else ("*/",), (glob.escape(name), f"*-{sha256[:8]}")
+    patterns = [f"{place}{start}*.json" for place in places for start in starts]
+    files = {path for pattern in patterns for path in folder.glob(pattern) if path.name.endswith(SUFFIX) == worth}
+    found: dict[tuple[Path, Any], dict[str, Any]] = {}
+    for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name)):
+        record = read_object(path)
+        if record.get("sha256") == sha256:
+            found[path.parent, json.dumps(record.get("title"))] = record
+    return list(found.values())
 
 
 def earlier(results: dict[str, Any], key: str) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What a benchmark found of weights, on its way to their card."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -86,6 +87,25 @@ def test_a_card_takes_in_what_weights_are_worth_as_they_are(folder, tmp_path):
     assert text.count("### As they are: organs") == 1
     assert "| decoder: landmark error (mm) | 12.1 (11.0 to 13.0) | 22.4 (20.1 to 24.0) | 31.0 (29.0 to 33.0) |" in text
     assert text.count("### Fine-tuning: ") == tasks
+
+
+def test_results_are_found_whatever_the_weights_were_called_by_then(folder, tmp_path):
+    sha256 = sha256_of(folder / "model.safetensors")
+    place = tmp_path / "benchmark" / "organs"
+    place.mkdir(parents=True)
+    older = RECORD | {"sha256": sha256, "rows": [ROW | {"pretrained": "0.500 ± 0.010"}]}
+    for number, (name, record) in enumerate(((folder.name, older), ("my-weights", RECORD | {"sha256": sha256}))):
+        path = place / f"{name}-{sha256[:8]}.json"
+        path.write_text(json.dumps(record), encoding="utf-8")
+        os.utime(path, (number, number))
+    worth = {"sha256": sha256, "title": "organs", "about": "", "dataset_type": "openkbp", "dataset_name": "organs"}
+    worth |= {"rows": [], "verdict": "Worth it."}
+    (place / f"my-weights-{sha256[:8]}-calibrated.worth.json").write_text(json.dumps(worth), encoding="utf-8")
+    assert take_results(folder, tmp_path / "benchmark") == 2
+    text = build_card(folder).read_text(encoding="utf-8")
+    assert "0.700 ± 0.010" in text
+    assert "0.500 ± 0.010" not in text  # what an earlier report wrote of fewer trials, by their other name
+    assert "Worth it." in text
 
 
 def test_a_damaged_record_is_named(folder, tmp_path):
