@@ -11,6 +11,7 @@ from ..trials.grids.results import Row
 from ..trials.task.metrics import METRICS
 from ..trials.task.surface import SURFACE_DICE, SURFACE_DICE_AT
 from ..trials.trial import late_rise
+from ..trials.variant import Variant
 from . import figures as draw
 from .columns import Column, inits_of, labels_of
 from .reported import reported
@@ -120,6 +121,9 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
         f"{training['precision']}. {count} trials by protocol {first['protocol']}, {minutes:.1f} minutes in all, on "
         f"{' and on '.join(machines)}.",
     ]
+    if column.own:
+        variants = (f"{labels[init]}: {Variant(**rows[0]['own'])}" for init, rows in column.rows.items())
+        lines.append(f"Of these settings each had its own: {'; '.join(variants)}.")
     lines += _notes(column, labels)
     if not column.has_winner and len(column.rows) > 1:
         lines.append(

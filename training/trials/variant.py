@@ -53,7 +53,7 @@ class Variant:
             of: the target's settings.
         """
         said = {key: value for key, value in self.settings(of).items() if value != of.get(key)}
-        return [f"settings.{key}={value if isinstance(value, str) else f'{value:g}'}" for key, value in said.items()]
+        return [f"settings.{key}={f'{value:g}' if isinstance(value, float) else value}" for key, value in said.items()]
 
     def record(self) -> dict[str, float]:
         return asdict(self)

@@ -397,6 +397,7 @@ def test_both_protocols_with_one_amount_of_labels_have_no_curve_of_labels(tmp_pa
             append(tmp_path, found | {"own": Variant(0.3).record(), "key": f"{found['key']}-own"})
     page = report(tmp_path).read_text(encoding="utf-8")
     assert "| task (AUC %) | task, own settings (AUC %) |" in page
+    assert "Of these settings each had its own: a: plain, rate x 0.3, all steps; Random (a): plain, rate x 0.3" in page
     figures = {path.name for path in (tmp_path / "report").glob("*.png")}
     assert figures == {"bars.png", "curves-task.png", "curves-task-own.png"}
 
