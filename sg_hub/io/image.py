@@ -18,6 +18,7 @@ from sg_hub.io.formats.dicom.files import starts_as_dicom
 from sg_hub.io.formats.kinds import picture_format
 from sg_hub.io.formats.others import other_format
 from sg_hub.io.formats.picture_files import BITS, FORMATS, opened, white_is_zero
+from sg_hub.io.results import plain
 
 _log = logging.getLogger(__name__)
 _FULL = {8: 255.0, 16: 65535.0}
@@ -90,7 +91,7 @@ class Image:
         return path
 
     def _pixels(self, array: Any) -> np.ndarray:
-        pixels: np.ndarray = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+        pixels = plain(array)
         if pixels.ndim == 3 and pixels.shape[0] == 1:
             pixels = pixels[0]
         if pixels.shape != self.size:
@@ -98,8 +99,6 @@ class Image:
                 f"result of shape {pixels.shape}: expected {self.size}, the size of the image that it belongs to; of "
                 "several channels save one at a time"
             )
-        if pixels.dtype == bool:
-            pixels = pixels.astype(np.uint8)
         low, high = pixels.min(), pixels.max()
         if np.issubdtype(pixels.dtype, np.integer):
             if low < 0 or high > 65535:

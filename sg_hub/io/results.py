@@ -1,9 +1,9 @@
-"""Results that are written by ITK: of a type that common tools read, and read again before they take their place."""
+"""Results that are written: of a type that common tools read, and by ITK read again before they take their place."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,23 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 _SMALL = (np.uint8, np.int16, np.uint16, np.int32, np.uint32)
+
+
+def plain(array: Any) -> np.ndarray:
+    """A result, numpy or torch, on any device, as numpy: whole numbers in their own type, fractions as float32.
+
+    Raises:
+        InvalidInputError: it holds no numbers.
+    """
+    if hasattr(array, "detach"):
+        array = array.detach().cpu()
+        array = array.float().numpy() if array.is_floating_point() else array.numpy()
+    result: np.ndarray = np.asarray(array)
+    if result.dtype == bool:
+        return result.astype(np.uint8)
+    if result.dtype.kind not in "iuf":
+        raise InvalidInputError(f"result of type {result.dtype}: expected numbers")
+    return result if np.issubdtype(result.dtype, np.integer) else result.astype(np.float32, copy=False)
 
 
 def smallest_type(array: np.ndarray) -> np.ndarray:

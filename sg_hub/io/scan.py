@@ -40,7 +40,7 @@ from sg_hub.io.formats.orientation import (
     triple,
 )
 from sg_hub.io.formats.others import other_format, unzipped
-from sg_hub.io.results import smallest_type, write_with_itk
+from sg_hub.io.results import plain, smallest_type, write_with_itk
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -141,7 +141,7 @@ class Scan:
         return self.file_grid or FileGrid(self.size, self.spacing, self.origin, self.direction, "LPS")
 
     def _result(self, array: Any) -> np.ndarray:
-        result = _plain(array)
+        result = plain(array)
         if result.ndim not in (3, 4) or result.shape[-3:] != self.size:
             raise InvalidInputError(
                 f"result of shape {result.shape}: expected {self.size} or (channels, "
@@ -341,16 +341,3 @@ def _missing(path: Path) -> str:
     near = difflib.get_close_matches(path.name, sorted(p.name for p in parent.iterdir()), n=1)
     hint = f"did you mean {parent / near[0]}?" if near else "check the path."
     return f"{path}: no such file or folder; {hint} Expected {_FORMATS}"
-
-
-def _plain(array: Any) -> np.ndarray:
-    """Numpy of a type that SimpleITK has."""
-    if hasattr(array, "detach"):
-        array = array.detach().cpu()
-        array = array.float().numpy() if array.is_floating_point() else array.numpy()
-    result: np.ndarray = np.asarray(array)
-    if result.dtype == bool:
-        return result.astype(np.uint8)
-    if result.dtype.kind not in "iuf":
-        raise InvalidInputError(f"result of type {result.dtype}: expected numbers")
-    return result if np.issubdtype(result.dtype, np.integer) else result.astype(np.float32, copy=False)

@@ -336,6 +336,15 @@ def test_results_are_written_as_they_are(tmp_path):
     np.testing.assert_allclose(written.array, shares.numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64, np.float16])
+def test_fractions_of_every_precision_are_the_same_grey_levels(tmp_path, kind):
+    image = load_image(SAMPLES[0])
+    shares = torch.linspace(0, 1, image.array.size).view(image.size)
+    given = shares.numpy().astype(kind) if kind is np.float16 else shares.to(kind)
+    written = load_image(image.save(given, tmp_path / "shares.png"))
+    np.testing.assert_allclose(written.array[0], shares, atol=4e-3)  # bfloat16 has eight bits
+
+
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
 def test_a_full_disk_leaves_the_older_result(tmp_path, name, full_disk):
     image = Image(np.random.default_rng(0).random((1, 100, 100)).astype(np.float32))
