@@ -125,7 +125,8 @@ def writing_path(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Pat
         ReadError: it cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f"{_own_prefix()}{path.name}"[: 250 - len(suffix)] + suffix)
+    name = os.fsencode(f"{_own_prefix()}{path.name}")[: _LONGEST_NAME - len(suffix)]
+    temporary = path.with_name(name.decode("utf-8", "ignore") + suffix)  # a letter may be cut in two
     if path.parent not in _cleared:
         _cleared.add(path.parent)
         remove_unfinished(path.parent)

@@ -54,6 +54,15 @@ def test_names_that_no_file_can_have_are_refused(tmp_path):
         check_output(tmp_path / ("\u00fc" * 125 + ".nii.gz"), (".nii.gz",))
 
 
+@pytest.mark.parametrize("letter", ["n", "\u00fc", "\u80ba", "\U0001fac1"])
+def test_the_longest_names_are_written(tmp_path, letter):
+    path = tmp_path / (letter * (248 // len(letter.encode())) + ".nii.gz")
+    with writing(check_output(path, (".nii.gz",))) as file:
+        file.write(b"whole")
+    assert path.read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == [path.name]
+
+
 def test_what_a_killed_process_left_of_its_work_is_cleared_away(tmp_path):
     child = os.fork()
     if child == 0:
