@@ -208,6 +208,7 @@ class Scan:
 
     @classmethod
     def _of(cls, stored: Stored, *, nan: float | None, labels: bool, spacing: Sequence[float] | None = None) -> Scan:
+        nan = None if nan is None else _given_nan(nan)
         if labels and stored.lossy:
             raise lossy_labels(stored.lossy, "DICOM, compressed with loss")
         grid = grid_of(stored, spacing)
@@ -332,6 +333,16 @@ def _given_spacing(spacing: Sequence[float]) -> tuple[float, ...]:
     if len(values) != 3 or not all(math.isfinite(value) and value > 0 for value in values):
         raise InvalidInputError(f"spacing={spacing!r}: expected three positive numbers (x, y, z) in mm")
     return values
+
+
+def _given_nan(nan: Any) -> float:
+    try:
+        value = float(nan)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not abs(value) <= float(np.finfo(np.float32).max):
+        raise InvalidInputError(f"nan={nan!r}: expected a number to replace NaN and infinite voxels by, such as -1000")
+    return value
 
 
 def _missing(path: Path) -> str:

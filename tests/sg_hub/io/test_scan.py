@@ -367,6 +367,16 @@ def test_nan_voxels_are_counted_and_can_be_replaced(tmp_path, suffix):
     assert scan.array[0, 1, 2, 3] == -1000
 
 
+@pytest.mark.parametrize("nan", [float("nan"), float("inf"), 1e39, "air"])
+def test_nan_voxels_are_replaced_by_numbers_alone(tmp_path, nan):
+    image = make_image(kind=np.float32)
+    image[0, 0, 0] = float("nan")
+    with pytest.raises(InvalidInputError, match=r"nan=.*: expected a number"):
+        load_scan(write(image, tmp_path / "scan.nii.gz"), nan=nan)
+    with pytest.raises(InvalidInputError, match=r"nan=.*: expected a number"):
+        Scan.from_image(image, nan=nan)
+
+
 def test_nan_in_one_channel_of_nifti(tmp_path):
     values = np.ones((4, 5, 6, 2), dtype=np.float32)
     values[0, 1, 2, 0], values[..., 1] = np.nan, 3
