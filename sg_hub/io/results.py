@@ -17,7 +17,7 @@ _SMALL = (np.uint8, np.int16, np.uint16, np.int32, np.uint32)
 
 
 def plain(array: Any) -> np.ndarray:
-    """A result, numpy or torch, on any device, as numpy: whole numbers in their own type, fractions as float32.
+    """An array, numpy or torch, on any device, as numpy: whole numbers in their own type, fractions as float32.
 
     Raises:
         InvalidInputError: it holds no numbers.
@@ -29,7 +29,7 @@ def plain(array: Any) -> np.ndarray:
     if result.dtype == bool:
         return result.astype(np.uint8)
     if result.dtype.kind not in "iuf":
-        raise InvalidInputError(f"result of type {result.dtype}: expected numbers")
+        raise InvalidInputError(f"array of type {result.dtype}: expected real numbers")
     return result if np.issubdtype(result.dtype, np.integer) else result.astype(np.float32, copy=False)
 
 

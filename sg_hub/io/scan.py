@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.errors import InvalidInputError, ReadError, shortened
 from sg_hub.io.files import LABEL_MAPS, check_output, given_path, writing
 from sg_hub.io.formats.byte_stream import GZIP
 from sg_hub.io.formats.dicom.files import SUFFIXES as DICOM_SUFFIXES
@@ -29,6 +29,7 @@ from sg_hub.io.formats.orientation import (
     FileGrid,
     Stored,
     Triple,
+    check_direction,
     check_spacing,
     check_values,
     from_affine,
@@ -74,13 +75,29 @@ class Scan:
     modality: str = ""
 
     def __post_init__(self) -> None:
-        if self.array.ndim != 4 or self.array.dtype != np.float32:
-            raise InvalidInputError(
-                f"array of shape {self.array.shape} and type {self.array.dtype}: a Scan takes (C, X, Y, Z) "
-                "float32, "
-                "for instance array[None].astype('float32')"
+        array = self.array
+        if not isinstance(array, np.ndarray) or array.ndim != 4 or array.dtype != np.float32 or array.size == 0:
+            given = (
+                f"array of shape {array.shape} and type {array.dtype}" if hasattr(array, "dtype") else repr(type(array))
             )
+            raise InvalidInputError(
+                f"{given}: a Scan takes (C, X, Y, Z) float32, for instance array[None].astype('float32')"
+            )
+        for name, count in (("spacing", 3), ("origin", 3), ("direction", 9)):
+            object.__setattr__(self, name, self._numbers(name, count))
         check_spacing(self.source, self.spacing, "spacing")
+        check_direction(self.source, self.direction)
+
+    def _numbers(self, name: str, count: int) -> tuple[float, ...]:
+        try:
+            values = np.asarray(getattr(self, name), dtype=float).ravel()
+        except (TypeError, ValueError):
+            values = np.empty(0)
+        if len(values) != count or (name != "spacing" and not np.isfinite(values).all()):
+            raise InvalidInputError(
+                f"{self.source}: {name}={shortened(repr(getattr(self, name)), 80)}; expected {count} numbers"
+            )
+        return tuple(values.tolist())
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -199,7 +216,7 @@ class Scan:
         Raises:
             InvalidInputError: as for `load_scan`, and a shape or an affine that is none.
         """
-        return cls._of(from_affine(array, affine, source), nan=nan, labels=labels)
+        return cls._of(from_affine(plain(array), affine, source), nan=nan, labels=labels)
 
     @property
     def affine(self) -> np.ndarray:

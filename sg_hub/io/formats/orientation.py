@@ -122,11 +122,18 @@ def from_affine(array: np.ndarray, affine: np.ndarray, source: str) -> Stored:
     Raises:
         InvalidInputError: another shape, or an affine that is none.
     """
-    affine = np.asarray(affine, dtype=float)
+    try:
+        affine = np.asarray(affine, dtype=float)
+    except (TypeError, ValueError):
+        affine = np.empty(0)
     if array.ndim != 4 or 0 in array.shape or affine.shape != (4, 4) or not np.isfinite(affine).all():
         raise InvalidInputError(
             f"{source}: array of shape {array.shape} with an affine of shape {affine.shape}; expected (C, X, Y, Z), "
             "channels first, and (4, 4) finite numbers"
+        )
+    if not np.allclose(affine[3], (0, 0, 0, 1)):
+        raise InvalidInputError(
+            f"{source}: the last row of its affine is {affine[3].tolist()}; expected 0, 0, 0, 1 (is it transposed?)"
         )
     lps = _LPS_AND_RAS @ affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
@@ -297,10 +304,8 @@ def triple(values: Any) -> Triple:
     return x, y, z
 
 
-def _orientation(source: str, direction: Sequence[float]) -> str:
-    """Where the axes point, as three letters."""
-    import SimpleITK as sitk
-
+def check_direction(source: str, direction: Sequence[float]) -> None:
+    """Raise InvalidInputError unless the axes (3x3, row-major) are of length one and at right angles."""
     matrix = np.array(direction, dtype=float).reshape(3, 3)
     with np.errstate(all="ignore"):
         deviation = float(np.abs(matrix.T @ matrix - np.eye(3)).max())
@@ -309,4 +314,11 @@ def _orientation(source: str, direction: Sequence[float]) -> str:
             f"{source}: its direction matrix {tuple(float(round(value, 4)) for value in direction)} is "
             "singular or sheared; expected a rectangular grid: correct the header, or resample the scan onto one"
         )
+
+
+def _orientation(source: str, direction: Sequence[float]) -> str:
+    """Where the axes point, as three letters."""
+    import SimpleITK as sitk
+
+    check_direction(source, direction)
     return str(sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(tuple(direction)))
