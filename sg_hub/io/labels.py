@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,17 @@ _ROUNDING = 1e-3
 """Of a header's numbers, in voxels."""
 
 
-def load_labels(path: str | os.PathLike[str], *, series: str | None = None, outside: bool = False) -> Scan:
+def load_labels(
+    path: str | os.PathLike[str],
+    *,
+    series: str | None = None,
+    spacing: Sequence[float] | None = None,
+    outside: bool = False,
+) -> Scan:
     """Read the label map of a scan: one layer of whole numbers.
 
     Args:
-        path, series, outside: as for `load_scan`.
+        path, series, spacing, outside: as for `load_scan`.
 
     Returns:
         a `Scan`: array (1, X, Y, Z) float32 of whole numbers.
@@ -34,7 +41,7 @@ def load_labels(path: str | os.PathLike[str], *, series: str | None = None, outs
     Raises:
         ReadError, InvalidInputError: as for `load_scan`; fractions; or several layers, of which only one could be used.
     """
-    scan = load_scan(path, series=series, labels=True, outside=outside)
+    scan = load_scan(path, series=series, labels=True, spacing=spacing, outside=outside)
     layers = scan.array.shape[0]
     if layers > 1:
         raise InvalidInputError(

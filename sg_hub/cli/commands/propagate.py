@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> None:
     scan, other = read(model, options.scan, options), read(model, options.other, options)
     if not isinstance(scan, Scan) or not isinstance(other, Scan):
         raise InvalidInputError(f"{options.model} takes images: labels are carried between scans; give 3D weights")
-    labels = load_labels(options.labels)
+    labels = load_labels(options.labels, spacing=options.spacing, outside=bool(options.outside))
     found = propagate(model, scan, labels, other, progress=options.progress)
     other.save(found, out)
     legend = {}

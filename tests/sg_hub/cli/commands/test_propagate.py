@@ -27,3 +27,18 @@ def test_mistakes_are_named(run, models):
     assert_mistake(run("propagate", CT, LABELS, CT, "--out", CT), "would be lost")
     images = ("propagate", XRAYS[0], LABELS, XRAYS[1], "--model", models / "pretext-2d")
     assert_mistake(run(*images), "takes images")
+
+
+def test_labels_are_read_as_the_scans_are(run, tmp_path):
+    scan, labels = (sitk.ReadImage(str(middle_of(path, tmp_path / "part.nii.gz"))) for path in (CT, LABELS))
+    for name, image in (("a", scan), ("drawn", labels)):
+        sitk.WriteImage(image, f"{name}.mhd")
+        header = (tmp_path / f"{name}.mhd").read_text()
+        kept = "\n".join(line for line in header.splitlines() if not line.startswith("ElementSpacing"))
+        (tmp_path / "headers").mkdir(exist_ok=True)
+        (tmp_path / "headers" / f"{name}.mhd").write_text(kept.replace("= a.", "= ../a.").replace("= d", "= ../d"))
+    files = [f"headers/{name}.mhd" for name in ("a", "drawn", "a")]
+    options = ("--model", "semantic-genesis-3d-tiny", "--quiet", "--outside")
+    assert_mistake(run("propagate", *files, *options), "a.mhd does not say its spacing")
+    code, out, _ = run("propagate", *files, *options, "--spacing", *scan.GetSpacing())
+    assert (code, "label 1: " in out) == (0, True)
