@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sg_hub.cli.inputs import Each, all_scans, given_scans, load_model, read, say_json
@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> None:
     scans = all_scans(model, options, without=_results_folder(options))
     many = _check_outputs(options, scans)
     outs, pictures = _results(options, scans, many, _suffixes(options, model))
+    _check_apart(outs, pictures)
 
     def work(path: str) -> tuple[list[Amount], list[Path]]:
         as_dicom = outs[path].name.lower().endswith(dicom_seg.SUFFIX)
@@ -103,6 +104,16 @@ def _results(
     alone = scans[0]
     out = check_output(options.out or f"labels{suffixes[0]}", suffixes, [alone])
     return {alone: out}, {alone: Path(options.picture).expanduser()} if options.picture else {}
+
+
+def _check_apart(outs: Mapping[str, Path], pictures: Mapping[str, Path]) -> None:
+    """Refuse pictures that would replace label maps: of images both are PNG."""
+    maps = {os.path.realpath(path) for path in outs.values()}
+    both = next((path for path in pictures.values() if os.path.realpath(path) in maps), None)
+    if both is not None:
+        raise InvalidInputError(
+            f"{both} would be the label map and the picture, of which one would be lost: give --picture another place"
+        )
 
 
 def _is_folder(path: str | None, searched: bool) -> bool:

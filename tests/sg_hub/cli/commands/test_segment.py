@@ -38,6 +38,13 @@ def test_the_scan_is_never_replaced_by_the_result(run, models, tmp_path):
     assert scan.read_bytes() == before
 
 
+def test_a_picture_never_replaces_a_label_map(run, models):
+    model = ("--model", models / "segmentation-2d", "--quiet")
+    assert_mistake(run("segment", XRAYS[0], "--out", "a.png", "--picture", "./a.png", *model), "another place")
+    assert_mistake(run("segment", *XRAYS[:2], "--out", "both", "--picture", "both", *model), "another place")
+    assert not any(path.is_file() for path in Path().rglob("*"))
+
+
 def test_segment_of_an_image(run, models):
     code, out, _ = run("segment", XRAYS[0], "--model", models / "segmentation-2d", "--picture", "picture.png")
     assert (code, "class 2" in out, "% of the image" in out) == (0, True, True)
