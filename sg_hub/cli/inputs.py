@@ -63,6 +63,11 @@ def given_scans(options: argparse.Namespace) -> list[str]:
     return paths
 
 
+def read_files(options: argparse.Namespace) -> list[str]:
+    """What the command reads and must not replace: the scans, and the file of `--list`. Errors as for `given_scans`."""
+    return given_scans(options) + ([options.list] if options.list not in (None, "-") else [])
+
+
 def all_scans(model: PretrainedModel, options: argparse.Namespace, without: Path | None = None) -> list[str]:
     """Everything that was given, and in place of a folder of several what it holds, as far down as it goes.
 

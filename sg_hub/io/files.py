@@ -90,7 +90,7 @@ def check_output(
         raise ReadError(f"{path}: you may not write to the folder {path.parent.resolve()}; choose another one")
     for given in inputs:
         if path.exists() and os.path.exists(given) and path.samefile(given):
-            raise InvalidInputError(f"{path} is the scan itself, which would be lost: give the result another name")
+            raise InvalidInputError(f"{path} is read, and would be lost: give the result another name")
     return path
 
 

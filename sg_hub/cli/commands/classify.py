@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from sg_hub.cli.inputs import Each, all_scans, given_scans, load_model, read, say_json
+from sg_hub.cli.inputs import Each, all_scans, load_model, read, read_files, say_json
 from sg_hub.cli.table import Table
 from sg_hub.errors import InvalidInputError
 from sg_hub.inference.classify import classify
@@ -12,7 +12,7 @@ from sg_hub.io.files import check_output
 
 
 def run(options: argparse.Namespace) -> None:
-    out = check_output(options.out, (".csv",), given_scans(options)) if options.out else None
+    out = check_output(options.out, (".csv",), read_files(options)) if options.out else None
     model = load_model(options)
     if not model.head.classifies:
         raise InvalidInputError(

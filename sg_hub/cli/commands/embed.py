@@ -6,14 +6,14 @@ import argparse
 
 import numpy as np
 
-from sg_hub.cli.inputs import Each, all_scans, given_scans, load_model, read, say_json
+from sg_hub.cli.inputs import Each, all_scans, load_model, read, read_files, say_json
 from sg_hub.cli.table import Table
 from sg_hub.inference.embed import embed
 from sg_hub.io.files import check_output, writing
 
 
 def run(options: argparse.Namespace) -> None:
-    out = check_output(options.out, (".npy", ".csv"), given_scans(options)) if options.out else None
+    out = check_output(options.out, (".npy", ".csv"), read_files(options)) if options.out else None
     model = load_model(options)
     scans = all_scans(model, options)
     bar = options.progress and len(scans) == 1

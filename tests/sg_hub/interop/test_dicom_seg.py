@@ -142,7 +142,7 @@ def test_no_slice_is_replaced(tmp_path):
     path = axial(tmp_path / "series")
     scan, slices = load_scan(path), sorted(path.iterdir())
     before = slices[0].read_bytes()
-    with pytest.raises(InvalidInputError, match="is the scan itself, which would be lost"):
+    with pytest.raises(InvalidInputError, match="is read, and would be lost"):
         save_dicom_seg(labels_of(scan), scan, slices[0], dicom=path)
     assert slices[0].read_bytes() == before
 

@@ -142,7 +142,7 @@ def test_a_result_does_not_replace_its_own_scan(nifti, tmp_path):
     scan, before = load_scan(nifti), nifti.read_bytes()
     (tmp_path / "link.nii.gz").symlink_to(nifti)
     for path in (nifti, tmp_path / "link.nii.gz"):
-        with pytest.raises(InvalidInputError, match="is the scan itself, which would be lost"):
+        with pytest.raises(InvalidInputError, match="is read, and would be lost"):
             scan.save(scan.array > 0, path)
     assert nifti.read_bytes() == before
 

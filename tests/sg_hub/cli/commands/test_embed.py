@@ -41,6 +41,15 @@ def test_embed_of_several_scans_writes_a_row_per_scan(run, models, suffix):
     assert os.listdir() == [out]
 
 
+def test_the_list_of_scans_is_never_replaced_by_the_result(run, models):
+    listed = Path("scans.csv")
+    listed.write_text(f"{CT}\n{OTHER_CT}\n", encoding="utf-8")
+    for command, model in (("embed", "pretext"), ("classify", "classification")):
+        options = ("--list", "scans.csv", "--out", "./scans.csv", "--model", models / model, "--quiet")
+        assert_mistake(run(command, *options), "would be lost")
+    assert listed.read_text(encoding="utf-8") == f"{CT}\n{OTHER_CT}\n"
+
+
 def test_embed_of_images(run, models):
     code, _, _ = run("embed", *XRAYS[:2], "--model", models / "pretext-2d", "--out", "features.npy", "--quiet")
     assert code == 0
