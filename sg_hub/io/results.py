@@ -30,7 +30,8 @@ def plain(array: Any) -> np.ndarray:
         return result.astype(np.uint8)
     if result.dtype.kind not in "iuf":
         raise InvalidInputError(f"array of type {result.dtype}: expected real numbers")
-    return result if np.issubdtype(result.dtype, np.integer) else result.astype(np.float32, copy=False)
+    kind = result.dtype.newbyteorder("=") if result.dtype.kind in "iu" else np.float32
+    return result.astype(kind, copy=False)
 
 
 def smallest_type(array: np.ndarray) -> np.ndarray:

@@ -119,7 +119,15 @@ def test_the_axes_go_left_posterior_superior(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "kept"),
-    [("uint8", "uint8"), ("int16", "int16"), ("int64", "int64"), ("bool", "uint8"), ("float64", "float32")],
+    [
+        ("uint8", "uint8"),
+        ("int16", "int16"),
+        ("int64", "int64"),
+        ("bool", "uint8"),
+        ("float64", "float32"),
+        (">i2", "int16"),
+        (">f4", "float32"),
+    ],
 )
 def test_types_of_results(nifti, given, kept):
     image = load_scan(nifti).to_image(np.ones(SIZE, dtype=given))
