@@ -14,7 +14,7 @@ from sg_hub.io.formats.orientation import FileGrid, from_affine, grid_of
 from sg_hub.io.scan import Scan
 from sg_hub.models.wrapped import unwrapped
 from sg_hub.preprocessing.preprocessing import Preprocessing
-from sg_hub.preprocessing.steps import resize_labels
+from sg_hub.preprocessing.steps import resize_labels, tensor_of
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,7 @@ def prepared(taken: Taken, scan: Scan, labels: bool) -> tuple[Tensor, np.ndarray
         or the label of the nearest voxel; and the affine of that grid (4, 4), voxels to mm in RAS.
     """
     size = taken.preprocessing.grid_size(scan)
-    if labels:
-        x = resize_labels(torch.from_numpy(scan.array)[None], size)
-    else:
-        x = taken.preprocessing.apply(scan, taken.in_chans)
+    x = resize_labels(tensor_of(scan.array)[None], size) if labels else taken.preprocessing.apply(scan, taken.in_chans)
     scale = np.array(scan.size) / size
     step = np.diag([*scale, 1.0])
     step[:3, 3] = (scale - 1) / 2  # the outer edges stay where they are

@@ -99,8 +99,11 @@ class BasePreprocessing(ABC):
         low, high = self.limits(scan)
         if doubt := self.doubt(scan):
             _log.warning("%s", doubt)
-        x = steps.window(torch.from_numpy(scan.array)[None], low, high)
-        if bool(x.amin() == x.amax()):
+        x = steps.window(steps.tensor_of(scan.array)[None], low, high)
+        least = x.amin()
+        if least.isnan():
+            raise _no_numbers(scan)
+        if bool(least == x.amax()):
             raise InvalidInputError(
                 f"{scan.source}: its values ({scan.array.min():g} to {scan.array.max():g}) are all on one side of the "
                 f"{self.intensity} {self.low:g} to {self.high:g} ({self.modality}) that the weights expect. Is it "
@@ -130,6 +133,8 @@ class BasePreprocessing(ABC):
             mean, deviation = steps.mean_and_deviation(array)
             low, high = mean + self.low * deviation, mean + self.high * deviation
         if not (low < high).all():
+            if not np.isfinite(float(array.min()) + float(array.max())):
+                raise _no_numbers(scan)
             percentiles = f"percentiles {self.low:g} and {self.high:g}"
             what = percentiles if self.intensity == "percentile" else "voxels above its background"
             raise InvalidInputError(
@@ -191,6 +196,13 @@ class BasePreprocessing(ABC):
     def _keep(self, **values: Any) -> None:
         for key, value in values.items():
             object.__setattr__(self, key, value)
+
+
+def _no_numbers(scan: Any) -> InvalidInputError:
+    return InvalidInputError(
+        f"{scan.source} holds NaN or infinite values; expected numbers: load_scan(path, nan=-1000) replaces them, "
+        "or in an array np.nan_to_num"
+    )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -21,6 +22,11 @@ _FLOAT = 4
 _SAMPLES = 1 << 22
 """Voxels that percentiles are of, at most."""
 _LINEAR = {4: "bilinear", 5: "trilinear"}
+
+
+def tensor_of(array: np.ndarray) -> Tensor:
+    """An array as a tensor of the same memory; a copy where its axes were flipped, which torch does not take."""
+    return torch.from_numpy(array if min(array.strides) >= 0 else np.ascontiguousarray(array))
 
 
 def window(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:

@@ -85,6 +85,30 @@ def test_the_window_becomes_0_to_1():
     assert scan.array.min() == -1500  # the scan is as before
 
 
+@pytest.mark.parametrize("axes", [1, (1, 3)])
+def test_an_array_whose_axes_were_flipped_is_taken_as_it_is_seen(axes):
+    scan = make_scan()
+    flipped = Preprocessing().apply(dataclasses.replace(scan, array=np.flip(scan.array, axes)))
+    assert torch.equal(flipped, torch.flip(Preprocessing().apply(scan), [axis + 1 for axis in np.ravel(axes)]))
+    image = load_image(XRAY)
+    settings = ImagePreprocessing(input_size=image.size)
+    assert torch.equal(settings.apply(Image(np.flip(image.array, 2))), settings.apply(image).flip(3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "settings", [Preprocessing(), Preprocessing("MR", "percentile", 0, 100), Preprocessing("MR", "zscore", -5, 5)]
+)
+def test_voxels_that_are_no_numbers_are_said_to_be_none(settings, value):
+    scan = make_scan()
+    scan.array[0, 1, 2, 3] = value
+    if settings.intensity == "window" and np.isinf(value):
+        assert settings.apply(scan)[0, 0, 1, 2, 3] == float(value > 0)
+        return
+    with np.errstate(invalid="ignore"), pytest.raises(InvalidInputError, match=r"scan\.nii\.gz holds NaN or infinite"):
+        settings.apply(scan)
+
+
 def test_percentiles_are_of_each_channel():
     scan = make_scan(size=(20, 20, 20), low=0, high=8000)
     both = dataclasses.replace(scan, array=np.concatenate([scan.array, 3 * scan.array + 7]))
