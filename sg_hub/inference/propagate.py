@@ -95,7 +95,9 @@ def propagate(
 def _numbers(labels: Any, scan: Scan) -> np.ndarray:
     if isinstance(labels, Scan) and labels.size == scan.size:
         check_same_place(labels, scan)
-    array = labels.array[0] if isinstance(labels, Scan) and len(labels.array) == 1 else np.asarray(labels)
+    if isinstance(labels, Scan) and len(labels.array) == 1:
+        labels = labels.array[0]
+    array = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
     if array.shape != scan.size:
         raise InvalidInputError(
             f"labels of size {array.shape} for a scan of {scan.size}: they must be of one grid, voxel by voxel: "

@@ -45,6 +45,14 @@ def test_a_scan_of_labels_on_another_grid_of_voxels(labelled):
     assert ((found > 0) & (truth > 0)).sum() > 0.6 * ((found > 0) | (truth > 0)).sum()
 
 
+def test_labels_in_a_tensor_are_those_in_an_array(labelled):
+    scan, labels = labelled
+    other = part(scan, (6, 4, 4), (54, 48, 42))
+    tensor = torch.from_numpy(labels).float().requires_grad_()
+    found = propagate(Textures(), scan, tensor, other, progress=False)
+    assert np.array_equal(found, propagate(Textures(), scan, labels, other, progress=False))
+
+
 def test_what_cannot_be_carried_is_refused(labelled):
     scan, labels = labelled
     with pytest.raises(InvalidInputError, match=r"labels of size \(64, 56, 47\) for a scan of \(64, 56, 48\)"):
