@@ -135,7 +135,7 @@ def sliding_window(
     with evaluation(model, device):
         for slab in slabs_of(model, windows.blocks(x), windows, batch_size, progress):
             if result is None:
-                result = torch.empty(1, slab.shape[0], *windows.size)
+                result = torch.empty(1, slab.shape[0], *windows.size, dtype=slab.dtype)
             result[0, :, done : done + slab.shape[1]] = slab
             done += slab.shape[1]
     assert result is not None
@@ -166,7 +166,7 @@ def slabs_of(
             for batch in batches(itertools.product(*windows.starts[1:]), batch_size):
                 found = _run(model, windows.cut(rows, [(0, *row) for row in batch])).cpu()
                 if slab is None:
-                    slab = torch.zeros(found.shape[1], side, *rows.shape[3:])
+                    slab = torch.zeros(found.shape[1], side, *rows.shape[3:], dtype=found.dtype)
                 for row, values in zip(batch, found, strict=True):
                     weight = first_factors[start]
                     for factors, place in zip(other_factors, row, strict=True):

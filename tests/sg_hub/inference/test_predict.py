@@ -45,6 +45,18 @@ def test_the_order_of_batches_does_not_matter():
     assert np.allclose(one, predict(model, scan, batch_size=64, progress=False), atol=1e-6)
 
 
+def test_the_usual_type_of_new_tensors_does_not_matter():
+    scan, model = make_scan(), Bands(4)
+    expected = predict(model, scan, progress=False)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = predict(model, scan, progress=False)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == np.float32
+    assert np.allclose(found, expected, atol=1e-5)
+
+
 def test_an_identity_network_gives_the_scan():
     scan = make_scan()
     model = Identity().train()
