@@ -364,6 +364,8 @@ def _given_nan(nan: Any) -> float:
 
 def _missing(path: Path) -> str:
     parent = path.parent
+    if path.is_symlink():
+        return f"{path} is a link to {os.readlink(path)}, which is not there: mend the link, or give the file itself"
     if not parent.is_dir():
         return f"{path}: no such file or folder, and {parent} does not exist either; check the path"
     near = difflib.get_close_matches(path.name, sorted(p.name for p in parent.iterdir()), n=1)

@@ -301,6 +301,12 @@ def test_a_missing_path_suggests_the_nearest(nifti, tmp_path):
         load_scan(np.zeros(3))  # type: ignore[arg-type]
 
 
+def test_a_link_that_leads_nowhere_is_named(tmp_path):
+    (tmp_path / "scan.nii.gz").symlink_to("moved.nii.gz")
+    with pytest.raises(ReadError, match=r"scan\.nii\.gz is a link to moved\.nii\.gz, which is not there"):
+        load_scan(tmp_path / "scan.nii.gz")
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".nrrd"])
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("kept", [0, 20, 0.5, 0.97])
