@@ -22,7 +22,7 @@ from torch import Tensor
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from sg_hub import Image, ImagePreprocessing, load_image, load_scan
-from sg_hub.errors import ReadError, SgHubError
+from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from sg_hub.preprocessing.steps import resampled_size, resize
 
 from ..run.recipe import Prepare
@@ -33,6 +33,8 @@ from .store_files import StoredItem
 
 Converter = Callable[[Prepare, str, list[Item]], Generator[tuple[Item, StoredItem | str], None, None]]
 """Each item as it stands in the store then, or with the reason why it does not; in whatever order."""
+_LEAST_RANGE = 16
+"""Of the values of a scan in the store. Less have scans in other units than the window's, such as 0 to 1."""
 KILLED = "the process that read it was killed: too large for the memory, or badly damaged"
 
 
@@ -123,6 +125,13 @@ def _read_scan(path: str, settings: Prepare) -> tuple[Tensor, tuple[float, ...],
     scan = load_scan(path)
     images = image_hashes(path, 3, scan)
     voxels = torch.from_numpy(scan.array).clamp(*settings.window)
+    if float(voxels.amax() - voxels.amin()) < _LEAST_RANGE:
+        low, high = settings.window
+        raise InvalidInputError(
+            f"{path}: of its values, {scan.array.min():g} to {scan.array.max():g}, hardly anything is left as whole "
+            f"numbers within prepare.window, {low:g} to {high:g}. Is it a scan in HU? Scale others (MR, PET) to "
+            "hundreds of levels, and give their window"
+        )
     if settings.spacing is None:
         return voxels, scan.spacing, images
     size = resampled_size(scan.size, scan.spacing, settings.spacing)

@@ -45,6 +45,15 @@ def test_own_spacing(recipe, source):
     assert "spacing 1.5 x 0.7031 x 3 to 2 x 2 x 5 mm" in str(summary)
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 12), (2000, 5000), (-5, 5)])
+def test_a_scan_of_which_hardly_anything_would_be_left_is_skipped(recipe, source, low, high):
+    values = np.random.default_rng(0).uniform(low, high, (1, 20, 20, 10)).astype(np.float32)
+    sg_hub.Scan(values).save(values, source / "g.nii.gz")
+    summary = prepare(recipe(), progress=False)
+    assert "hardly anything is left" in summary.skipped["g.nii.gz"]
+    assert [item.name for item in summary.kept] == ["a", "b", "c", "d", "e", "f"]
+
+
 def test_serial_leaves_the_threads_alone(recipe):
     torch.set_num_threads(2)
     prepare(recipe(), progress=False)
