@@ -30,7 +30,7 @@ def plain(array: Any) -> np.ndarray:
         return result.astype(np.uint8)
     if result.dtype.kind not in "iuf":
         raise InvalidInputError(f"array of type {result.dtype}: expected real numbers")
-    kind = result.dtype.newbyteorder("=") if result.dtype.kind in "iu" else np.float32
+    kind: Any = result.dtype.newbyteorder("=") if result.dtype.kind in "iu" else np.float32
     return result.astype(kind, copy=False)
 
 
