@@ -26,6 +26,8 @@ RESAMPLES = 2000
 _FOR_EACH = 80
 """Resamples for each comparison: the smallest p that there can be, corrected for all, is 0.025."""
 LANDMARKS, VOTED, CENTRES = "landmark error", "landmark error, voted", "centre error"
+AUC = "auc"
+"""Of which the values are those of `auc_of_items`."""
 UNITS = {LANDMARKS: "mm", VOTED: "mm", CENTRES: "mm"}
 LOWER_IS_BETTER = frozenset(UNITS)
 _BY_MEDIAN = frozenset({LANDMARKS, VOTED})
@@ -63,7 +65,8 @@ def interval(
     """The 95 % interval of a summary, by the same bootstrap."""
     values = _each(values)
     resamples = _resamples(values.shape[1:], joint, _items_of(patients, values.shape[2]), RESAMPLES)
-    return _ends([summary(measure, _drawn(values, drawn)) for drawn in resamples])
+    low, high = _ends([summary(measure, _drawn(values, drawn)) for drawn in resamples])
+    return (max(0.0, low), min(1.0, high)) if measure == AUC else (low, high)
 
 
 def difference(

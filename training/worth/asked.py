@@ -11,10 +11,10 @@ from typing import Any
 from ..statistics.patients import LANDMARKS, VOTED
 from ..targets import Target
 from ..trials.task.initialisation import OF_THE_HEAD
-from . import light_decoder as light
-from . import probes
 from .data import on_grid_of
-from .landmarks import DRAWS, PATIENTS, VOTERS
+from .measures import classification, probes
+from .measures import light_decoder as light
+from .measures.landmarks import DRAWS, PATIENTS, VOTERS
 from .networks import Contender
 from .rows import Row
 
@@ -67,14 +67,17 @@ class Asked:
         return self._key(FROZEN, "light decoder", settings | trained)
 
     @property
-    def neighbours(self) -> str:
-        """Key of the nearest neighbours."""
-        return self._key(FROZEN, "neighbours", {"patients": self.patients, "count": probes.NEIGHBOURS})
+    def classified(self) -> dict[str, str]:
+        """Keys of a classification, by how it is done."""
+        of_all = {"patients": self.patients, "values": "of items"}
+        few = {name: getattr(classification, name) for name in ("FRACTION", "SUBSETS", "STRENGTHS")}
+        settings = {classification.NEAREST: of_all, classification.LINEAR: of_all | few}
+        return {what: self._key(FROZEN, what, more) for what, more in settings.items()}
 
     def of_network(self, parts: Sequence[str]) -> list[str]:
         """Keys of all that is measured of the network itself."""
         if self.task.head == "classification":
-            return [self.neighbours]
+            return [*self.classified.values()]
         found = list(self.landmarks.values()) if ZERO in parts else []
         return found + ([*self.probes.values(), self.light_decoder] if FROZEN in parts else [])
 

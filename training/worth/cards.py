@@ -15,12 +15,14 @@ from ..statistics.patients import CENTRES, LOWER_IS_BETTER, UNITS, VOTED, Differ
 from ..statistics.trials import LEVEL
 from ..trials.task.initialisation import FRESH, name_of
 from .asked import FROZEN, POSITION, ZERO, Asked, fresh_of, of_these
-from .landmarks import DRAWS, VOTERS
-from .light_decoder import CHANNELS, STEPS
+from .measures import classification
+from .measures.classification import FRACTION, NEIGHBOURS
+from .measures.landmarks import DRAWS, VOTERS
+from .measures.light_decoder import CHANNELS, STEPS
+from .measures.probes import LABELLED, SUBSETS
 from .networks import PATCHES
 from .page import Cell, cells_of, gap_of, number_text, with_interval
-from .probes import LABELLED, SUBSETS
-from .rows import ALL, Row
+from .rows import Row
 
 SUFFIX = ".worth.json"
 
@@ -48,11 +50,7 @@ def write_card_records(out: Path, rows: Sequence[Row], asked: Sequence[Asked]) -
 def _record(cells: dict[Cell, dict[str, Row]], one: Asked, fresh: str) -> dict[str, Any]:
     start, target = one.contender.start, one.task
     both = {cell: found for cell, found in cells.items() if start.init in found and fresh in found}
-    paired = {
-        cell: found
-        for cell, found in both.items()
-        if found[start.init].is_paired(found[fresh]) and found[start.init].array.size > 1
-    }
+    paired = {cell: found for cell, found in both.items() if found[start.init].is_paired(found[fresh])}
     gaps = {cell: gap_of(found[start.init], found[fresh], len(paired)) for cell, found in paired.items()}
     holm = corrected(gaps)
     return {
@@ -79,7 +77,7 @@ def _record(cells: dict[Cell, dict[str, Row]], one: Asked, fresh: str) -> dict[s
 def _verdict(gaps: dict[Cell, Difference], holm: dict[Cell, float]) -> str:
     """In how many measures the weights differ from a random network."""
     if not gaps:
-        return "Whether that differs from a random network was not tested: it is one number."
+        return "Whether that differs from a random network was not tested: it was measured on other patients."
     sure = {cell: gap for cell, gap in gaps.items() if holm[cell] < LEVEL}
     better = sum((gap.value < 0) == (cell[2] in LOWER_IS_BETTER) for cell, gap in sure.items())
     return (
@@ -94,7 +92,7 @@ def _about(cells: dict[Cell, dict[str, Row]], one: Asked, fresh: str) -> str:
     rows = {cell: found[start.init] for cell, found in cells.items()}
     said = ["None of the network's weights was trained."]
     patients = {
-        part: max((len(r.patients) for c, r in rows.items() if c[0] == part), default=0) for part in (ZERO, FROZEN)
+        part: max((len({*r.patients}) for c, r in rows.items() if c[0] == part), default=0) for part in (ZERO, FROZEN)
     }
     if patients[ZERO]:
         said.append(
@@ -102,7 +100,14 @@ def _about(cells: dict[Cell, dict[str, Row]], one: Asked, fresh: str) -> str:
         )
     if any(cell[2] == VOTED for cell in cells):
         said.append(f"Voted: up to {VOTERS} others of these look for one, in {DRAWS} draws.")
-    if any("probe" in cell[1] for cell in cells):
+    if target.head == "classification":
+        said.append(
+            f"Mean and deviation of every level of the encoder describe an item. It is classified by the {NEIGHBOURS} "
+            f"training items that are nearest, and by linear layers that learnt from {FRACTION:.0%} of the training "
+            f"patients, in {classification.SUBSETS} draws, with the penalty that does best on validation patients; "
+            f"{patients[FROZEN]} patients test it."
+        )
+    elif any("probe" in cell[1] for cell in cells):
         said.append(
             f"Probes are linear layers on frozen feature maps, of {LABELLED} labelled patients in {SUBSETS} draws; "
             f"{patients[FROZEN]} patients test them."
@@ -120,7 +125,7 @@ def _about(cells: dict[Cell, dict[str, Row]], one: Asked, fresh: str) -> str:
     ]
     if shares:
         said.append(f"Centre errors are of what was found: of all that either found, {'; '.join(shares)}.")
-    tested = {patient for row in rows.values() for patient in row.patients} - {ALL}
+    tested = {patient for row in rows.values() for patient in row.patients}
     if tested:
         names = [f"{target.dataset}/{patient}" for patient in sorted(tested)]
         reason = check_unseen(start.provenance, target.dataset, names)

@@ -125,7 +125,7 @@ def _differences(cells: dict[Cell, dict[str, Row]], references: Mapping[str, str
             if name == reference or name not in of_cell or reference not in of_cell:
                 continue
             one, other = of_cell[name], of_cell[reference]
-            if kind_of(name) != RANDOM and one.is_paired(other) and one.array.size > 1:
+            if kind_of(name) != RANDOM and one.is_paired(other):
                 pairs[cell, name] = one, other
     found = {pair: gap_of(*rows, len(pairs)) for pair, rows in pairs.items()}
     holm = corrected(found)

@@ -15,8 +15,6 @@ from ..run.checksums import opened, sealed
 from ..run.metrics import Metrics, read_metrics
 
 TABLE = "worth.jsonl"
-ALL = "all"
-"""In place of patients' names, where a value is of all of them together."""
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,19 @@ from sg_hub.errors import InvalidInputError
 from ..compare.compare import compare
 from ..run.lock import run_lock
 from ..run.process_group import training_device
-from ..statistics.patients import LANDMARKS
+from ..statistics.patients import AUC, LANDMARKS
 from ..targets import Item, load_target
 from ..trials.task.initialisation import Initialisation, say_taken
 from .asked import FROZEN, POSITION, ZERO, Asked, fresh_of, of_these
 from .cards import write_card_records
 from .data import Data, Maps, data_key, on_grid_of
-from .landmarks import DRAWS, PATIENTS, Find, Landmarks, centres
-from .light_decoder import light_decoder
+from .measures.classification import classified
+from .measures.landmarks import DRAWS, PATIENTS, Find, Landmarks, centres
+from .measures.light_decoder import light_decoder
+from .measures.probes import LABELLED, SUBSETS, linear_probe
 from .networks import contenders
 from .page import write_page
-from .probes import LABELLED, NEIGHBOURS, SUBSETS, linear_probe, neighbours
-from .rows import ALL, Row, append, read_rows, row
+from .rows import Row, append, read_rows, row
 
 FEW = "few"
 PARTS = (ZERO, FROZEN, FEW)
@@ -160,7 +161,7 @@ class _Measured:
     def run(self, parts: Sequence[str]) -> None:
         """Measure what is not there yet."""
         if self.task.head == "classification":
-            self._neighbours()
+            self._classified()
         else:
             if ZERO in parts:
                 self._landmarks()
@@ -229,26 +230,23 @@ class _Measured:
         rows = [row(values, key=f"{key}-{n}", measure=m, **common) for n, (m, values) in enumerate(found.items())]
         self._keep(*rows[:-1], replace(rows[-1], key=key))
 
-    def _neighbours(self) -> None:
-        key = self.asked.neighbours
-        if key in self.done:
+    def _classified(self) -> None:
+        keys = self.asked.classified
+        if self.done >= {*keys.values()}:
             return
         data, network = self._data()
         test = self._test(data, self.patients)
-        value = neighbours(data, network, test, self.device, self.progress)
-        self._keep(
-            row(
-                np.full((1, 1, 1), value),
-                key=key,
-                part=FROZEN,
-                what=f"{NEIGHBOURS} nearest neighbours",
-                measure="auc",
-                weights=self.contender.start.init,
-                draws=[""],
-                patients=[ALL],
-                classes=["mean"],
-            )
-        )
+        classes, found = classified(data, network, test, self.device, self.progress)
+        common = {
+            "part": FROZEN,
+            "measure": AUC,
+            "weights": self.contender.start.init,
+            "patients": [item.patient for item in test],
+            "classes": classes,
+        }
+        for what, values in found.items():
+            draws = [str(number) for number in range(len(values))]
+            self._keep(row(values, key=keys[what], what=what, draws=draws, **common))
 
     def _data(self) -> tuple[Data, Any]:
         if self._loaded is None:

@@ -11,13 +11,14 @@ from sg_hub import InvalidInputError, Preprocessing, SemanticGenesis3D, cli
 from sg_hub.hub.model_folder import sha256_of
 from tests.training.trials.small_trials import organs
 from training.targets import load_target
-from training.worth import probes
 from training.worth.asked import POSITION, Asked
 from training.worth.cards import write_card_records
 from training.worth.data import Data
-from training.worth.landmarks import Landmarks
+from training.worth.measures import probes
+from training.worth.measures.classification import NEAREST
+from training.worth.measures.landmarks import Landmarks
 from training.worth.networks import calibrate, contenders
-from training.worth.rows import ALL, TABLE, read_rows, row
+from training.worth.rows import TABLE, read_rows, row
 from training.worth.suite import measured, worth
 
 
@@ -43,7 +44,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(probes, "SUBSETS", 2)
     monkeypatch.setattr("training.worth.suite.SUBSETS", 2)
     monkeypatch.setattr(probes, "LABELLED", 2)
-    monkeypatch.setattr("training.worth.light_decoder.STEPS", 4)
+    monkeypatch.setattr("training.worth.measures.light_decoder.STEPS", 4)
     monkeypatch.setattr("training.worth.cards.STEPS", 4)
 
 
@@ -229,30 +230,33 @@ def test_rows_of_other_settings_are_not_of_the_comparison(place, tmp_path, quick
     assert len(read_rows(out)) == 12
 
 
-def test_one_number_is_not_tested(place, tmp_path):
+def test_a_classification_is_tested_over_patients_and_has_a_card(place, tmp_path):
     found = contenders([str(place / "net"), f"random:{place / 'net'}"], 1)
     asked = [Asked(load_target("lidc-malignancy"), one, None) for one in found]
+    patients, noise = [f"p{number // 2}" for number in range(40)], np.random.default_rng(0).random((1, 40, 1))
     rows = [
         row(
-            np.full((1, 1, 1), value),
-            key=one.neighbours,
+            noise + value,
+            key=one.classified[NEAREST],
             part="frozen",
-            what="20 nearest neighbours",
+            what=NEAREST,
             measure="auc",
             weights=one.contender.start.init,
-            draws=[""],
-            patients=[ALL],
-            classes=["mean"],
+            draws=["0"],
+            patients=patients,
+            classes=["malignant"],
         )
-        for one, value in zip(asked, (0.81, 0.8), strict=True)
+        for one, value in zip(asked, (0.4, 0.3), strict=True)
     ]
     write_card_records(tmp_path, rows, asked)
     (path,) = tmp_path.iterdir()
     record = json.loads(path.read_text(encoding="utf-8"))
     (line,) = record["rows"]
-    assert (line["pretrained"][:5], line["random"][:5], line["difference"], line["p"]) == ("0.810", "0.800", "", "")
-    assert "not tested" in record["verdict"]
-    assert "pre-training" not in record["about"]
+    assert line["difference"].startswith("+0.100 (+0.100")
+    assert float(line["p"]) < 0.01
+    assert line["pretrained"].endswith("to 1.000)") or float(line["pretrained"][-6:-1]) <= 1
+    assert "Better than a random network in 1 of 1 measures" in record["verdict"]
+    assert "20 patients test it" in record["about"]
 
 
 def test_a_random_network_on_another_grid_is_none_to_be_held_against(place, tmp_path):

@@ -39,7 +39,7 @@ def with_enough(labels: np.ndarray, names: Sequence[str], exclusive: bool, least
         labels: (items,) class numbers where classes exclude each other, else (items, classes) of 0 and 1.
         least: positives.
     """
-    columns = _columns(labels, names, exclusive)
+    columns = class_columns(labels, names, exclusive)
     return [name for name, column in columns.items() if least <= column.sum() < len(column)]
 
 
@@ -56,7 +56,7 @@ def auc_by_class(
         labels: as in `with_enough`.
         wanted: classes to look at; each has positives and negatives.
     """
-    columns = _columns(labels, names, exclusive)
+    columns = class_columns(labels, names, exclusive)
     return {
         name: float(roc_auc_score(columns[name], scores[:, number]))
         for number, name in enumerate(names)
@@ -64,7 +64,7 @@ def auc_by_class(
     }
 
 
-def _columns(labels: np.ndarray, names: Sequence[str], exclusive: bool) -> dict[str, np.ndarray]:
+def class_columns(labels: np.ndarray, names: Sequence[str], exclusive: bool) -> dict[str, np.ndarray]:
     """0 and 1 of every item, for each class that has a curve of its own."""
     if not exclusive:
         return {name: labels[:, number] for number, name in enumerate(names)}

@@ -1,11 +1,10 @@
-"""Frozen: what a linear layer on the feature maps finds of the classes, and what the nearest neighbours say."""
+"""Frozen: what a linear layer on the feature maps finds of the classes of a segmentation."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +15,13 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 from tqdm import tqdm
 
-from sg_hub.errors import InvalidInputError
 from sg_hub.inference.feature_maps import FeatureMaps
 
-from ..run.seeds import rng
-from ..targets import Item
-from ..trials.task.metrics import auc_by_class, overlap, with_enough
-from ..trials.task.surface import IN_MM, measured_in_mm
-from .data import Data, Maps
+from ...run.seeds import rng
+from ...targets import Item
+from ...trials.task.metrics import overlap
+from ...trials.task.surface import IN_MM, measured_in_mm
+from ..data import Data, Maps
 
 SUBSETS = 10
 """Draws of the labelled patients."""
@@ -31,7 +29,6 @@ POOL = 12
 """Training patients that they are drawn from, so that few scans go through the network."""
 LABELLED = 3
 """Patients of a draw."""
-NEIGHBOURS = 20
 MEASURES = ("iou", *IN_MM)
 _BACKGROUND = 2000
 """Cells of the background that are learnt from, of each patient; the intercept tells of the others."""
@@ -196,40 +193,3 @@ def finer(x: Tensor, scale: Sequence[int], size: Sequence[int]) -> Tensor:
     if max(scale) > 1:
         x = F.interpolate(x[None], scale_factor=tuple(map(float, scale)), mode="trilinear")[0]
     return x[:, : size[0], : size[1], : size[2]]
-
-
-@torch.inference_mode()
-def neighbours(data: Data, network: Any, test: Sequence[Item], device: torch.device, progress: bool) -> float:
-    """AUC of a classification by the NEIGHBOURS nearest training items: mean and deviation of every level of the
-    encoder, cosine.
-
-    Raises:
-        InvalidInputError: no class has both positives and negatives among the test items.
-    """
-    train = data.parts["train"]
-    known = torch.stack(
-        [_summary(data, network, item, device) for item in tqdm(train, "neighbours", disable=not progress)]
-    )
-    wanted = torch.stack([_summary(data, network, item, device) for item in test])
-    middle, deviation = known.mean(0), known.std(0) + 1e-6
-    known, wanted = (F.normalize((x - middle) / deviation) for x in (known, wanted))
-    nearest = (wanted @ known.T).topk(min(NEIGHBOURS, len(train)))
-    target = data.target
-    known_labels, labels = (torch.tensor([item.label for item in items]) for items in (train, test))
-    votes = F.one_hot(known_labels, len(target.classes)) if target.exclusive else known_labels
-    scores = (nearest.values.clamp(min=1e-6)[..., None] * votes.float()[nearest.indices]).mean(1)
-    named = (target.classes, target.exclusive)
-    enough = with_enough(labels.numpy(), *named, 1)
-    if not enough:
-        raise InvalidInputError(
-            f"target {target.name}: of {len(test)} test items none is of another class than the others: take more "
-            "patients (--patients)"
-        )
-    return float(np.mean([*auc_by_class(scores.numpy(), labels.numpy(), *named, enough).values()]))
-
-
-def _summary(data: Data, network: Any, item: Item, device: torch.device) -> Tensor:
-    x = data.arrays[item][0].float()[None].to(device)
-    maps = network.encoder(x)
-    flat = [level[0].flatten(1) for level in maps]
-    return torch.cat([torch.cat([level.mean(1), level.std(1)]) for level in flat]).cpu()

@@ -13,9 +13,9 @@ from tqdm import tqdm
 from sg_hub.inference.feature_maps import FeatureMaps
 from sg_hub.inference.matching import Mapped, match
 
-from ..run.seeds import rng
-from ..targets import Item
-from .data import Data, Held, Maps, centre
+from ...run.seeds import rng
+from ...targets import Item
+from ..data import Data, Held, Maps, centre
 
 PATIENTS = 15
 """Whose ordered pairs are looked at, unless a number is given."""

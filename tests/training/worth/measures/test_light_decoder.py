@@ -7,8 +7,8 @@ import torch.nn.functional as F
 
 from sg_hub.inference.feature_maps import FeatureMaps
 from tests.training.worth.known import data_of, labelled, maps_of, texture
-from training.worth import light_decoder as module
-from training.worth import probes
+from training.worth.measures import light_decoder as module
+from training.worth.measures import probes
 
 LABELS = [labelled(corner) for corner in ((4, 8, 4), (7, 6, 6), (2, 3, 2), (5, 9, 7), (9, 2, 5))]
 

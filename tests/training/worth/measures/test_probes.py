@@ -1,14 +1,9 @@
-from types import SimpleNamespace
-
 import numpy as np
-import torch
 import torch.nn.functional as F
 
 from tests.training.worth.known import data_of, labelled, maps_of, texture
-from training.targets.items import Item
-from training.worth import probes
+from training.worth.measures import probes
 
-CPU = torch.device("cpu")
 LABELS = [labelled(corner) for corner in ((4, 8, 4), (7, 6, 6), (2, 3, 2), (5, 9, 7), (9, 2, 5))]
 
 
@@ -32,23 +27,6 @@ def test_features_that_say_nothing_find_nothing(monkeypatch):
     seeds = iter(range(100))
     values = found(lambda label: texture(next(seeds)), monkeypatch)
     assert values["iou"].max() < 0.1
-
-
-def test_the_nearest_neighbours_of_another_class_are_far():
-    rng = np.random.default_rng(0)
-    items = [Item(f"item{number}", f"patient{number}", "", number % 2) for number in range(12)]
-    images = {
-        item: (torch.from_numpy(rng.random((1, 8, 8, 8)).astype(np.float32)) + item.label, None) for item in items
-    }
-    data = SimpleNamespace(
-        target=SimpleNamespace(classes=("a", "b"), exclusive=True),
-        arrays=images,
-        parts={"train": items[:8], "test": items[8:]},
-    )
-    network = SimpleNamespace(encoder=lambda x: [x, F.avg_pool3d(x, 2)])
-    assert probes.neighbours(data, network, items[8:], CPU, progress=False) == 1
-    confused = SimpleNamespace(encoder=lambda x: [torch.zeros_like(x)])
-    assert probes.neighbours(data, confused, items[8:], CPU, progress=False) == 0.5
 
 
 def test_labelled_patients_without_a_class_find_background_alone():

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.training.worth.known import data_of, labelled, maps_of, texture
-from training.worth import landmarks
-from training.worth.landmarks import Landmarks
+from training.worth.measures import landmarks
+from training.worth.measures.landmarks import Landmarks
 
 
 def test_organs_are_found_where_the_same_features_are():

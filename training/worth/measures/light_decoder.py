@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from sg_hub.inference.feature_maps import FeatureMaps
 
-from ..run.seeds import rng, seed_of
-from ..targets import Item
-from ..trials.training import dice_cross_entropy
+from ...run.seeds import rng, seed_of
+from ...targets import Item
+from ...trials.training import dice_cross_entropy
+from ..data import Data, Maps
 from . import probes
-from .data import Data, Maps
 from .probes import draws, finer, tested
 
 CHANNELS = 16

@@ -1,0 +1,1 @@
+"""What is measured of a network that is not trained: a file for each."""
