@@ -53,7 +53,7 @@ class Data:
         self.target = on_grid_of(target, contender)
         found = find_items(self.target, [contender.start], seen=seen_by(others), progress=progress)
         task = read_items(found, out, progress=progress)
-        self.parts, self.arrays = in_parts(task.items), task.arrays
+        self.parts, self.arrays, self.scored = in_parts(task.items), task.arrays, task.scored
 
     @property
     def voxel(self) -> tuple[float, float, float]:

@@ -42,20 +42,20 @@ def classified(
     """Mean and deviation of every level of the encoder describe an item.
 
     Returns:
-        the classes that have an AUC: those with as many positives among the test items as the target asks for; and of
-        NEAREST and LINEAR (draws, test items, classes), values whose mean over the items is the AUC.
+        the classes that have an AUC, which are those of the target's trials; and of NEAREST and LINEAR (draws, test
+        items, classes), values whose mean over the items is the AUC.
 
     Raises:
-        InvalidInputError: no class has enough positives, and a negative, among the test items.
+        InvalidInputError: no class has both positives and negatives among the test items.
     """
     target, train, validation = data.target, data.parts["train"], data.parts["validation"]
     labels = np.array([item.label for item in test])
-    least = max(1, target.min_positives)
-    classes = with_enough(labels, target.classes, target.exclusive, least)
+    there = with_enough(labels, target.classes, target.exclusive, 1)
+    classes = [name for name in data.scored if name in there]
     if not classes:
         raise InvalidInputError(
-            f"target {target.name}: of {len(test)} test items no class has {least} positives (min_positives) and a "
-            "negative: take more patients (--patients)"
+            f"target {target.name}: {len(test)} test items have no positive, or no negative, of "
+            f"{', '.join(data.scored)}: take more patients (--patients)"
         )
     every = [*train, *validation, *test]
     bar = tqdm(every, "describing", unit="item", disable=not progress, leave=False)

@@ -25,8 +25,8 @@ def data_of(labels, shift=1.0, **target):
     }
     third = len(items) // 3
     parts = {"train": items[:third], "validation": items[third : 2 * third], "test": items[2 * third :]}
-    of = {"name": "t", "classes": ("a", "b"), "exclusive": True, "min_positives": 1} | target
-    return SimpleNamespace(target=SimpleNamespace(**of), arrays=arrays, parts=parts)
+    of = {"name": "t", "classes": ("a", "b"), "exclusive": True} | target
+    return SimpleNamespace(target=SimpleNamespace(**of), arrays=arrays, parts=parts, scored=tuple(of["classes"]))
 
 
 def areas(data, network=NETWORK):
@@ -55,12 +55,15 @@ def test_more_classes_and_findings_that_do_not_exclude_each_other():
     assert all(value > 0.7 for values in areas(data)[1].values() for value in values)
 
 
-def test_the_figure_is_that_of_the_scores_and_the_target_says_how_many_positives_it_takes():
-    data = data_of([number % 2 for number in range(60)], shift=0.02, min_positives=10)
-    _, found = areas(data)
-    assert 0.4 < found[LINEAR][0] < 1
-    data.target.min_positives = 11
-    with pytest.raises(InvalidInputError, match="of 20 test items no class has 11 positives"):
+def test_classes_that_the_trials_score_and_that_are_there():
+    data = data_of(
+        [(number % 2, int(number > 2), int(number % 5 == 0)) for number in range(60)], exclusive=False, classes="abc"
+    )
+    assert areas(data)[0] == ["a", "c"]
+    data.scored = ("a", "b")
+    assert areas(data)[0] == ["a"]
+    data.scored = ("b",)
+    with pytest.raises(InvalidInputError, match="20 test items have no positive, or no negative, of b: take more"):
         areas(data)
 
 
