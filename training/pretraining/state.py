@@ -58,7 +58,7 @@ class State:
         if settings.shard and me.world > 1:
             self._plain = copy.deepcopy(network).cpu() if me.is_main else None
             self.average = Average(network, settings.average)
-            for each in {self.network, self.average.network}:
+            for each in dict.fromkeys((self.network, self.average.network)):  # in one order on every process
                 shard(each, me.device, me.world)
         else:
             self.average = Average(network, settings.average)
