@@ -44,7 +44,7 @@ def write_card_records(out: Path, rows: Sequence[Row], asked: Sequence[Asked]) -
         record = _record(cells_of(of_both, [start.init, random]), one, random)
         if record["rows"]:
             name, more = Path(name_of(start.init)).resolve().name, "-calibrated" if one.contender.calibrated else ""
-            write_json(out / f"{name}-{start.sha256[:8]}{more}{SUFFIX}", sealed(record))
+            write_json(out / f"{name}-{start.sha256[:8]}{more}-{one.task.name}{SUFFIX}", sealed(record))
 
 
 def _record(cells: dict[Cell, dict[str, Row]], one: Asked, fresh: str) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick
         "| spinal_cord | mandible |",
     ):
         assert words in text
-    (found,) = out.glob("net-*.worth.json")  # what the card of the weights says
+    (found,) = out.glob("net-*-openkbp-organs.worth.json")  # what the card of the weights says
     record = json.loads(found.read_text(encoding="utf-8"))
     assert record["sha256"] == sha256_of(place / "net" / "model.safetensors")
     assert [line["name"] for line in record["rows"]][:2] == [
