@@ -11,36 +11,61 @@ from training.targets import load_target
 from training.worth.asked import Asked
 from training.worth.cards import SUFFIX, write_card_records
 from training.worth.networks import contenders
-from training.worth.rows import read_rows
+from training.worth.page import cells_of
+from training.worth.rows import TABLE, read_rows
 
 MEASURED = ROOT / "training" / "measured" / "worth"
-RECORDS = sorted(MEASURED.glob(f"*{SUFFIX}"))
+RECORDS = sorted(MEASURED.rglob(f"*{SUFFIX}"))
+CHEST = ["dense-contrast-3d-chest-tiny", "dense-contrast-3d-tiny", "semantic-genesis-3d-tiny"]
+ASKED = {
+    "openkbp-head-neck": (
+        ["dense-contrast-3d-tiny", "dense-contrast-3d-small", "semantic-genesis-3d-tiny"],
+        ["random:semantic-genesis-3d-tiny", "random:dense-contrast-3d-small"],
+        1,
+    ),
+    "chestxray14-subset": (["dense-contrast-2d-tiny", "semantic-genesis-2d-tiny"], ["random:dense-contrast-2d-tiny"], 5),
+    "lidc-candidates": (CHEST, ["random:dense-contrast-3d-chest-tiny"], 5),
+    "lidc-malignancy": (CHEST, ["random:dense-contrast-3d-chest-tiny"], 5),
+}
+"""Weights, random networks, and draws of these, by target."""
 
 
-@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.name.rpartition("-")[0])
+def folder_of(target):
+    return MEASURED if target == "openkbp-head-neck" else MEASURED / target
+
+
+def test_the_table_has_all_that_was_measured():
+    assert sorted(path.parent for path in MEASURED.rglob(TABLE)) == sorted(map(folder_of, ASKED))
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.name.removesuffix(SUFFIX))
 def test_a_card_says_what_was_measured(path):
-    record, folder = json.loads(path.read_text(encoding="utf-8")), ROOT / "model_cards" / path.name.rpartition("-")[0]
+    record = json.loads(path.read_text(encoding="utf-8"))
+    name, _, target = path.name.removesuffix(SUFFIX).partition(f"-{record['sha256'][:8]}-")
+    folder = ROOT / "model_cards" / name
     assert record["sha256"] == sha256_of(folder / "model.safetensors")
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    assert results["worth"] == [{key: value for key, value in record.items() if key != "record_sha256"}]
-    found = {(row.weights, row.what, row.measure): row for row in read_rows(MEASURED)}
-    random = "random:dense-contrast-3d-small" if "small" in path.name else "random:semantic-genesis-3d-tiny"
-    page = (MEASURED / "worth.md").read_text(encoding="utf-8")
-    assert len(record["rows"]) == 13
-    for line in record["rows"]:
-        what, _, measure = line["name"].partition(" (")[0].rpartition(": ")
-        for key, weights in (("pretrained", folder.name), ("random", random)):
-            value = summary(measure, found[weights, what, measure].array)
+    assert {key: value for key, value in record.items() if key != "record_sha256"} in results["worth"]
+    weights, random, _ = ASKED[target]
+    fresh = random[-1] if "small" in name else random[0]
+    cells = cells_of(read_rows(path.parent), [*weights, *random])
+    page = (path.parent / "worth.md").read_text(encoding="utf-8")
+    assert len(record["rows"]) == len(cells)
+    for line, ((_, what, measure), found) in zip(record["rows"], cells.items(), strict=True):
+        assert line["name"].partition(" (")[0] == f"{what}: {measure}"
+        for key, of in (("pretrained", name), ("random", fresh)):
+            value = summary(measure, found[of].array)
             assert (f"{value:.1f}" if measure in UNITS else f"{value:.3f}") == line[key].split()[0]
             assert f" {line[key]} |" in page
 
 
-def test_the_records_are_made_of_what_was_measured(tmp_path):
-    names = ["dense-contrast-3d-tiny", "dense-contrast-3d-small", "semantic-genesis-3d-tiny"]
-    names += ["random:semantic-genesis-3d-tiny", "random:dense-contrast-3d-small"]
-    found = contenders(names, 1)
-    task = load_target("openkbp-head-neck", [], None, [one.start.config["preprocessing"] for one in found])
-    write_card_records(tmp_path, read_rows(MEASURED), [Asked(task, one, None) for one in found])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [path.name for path in RECORDS]
-    for path in RECORDS:
-        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+@pytest.mark.parametrize("target", ASKED)
+def test_the_records_are_made_of_what_was_measured(target, tmp_path):
+    weights, random, draws = ASKED[target]
+    found = contenders([*weights, *random], draws)
+    task = load_target(target, [], None, [one.start.config["preprocessing"] for one in found])
+    write_card_records(tmp_path, read_rows(folder_of(target)), [Asked(task, one, None) for one in found])
+    made = sorted(path.name for path in tmp_path.iterdir())
+    assert made == sorted(path.name for path in RECORDS if path.parent == folder_of(target))
+    for name in made:
+        assert (tmp_path / name).read_bytes() == (folder_of(target) / name).read_bytes()
