@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..run import markdown
 from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL
 from ..trials.grids.results import Row
 from ..trials.task.metrics import METRICS
@@ -17,7 +18,8 @@ from .columns import Column, inits_of, labels_of
 from .reported import reported
 from .tables import MARK, markdown_table, percent
 
-_HEADER = "initialisation | trials | mean | sd | 95 % CI | p Welch | p Holm | p plain | p paired | effect | late rise"
+_HEADER = ("initialisation", "trials", "mean", "sd", "95 % CI")
+_HEADER += ("p Welch", "p Holm", "p plain", "p paired", "effect", "late rise")
 
 
 def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Column]) -> list[tuple[str, str]]:
@@ -77,7 +79,7 @@ def build_page(columns: list[Column], whole: list[Column], figures: list[tuple[s
         lines += _section(column, labels)
     lines += ["## Figures", ""]
     for caption, name in figures:
-        lines += [f"{caption}:", "", f"![{caption}]({name})", ""]
+        lines += [f"{caption}:", "", markdown.picture(caption, name), ""]
     lines += _reported(whole)
     return "\n".join(lines)
 
@@ -134,8 +136,7 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
             lines.append(f"Whether {labels[init]} has seen test patients cannot be told: {rows[0]['unchecked']}.")
     lines += [
         "",
-        f"| {_HEADER} |",
-        "|---" * (_HEADER.count("|") + 1) + "|",
+        *markdown.header(_HEADER),
     ]
     for init, summary in column.summaries.items():
         test = column.tests.get(init)
@@ -149,15 +150,15 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
         rise = _late_rise(column.rows[init])
         gained = "" if math.isnan(rise) else f"{100 * rise:+.2f}"
         cells = (labels[init], summary.trials, f"{100 * summary.mean:.2f}", sd, interval, *tested, gained)
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+        lines.append(markdown.row(cells))
     lines += _without_doubtful(column, labels)
     trials = [row["values"] for found in column.rows.values() for row in found]
     others = [name for name in first["values"] if name != settings["metric"] and all(name in one for one in trials)]
     if others:
-        lines += ["", "| mean over trials, % | " + " | ".join(others) + " |", "|---" * (len(others) + 1) + "|"]
+        lines += ["", *markdown.header(["mean over trials, %", *others])]
         for init, rows in column.rows.items():
             means = [100 * sum(row["values"][name] for row in rows) / len(rows) for name in others]
-            lines.append(f"| {labels[init]} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
+            lines.append(markdown.row([labels[init], *(f"{mean:.2f}" for mean in means)]))
     return [*lines, *_in_mm(column, labels), ""]
 
 
@@ -167,13 +168,13 @@ def _in_mm(column: Column, labels: Mapping[str, str]) -> list[str]:
     if not found:
         return []
     shares = {name: name.startswith(SURFACE_DICE) for name in found}
-    header = " | ".join(f"{name}, {'%' if share else 'mm'}" for name, share in shares.items())
+    header = [f"{name}, {'%' if share else 'mm'}" for name, share in shares.items()]
     lines = ["", f"Of all test items, {SURFACE_DICE_AT}; the distance of centres is of what was found:", ""]
-    lines += [f"| mean over trials | {header} |", "|---" * (len(found) + 1) + "|"]
+    lines += markdown.header(["mean over trials", *header])
     for init in column.rows:
         means = {name: sum(of[init].values()) / len(of[init]) for name, of in found.items()}
         cells = (f"{100 * mean:.2f}" if shares[name] else f"{mean:.2f}" for name, mean in means.items())
-        lines.append(f"| {labels[init]} | " + " | ".join(cells) + " |")
+        lines.append(markdown.row([labels[init], *cells]))
     return lines
 
 
@@ -218,10 +219,9 @@ def _without_doubtful(column: Column, labels: Mapping[str, str]) -> list[str]:
         "",
         f"Without {len(column.doubtful)} test items whose reference is known to be wrong ({named}):",
         "",
-        "| initialisation | all test items | without them |",
-        "|---" * 3 + "|",
+        *markdown.header(["initialisation", "all test items", "without them"]),
         *(
-            f"| {labels[init]} | {percent(column.summaries[init])} | {percent(sure)} |"
+            markdown.row([labels[init], percent(column.summaries[init]), percent(sure)])
             for init, sure in column.sure.items()
         ),
     ]

@@ -7,6 +7,7 @@ import io
 import math
 from typing import Any
 
+from ..run import markdown
 from ..statistics.trials import Summary
 from .columns import Column, inits_of, labels_of
 
@@ -24,8 +25,7 @@ def percent(summary: Summary, plus_minus: str = "±") -> str:
 
 def markdown_table(columns: list[Column]) -> str:
     """Mean ± standard deviation over the trials: the best in bold, marked what cannot be told from it."""
-    lines = ["| initialisation | " + " | ".join(column.title for column in columns) + " |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
+    lines = markdown.header(["initialisation", *(column.title for column in columns)])
     for init, label in labels_of(inits_of(columns)).items():
         cells = []
         for column in columns:
@@ -35,7 +35,7 @@ def markdown_table(columns: list[Column]) -> str:
             elif init in column.summaries and column.equals_best(init):
                 text += MARK
             cells.append(text)
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        lines.append(markdown.row([label, *cells]))
     return "\n".join(lines)
 
 

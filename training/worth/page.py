@@ -13,6 +13,7 @@ from sg_hub.io.files import write_atomic
 
 from ..compare.page import PAGE as COMPARISON
 from ..report.figures import colours_of
+from ..run import markdown
 from ..run.figures import plt, save
 from ..statistics.patients import (
     CENTRES,
@@ -56,7 +57,7 @@ def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str], random: M
     for part in dict.fromkeys(cell[0] for cell in cells):
         picture = out / f"{part}.png"
         _figure({cell: found for cell, found in cells.items() if cell[0] == part}, names, picture)
-        lines += ["", f"![{part}]({picture.name})"]
+        lines += ["", markdown.picture(part, picture.name)]
     if (out / FEW_LABELS).is_file():
         lines += ["", f"With few labels, fine-tuned: [{FEW_LABELS}]({FEW_LABELS})"]
     write_atomic(out / PAGE, "\n".join(lines) + "\n")
@@ -97,12 +98,12 @@ def _title(cell: Cell) -> str:
 
 
 def _table(cells: dict[Cell, dict[str, Row]], names: Sequence[str]) -> list[str]:
-    lines = ["| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines = markdown.header(["", *names])
     for cell, found in cells.items():
         texts = []
         for name in names:
             texts.append(with_interval(cell, found[name]) if name in found else "")
-        lines.append(f"| {_title(cell)} | " + " | ".join(texts) + " |")
+        lines.append(markdown.row([_title(cell), *texts]))
     return lines
 
 
@@ -133,14 +134,13 @@ def _differences(cells: dict[Cell, dict[str, Row]], references: Mapping[str, str
         "Paired: patients and draws are drawn again for both alike. p is of this bootstrap, corrected for all lines "
         "(Holm); Welch's test is not paired. The effect is in standard deviations of the patients' differences.",
         "",
-        "| | weights | against | difference | p (Holm) | p (Welch) | effect |",
-        "|---|---|---|---|---|---|---|",
+        *markdown.header(["", "weights", "against", "difference", "p (Holm)", "p (Welch)", "effect"]),
     ]
     for (cell, name), gap in found.items():
         span = f"{number_text(cell, gap.value)} ({number_text(cell, gap.low)} to {number_text(cell, gap.high)})"
         effect = f"{gap.effect:.2f} ({gap.effect_low:.2f} to {gap.effect_high:.2f})"
-        tests = f"{holm[cell, name]:.3g} | {gap.welch:.3g}"
-        lines.append(f"| {_title(cell)} | {name} | {references[name]} | {span} | {tests} | {effect} |")
+        tests = (f"{holm[cell, name]:.3g}", f"{gap.welch:.3g}")
+        lines.append(markdown.row([_title(cell), name, references[name], span, *tests, effect]))
     return lines
 
 
@@ -160,11 +160,11 @@ def _by_class(cells: dict[Cell, dict[str, Row]], names: Sequence[str]) -> list[s
     lines = []
     for cell, found in cells.items():
         classes = next(iter(found.values())).classes
-        lines += [f"{_title(cell)}", "", "| | " + " | ".join(classes) + " |", "|---" * (len(classes) + 1) + "|"]
+        lines += [f"{_title(cell)}", "", *markdown.header(["", *classes])]
         for name in (name for name in names if name in found):
             array = found[name].array
             values = [summary(cell[2], array[..., number : number + 1]) for number in range(len(classes))]
-            lines.append(f"| {name} | " + " | ".join(number_text(cell, value) for value in values) + " |")
+            lines.append(markdown.row([name, *(number_text(cell, value) for value in values)]))
         lines.append("")
     return lines
 

@@ -419,6 +419,19 @@ def test_names_of_folders_do_not_break_the_table_for_latex(tmp_path):
     assert "a\\textasciitilde{}1\\textasciicircum{}2\\{x\\}\\textbackslash{}y\\_z & " in latex
 
 
+def test_names_of_targets_and_classes_break_neither_a_link_nor_a_table(tmp_path):
+    for init in ("a|b", "random:a|b"):
+        for trial in range(3):
+            found = row(init, trial, 0.5 + trial / 100, target="my task (v2)")
+            append(tmp_path, found | {"key": f"{init[0]}{trial}", "values": {"auc": 0.5, "auc left|right": 0.4}})
+    page = report(tmp_path).read_text(encoding="utf-8")
+    assert "](curves-my%20task%20%28v2%29.png)" in page
+    assert (tmp_path / "report" / "curves-my task (v2).png").is_file()
+    assert "| mean over trials, % | auc left\\|right |" in page
+    assert page.count("| a\\|b |") == 3
+    assert page.count("| Random (a\\|b) |") == 3
+
+
 def test_where_none_is_the_best_nothing_is_held_against_it(folder):
     """As where a grid goes on: of one initialisation there are few trials yet."""
     for trial in range(2):
