@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from sg_hub.io.files import check_output
 
@@ -32,7 +33,7 @@ def benchmark(options: argparse.Namespace) -> None:
         device=options.device,
         progress=options.progress,
     )
-    print(f"{folder}: now `sg-hub report {folder}`")
+    print(f"{folder}: now `sg-hub report {shlex.quote(str(folder))}`")
 
 
 @in_first_process
@@ -93,7 +94,7 @@ def init_target(options: argparse.Namespace) -> None:
 
     path, found = init_target(options.folder, options.out, options.classes)
     print(found)
-    print(f"{path}: look it through, then `sg-hub check {path}`")
+    print(f"{path}: look it through, then `sg-hub check {shlex.quote(str(path))}`")
 
 
 @in_first_process

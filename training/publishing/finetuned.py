@@ -15,6 +15,7 @@ import contextlib
 import csv
 import io
 import json
+import shlex
 import shutil
 from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
@@ -106,7 +107,7 @@ def _said(found: Finetuned, out: Path) -> str:
 
 def shown_path(path: Path) -> str:
     """As it is typed on a command line: below the current folder ./NAME, so that it is no name of a hub."""
-    return f"./{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path)
+    return shlex.quote(f"./{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path))
 
 
 def save_finetuned(found: Finetuned, out: Path) -> None:

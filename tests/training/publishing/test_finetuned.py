@@ -148,6 +148,13 @@ def test_fine_tuning_again_keeps_what_was_added_and_nothing_else(tuned):
     assert not list(tuned.glob(".unfinished-*"))
 
 
+def test_what_to_type_next_can_be_typed(tuned, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert finetune(tuned, tmp_path / "my model") == 0
+    assert "--model './my model'`" in capsys.readouterr().out
+    assert "classify FILE --model './my model'\n" in (tmp_path / "my model" / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("there", ["start", "images"])
 def test_other_folders_are_left_as_they_are(tuned, there, capsys):
     """The weights that it starts from among them: they were not written by this command."""

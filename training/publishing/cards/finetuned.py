@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
@@ -30,6 +31,7 @@ def write_finetuned_card(folder: Path, name: str) -> None:
         _card_data(name, results, provenance),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         name=name,
+        folder=shlex.quote(f"./{name}"),
         target=target,
         results=results,
         base=name_of(results.init),
