@@ -19,7 +19,7 @@ from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import given_path
 
 from ...run.lock import run_lock
-from ...targets import Target, list_targets, load_target
+from ...targets import Target, in_parts, list_targets, load_target
 from ...targets.splits import check_fraction
 from ..task.initialisation import Initialisation, look_up, say_taken
 from ..task.prepared_task import find_items, read_items
@@ -143,13 +143,16 @@ def run_grid(
 
 
 def _fits(cell: Trial, asked: Asked) -> bool:
-    """Whether every trial of a cell has the labelled patients that are asked for.
+    """Whether every trial of a cell has the labelled patients that are asked for, and all of them are not another cell.
 
     Raises:
         InvalidInputError: it has not, and what fits alone was not asked for.
     """
     if cell.patients is None:
         return True
+    if 1.0 in asked.fractions and cell.patients == len({item.patient for item in in_parts(cell.task.items)["train"]}):
+        print(f"left out: {cell.task.target.name}, {cell.start.init}{cell.labels}: these are all there are", flush=True)
+        return False
     try:
         for number in (*range(asked.trials), *(range(NUMBER, NUMBER + DRAWS) if OWN in asked.protocols else [])):
             replace(cell, number=number).parts()

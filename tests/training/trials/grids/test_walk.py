@@ -8,7 +8,9 @@ from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.targets.target_folders import target_at
 from tests.training.trials.small_grid import run
 from tests.training.trials.small_trials import QUICK, SMALL, task_of
+from training.targets import in_parts
 from training.trials.grids import choices, choosing
+from training.trials.grids.benchmark import Asked, _fits
 from training.trials.grids.grid import cells, grid
 from training.trials.grids.results import merge, read_results
 from training.trials.grids.walk import Walk
@@ -163,6 +165,15 @@ def test_a_grid_of_numbers_of_patients_and_own_settings(place, tmp_path, monkeyp
     assert not list((out / "unfinished").glob("*"))
     with pytest.raises(InvalidInputError, match="99 labelled patients: expected 1 to"):
         run(place, tmp_path, **(only | {"patients": [99]}))
+
+
+def test_as_many_patients_as_there_are_is_the_cell_of_all_of_them(task, starts, capsys):
+    everybody = len({item.patient for item in in_parts(task.items)["train"]})
+    for fractions, left in (([1.0], [everybody - 1, None]), ([], [everybody - 1, everybody])):
+        asked = Asked(1, fractions, [everybody - 1, everybody])
+        found = [cell for cell in cells([task], starts, asked.labels) if _fits(cell, asked)]
+        assert [cell.patients for cell in found] == [number for number in left for _ in starts]
+    assert f"{everybody} labelled patients: these are all there are" in capsys.readouterr().out
 
 
 def test_choices_are_merged_without_doubles(tmp_path):
