@@ -10,7 +10,7 @@ from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import given_path
 
 from ..report.columns import columns_of
-from ..targets import load_target
+from ..targets import Target, load_target
 from ..trials.grids.benchmark import Asked, run_grid
 from ..trials.grids.grid import Engine
 from ..trials.grids.results import Row
@@ -76,9 +76,12 @@ def compare(
         rows = run_grid([target], inits, out, asked, overrides=more, **given)  # type: ignore[arg-type]
     except TrialsError as error:
         if shared := _shared(error.rows):
-            print(write_page(out, columns_of(shared), inits, target, more, quick=quick, failed=error.failed))
+            shown, refused = _for_finetune(target, more, data, inits)
+            page = {"quick": quick, "failed": error.failed, "refused": refused}
+            print(write_page(out, columns_of(shared), inits, target, shown, **page))  # type: ignore[arg-type]
         raise
-    return write_page(out, columns_of(rows), inits, target, more, quick=quick)
+    shown, refused = _for_finetune(target, more, data, inits)
+    return write_page(out, columns_of(rows), inits, target, shown, quick=quick, refused=refused)
 
 
 def contenders(weights: Sequence[str], encoders: bool) -> list[str]:
@@ -145,6 +148,22 @@ def _labels(patients: Sequence[str]) -> tuple[list[float], list[int]]:
 
 
 def _quicker(target: str, overrides: Sequence[str], data: str | Path | None, inits: Sequence[str]) -> list[str]:
-    expected = [look_up(init).config["preprocessing"] for init in inits]
-    steps = max(1, load_target(target, overrides, data, expected).settings.steps // QUICKER)
+    steps = max(1, _read(target, overrides, data, inits).settings.steps // QUICKER)
     return [f"settings.steps={steps}", f"settings.validate_every={max(1, steps // QUICKER)}"]
+
+
+def _for_finetune(
+    target: str, overrides: Sequence[str], data: str | Path | None, inits: Sequence[str]
+) -> tuple[list[str], str]:
+    """What `sg-hub finetune`, which has no --data, is given for the same task, and why it would refuse the task."""
+    read = _read(target, overrides, data, inits)
+    at = [f"root={read.root}"] if data is not None and not Path(target).is_file() else []
+    try:
+        read.preprocessing("")
+    except InvalidInputError as error:
+        return [*overrides, *at], str(error)
+    return [*overrides, *at], ""
+
+
+def _read(target: str, overrides: Sequence[str], data: str | Path | None, inits: Sequence[str]) -> Target:
+    return load_target(target, overrides, data, [look_up(init).config["preprocessing"] for init in inits])

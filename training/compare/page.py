@@ -37,6 +37,7 @@ def write_page(
     *,
     quick: bool = False,
     failed: Sequence[str] = (),
+    refused: str = "",
 ) -> Path:
     """Write the page, and its pictures beside it.
 
@@ -44,6 +45,7 @@ def write_page(
         inits: in the order in which they are shown.
         target, overrides: as they were given, for the command that is shown.
         failed: trials, and why, in lines.
+        refused: why no model can be fine-tuned for the target, where that is so.
     """
     there = {init for column in columns for init in column.rows}
     inits = [init for init in inits if init in there]
@@ -58,14 +60,17 @@ def write_page(
         parts.append(f"<p>{html.text(said)}</p>")
     if quick:
         parts.append("<p>A first look: few trials, of a quarter of the steps. Without --quick it says more.</p>")
-    parts.append(_command(primary, taken(contrasts, primary, inits), target, overrides, labels))
+    if refused:
+        parts.append(f"<p>There is no command that fine-tunes one of them: {html.text(refused)}</p>")
+    else:
+        parts.append(_command(primary, taken(contrasts, primary, inits), target, overrides, labels))
     parts += [
         "<h2>What was reached</h2>",
         _means(columns, labels),
         _in_mm(columns, labels),
         *_pictures(out, columns, labels),
     ]
-    parts += ["<h2>What differs</h2>", *_differences(contrasts, primary, labels)]
+    parts += ["<h2>What differs</h2>", *_differences(contrasts, primary, labels, failed)]
     if any(column.own for column in columns):
         parts += ["<h2>Settings that were chosen</h2>", _chosen(columns, labels)]
     parts += ["<h2>What it costs</h2>", _costs(primary, labels), "<h2>How it was measured</h2>", *_about(columns)]
@@ -158,7 +163,16 @@ def _pictures(out: Path, columns: Sequence[Column], labels: Mapping[str, str]) -
     return [html.picture(folder / name, caption) for name, caption in found]
 
 
-def _differences(contrasts: Sequence[Contrast], primary: Column, labels: Mapping[str, str]) -> list[str]:
+def _named(failed: Sequence[str]) -> str:
+    """Since when it is known which cell the advice is about."""
+    if failed:
+        return "of those that are left of the trials that failed the one with most labels, and own settings first"
+    return "which was named before anything was run"
+
+
+def _differences(
+    contrasts: Sequence[Contrast], primary: Column, labels: Mapping[str, str], failed: Sequence[str]
+) -> list[str]:
     rows = []
     for one in contrasts:
         gap, over = one.paired, one.over_patients
@@ -179,10 +193,8 @@ def _differences(contrasts: Sequence[Contrast], primary: Column, labels: Mapping
     about = (
         f"Paired: trials of one number share seed, batches and labelled patients. p (Holm) is of the paired t-test, "
         f"corrected for all {len(contrasts)} lines; below {LEVEL:g} it counts as a difference. Welch's test is not "
-        "paired, "
-        "nor corrected. The effect is the mean difference in standard deviations of the trials' differences. The "
-        "advice "
-        f"rests on the cell {_title(primary)!r}, which was named before anything was run."
+        "paired, nor corrected. The effect is the mean difference in standard deviations of the trials' differences. "
+        f"The advice rests on the cell {_title(primary)!r}, {_named(failed)}."
     )
     if any(one.over_patients for one in contrasts):
         header.append("interval over patients and trials")

@@ -10,7 +10,7 @@ from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError
 from tests.training.report.rows import SETTINGS, row
 from tests.training.targets.target_folders import lidc_patches
-from tests.training.trials.small_grid import QUICK, small_weights
+from tests.training.trials.small_grid import QUICK, small_weights, small_weights_2d
 from training.compare import compare as compare_module
 from training.compare.advice import advice, taken
 from training.compare.compare import compare, contenders
@@ -211,6 +211,7 @@ def test_trials_that_failed_keep_no_page_from_being_written(tmp_path, monkeypatc
 
     monkeypatch.setattr(compare_module, "run_grid", failed)
     monkeypatch.setattr(compare_module, "_check_apart", lambda inits: None)
+    monkeypatch.setattr(compare_module, "_for_finetune", lambda *arguments: ([], ""))
     with pytest.raises(TrialsError, match="some failed"):
         compare("my.toml", ["a", "b", "random"], tmp_path)
     page = (tmp_path / "compare.html").read_text(encoding="utf-8")
@@ -227,6 +228,20 @@ def test_cells_that_are_left_of_failed_trials_may_have_one_amount_of_labels_each
     page = write_page(tmp_path, columns(*cells), ["a", "random:a"], "my.toml", failed=["x"]).read_text(encoding="utf-8")
     assert "With fewer labels" not in page
     assert page.count("<img") == 1 + 2
+    assert "same settings&#x27;, of those that are left of the trials that failed" in page
+    assert "named before anything was run" not in page
+
+
+def test_no_command_is_shown_that_would_be_refused(tmp_path):
+    lidc_patches(tmp_path / "data" / "lidc", patients=2)
+    weights, data = small_weights_2d(tmp_path / "small"), tmp_path / "data"
+    shown, refused = compare_module._for_finetune("lidc-nodules-2d", ["settings.steps=1"], data, [weights])
+    assert shown == ["settings.steps=1", f"root={data / 'lidc'}"]
+    assert "a 2D network on the slices of 3D data can be benchmarked, not saved" in refused
+    cells = columns(*(cell(init, 0.7 + LUCK) for init in ("a", "random:a")))
+    page = write_page(tmp_path, cells, ["a", "random:a"], "my.toml", refused=refused).read_text(encoding="utf-8")
+    assert refused in page
+    assert "sg-hub finetune" not in page
 
 
 def test_the_page_says_which_step_was_kept(tmp_path):
@@ -251,6 +266,7 @@ def test_the_command_compares_goes_on_and_leaves_out_what_there_is_not(tmp_path,
     assert printed.splitlines()[-1] == str(out / "compare.html")
     page = (out / "compare.html").read_text(encoding="utf-8")
     assert "1 trial of each can show no difference" in page
+    assert f"root={tmp_path / 'data' / 'lidc'}" in page  # finetune has no --data
     monkeypatch.setattr(grid_module, "result_of", lambda *a, **k: pytest.fail("computed twice"))
     assert main(command) == 0
     given = {"data": tmp_path / "data", "progress": False}
