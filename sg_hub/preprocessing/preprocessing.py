@@ -26,7 +26,7 @@ from sg_hub.preprocessing.settings import (
 )
 
 _FOR_OTHERS = "dataclasses.replace(model.preprocessing, intensity='percentile', low=0.5, high=99.5)"
-_GREY = 4 / 255
+GREY = 4 / 255
 """Colours of a pixel that differ by no more are grey: what compression leaves of a grey image saved in colour."""
 _log = logging.getLogger(__name__)
 
@@ -182,7 +182,8 @@ class BasePreprocessing(ABC):
         if in_chans is not None and x.shape[1] != in_chans:
             raise InvalidInputError(
                 f"{source} has {x.shape[1]} channels, the model in_chans={in_chans}: load it with "
-                f"from_pretrained(..., in_chans={x.shape[1]})" + (", or convert it to grey" if self.NDIM == 2 else "")
+                f"from_pretrained(..., in_chans={x.shape[1]}), or in a target give channels = {x.shape[1]}"
+                + (", or convert it to grey" if self.NDIM == 2 else "")
             )
         return x
 
@@ -336,7 +337,7 @@ class ImagePreprocessing(BasePreprocessing):
         return steps.resize(x, size, antialias=True, mode=self.interpolation)
 
     def _channels(self, x: Tensor, in_chans: int | None, source: str) -> Tensor:
-        if in_chans == 1 and x.shape[1] > 1 and bool((x.amax(1) - x.amin(1)).max() <= _GREY):
+        if in_chans == 1 and x.shape[1] > 1 and bool((x.amax(1) - x.amin(1)).max() <= GREY):
             return x.mean(1, keepdim=True)
         if in_chans is not None and x.shape[1] == 1:
             return x.repeat(1, in_chans, 1, 1)

@@ -20,6 +20,7 @@ import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from sg_hub.io.finder import find_images, find_scans
 from sg_hub.io.labels import load_labels, read_label_image
+from sg_hub.preprocessing.preprocessing import GREY
 
 from .defaults import dims_of
 from .splits import read_table
@@ -70,6 +71,8 @@ class Look:
     lines: list[str] = field(default_factory=list)
     """What the images are like."""
     is_ct: bool = True
+    channels: int = 1
+    """The most of an image; of pictures 3 where one of them is in colour."""
     unreadable: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -190,11 +193,14 @@ def _read_images(found: Look) -> None:
             if found.dims == 3:
                 scan = sg_hub.load_scan(path)
                 array, spacing = scan.array, scan.spacing
+                found.channels = max(found.channels, len(array))
                 spacings.append(spacing)
                 sizes[scan.size] += 1
             else:
                 array = sg_hub.load_image(path).array
                 sizes[array.shape[1:]] += 1
+                if np.ptp(array, axis=0).max() > GREY:
+                    found.channels = len(array)
         except SgHubError as error:
             found.unreadable[name] = str(error)
             continue

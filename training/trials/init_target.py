@@ -132,6 +132,7 @@ def _toml(found: Look, path: Path, name: str, classes: dict[str, int]) -> list[s
         f"images = {toml_text(found.images)}",
         *([f"labels = {toml_text(found.labels)}"] if found.segments else []),
         *([f"table = {toml_text(found.table)}"] if found.table else []),
+        *([f"channels = {found.channels}"] if found.channels > 1 else []),
         f"head = {toml_text(head)}",
         f"metric = {toml_text(metric)}",
         f"classes = {toml_text(list(classes))}",

@@ -6,7 +6,7 @@ import tomllib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sg_hub.cli import main
 from tests.training.targets.target_folders import write_csv, write_scan
@@ -153,6 +153,18 @@ def test_a_table_of_findings(init, tmp_path):
     code, _, target = init("xrays", "--out", "t.toml")
     assert (code, target.exclusive, target.classes, target.table) == (0, False, ("a", "b"), "findings.csv")
     assert tomllib.loads((tmp_path / "t.toml").read_text(encoding="utf-8"))["images"] == "images"
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_pictures_in_colour_have_the_channels_of_their_target(init, tmp_path, colour):
+    for number in range(8):
+        path = tmp_path / "skin" / ("mole", "none")[number % 2] / f"{number}.png"
+        picture(path, number)
+        with Image.open(path) as grey:
+            Image.merge("RGB", (ImageOps.invert(grey) if colour else grey, grey, grey)).save(path)
+    code, _, target = init("skin")
+    assert (code, target.dims, target.channels) == (0, 2, 3 if colour else 1)
+    assert "nothing is wrong" in check("skin.toml", overrides=["grid.size=[16, 16]"], progress=False)
 
 
 def test_what_cannot_be_a_target_is_said(init, tmp_path):
