@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.hub.model_folder import sha256_of
 from sg_hub.hub.weights_file import WEIGHTS
@@ -81,12 +80,12 @@ def publish_finetuned(
     finally:  # refused before anything was done: no folder is left
         with contextlib.suppress(OSError):
             out.rmdir()
+    if kept is not None:  # while there is a checkpoint: who is stopped here goes on from it
+        model = found.trial.network.to(training_device(device))
+        keep(model, found.target, found.trial.parts["test"], kept, progress=progress)
     save_finetuned(found, out)
     shutil.rmtree(work, ignore_errors=True)
     print(_said(found, out), flush=True)
-    if kept is not None:
-        model = sg_hub.from_pretrained(out).to(training_device(device))
-        keep(model, found.target, found.trial.parts["test"], kept, progress=progress)
     return out
 
 

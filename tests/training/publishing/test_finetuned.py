@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from training.publishing.finetuned import public_target
 from training.publishing.rebuild import build_card
 from training.publishing.selection import select
 from training.targets.readers.folder import Folder
+from training.trials.training import Training
 
 QUICK = ["settings.steps=2", "settings.validate_every=1", "settings.batch_size=2", 'settings.precision="float32"']
 SURNAMES = [f"Surname{number}" for number in range(12)]
@@ -153,6 +155,23 @@ def test_what_to_type_next_can_be_typed(tuned, tmp_path, capsys, monkeypatch):
     assert finetune(tuned, tmp_path / "my model") == 0
     assert "--model './my model'`" in capsys.readouterr().out
     assert "classify FILE --model './my model'\n" in (tmp_path / "my model" / "README.md").read_text(encoding="utf-8")
+
+
+def test_who_is_stopped_while_predictions_are_kept_does_not_train_again(tuned, tmp_path, monkeypatch):
+    more = ("--predictions", str(tmp_path / "kept"))
+    with monkeypatch.context() as stopped:
+        stopped.setattr(sg_hub, "classify", Mock(side_effect=KeyboardInterrupt))
+        assert finetune(tuned, tmp_path / "model", *more) == 130
+    monkeypatch.setattr(Training, "step", lambda self: pytest.fail("trained again"))
+    assert finetune(tuned, tmp_path / "model", *more) == 0
+    model, (first, *_) = sg_hub.from_pretrained(tmp_path / "model"), kept_rows(tmp_path / "kept" / "classes.csv")
+    image = sg_hub.load_image(tuned / "images" / f"{first.pop('scan')}.png")
+    assert {name: float(value) for name, value in first.items()} == pytest.approx(sg_hub.classify(model, image), 1e-4)
+
+
+def kept_rows(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("there", ["start", "images"])
