@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -71,12 +72,11 @@ def worth(
     if patients is not None and patients < 2:
         raise InvalidInputError(f"patients={patients}: expected at least 2, for pairs")
     out, where = Path(out), training_device(device)
-    if FEW in parts:
-        given: dict[str, Any] = {"data": data, "device": device, "progress": progress}
-        page = compare(str(target), weights, out / FEW, overrides, **given)
-        parts = [part for part in parts if part != FEW]
-        if not parts:
-            return page
+    given: dict[str, Any] = {"data": data, "device": device, "progress": progress}
+    trained = functools.partial(compare, str(target), weights, out / FEW, overrides, **given)
+    few, parts = FEW in parts, [part for part in parts if part != FEW]
+    if not parts:
+        return trained()
     asked = _asked(target, weights, overrides, data, patients, draws, calibrate)
     task, starts = asked[0].task, [one.contender.start for one in asked]
     if task.head == "segmentation" and task.ndim == 2:
@@ -85,6 +85,8 @@ def worth(
         raise InvalidInputError(f"target {task.name}: of a classification the part frozen alone is measured")
     for one in asked:
         on_grid_of(task, one.contender)  # said now, not after an hour
+    if few:
+        trained()
     say_taken(task, starts[0].init)
     with run_lock(out):
         of_data = data_key(task, starts, out)

@@ -142,6 +142,14 @@ def test_few_labels_are_the_comparison_in_a_folder_of_its_own(place, tmp_path, q
     assert "[few/compare.html](few/compare.html)" in page.read_text(encoding="utf-8")
 
 
+def test_what_cannot_be_measured_is_refused_before_the_trials_of_few_labels(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.worth.suite.compare", lambda *given, **more: pytest.fail("ran the trials first"))
+    names = [str(place / "net"), f"random:{place / 'net'}"]
+    with pytest.raises(InvalidInputError, match="of a classification the part frozen alone is measured"):
+        worth("lidc-candidates", names, tmp_path / "out", parts=["zero", "few"], progress=False)
+    assert not (tmp_path / "out").exists()
+
+
 def test_position_is_the_same_fraction_of_the_scan(place, tmp_path):
     target = load_target("openkbp-organs", [f"root={place / 'openkbp'}"])
     data = Data(target, contenders([str(place / "net")], 1)[0], tmp_path, progress=False)
