@@ -104,7 +104,7 @@ class Trainer:
             while at.epoch < self.plan.epochs and not self._stale() and not self.me.any(stop.requested):
                 self._epoch(stop)
         self.metrics.close()
-        if self.me.is_main and (at.epoch > before or not (self.folder / "curves.png").is_file()):
+        if self.me.is_main:  # always: one that was killed after its last epoch has those of a shorter run, or none
             figures.training_curves(read_metrics(self.metrics.path), self.folder / "curves.png")
         return at.epoch > before
 

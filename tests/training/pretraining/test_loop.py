@@ -197,8 +197,14 @@ def test_a_run_can_be_extended_as_if_it_had_always_been_longer(run):
     expected = weights(run)
     (run / "pretraining").rename(run / "at once")
     pretrain(small_recipe(run, "pretrain.epochs=1"), progress=False)
+    curves = run / "pretraining" / "curves.png"
+    shorter = curves.read_bytes()
     pretrain(small_recipe(run, "pretrain.epochs=3"), progress=False)
     assert all(torch.equal(value, expected[key]) for key, value in weights(run).items())
+    longer = curves.read_bytes()
+    curves.write_bytes(shorter)  # as where it was killed after its last epoch, before they were drawn
+    pretrain(small_recipe(run, "pretrain.epochs=3"), progress=False)
+    assert curves.read_bytes() == longer != shorter
 
 
 def test_one_value_of_a_channel_is_too_few_for_a_norm(run):
