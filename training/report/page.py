@@ -18,8 +18,10 @@ from .columns import Column, inits_of, labels_of
 from .reported import reported
 from .tables import MARK, markdown_table, percent
 
-_HEADER = ("initialisation", "trials", "mean", "sd", "95 % CI")
-_HEADER += ("p Welch", "p Holm", "p plain", "p paired", "effect", "late rise")
+_HEADER = (
+    *("initialisation", "trials", "mean", "sd", "95 % CI"),
+    *("p Welch", "p Holm", "p plain", "p paired", "effect", "late rise"),
+)
 
 
 def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Column]) -> list[tuple[str, str]]:
