@@ -46,7 +46,8 @@ def export_onnx(
     Args:
         model: any model of sg_hub, in any precision; it is exported in evaluation mode and single precision, and comes
             back as it was.
-        file: ends with .onnx; written completely before it takes the place of an older one.
+        file: ends with .onnx; written completely before it takes the place of an older one. Weights that are too large
+            for one (1.5 GB) are beside it, in FILE.data.
         embedding: give `embedding` (N, channels) instead, the mean over space of the deepest feature map, whatever the
             head: what `sg_hub.embed` gives of a scan that is one patch.
         size: of the patch, (X, Y, Z) or (H, W); absent: any size that the encoder's largest stride divides.
@@ -78,7 +79,8 @@ def export_onnx(
             if size is None:
                 shapes.append((2, tuple(side + step for side, step in zip(shape, steps, strict=True))))
             difference = _check(network, new, shapes) if _installed("onnxruntime") else None
-            os.replace(new, path)
+            for each in sorted(temporary.iterdir(), key=new.__eq__):  # the network last, what it reads before it
+                os.replace(each, path.with_name(each.name))
     finally:
         model.train(training)
     return difference

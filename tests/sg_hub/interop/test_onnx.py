@@ -182,6 +182,17 @@ def test_other_outputs_than_the_model_are_an_error_and_nothing_is_written(tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
+def test_weights_that_are_too_large_for_the_file_are_beside_it(tmp_path, monkeypatch):
+    import onnxruntime
+
+    monkeypatch.setattr("torch.onnx._internal.exporter._onnx_program._LARGE_MODEL_THRESHOLD", 1, raising=False)
+    export_onnx(build("3d", "batch", "classification"), tmp_path / "net.onnx", size=(8, 8, 8))
+    assert {path.name for path in tmp_path.iterdir()} <= {"net.onnx", "net.onnx.data"}
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
+    assert session.run(None, {"input": np.zeros((1, 1, 8, 8, 8), np.float32)})[0].shape == (1, 3)
+
+
 @pytest.mark.parametrize(
     ("file", "size", "error", "words"),
     [
