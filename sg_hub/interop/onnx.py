@@ -67,7 +67,7 @@ def export_onnx(
     model = _single(unwrapped(model))
     steps = per_axis(model.encoder.strides[-1], model.NDIM)
     shape = _check_size(size, steps)
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]  # a frozen encoder has another than the rest
     try:
         network = _Network(model.eval(), embedding)
         program = _export(network, shape, fixed=size is not None, steps=steps)
@@ -82,7 +82,8 @@ def export_onnx(
             for each in sorted(temporary.iterdir(), key=new.__eq__):  # the network last, what it reads before it
                 os.replace(each, path.with_name(each.name))
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
     return difference
 
 

@@ -150,8 +150,10 @@ def test_any_size_in_onnx(tmp_path, kind, head, outputs):
 
     embedding = head == "embedding"
     model = build(*kind, "features" if embedding else head).train()
+    model.encoder.eval()  # frozen
     assert export_onnx(model, tmp_path / "net.onnx", embedding=embedding) < 1e-4
     assert model.training
+    assert not any(module.training for module in model.encoder.modules())
     session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
     assert [output.name for output in session.get_outputs()] == outputs
     for x in inputs(kind[0]):
