@@ -107,7 +107,7 @@ class Session:
         """The scans of an upload, of which the first is read, so that what is wrong is said at once.
 
         Raises:
-            InvalidInputError, ReadError: see `load_scan`. The upload is gone then.
+            InvalidInputError, ReadError, MemoryError: see `load_scan`. The upload is gone then.
         """
         with self._tables:
             folder = self.uploads.path(number)
@@ -118,7 +118,7 @@ class Session:
                     raise InvalidInputError("nothing was given: drop a scan file, or a folder of DICOM slices")
                 entries = self._found(inside[0] if len(inside) == 1 else folder, number)
                 self.scan(entries[0].number)
-            except SgHubError:
+            except (SgHubError, MemoryError):
                 for entry in entries:
                     self.entries.pop(entry.number)
                 self.uploads.drop(number)

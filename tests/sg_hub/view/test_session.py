@@ -125,7 +125,7 @@ def test_what_was_uploaded_is_removed_with_its_last_scan_and_at_the_end(tmp_path
     assert not folder.exists()
 
 
-def test_bad_files_say_what_the_command_line_says(session, tmp_path, caplog):
+def test_bad_files_say_what_the_command_line_says(session, tmp_path, caplog, monkeypatch):
     (tmp_path / "a.nii.gz").write_bytes(b"")
     with pytest.raises(ReadError) as expected:
         load_scan(tmp_path / "a.nii.gz")
@@ -137,6 +137,9 @@ def test_bad_files_say_what_the_command_line_says(session, tmp_path, caplog):
     with pytest.raises(ReadError) as error:
         session.open_upload(upload(session, ("a.txt", b"1"), ("b.txt", b"2")))
     assert session.said(error.value).startswith("what was dropped ")
+    monkeypatch.setattr(session, "scan", lambda number: bytearray(1 << 60))
+    with pytest.raises(MemoryError):
+        session.open_upload(upload(session, ("a.nii.gz", b"1")))
     assert session.listed() == []
     assert list(session.uploads.folder.iterdir()) == []
 
