@@ -149,9 +149,12 @@ class _Handler(BaseHTTPRequestHandler):
         if host not in _HOSTS:
             raise RefusedError(403, "this page is for this machine alone: open the address that sg-hub view printed")
         origin = self.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != self.headers.get("Host"):
+        try:
+            path, asking = urlsplit(self.path).path, urlsplit(origin or "").netloc
+        except ValueError as error:
+            raise RefusedError(400, "that is no address") from error
+        if origin is not None and asking != self.headers.get("Host"):
             raise RefusedError(403, "another page may not ask for this")
-        path = urlsplit(self.path).path
         token, slash, rest = path.removeprefix("/").partition("/")
         if not slash or not secrets.compare_digest(token.encode("utf-8", "replace"), self.server.token.encode()):
             raise RefusedError(404, "no such page: open the address that sg-hub view printed, with its token")
@@ -200,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             asked = json.loads(text)
             number, other, at = asked["scan"], asked["other"], [float(value) for value in asked["at"]]
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise InvalidInputError('expected {"scan": ID, "other": ID, "at": [x, y, z]}, in mm') from error
         for value in (number, other):
             if type(value) is not int:

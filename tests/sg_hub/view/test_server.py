@@ -89,6 +89,7 @@ def test_only_this_machine_and_its_own_page_are_answered(page):
     assert page.ask("POST", "api/uploads", Origin="http://evil.example")[0] == 403
     assert page.ask("POST", "api/uploads", Origin="null")[0] == 403
     assert page.ask("POST", "api/uploads", Origin=f"http://{page.host}")[0] == 200
+    assert page.ask("GET", "api/state", Origin="http://[")[0] == 400
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,7 @@ def test_what_is_wrong_is_said(page, session, tmp_path):
         ("POST", "api/place", {"scan": [2], "other": 2, "at": [1, 2, 3]}),
         ("POST", "api/place", {"scan": 2, "other": 2, "at": [1, 2]}),
         ("POST", "api/place", {"scan": 2, "other": 2, "at": [1, 2, 1e999]}),
+        ("POST", "api/place", {"scan": 2, "other": 2, "at": [1, 2, 10**400]}),
         ("POST", "api/place", "[" * 60_000),
     ):
         status, _, said = page.ask(method, path, body)
@@ -155,13 +157,15 @@ def test_a_fault_of_ours_gives_no_details_away(page, session, monkeypatch, caplo
     assert page.server.token not in caplog.text
 
 
-def test_nonsense_is_no_end_of_the_server(page):
-    for line in (b"\x00\xff", b"GET", b"GET / HTTP/1.1\r\nHost: \xff", b"PUT / HTTP/9.9"):
+def test_nonsense_is_no_end_of_the_server(page, caplog):
+    no_address = b"GET http://[/ HTTP/1.1\r\nHost: 127.0.0.1"
+    for line in (b"\x00\xff", b"GET", b"GET / HTTP/1.1\r\nHost: \xff", b"PUT / HTTP/9.9", no_address):
         with socket.create_connection(page.server.server_address, timeout=5) as connection:
             connection.sendall(line + b"\r\n\r\n")
             connection.shutdown(socket.SHUT_WR)
             connection.recv(1 << 16)
     assert page.ask("GET", "api/state")[0] == 200
+    assert "Traceback" not in caplog.text
 
 
 def test_a_port_that_is_taken(page):
