@@ -164,20 +164,26 @@ def _sources(frames: Sequence[Frame], scan: Scan) -> list[Dataset]:
     return found
 
 
+def _text(name: str) -> str:
+    """A name as DICOM can hold it, where a backslash parts values from one another."""
+    return name.replace("\\", "/")[:_LONGEST_NAME]
+
+
 def _segmentation(sources: list[Dataset], planes: np.ndarray, names: Sequence[str], algorithm: str) -> Any:
     highdicom, seg = from_extra("highdicom", EXTRA), from_extra("highdicom.seg", EXTRA)
     from pydicom.sr.codedict import codes
     from pydicom.sr.coding import Code
 
+    names, algorithm = [_text(name) for name in names], _text(algorithm)
     made_by = highdicom.AlgorithmIdentificationSequence(
-        name=algorithm[:_LONGEST_NAME], version=__version__, family=codes.DCM.ArtificialIntelligence
+        name=algorithm, version=__version__, family=codes.DCM.ArtificialIntelligence
     )
     segments = [
         seg.SegmentDescription(
             segment_number=number,
-            segment_label=name[:_LONGEST_NAME],
+            segment_label=name,
             segmented_property_category=Code(*_CATEGORY),
-            segmented_property_type=Code(f"CLASS{number}", _SCHEME, name[:_LONGEST_NAME]),
+            segmented_property_type=Code(f"CLASS{number}", _SCHEME, name),
             algorithm_type=seg.SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=made_by,
         )
@@ -196,7 +202,7 @@ def _segmentation(sources: list[Dataset], planes: np.ndarray, names: Sequence[st
                 sop_instance_uid=highdicom.UID(),
                 instance_number=1,
                 manufacturer="sg_hub",
-                manufacturer_model_name=algorithm[:_LONGEST_NAME],
+                manufacturer_model_name=algorithm,
                 software_versions=__version__,
                 device_serial_number="0",
                 content_label="SEGMENTATION",

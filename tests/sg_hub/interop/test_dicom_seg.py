@@ -129,13 +129,13 @@ def test_nothing_found_is_no_mistake(tmp_path):
     assert not pydicom.dcmread(tmp_path / "seg.dcm").pixel_array.any()
 
 
-def test_the_name_of_an_only_class_is_kept(tmp_path):
+@pytest.mark.parametrize(("name", "written"), [("lesion", "lesion"), ("left\\right", "left/right")])
+def test_the_name_of_an_only_class_is_kept(tmp_path, name, written):
     path = axial(tmp_path / "series")
     scan = load_scan(path)
-    save_dicom_seg(
-        (labels_of(scan) > 0).astype(np.uint8), scan, tmp_path / "seg.dcm", dicom=path, class_names=["lesion"]
-    )
-    assert [one.SegmentLabel for one in pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence] == ["lesion"]
+    labels = (labels_of(scan) > 0).astype(np.uint8)
+    save_dicom_seg(labels, scan, tmp_path / "seg.dcm", dicom=path, class_names=[name], algorithm="a\\b")
+    assert [one.SegmentLabel for one in pydicom.dcmread(tmp_path / "seg.dcm").SegmentSequence] == [written]
 
 
 def test_no_slice_is_replaced(tmp_path):
