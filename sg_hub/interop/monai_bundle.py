@@ -19,6 +19,7 @@ from sg_hub.io.files import given_path, write_atomic, writing_folder
 from sg_hub.io.finder import find_scans
 from sg_hub.models import PretrainedModel
 from sg_hub.models.heads import found_names
+from sg_hub.models.input_checks import per_axis
 from sg_hub.models.registry import build
 from sg_hub.models.wrapped import unwrapped
 from sg_hub.preprocessing.preprocessing import Preprocessing
@@ -124,6 +125,12 @@ def _config(model: PretrainedModel) -> dict[str, Any]:
     return {"architecture": type(model).__name__} | {k: v for k, v in model.config().items() if k != "provenance"}
 
 
+def _patch(model: PretrainedModel) -> list[int]:
+    """Sides of the windows: the nearest that the network takes, no smaller than those that it was trained on."""
+    steps = per_axis(model.encoder.strides[-1], 3)
+    return [-(-side // step) * step for side, step in zip(model.preprocessing.input_size, steps, strict=True)]
+
+
 def _inference(model: PretrainedModel) -> dict[str, Any]:
     several = model.num_classes > 1
     decide = {"argmax": True} if several else {"threshold": 0.5}
@@ -152,7 +159,7 @@ def _inference(model: PretrainedModel) -> dict[str, Any]:
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": {
             "_target_": "SlidingWindowInferer",
-            "roi_size": list(model.preprocessing.input_size),
+            "roi_size": _patch(model),
             "sw_batch_size": 4,
             "overlap": _OVERLAP,
             "mode": "gaussian",
@@ -202,7 +209,7 @@ def _inference(model: PretrainedModel) -> dict[str, Any]:
 
 def _metadata(model: PretrainedModel, name: str) -> dict[str, Any]:
     low, high = model.preprocessing.values
-    patch = {"spatial_shape": list(model.preprocessing.input_size), "dtype": "float32", "is_patch_data": True}
+    patch = {"spatial_shape": _patch(model), "dtype": "float32", "is_patch_data": True}
     named, first = found_names(model.class_names), "background" if model.num_classes == 1 else "class 0"
     channels = {"0": model.class_names[0] if model.num_classes > 1 and model.class_names else first}
     for number in range(1, max(model.num_classes, 2)):

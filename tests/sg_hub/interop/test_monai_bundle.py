@@ -1,5 +1,6 @@
 """Bundles: MONAI loads and runs them, and gives what sg_hub gives."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -34,9 +35,9 @@ def ran(folder, scans, out):
     )
 
 
-@pytest.mark.parametrize(("classes", "orientation"), [(3, "oblique"), (1, "PIR")])
-def test_monai_runs_a_bundle_and_writes_what_predict_gives(tmp_path, classes, orientation):
-    model = model_of(classes)
+@pytest.mark.parametrize(("classes", "orientation", "side"), [(3, "oblique", 16), (1, "PIR", 13)])
+def test_monai_runs_a_bundle_and_writes_what_predict_gives(tmp_path, classes, orientation, side):
+    model = model_of(classes, preprocessing=dataclasses.replace(COARSE, input_size=(side,) * 3))
     ct, _ = write_oriented(tmp_path, orientation)
     (tmp_path / "scans").mkdir()
     shutil.move(ct, tmp_path / "scans")
