@@ -235,6 +235,8 @@ def choose(
         InvalidInputError: no such head, a head without its number of classes, or classes that it has not.
     """
     carried = head_of(config["head"])
+    if class_names is not None:
+        _check_is_list(class_names)
     if head is None and (num_classes is not None or class_names is not None) and not carried.is_task:
         head = CLASSES_MEAN
     wanted = carried if head is None else head_of(head)
@@ -269,10 +271,7 @@ def checked_class_names(names: object, head: Head, num_classes: int) -> tuple[st
     Raises:
         InvalidInputError: another number of them, or names that are not different words.
     """
-    if isinstance(names, str) or not isinstance(names, Sequence):
-        raise InvalidInputError(
-            f"class_names={names!r}: expected one name for each class, such as ['background', 'liver']"
-        )
+    names = _check_is_list(names)
     words = all(isinstance(name, str) and name.strip() and name.isprintable() for name in names)
     if not words or len(set(names)) != len(names):
         raise InvalidInputError(f"class_names={list(names)}: expected names that are words, each another one")
@@ -284,6 +283,14 @@ def checked_class_names(names: object, head: Head, num_classes: int) -> tuple[st
             + (", the background included" if head.has_labels else "")
         )
     return tuple(names)
+
+
+def _check_is_list(names: object) -> Sequence[Any]:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise InvalidInputError(
+            f"class_names={names!r}: expected one name for each class, such as ['background', 'liver']"
+        )
+    return names
 
 
 def found_names(class_names: Sequence[str]) -> tuple[str, ...]:

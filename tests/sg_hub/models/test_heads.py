@@ -1,10 +1,11 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
-from sg_hub import InvalidInputError, PretextOutput, SemanticGenesis2D, SemanticGenesis3D
+from sg_hub import InvalidInputError, PretextOutput, SemanticGenesis2D, SemanticGenesis3D, from_pretrained
 from sg_hub.models.heads import HEADS, head_of, probabilities
 
 
@@ -92,6 +93,12 @@ def test_classes_that_cannot_be_are_refused(options, words):
         build(3, "segmentation", **options)
     with pytest.raises(InvalidInputError, match="has no classes"):
         build(3, "features", class_names=["a"])
+
+
+@pytest.mark.parametrize("names", [5, iter(["a", "b"]), np.array(["a", "b"])])
+def test_names_that_are_no_list_are_refused_before_they_are_counted(names):
+    with pytest.raises(InvalidInputError, match="one name for each class"):
+        from_pretrained("semantic-genesis-3d-tiny", class_names=names)
 
 
 def test_names_that_were_changed_to_what_cannot_be_are_not_saved(tmp_path):
