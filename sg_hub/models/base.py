@@ -260,7 +260,7 @@ class PretrainedModel(Saved):
         """
         check_tensor(x, self.NDIM)
         size = x.shape[2:]
-        if pad and x.ndim == self.NDIM + 2:
+        if pad and x.ndim == self.NDIM + 2 and 0 not in size:  # what has no border is refused below
             x = pad_to_multiple(x, self.encoder.strides[-1])
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return self.head.forward(self, self.encoder(x), size)

@@ -35,15 +35,17 @@ def nearest_size(size: Sequence[int], stride: Stride) -> tuple[int, ...]:
 
 
 def check_tensor(x: object, ndim: int) -> None:
-    """Refuse what is no tensor.
+    """Refuse what is no tensor of floating-point numbers.
 
     Raises:
-        InvalidInputError: an array, for instance.
+        InvalidInputError: an array, for instance, or whole numbers.
     """
     if not isinstance(x, Tensor):
         raise InvalidInputError(
             f"input is a {type(x).__name__}: a model takes a tensor {AXES[ndim]}; use {_METHOD[ndim]}"
         )
+    if not x.is_floating_point():
+        raise InvalidInputError(f"input of type {x.dtype}: expected floating point; use {_METHOD[ndim]}")
 
 
 def check_shape(x: Tensor, in_chans: int, stride: Stride, ndim: int) -> None:
@@ -78,13 +80,9 @@ def check_values(x: Tensor, lowest: float = 0.0, highest: float = 1.0) -> None:
         lowest, highest: between which its values lie.
 
     Raises:
-        InvalidInputError: whole numbers, no values at all, NaN, or values of another range (HU, for instance).
+        InvalidInputError: no values at all, NaN, or values of another range (HU, for instance).
     """
     expected = f"{lowest:g}..{highest:g}"
-    if not x.is_floating_point():
-        raise InvalidInputError(
-            f"input of type {x.dtype}: expected floating point in {expected}; use model.preprocess(scan)"
-        )
     if x.numel() == 0:
         raise InvalidInputError(f"input of shape {tuple(x.shape)} is empty: expected at least one {AXES[x.ndim - 2]}")
     low, high = (float(value) for value in torch.aminmax(x.detach()))

@@ -47,6 +47,17 @@ def test_what_a_head_says_of_itself_is_what_comes_out(ndim, name):
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("pad", [True, False])
+def test_what_cannot_be_padded_is_refused(ndim, pad):
+    model, x = build(ndim, "segmentation"), inputs(ndim)
+    for wrong in (x > 0.5, (10 * x).int()):
+        with pytest.raises(InvalidInputError, match="expected floating point"):
+            model(wrong[..., :-1], pad=pad)
+    with pytest.raises(InvalidInputError, match="every side must be a multiple"):
+        model(x[..., :0], pad=pad)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
 def test_features_are_the_encoders_maps_finest_first(ndim):
     model, x = build(ndim, "features"), inputs(ndim)
     with torch.inference_mode():
