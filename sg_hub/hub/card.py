@@ -122,7 +122,7 @@ def notice_of(provenance: Mapping[str, Any]) -> str | None:
     lines = ["The weights in model.safetensors:", "", f"Licence: {_licence(provenance)}"]
     lines += [f"{name}: {value}" for name, value in _origin(provenance).items()]
     if provenance.get("citation"):
-        lines += ["", provenance["citation"]]
+        lines += ["", str(provenance["citation"])]
     return "\n".join(lines) + "\n"
 
 

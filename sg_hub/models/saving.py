@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ class Saved(
             model_card_kwargs: for a card made anew: entries of its metadata, such as `license` or `datasets`.
 
         Raises:
-            InvalidInputError: a path that is a file, an option that does not exist, or weights that are no numbers.
+            InvalidInputError: a path that is a file, an option that does not exist, weights that are no numbers, or a
+                provenance that JSON cannot hold.
             ReadError: the folder cannot be written; a model that was in it is as it was.
         """
         if push_to_hub_kwargs and not push_to_hub:
@@ -144,6 +146,12 @@ class Saved(
 
     def _texts(self, folder: Path, usage: str, metadata: dict[str, Any] | None) -> dict[str, str]:
         """Card and licence to be written into a folder, by file name; what is there already is kept."""
+        try:
+            json.dumps(dict(self.provenance))
+        except (TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"provenance: {error}; expected texts, numbers, and lists and dictionaries of them, for config.json"
+            ) from error
         came: dict[str, str] = {}
         if self.origin is not None:
             came = texts_of(self.origin.files) if self.origin.texts is None else self.origin.texts

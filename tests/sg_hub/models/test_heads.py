@@ -1,4 +1,5 @@
 import copy
+import datetime
 import pickle
 
 import numpy as np
@@ -117,3 +118,18 @@ def test_names_that_were_changed_to_what_cannot_be_are_not_saved(tmp_path):
     model.class_names = ("a", "b")
     with pytest.raises(InvalidInputError, match="2 names for num_classes=5"):
         model.save_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("provenance", [{"date": datetime.date(2020, 1, 1)}, {"n": np.float32(1)}, None])
+def test_a_provenance_that_json_cannot_hold_is_said(tmp_path, provenance):
+    model = build(3, "segmentation")
+    model.provenance = provenance
+    with pytest.raises(InvalidInputError, match=r"provenance: .*expected texts, numbers"):
+        model.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_citation_may_be_a_list(tmp_path):
+    model = build(3, "segmentation", provenance={"licence": "mit", "citation": ["Doe 2020", "Doe 2021"]})
+    model.save_pretrained(tmp_path)
+    assert "Doe 2021" in (tmp_path / "NOTICE").read_text(encoding="utf-8")
