@@ -23,7 +23,11 @@ ASKED = {
         ["random:semantic-genesis-3d-tiny", "random:dense-contrast-3d-small"],
         1,
     ),
-    "chestxray14-subset": (["dense-contrast-2d-tiny", "semantic-genesis-2d-tiny"], ["random:dense-contrast-2d-tiny"], 5),
+    "chestxray14-subset": (
+        ["dense-contrast-2d-tiny", "semantic-genesis-2d-tiny"],
+        ["random:dense-contrast-2d-tiny"],
+        5,
+    ),
     "lidc-candidates": (CHEST, ["random:dense-contrast-3d-chest-tiny"], 5),
     "lidc-malignancy": (CHEST, ["random:dense-contrast-3d-chest-tiny"], 5),
 }
