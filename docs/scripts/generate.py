@@ -190,13 +190,12 @@ def _release_row(found: list[PretrainedWeights]) -> str:
 
 
 def _as_they_are(worth: list[dict]) -> Iterable[str]:
-    """What the weights are worth without fine-tuning."""
-    for one in worth:
-        found = re.match(r"Better than a random network in (\d+) of (\d+) measures, worse in (\d+)", one["verdict"])
-        if found is None:  # not tested
-            continue
-        worse = f", worse in {found[3]}" if found[3] != "0" else ""
-        yield f"as they are better in {found[1]}{worse} of {found[2]} measures"
+    """What the weights are worth without fine-tuning, of all that was tested."""
+    verdict = r"Better than a random network in (\d+) of (\d+) measures, worse in (\d+)"
+    found = [[int(count) for count in one.groups()] for text in worth if (one := re.match(verdict, text["verdict"]))]
+    if found:
+        better, of, worse = map(sum, zip(*found, strict=True))
+        yield f"as they are better in {better}{f', worse in {worse}' if worse else ''} of {of} measures"
 
 
 def _fine_tuned(transfer: list[dict]) -> Iterable[str]:

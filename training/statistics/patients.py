@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -31,6 +31,10 @@ AUC = "auc"
 UNITS = {LANDMARKS: "mm", VOTED: "mm", CENTRES: "mm"}
 LOWER_IS_BETTER = frozenset(UNITS)
 _BY_MEDIAN = frozenset({LANDMARKS, VOTED})
+_AT_ONCE = 1 << 22
+"""Weights of values that are held for a median."""
+_LEAST = 1e-12
+"""Of a mean, a standard deviation that is more than rounding."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +68,8 @@ def interval(
 ) -> tuple[float, float]:
     """The 95 % interval of a summary, by the same bootstrap."""
     values = _each(values)
-    resamples = _resamples(values.shape[1:], joint, _items_of(patients, values.shape[2]), RESAMPLES)
-    low, high = _ends([summary(measure, _drawn(values, drawn)) for drawn in resamples])
+    drawn = _resamples(values.shape[1:], joint, _patient_of(patients, values.shape[2]), RESAMPLES, (len(values),))
+    low, high = _ends(_summaries(measure, values, drawn, 0))
     return (max(0.0, low), min(1.0, high)) if measure == AUC else (low, high)
 
 
@@ -88,28 +92,26 @@ def difference(
         patients: of the items; absent: each is of another patient.
         comparisons: for how many p will be corrected.
     """
-    one, other = _comparable(measure, _each(one), _each(other))
-    items = _items_of(patients, one.shape[2])
-    whole, starts = np.concatenate(items), _starts(items)
-    values, effects = [], []
-    for drawn in _resamples(one.shape[1:], joint, items, max(RESAMPLES, _FOR_EACH * comparisons)):
-        a, b = (_drawn(x, drawn) for x in (one, other))
-        values.append(summary(measure, a) - summary(measure, b))
-        effects.append(_effect(a.mean(0) - b.mean(0), drawn.starts))
-    (low, high), (effect_low, effect_high) = _ends(values), _ends(effects)
-    known = np.array(values)
-    known = known[~np.isnan(known)]
+    both = _comparable(measure, _each(one), _each(other))
+    one, other = both
+    patient_of = _patient_of(patients, one.shape[2])
+    count, networks = max(RESAMPLES, _FOR_EACH * comparisons), (len(one), len(other))
+    drawn = _resamples(one.shape[1:], joint, patient_of, count, networks)
+    values = _summaries(measure, one, drawn, 0) - _summaries(measure, other, drawn, 1)
+    (low, high), (effect_low, effect_high) = _ends(values), _ends(_effects(both, patient_of, drawn))
+    known = values[~np.isnan(values)]
     tail = min(int((known <= 0).sum()), int((known >= 0).sum()))
-    means = [x.mean(0)[:, whole] for x in (one, other)]
+    undrawn = _undrawn(one.shape[1:], patient_of, networks)
+    means = [_by_patient(both, number, patient_of, undrawn)[0] for number in range(2)]
     return Difference(
         summary(measure, one) - summary(measure, other),
         low,
         high,
         min(1.0, 2 * (tail + 1) / (len(known) + 1)) if len(known) else math.nan,
-        _effect(means[0] - means[1], starts),
+        float(_effects(both, patient_of, undrawn)[0]),
         effect_low,
         effect_high,
-        compare(*(_by_patient(x, starts).tolist() for x in means)).p,
+        compare(*(x[~np.isnan(x)].tolist() for x in means)).p,
     )
 
 
@@ -142,50 +144,129 @@ def corrected(differences: dict[Any, Difference]) -> dict[Any, float]:
     return holm({key: one.p for key, one in differences.items()})
 
 
-def _ends(drawn: Sequence[float]) -> tuple[float, float]:
-    known = [value for value in drawn if not math.isnan(value)]
-    if not known:
+def _ends(drawn: np.ndarray) -> tuple[float, float]:
+    known = drawn[~np.isnan(drawn)]
+    if not len(known):
         return math.nan, math.nan
     low, high = np.percentile(known, [2.5, 97.5])
     return float(low), float(high)
 
 
-def _items_of(patients: Sequence[str] | None, count: int) -> list[np.ndarray]:
-    """The places of each patient's items."""
-    names = np.arange(count) if patients is None else np.array(patients)
-    return [np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())]
-
-
-def _starts(items: Sequence[np.ndarray]) -> np.ndarray:
-    """Where each patient's items begin, one patient behind the other."""
-    return np.cumsum([0, *(len(of_one) for of_one in items[:-1])])
+def _patient_of(patients: Sequence[str] | None, count: int) -> np.ndarray:
+    """The number of each item's patient."""
+    names = [str(number) for number in range(count)] if patients is None else patients
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], dtype=int)
 
 
 class _Drawn(NamedTuple):
-    """Of one resample."""
+    """How often each was drawn, by resample."""
 
     draws: np.ndarray
+    """(resamples, draws)."""
     items: np.ndarray
-    starts: np.ndarray
-    """Where the items of each of the patients begin."""
-    noise: np.random.Generator
-    """Of what is drawn beside them: networks, of those that have several."""
+    patients: np.ndarray
+    networks: tuple[np.ndarray, ...]
+    """Of each of the weights that are compared, (resamples, its networks)."""
 
 
-def _resamples(shape: Sequence[int], joint: bool, items: Sequence[np.ndarray], count: int) -> Iterator[_Drawn]:
-    noise, networks = rng("worth", "bootstrap"), rng("worth", "bootstrap", "networks")
-    for _ in range(count):
-        drawn = [items[number] for number in noise.integers(len(items), size=len(items))]
-        columns = np.concatenate(drawn)
-        rows = columns if joint else noise.integers(shape[0], size=shape[0])
-        yield _Drawn(rows, columns, _starts(drawn), networks)
+def _resamples(
+    shape: Sequence[int], joint: bool, patient_of: np.ndarray, count: int, networks: Sequence[int]
+) -> _Drawn:
+    noise, of_networks = rng("worth", "bootstrap"), rng("worth", "bootstrap", "networks")
+    people = int(patient_of.max()) + 1
+    patients, draws = np.empty((count, people)), np.empty((count, shape[0]))
+    several = tuple(np.ones((count, number)) for number in networks)
+    for number in range(count):
+        patients[number] = _times(noise, people)
+        if not joint:
+            draws[number] = _times(noise, shape[0])
+        for times in several:
+            if times.shape[1] > 1:
+                times[number] = _times(of_networks, times.shape[1])
+    items = patients[:, patient_of]
+    return _Drawn(items if joint else draws, items, patients, several)
 
 
-def _drawn(values: np.ndarray, resample: _Drawn) -> np.ndarray:
-    """What of the values a resample holds."""
-    networks = resample.noise.integers(len(values), size=len(values)) if len(values) > 1 else np.zeros(1, int)
-    found: np.ndarray = values[np.ix_(networks, resample.draws, resample.items)]
-    return found
+def _times(noise: np.random.Generator, count: int) -> np.ndarray:
+    """How often each of so many is drawn, when as many are drawn and put back."""
+    return np.bincount(noise.integers(count, size=count), minlength=count)
+
+
+def _undrawn(shape: Sequence[int], patient_of: np.ndarray, networks: Sequence[int]) -> _Drawn:
+    """Everything once."""
+    people = int(patient_of.max()) + 1
+    counts = [np.ones((1, number)) for number in (*shape[:2], people, *networks)]
+    return _Drawn(counts[0], counts[1], counts[2], tuple(counts[3:]))
+
+
+def _summaries(measure: str, values: np.ndarray, drawn: _Drawn, which: int) -> np.ndarray:
+    """(resamples,) what `summary` says of what was drawn of the networks, draws and items of one of the weights."""
+    of = _medians if measure in _BY_MEDIAN else _means
+    found = np.stack([of(one, drawn) for one in values], 1)
+    return _mean(found, drawn.networks[which])
+
+
+def _means(values: np.ndarray, drawn: _Drawn) -> np.ndarray:
+    """(resamples,) the mean over draws and items, then classes."""
+    there = ~np.isnan(values)
+    sums, counts = (
+        np.stack([((drawn.draws @ x[..., c]) * drawn.items).sum(1) for c in range(x.shape[2])], 1)
+        for x in (np.where(there, values, 0.0), there.astype(float))
+    )
+    with np.errstate(invalid="ignore"):
+        by_class = sums / np.where(counts > 0, counts, np.nan)
+    return _mean(by_class, np.ones_like(by_class))
+
+
+def _medians(values: np.ndarray, drawn: _Drawn) -> np.ndarray:
+    """(resamples,) the median of all values, each as often as its draw and item were drawn together."""
+    draws, items, classes = np.nonzero(~np.isnan(values))
+    known = values[draws, items, classes]
+    if not len(known):
+        return np.full(len(drawn.draws), np.nan)
+    order = known.argsort()
+    known, draws, items = known[order], draws[order], items[order]
+    found = []
+    for start in range(0, len(drawn.draws), step := max(1, _AT_ONCE // len(known))):
+        part = slice(start, start + step)
+        upto = (drawn.draws[part][:, draws] * drawn.items[part][:, items]).cumsum(1)
+        total = upto[:, -1]
+        middle = [known[(upto > np.floor(at)[:, None]).argmax(1)] for at in ((total - 1) / 2, total / 2)]
+        found.append(np.where(total > 0, (middle[0] + middle[1]) / 2, np.nan))
+    return np.concatenate(found)
+
+
+def _mean(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(rows,) of (rows, columns): of what is there, each so many times; NaN where nothing is."""
+    there = ~np.isnan(values) & (times > 0)
+    count = (times * there).sum(1)
+    result: np.ndarray = (times * np.where(there, values, 0.0)).sum(1) / np.where(count > 0, count, np.nan)
+    return result
+
+
+def _by_patient(both: Sequence[np.ndarray], which: int, patient_of: np.ndarray, drawn: _Drawn) -> np.ndarray:
+    """(resamples, patients) each patient's mean for one of two weights, which have numbers at the same places."""
+    values, times = both[which], drawn.networks[which]
+    there = ~np.isnan(values[0])
+    of_patient = np.eye(drawn.patients.shape[1])[patient_of]
+    counts = drawn.draws @ (there.sum(2) @ of_patient)
+    sums = sum(
+        times[:, number, None] * (drawn.draws @ (np.where(there, one, 0.0).sum(2) @ of_patient))
+        for number, one in enumerate(values)
+    )
+    result: np.ndarray = sums / len(values) / np.where(counts > 0, counts, np.nan)
+    return result
+
+
+def _effects(both: Sequence[np.ndarray], patient_of: np.ndarray, drawn: _Drawn) -> np.ndarray:
+    """(resamples,) the mean of the patients' differences in their standard deviations."""
+    apart = _by_patient(both, 0, patient_of, drawn) - _by_patient(both, 1, patient_of, drawn)
+    times = drawn.patients * ~np.isnan(apart)
+    mean, count = _mean(apart, times), times.sum(1)
+    squares = (times * np.where(times > 0, apart - mean[:, None], 0.0) ** 2).sum(1)
+    spread = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
+    return mean / np.where(spread > _LEAST * np.abs(mean), spread, np.nan)
 
 
 def _by_class(values: np.ndarray) -> np.ndarray:
@@ -194,17 +275,3 @@ def _by_class(values: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         result: np.ndarray = np.nansum(flat, 0) / np.where(counts > 0, counts, np.nan)
     return result
-
-
-def _by_patient(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Means of the patients that have any value, whose items begin at these places."""
-    counts = np.add.reduceat((~np.isnan(values)).sum((0, 2)), starts)
-    totals = np.add.reduceat(np.nansum(values, (0, 2)), starts)
-    result: np.ndarray = totals[counts > 0] / counts[counts > 0]
-    return result
-
-
-def _effect(differences: np.ndarray, starts: np.ndarray) -> float:
-    apart = _by_patient(differences, starts)
-    spread = float(np.std(apart, ddof=1)) if len(apart) > 1 else math.nan
-    return float(np.mean(apart)) / spread if spread > 0 else math.nan

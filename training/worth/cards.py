@@ -134,8 +134,12 @@ def _about(cells: dict[Cell, dict[str, Row]], one: Asked, fresh: str) -> str:
     if start.config.get("norm") in ("batch", "batch_stats"):
         own = "" if one.contender.calibrated else "; these weights have their own"
         said.append(f"Statistics of the random network's norms are of {PATCHES} clean patches{own}.")
+    drawn = max((len(found[fresh].values) for found in cells.values() if found[fresh].array.ndim > 3), default=1)
+    if drawn > 1:
+        said.append(f"The random network is the mean of {drawn}.")
     if tested:
-        said.append("Medians (landmarks) and means, with 95 % intervals of a bootstrap of patients and draws.")
+        means = "Medians (landmarks) and means" if patients[ZERO] else "Means"
+        said.append(f"{means}, with 95 % intervals of a bootstrap of patients and draws.")
     return " ".join(said)
 
 

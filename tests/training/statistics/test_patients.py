@@ -3,7 +3,16 @@ import warnings
 import numpy as np
 import pytest
 
-from training.statistics.patients import corrected, difference, found_share, interval, summary
+from training.statistics.patients import (
+    _effects,
+    _resamples,
+    _summaries,
+    corrected,
+    difference,
+    found_share,
+    interval,
+    summary,
+)
 
 
 def values(shift=0.0, seed=0, noise=0.0):
@@ -121,3 +130,26 @@ def test_p_can_be_small_enough_for_all_comparisons():
     one, other = values(0.3, 2, 0.02), values(0, 3, 0.02)
     assert difference("iou", one, other, joint=False).p * 60 > 0.05
     assert difference("iou", one, other, joint=False, comparisons=60).p * 60 < 0.05
+
+
+@pytest.mark.parametrize("measure", ["iou", "landmark error"])
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_resample_is_summarised_as_if_it_were_written_out(measure, joint):
+    noise = np.random.default_rng(0)
+    one, other = noise.random((2, 3, 7, 7, 2))
+    one[:, noise.random((7, 7, 2)) < 0.3] = np.nan
+    other[np.isnan(one)] = np.nan
+    patient_of = np.array([0, 0, 1, 2, 2, 2, 3])
+    drawn = _resamples((7, 7), joint, patient_of, 20, (3, 3))
+    found = [_summaries(measure, values, drawn, which) for which, values in enumerate((one, other))]
+    effects = _effects((one, other), patient_of, drawn)
+    for number in range(20):
+        several = [np.repeat(range(3), times[number].astype(int)) for times in drawn.networks]
+        draws, items = (np.repeat(range(7), x[number].astype(int)) for x in (drawn.draws, drawn.items))
+        out = [values[np.ix_(nets, draws, items)] for nets, values in zip(several, (one, other), strict=True)]
+        assert [x[number] for x in found] == pytest.approx([summary(measure, values) for values in out])
+        apart = out[0].mean(0) - out[1].mean(0)
+        people = np.repeat(range(4), drawn.patients[number].astype(int))
+        means = np.array([np.nanmean(apart[:, patient_of[items] == patient]) for patient in people])
+        spread = means.std(ddof=1) if len({*people}) > 1 else np.nan
+        assert effects[number] == pytest.approx(means.mean() / spread, nan_ok=True)
