@@ -2,5 +2,5 @@
 
     sg-hub worth --target my.toml --weights NAME random:NAME --out runs/worth
 
-`suite.py` runs the parts, each of which is a file; `page.py` writes it down.
+`suite.py` runs the parts, each of which is a file in `measures/`; `page.py` writes it down.
 """
