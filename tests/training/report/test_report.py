@@ -6,35 +6,20 @@ import shutil
 
 import numpy as np
 import pytest
-from huggingface_hub import ModelCard
 from scipy import stats
 
 from sg_hub.cli import main
-from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.errors import ReadError
 from tests.folders import ROOT
-from tests.training.report.rows import row
+from tests.training.report.rows import TRIALS, row
 from training.publishing.cards.pretrained import _fine
 from training.publishing.cards.results_file import Transfer
 from training.report import report
-from training.report.columns import columns_of, labels_of
+from training.report.columns import columns_of
 from training.report.figures import colours_of, examples
 from training.report.tables import csv_table, latex_table, markdown_table
 from training.trials.grids.results import append, read_results
 from training.trials.variant import Variant
-
-TRIALS = {
-    "best": [0.90, 0.91, 0.92, 0.905],
-    "near": [0.89, 0.915, 0.90, 0.91],
-    "random:best": [0.70, 0.72, 0.69, 0.71],
-}
-
-
-@pytest.fixture
-def folder(tmp_path):
-    for init, values in TRIALS.items():
-        for trial, value in enumerate(values):
-            append(tmp_path, row(init, trial, value))
-    return tmp_path
 
 
 def test_the_table_marks_the_best_and_what_equals_it(folder):
@@ -222,171 +207,11 @@ def test_one_trial_has_no_scatter_and_no_test(tmp_path):
     assert "†" not in page.split("Mean ±")[0]
 
 
-def test_the_card_gets_what_was_measured_with_its_weights(folder):
-    report(folder)
-    record = json.loads((folder / "task" / "best-best.json").read_text(encoding="utf-8"))
-    assert record["sha256"] == "best"
-    assert record["task_type"] == "image-classification"
-    assert [r["name"] for r in record["rows"]] == ["mean"]
-    assert "0.204 AUC better than a random" in record["verdict"]
-    assert "significantly" in record["verdict"]
-    assert "No test patient was in pre-training." in record["about"]
-    assert not list((folder / "task").glob("near*"))  # its architecture was not run from random weights
-
-
-def test_the_card_gets_few_labels_and_own_settings_too(tmp_path):
-    own = {"best": {"lr_factor": 1.0, "head_first": 0.3, "share": 1.0}}
-    own["random:best"] = own["best"] | {"lr_factor": 0.3, "head_first": 0.0}
-    for init, value in (("best", 0.8), ("random:best", 0.7)):
-        for trial in range(4):
-            scatter = 0.02 * trial + 0.001 * (trial % 2) * len(init)  # a trial's own, most of it
-            append(tmp_path, row(init, trial, value + scatter, fraction=0.1) | {"own": own[init]})
-    report(tmp_path)
-    (path,) = tmp_path.glob("task*/*.json")
-    assert path.parent.name == "task-10-own"
-    record = json.loads(path.read_text(encoding="utf-8"))
-    assert (record["title"], record["labels"]) == (
-        "a task, 10% of labels, own settings, the whole network",
-        "10% of labels",
-    )
-    assert "these weights head first, rate x 1, all steps, random ones plain, rate x 0.3, all steps" in record["about"]
-    welch, paired = (float(part.split()[-1]) for part in record["verdict"].rstrip(").").split("(p = ")[1].split("; "))
-    assert paired < welch / 10
-
-
-def test_what_cannot_be_told_of_leakage_is_said(tmp_path):
-    for trial in range(2):
-        unknown = row("best", trial, 0.8 + trial / 100)
-        unknown["unchecked"] = "these weights do not say it"
-        append(tmp_path, unknown)
-        append(tmp_path, row("random:best", trial, 0.7 + trial / 100))
-    page = report(tmp_path).read_text(encoding="utf-8")
-    assert "Whether best has seen test patients cannot be told: these weights do not say it." in page
-    record = json.loads((tmp_path / "task" / "best-best.json").read_text(encoding="utf-8"))
-    assert "cannot be told: these weights do not say it." in record["about"]
-
-
-def test_the_same_weights_under_two_names_are_one_row(tmp_path):
-    for trial in range(4):
-        name = "there/w" if trial < 2 else "elsewhere/w"
-        append(tmp_path, row(name, trial, 0.8 + trial / 100) | {"weights": "whole:w", "key": f"w{trial}"})
-    (column,) = columns_of(read_results(tmp_path))
-    assert {init: len(rows) for init, rows in column.rows.items()} == {"there/w": 4}
-
-
-def test_trials_of_an_older_protocol_are_left_out(folder, capsys):
-    append(folder, row("best", 9, 0.1) | {"protocol": 1, "key": "old"})
-    for trial in range(3):
-        other = row("best", trial, 0.7 + trial / 100) | {"protocol": 1, "key": f"other{trial}", "target": "other"}
-        append(folder, other)
-    page = report(folder).read_text(encoding="utf-8")
-    assert "1 trials by an older protocol" in capsys.readouterr().out
-    assert "90.88" in page
-    assert "3 trials by protocol 1" in page  # of another target it is the newest: columns are not compared
-    assert "71.00" in page
-
-
-def test_weights_in_folders_of_one_name_are_told_apart():
-    assert labels_of(["runs/a/model", "random:runs/b/model", "tiny"]) == {
-        "runs/a/model": "a/model",
-        "random:runs/b/model": "Random (b/model)",
-        "tiny": "tiny",
-    }
-    assert labels_of(["runs/a/model", "random:runs/a/model"])["random:runs/a/model"] == "Random (model)"
-
-
-def test_trials_that_cannot_be_compared_are_refused(folder):
-    other = row("best", 9, 0.5)
-    training = other["settings"]["settings"] | {"steps": 99}
-    other["settings"], other["task"] = other["settings"] | {"settings": training}, "other"
-    append(folder, other)
-    with pytest.raises(InvalidInputError, match="different settings"):
-        report(folder)
-
-
-def test_trials_on_other_items_are_refused(folder):
-    append(folder, row("best", 9, 0.5) | {"task": "with another patient"})
-    with pytest.raises(InvalidInputError, match="different items"):
-        report(folder)
-
-
-def test_other_weights_of_the_same_name_are_told_apart(folder):
-    """As where weights were trained further in their folder."""
-    for trial in range(3):
-        append(folder, row("best", trial, 0.5) | {"weights": "whole:0123456789", "key": f"further-{trial}"})
-    page = report(folder).read_text(encoding="utf-8")
-    assert [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| best (")][-2:] == [
-        [" best (01234567) ", " 3 "],
-        [" best (best) ", " 4 "],
-    ]
-
-
-def test_of_several_own_settings_of_one_cell_one_is_looked_at(tmp_path):
-    """Two machines that are merged have chosen differently: their trials have the same numbers."""
-    for trial in range(4):
-        for init in ("a", "random:a"):
-            append(tmp_path, row(init, trial, 0.5 + trial / 100) | {"own": Variant(0.3).record()})
-    for trial in range(3):
-        other = row("a", trial, 0.9) | {"own": Variant(0.1).record()}
-        append(tmp_path, other | {"key": f"other-{trial}"})
-    (column,) = columns_of(read_results(tmp_path))
-    assert {init: len(rows) for init, rows in column.rows.items()} == {"a": 4, "random:a": 4}
-    assert (column.summaries["a"].mean, column.others) == (pytest.approx(0.515), {"a": 3})
-    page = report(tmp_path).read_text(encoding="utf-8")
-    assert "3 trials of a are left out: they have other settings of its own than most" in page
-    assert "the last step was kept, and the test part was read once" in page
-
-
-def test_a_page_and_a_card_say_which_step_was_kept(tmp_path):
-    settings = row("a", 0, 0.5)["settings"]["settings"] | {"keep": "last"}
-    for init in ("a", "random:a"):
-        for trial in range(2):
-            append(tmp_path, row(init, trial, 0.5, settings=settings))
-    page = report(tmp_path).read_text(encoding="utf-8")
-    assert "the last step was kept, and the test part was read once" in page
-    record = json.loads((tmp_path / "task" / "a-a.json").read_text(encoding="utf-8"))
-    assert "4 patients to train on, 1 to validate on, 2 to test on." in record["about"]
-    append(tmp_path, row("a", 0, 0.5, target="other"))
-    assert (
-        "the checkpoint was chosen on the validation part (of task: the last step was kept)"
-        in report(tmp_path).read_text()
-    )
-
-
 def test_without_results_the_report_says_what_to_do(tmp_path, capsys):
     with pytest.raises(ReadError, match="sg-hub benchmark"):
         report(tmp_path)
     assert main(["report", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("sg-hub: error: ")
-
-
-def test_the_record_becomes_a_row_of_a_card(folder, tmp_path):
-    from tests.training.publishing.test_rebuild import CARDS
-    from training.publishing.rebuild import build_card
-
-    report(folder)
-    model = tmp_path / "semantic-genesis-3d-tiny"
-    shutil.copytree(CARDS / "semantic-genesis-3d-tiny", model)
-    results = json.loads((model / "results.json").read_text(encoding="utf-8"))
-    record = json.loads((folder / "task" / "best-best.json").read_text(encoding="utf-8"))
-    del results["record_sha256"], record["record_sha256"]  # as records were before they had one
-    results["transfer"] = [record | {"sha256": results["evaluation"]["sha256"]}]
-    (model / "results.json").write_text(json.dumps(results), encoding="utf-8")
-    card = ModelCard.load(build_card(model))
-    row = next(result for result in card.data.eval_results if result.dataset_type == "set")
-    assert (row.task_type, row.metric_type, row.metric_value) == ("image-classification", "roc_auc", 0.909)
-    assert "0.204 AUC better" in card.text
-
-
-def test_a_random_network_has_one_name_though_its_hash_is_another_in_each_protocol(tmp_path):
-    for trial in range(3):
-        for target, protocol in (("task", 2), ("other", 3)):
-            found = row("random:best", trial, 0.5) | {"target": target, "protocol": protocol}
-            append(tmp_path, found | {"weights": f"random:{protocol}", "key": f"{target}{trial}"})
-    assert [list(column.rows) for column in columns_of(read_results(tmp_path))] == [["random:best"]] * 2
-    append(tmp_path, row("random:best", 9, 0.5) | {"protocol": 2, "weights": "random:other", "key": "x"})
-    first, second = (set(column.rows) for column in columns_of(read_results(tmp_path)))
-    assert (first, second) == ({"random:best"}, {"random:best (2)", "random:best (other)"})
 
 
 def test_both_protocols_with_one_amount_of_labels_have_no_curve_of_labels(tmp_path):
@@ -400,15 +225,6 @@ def test_both_protocols_with_one_amount_of_labels_have_no_curve_of_labels(tmp_pa
     assert "Of these settings each had its own: a: plain, rate x 0.3, all steps; Random (a): plain, rate x 0.3" in page
     figures = {path.name for path in (tmp_path / "report").glob("*.png")}
     assert figures == {"bars.png", "curves-task.png", "curves-task-own.png"}
-
-
-def test_a_fraction_is_said_as_it_was_asked_for(tmp_path):
-    for fraction in (0.02, 0.025, 0.004):
-        for init in ("a", "random:a"):
-            for trial in range(2):
-                append(tmp_path, row(init, trial, 0.5, fraction=fraction))
-    titles = [column.title for column in columns_of(read_results(tmp_path))]
-    assert titles == [f"task, {share}% of labels (AUC %)" for share in ("2.5", "2", "0.4")]
 
 
 def test_names_of_folders_do_not_break_the_table_for_latex(tmp_path):

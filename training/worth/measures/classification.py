@@ -107,7 +107,7 @@ def _by_linear_layer(data: Data, parts: Sequence[np.ndarray], truth: Sequence[np
     reached = {}
     for strength in STRENGTHS:
         drawn = [_scores(parts, truth, subset, strength) for subset in subsets]
-        reached[strength] = (np.mean([*_areas([one[0] for one in drawn], truth[1]), 0.0]), [one[1] for one in drawn])
+        reached[strength] = (sum(_areas([one[0] for one in drawn], truth[1])), [one[1] for one in drawn])
     best = max(STRENGTHS, key=lambda strength: reached[strength][0])
     return reached[best][1]
 
