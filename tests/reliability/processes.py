@@ -14,6 +14,7 @@ import pickle
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from tqdm import tqdm
 
 from sg_hub.models.timm_import import import_timm
 from tests.folders import ROOT
@@ -58,6 +60,8 @@ def prepare_process(folder: Path) -> None:
         importlib.import_module(name)
     import_timm()
     torch.set_num_threads(1)
+    tqdm.monitor_interval = 0  # which would be a thread
+    tqdm.set_lock(threading.RLock())  # its own is shared by forks, and stays taken where one is killed that has it
 
 
 class Fork:

@@ -4,12 +4,15 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from sg_hub.errors import ReadError
+from tests.folders import ROOT
 from tests.reliability.__main__ import KINDS
 from tests.reliability.counts import Counts, table
 from tests.reliability.harness import Input, Kind, Limits, run
@@ -131,6 +134,35 @@ def test_processes_that_outlive_a_fork_are_seen(tmp_path):
     fork = Fork(work, tmp_path, tmp_path / "tmp", patience=0.2)
     assert fork.wait(20)
     assert not fork.end()
+
+
+def test_a_fork_killed_while_it_draws_a_bar_stops_no_other(tmp_path):
+    """As in the process that forks, which is prepared, and of which this one is no copy."""
+    program = f"""
+import signal, sys, threading, time
+from pathlib import Path
+from tqdm import tqdm
+from tests.reliability.processes import Fork, prepare_process
+
+folder = Path({str(tmp_path)!r})
+prepare_process(folder)
+with tqdm(total=1, file=sys.stdout):
+    pass
+assert threading.active_count() == 1
+
+def draw():
+    tqdm.get_lock().acquire()
+    (folder / "drawing").touch()
+    time.sleep(100)
+
+fork = Fork(draw, folder, folder / "tmp")
+assert not fork.wait(50, (folder / "drawing").exists)
+fork.send(signal.SIGKILL)
+assert fork.wait(10)
+tqdm.write("goes on")
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.stdout.splitlines()[-1:] == ["goes on"], done.stderr
 
 
 def test_every_change_of_files_is_seen_before_it_happens(tmp_path):

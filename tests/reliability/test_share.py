@@ -21,6 +21,7 @@ def counts(tmp_path_factory):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
+        timeout=800,
     )
     assert file.is_file(), done.stderr
     found = json.loads(file.read_text(encoding="utf-8"))
