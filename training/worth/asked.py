@@ -10,6 +10,7 @@ from typing import Any
 
 from ..statistics.patients import LANDMARKS, VOTED
 from ..targets import Target
+from ..targets.sections import Grid
 from ..trials.task.initialisation import OF_THE_HEAD
 from .data import on_grid_of
 from .measures import classification, probes
@@ -83,14 +84,17 @@ class Asked:
 
     def maps(self, data: str) -> str:
         """What feature maps depend on: a calibrated network has seen the data, too."""
-        return self._key("maps", data, {"patch": self._target.patch})
+        return self._key("maps", data, {"patch": self.on_its_grid.patch})
 
     @property
-    def _target(self) -> Target:
+    def on_its_grid(self) -> Target:
+        """The target as the network is given it."""
         return on_grid_of(self.task, self.contender)
 
     def _key(self, part: str, what: str, settings: dict[str, Any], network: bool = True) -> str:
-        described = self._target.model_dump(mode="json", exclude={"root", "title", "description", "code", "settings"})
+        described = self.on_its_grid.model_dump(
+            mode="json", exclude={"root", "title", "description", "code", "settings"}
+        )
         text = json.dumps([PROTOCOL, part, what, settings, described, self.contender.key if network else ""])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -108,15 +112,14 @@ def of_these(rows: Iterable[Row], asked: Iterable[Asked], parts: Sequence[str]) 
 
 
 def fresh_of(one: Asked, asked: Iterable[Asked]) -> list[Asked]:
-    """The random networks of the same architecture, but for the head, on the same grid."""
+    """The random networks of the same architecture, but for the head, that are given the same."""
     return [other for other in asked if other.contender.is_random and _body(other) == _body(one)]
 
 
-def _body(one: Asked) -> tuple[type[Any], dict[str, Any]]:
-    """What feature maps come from, and the grid that they are on."""
-    start = one.contender.start
+def _body(one: Asked) -> tuple[type[Any], dict[str, Any], Grid, tuple[int, ...]]:
+    """What feature maps come from, and how it is given the items: on the weights' own grid, or on the target's."""
+    start, target = one.contender.start, one.on_its_grid
     other = (*OF_THE_HEAD, "provenance", "preprocessing")
-    own: Any = start.config["preprocessing"]
-    grid = {key: getattr(own, key, None) for key in ("intensity", "low", "high", "spacing", "input_size")}
     norm = {"norm": "batch"} if start.config.get("norm") == "batch_stats" else {}  # as it is measured
-    return start.family, {key: value for key, value in start.config.items() if key not in other} | grid | norm
+    body = {key: value for key, value in start.config.items() if key not in other} | norm
+    return start.family, body, target.grid, target.patch

@@ -11,7 +11,7 @@ from sg_hub import InvalidInputError, Preprocessing, SemanticGenesis3D, cli
 from sg_hub.hub.model_folder import sha256_of
 from tests.training.trials.small_trials import organs
 from training.targets import load_target
-from training.worth.asked import POSITION, Asked
+from training.worth.asked import POSITION, Asked, fresh_of
 from training.worth.cards import write_card_records
 from training.worth.data import Data
 from training.worth.measures import probes
@@ -274,3 +274,11 @@ def test_a_random_network_on_another_grid_is_none_to_be_held_against(place, tmp_
     found = contenders([str(place / "net"), f"random:{tmp_path / 'finer'}"], 1)
     write_card_records(tmp_path / "out", [], [Asked(load_target("openkbp-organs"), one, None) for one in found])
     assert not (tmp_path / "out").exists()
+
+
+def test_of_a_classification_all_networks_are_given_the_same_patches_whatever_their_own_grid(place, tmp_path):
+    finer = Preprocessing(spacing=(4, 4, 3), input_size=(32, 32, 16))
+    SemanticGenesis3D(width=2, norm="batch", preprocessing=finer).save_pretrained(tmp_path / "finer")
+    found = contenders([str(place / "net"), f"random:{tmp_path / 'finer'}"], 1)
+    one, random = (Asked(load_target("lidc-malignancy"), contender, None) for contender in found)
+    assert fresh_of(one, [one, random]) == [random]
