@@ -22,7 +22,7 @@ from tests.reliability.mutations import damage, edited_json, edited_text
 from tests.reliability.processes import of_a_fork
 from tests.training.report.rows import row
 from tests.training.trials.small_grid import QUICK
-from training.discovery.features import load_features
+from training.discovery.features import determined_by, load_features
 from training.discovery.patterns import PatternTable
 from training.publishing.publish import publish
 from training.publishing.rebuild import build_card
@@ -40,6 +40,7 @@ from training.trials.task.item_arrays import ItemArrays
 
 NAMES = ["a", "b", "c"]
 """Patients of the features."""
+STORE: Any = SimpleNamespace(fingerprint="of the store", names=lambda: NAMES)
 CARDS = ROOT / "model_cards"
 PATTERNS = {
     3: "pattern,patient,reference,x,y,z,size_x,size_y,size_z,resolution,split\n0,a,a,1,2,3,8,8,4,0,train\n"
@@ -65,8 +66,7 @@ def read_patterns(path: Path) -> None:
 def read_features(path: Path) -> None:
     """What comes out has to be numbers, a row for each patient."""
     recipe = load_recipe("demo", [f"run={path.parent.parent}"])
-    store = SimpleNamespace(fingerprint="of the store", names=lambda: NAMES)
-    features = load_features(recipe, store)  # type: ignore[arg-type]
+    features = load_features(recipe, STORE)
     assert features.shape == (3, 4)
     assert np.isfinite(features).all()
 
@@ -150,7 +150,7 @@ def _features(rng: random.Random) -> Files:
     arrays: dict[str, Any] = {
         "patients": NAMES,
         "features": np.ones((3, 4), np.float32),
-        "determined_by": "of the store",
+        "determined_by": determined_by(load_recipe("demo"), STORE),
     }
     how = rng.randrange(4)
     if how == 0:

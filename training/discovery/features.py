@@ -23,11 +23,13 @@ def features_path(recipe: Recipe) -> Path:
     return recipe.run_dir / FOLDER / "features.npz"
 
 
+def determined_by(recipe: Recipe, store: Store) -> str:
+    """What the features depend on; it begins with the store's fingerprint."""
+    return f"{store.fingerprint} {recipe.autoencode!r} {recipe.model!r} {recipe.seed}"
+
+
 def save_features(path: Path, store: Store, features: np.ndarray, determined_by: str) -> None:
     """Write (patients, features) in the order of the store's patients.
-
-    Args:
-        determined_by: what they depend on; it begins with the store's fingerprint.
 
     Raises:
         InvalidInputError: features that are no numbers.
@@ -41,15 +43,21 @@ def load_features(recipe: Recipe, store: Store) -> np.ndarray:
     """(patients, features) in the order of the store's patients.
 
     Raises:
-        ReadError: there are none yet, or of another store.
+        ReadError: there are none yet, or of another store or an autoencoder with other settings.
         InvalidInputError: features that are no numbers.
     """
     path = features_path(recipe)
     if not path.is_file():
         raise ReadError(f"{path} is not there yet: run `sg-hub autoencode` first")
     saved = read_features(path)
-    if not str(saved.get("determined_by", "")).startswith(store.fingerprint):
+    said = str(saved.get("determined_by", ""))
+    if not said.startswith(store.fingerprint):
         raise ReadError(f"{path} is damaged or of another store: run `sg-hub autoencode` again")
+    if said != determined_by(recipe, store):
+        raise ReadError(
+            f"{path} is of an autoencoder with other settings ([autoencode], [model] or seed) than the recipe's: run "
+            "`sg-hub autoencode` again, or set them back"
+        )
     features = saved.get("features")
     if not isinstance(features, np.ndarray) or features.ndim != 2 or len(features) != len(store.names()):
         raise ReadError(f"{path} is damaged (no row for every patient): run `sg-hub autoencode` again")

@@ -20,7 +20,7 @@ from sg_hub.models import PretrainedModel
 
 from ..data.prepare import store_path
 from ..data.store import Store
-from ..discovery.features import FOLDER, WHOLE, features_path, read_features, save_features
+from ..discovery.features import FOLDER, WHOLE, determined_by, features_path, read_features, save_features
 from ..discovery.whole_scans import WholeScans
 from ..methods.registry import method_of, resolve
 from ..run.checkpoint import remove_checkpoint
@@ -48,8 +48,8 @@ def autoencode(recipe: Recipe, *, device: str = "auto", progress: bool = True) -
     with run_lock(recipe.run_dir), process(device) as me:
         me.barrier()  # the first process may still be writing the store
         store = Store.open(store_path(recipe))
-        determined_by = f"{store.fingerprint} {recipe.autoencode!r} {recipe.model!r} {recipe.seed}"
-        there = read_features(done).get("determined_by") == determined_by
+        of = determined_by(recipe, store)
+        there = read_features(done).get("determined_by") == of
         me.barrier()  # all have looked
         if not there:
             training = _of_the_autoencoder(recipe)
@@ -59,7 +59,7 @@ def autoencode(recipe: Recipe, *, device: str = "auto", progress: bool = True) -
             scans = WholeScans(store, folder / WHOLE)
             features = _features(from_pretrained(folder / MODEL), scans, me)
             if me.is_main:
-                save_features(done, store, features, determined_by)
+                save_features(done, store, features, of)
         if me.is_main and (not there or not recorded(recipe, "autoencode")):
             record(recipe, "autoencode", patients=len(store.names("train")), store=store.fingerprint)
         if me.is_main:

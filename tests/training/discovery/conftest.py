@@ -8,6 +8,7 @@ import SimpleITK as sitk
 
 from training.data.prepare import prepare, store_path
 from training.data.store import Store
+from training.discovery.features import determined_by
 from training.discovery.patterns import PatternTable
 from training.run.recipe import Recipe, load_recipe
 
@@ -53,7 +54,7 @@ def root(tmp_path_factory) -> Path:
     store = Store.open(store_path(recipe))
     folder = recipe.run_dir / "autoencoder"
     folder.mkdir()
-    values = {"features": draw.normal(size=(15, 6)), "determined_by": store.fingerprint}
+    values = {"features": draw.normal(size=(15, 6)), "determined_by": determined_by(recipe, store)}
     np.savez(folder / "features.npz", patients=store.names(), **values)
     return root
 

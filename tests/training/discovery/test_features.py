@@ -8,7 +8,7 @@ from tests.training.discovery.conftest import recipe_of
 from training.data.prepare import store_path
 from training.data.store import Store
 from training.discovery.discover import discover
-from training.discovery.features import save_features
+from training.discovery.features import determined_by, save_features
 
 
 def test_features_that_are_missing_or_of_others(root, tmp_path):
@@ -22,7 +22,7 @@ def test_features_that_are_missing_or_of_others(root, tmp_path):
         np.savez(path, patients=["x"], features=np.zeros((1, 6)), determined_by="")
         with pytest.raises(ReadError, match="of another store"):
             discover(recipe, progress=False)
-        of = Store.open(store_path(recipe)).fingerprint
+        of = determined_by(recipe, Store.open(store_path(recipe)))
         np.savez(path, patients=["x"], features=np.zeros((1, 6)), determined_by=of)
         with pytest.raises(ReadError, match="no row for every patient"):
             discover(recipe, progress=False)
@@ -42,8 +42,14 @@ def test_features_that_are_no_numbers_are_neither_written_nor_read(root, store, 
     path = recipe.run_dir / "autoencoder" / "features.npz"
     kept = path.read_bytes()
     try:
-        np.savez(path, patients=store.names(), features=broken, determined_by=store.fingerprint)
+        np.savez(path, patients=store.names(), features=broken, determined_by=determined_by(recipe, store))
         with pytest.raises(InvalidInputError, match=r"p03.*run `sg-hub autoencode` again"):
             discover(recipe, progress=False)
     finally:
         path.write_bytes(kept)
+
+
+def test_features_of_an_autoencoder_with_other_settings_are_refused(root):
+    for change in ("autoencode.epochs=71", "model.width=3", "seed=1"):
+        with pytest.raises(ReadError, match=r"other settings .*run `sg-hub autoencode` again, or set them back"):
+            discover(recipe_of(root, change), progress=False)
