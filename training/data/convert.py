@@ -35,6 +35,7 @@ Converter = Callable[[Prepare, str, list[Item]], Generator[tuple[Item, StoredIte
 """Each item as it stands in the store then, or with the reason why it does not; in whatever order."""
 _LEAST_RANGE = 16
 """Of the values of a scan in the store. Less have scans in other units than the window's, such as 0 to 1."""
+_log = logging.getLogger(__name__)
 KILLED = "the process that read it was killed: too large for the memory, or badly damaged"
 
 
@@ -131,6 +132,17 @@ def _read_scan(path: str, settings: Prepare) -> tuple[Tensor, tuple[float, ...],
             f"{path}: of its values, {scan.array.min():g} to {scan.array.max():g}, hardly anything is left as whole "
             f"numbers within prepare.window, {low:g} to {high:g}. Is it a scan in HU? Scale others (MR, PET) to "
             "hundreds of levels, and give their window"
+        )
+    other = scan.modality not in ("", "CT")
+    if settings.window[0] < 0 and (other or scan.array.min() >= 0):
+        low, high = settings.window
+        _log.warning(
+            "%s: %s, and prepare.window is %g to %g; is it a scan in HU? Of others (MR, PET) give the window of their "
+            "values, and another run=FOLDER",
+            path,
+            f"it is {scan.modality} by its file" if other else "no voxel is below 0, and air has -1000 HU",
+            low,
+            high,
         )
     if settings.spacing is None:
         return voxels, scan.spacing, images

@@ -54,6 +54,16 @@ def test_a_scan_of_which_hardly_anything_would_be_left_is_skipped(recipe, source
     assert [item.name for item in summary.kept] == ["a", "b", "c", "d", "e", "f"]
 
 
+@pytest.mark.parametrize(("window", "said"), [("-1000, 1000", True), ("0, 500", False)])
+def test_a_scan_that_fits_the_window_of_ct_and_is_none_is_said(recipe, source, caplog, window, said):
+    values = np.random.default_rng(0).uniform(0, 400, (1, 20, 20, 10)).astype(np.float32)
+    sg_hub.Scan(values).save(values, source / "g.nii.gz")
+    summary = prepare(recipe(f"prepare.window=[{window}]"), progress=False)
+    assert "g" in [item.name for item in summary.kept]
+    warned = [record.getMessage() for record in caplog.records if "is it a scan in HU?" in record.getMessage()]
+    assert ["g.nii.gz: no voxel is below 0" in text for text in warned] == [True] * said
+
+
 def test_serial_leaves_the_threads_alone(recipe):
     torch.set_num_threads(2)
     prepare(recipe(), progress=False)
