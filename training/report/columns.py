@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from sg_hub.errors import InvalidInputError
 
 from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL, Comparison, Paired, Summary, against_best, paired, summarise
-from ..trials.grids.results import Row
+from ..trials.grids.results import TABLE, Row
 from ..trials.task.initialisation import RANDOM, kind_of, name_of
 from ..trials.task.metrics import METRICS
 from ..trials.task.surface import IN_MM
@@ -184,19 +184,31 @@ def _without_doubtful(rows: list[Row]) -> list[float]:
 
 
 def _check_comparable(target: str, trials: list[Row]) -> None:
-    first, advice = trials[0], "they cannot be compared; give each its own --out"
+    first = trials[0]
     for row in trials:
         if row["task"] == first["task"]:
             continue
-        for key, value in row["settings"].items():
-            if key not in ("title", "description", "code") and value != first["settings"].get(key):
-                raise InvalidInputError(
-                    f"target {target} was run with different {key} ({value} and {first['settings'].get(key)}): {advice}"
-                )
+        tasks = " and ".join(f'"task": "{one["task"][:8]}..."' for one in (row, first))
+        advice = (
+            f"they cannot be compared; give each its own --out, or copy the folder and leave in each copy's {TABLE} "
+            f"the lines of one of them ({tasks})"
+        )
+        for key, value, other in _differences(row["settings"], first["settings"]):
+            if key not in ("title", "description", "code"):
+                raise InvalidInputError(f"target {target} was run with different {key} ({value} and {other}): {advice}")
         raise InvalidInputError(
             f"target {target} was run on different items ({row['init']}, trial {row['trial']}, {row['items']}; "
             f"{first['init']}, trial {first['trial']}, {first['items']}): {advice}"
         )
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The keys of settings whose values differ, as a TOML has them, and both values."""
+    for key, value in one.items():
+        if isinstance(value, dict) and isinstance(other.get(key), dict):
+            yield from _differences(value, other[key], f"{above}{key}.")
+        elif value != other.get(key):
+            yield f"{above}{key}", value, other.get(key)
 
 
 def inits_of(columns: list[Column]) -> list[str]:
