@@ -14,7 +14,7 @@ from sg_hub.hub.find import ModelFiles, find_files
 from sg_hub.hub.weights_file import read_weights
 from sg_hub.models import loading
 from sg_hub.models.heads import Classifier, Head, add_parts, checked_class_names, head_of
-from sg_hub.models.input_checks import check_shape, check_tensor, check_values, pad_to_multiple
+from sg_hub.models.input_checks import check_shape, check_tensor, check_values, difference, pad_to_multiple
 from sg_hub.models.saving import Saved
 from sg_hub.models.unet import CONVOLUTION, UNetDecoder
 from sg_hub.preprocessing.preprocessing import ImagePreprocessing, Preprocessing
@@ -255,8 +255,9 @@ class PretrainedModel(Saved):
                 feature maps, which are those of the padded input).
 
         Raises:
-            InvalidInputError: a wrong shape, or values that are not in 0..1 (HU, for instance). Values are looked at
-                in evaluation, and in training on the CPU; in training on a GPU, in the first batch after `train()`.
+            InvalidInputError: a wrong shape, values that are not in 0..1 (HU, for instance), or another precision or
+                device than that of the weights. Values are looked at in evaluation, and in training on the CPU; in
+                training on a GPU, in the first batch after `train()`.
         """
         check_tensor(x, self.NDIM)
         size = x.shape[2:]
@@ -267,6 +268,10 @@ class PretrainedModel(Saved):
         self._check(x)
         try:
             return self.head.forward(self, self.encoder(x), size)
+        except RuntimeError as error:
+            if said := difference(x, next(self.encoder.parameters(), x)):
+                raise InvalidInputError(said) from error
+            raise
         except ValueError as error:
             if "Expected more than 1" not in str(error):
                 raise

@@ -98,6 +98,19 @@ def check_values(x: Tensor, lowest: float = 0.0, highest: float = 1.0) -> None:
         )
 
 
+def difference(x: Tensor, weight: Tensor) -> str:
+    """Why torch could not take an input to these weights: they are of another device or precision. Asked when it has
+    failed, for autocast and FSDP may even precisions out. Empty where it failed for another reason.
+    """
+    if x.device != weight.device:
+        return f"input on {x.device} given to a model on {weight.device}: give x.to({str(weight.device)!r})"
+    if x.dtype == weight.dtype or torch.is_autocast_enabled(x.device.type):
+        return ""
+    return (
+        f"input of type {x.dtype} given to a model of {weight.dtype}: give x.to({weight.dtype}), or model.to({x.dtype})"
+    )
+
+
 def all_finite(x: Tensor) -> bool:
     """Whether no number is NaN or infinite; of weights, `isfinite` on all of them takes ten times as long."""
     return x.numel() == 0 or all(bool(value.isfinite()) for value in torch.aminmax(x.detach()))

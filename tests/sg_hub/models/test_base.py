@@ -38,6 +38,19 @@ def test_values_of_a_zscore_are_those_that_its_limits_say():
         model(hounsfield(3))
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_another_precision_or_device_than_that_of_the_weights_is_an_error_that_says_so(ndim):
+    model, x = build(ndim, head="segmentation").eval(), (hounsfield(ndim) + 1000) / 2000
+    with pytest.raises(InvalidInputError, match=r"of type torch.float16 given to a model of torch.float32: give x.to"):
+        model(x.half())
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        assert model(x.half()).isfinite().all()
+    with pytest.raises(InvalidInputError, match=r"of type torch.float32 given to a model of torch.bfloat16"):
+        model.bfloat16()(x)
+    with pytest.raises(InvalidInputError, match=r"input on cpu given to a model on meta: give x.to\('meta'\)"):
+        model.float().to("meta")(x)
+
+
 @pytest.mark.parametrize("head", ["pretext", "segmentation", "classification", "features"])
 @pytest.mark.parametrize(
     ("ndim", "options"), [(3, {}), (3, {"norm": "batch_stats"}), (3, {"norm": "instance"}), (2, {})]
