@@ -172,10 +172,10 @@ def _displacements(labelled: Mapped, target: Mapped, alignment: Tensor, numbers:
     around = [torch.arange(float(one.start - most), one.stop + most) for one, most in zip(box, reach, strict=True)]
     aligned = _on_cells(labelled, target, alignment, around)
     inner = own[0].shape[1:]
-    mass, moved = torch.zeros(inner), torch.zeros(3, *inner)
     linear = alignment[:3].float()
+    mass, moved = linear.new_zeros(inner), linear.new_zeros(3, *inner)
     for offset in itertools.product(*(range(-most, most + 1) for most in reach)):
-        mm = torch.tensor([count * side for count, side in zip(offset, step, strict=True)])
+        mm = linear.new_tensor([count * side for count, side in zip(offset, step, strict=True)])
         if float(mm.norm()) > REACH:
             continue
         at = tuple(slice(m + o, m + o + side) for m, o, side in zip(reach, offset, inner, strict=True))
@@ -185,7 +185,7 @@ def _displacements(labelled: Mapped, target: Mapped, alignment: Tensor, numbers:
         mass += weight
         moved += weight * (mm @ linear).view(3, 1, 1, 1)
     sigma = [SMOOTH / side for side in step]
-    result = torch.zeros(3, *size)
+    result = linear.new_zeros(3, *size)
     result[(slice(None), *box)] = _smooth(moved, sigma) / _smooth(mass[None], sigma).clamp(min=1e-20)
     return result
 
@@ -220,7 +220,7 @@ def _smooth(x: Tensor, sigma: Sequence[float]) -> Tensor:
     """(C, X, Y, Z), by a Gaussian of these cells along each axis."""
     for axis, width in enumerate(sigma):
         most = max(1, math.ceil(3 * width))
-        kernel = torch.exp(-0.5 * (torch.arange(-most, most + 1) / width) ** 2)
+        kernel = torch.exp(-0.5 * (x.new_tensor(range(-most, most + 1)) / width) ** 2)
         shape, padding = [1, 1, 1, 1, 1], [0, 0, 0]
         shape[2 + axis], padding[axis] = len(kernel), most
         x = F.conv3d(x[:, None], (kernel / kernel.sum()).view(shape), padding=tuple(padding))[:, 0]

@@ -53,6 +53,19 @@ def test_labels_in_a_tensor_are_those_in_an_array(labelled):
     assert np.array_equal(found, propagate(Textures(), scan, labels, other, progress=False))
 
 
+def test_another_default_type_of_torch_changes_nothing(labelled):
+    scan, labels = labelled
+    other = part(scan, (6, 4, 4), (54, 48, 42))
+    model = Textures()
+    wanted = propagate(model, scan, labels, other, progress=False)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert np.array_equal(propagate(model, scan, labels, other, progress=False), wanted)
+    finally:
+        torch.set_default_dtype(before)
+
+
 def test_what_cannot_be_carried_is_refused(labelled):
     scan, labels = labelled
     with pytest.raises(InvalidInputError, match=r"labels of size \(64, 56, 47\) for a scan of \(64, 56, 48\)"):
