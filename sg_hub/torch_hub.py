@@ -8,7 +8,7 @@ from sg_hub.errors import InvalidInputError
 from sg_hub.hub.registry import is_registered, list_models
 from sg_hub.models import PretrainedModel, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.models.dense_vnet import DenseVNet, DenseVNetEncoder
-from sg_hub.models.heads import CLASSES_MEAN
+from sg_hub.models.heads import CLASSES_MEAN, head_of
 from sg_hub.models.i3d import I3D, I3DEncoder
 from sg_hub.models.medicalnet import MedicalNet, MedicalNetEncoder
 from sg_hub.models.timm_encoder import TimmEncoder
@@ -306,6 +306,8 @@ def _build(
         raise InvalidInputError(f"name={name!r} says which weights to load, but pretrained=False: give pretrained=True")
     if "num_classes" in options:
         options.setdefault("head", CLASSES_MEAN)
+    elif head_of(options.get("head", "pretext")).is_task:
+        raise InvalidInputError(f"head={options['head']!r} needs num_classes: give how many, such as num_classes=2")
     try:
         return cls(**{**sizes, **options})
     except TypeError as error:

@@ -138,6 +138,13 @@ def test_weights_that_are_on_no_hub_and_options_that_are_none():
         load("semantic_genesis_3d", revision="v1")
 
 
+@pytest.mark.parametrize("head", ["segmentation", "classification"])
+def test_a_task_without_its_number_of_classes_is_refused_with_weights_and_without(head, saved):
+    for options in ({}, {"pretrained": True, "name": str(saved[1])}):
+        with pytest.raises(InvalidInputError, match=f"head='{head}' needs num_classes"):
+            load("semantic_genesis_3d_tiny", head=head, **options)
+
+
 def test_a_name_without_pretrained_is_not_ignored():
     with pytest.raises(InvalidInputError, match=r"give pretrained=True"):
         load("semantic_genesis_3d_tiny", name="semantic-genesis-3d-tiny")
