@@ -64,6 +64,7 @@ class FineTuning(LightningModule):
         for name, value, least in (
             ("frozen_epochs", frozen_epochs, 0),
             ("lr", lr, 0),
+            ("pretrained_lr_factor", pretrained_lr_factor, 0),
             ("weight_decay", weight_decay, 0),
         ):
             if not value >= least:

@@ -85,5 +85,6 @@ def test_the_loss_is_that_of_the_known_formulas():
 def test_what_cannot_be_fine_tuned_is_said():
     with pytest.raises(InvalidInputError, match="a pretext head has nothing"):
         FineTuning(model_of("pretext"))
-    with pytest.raises(InvalidInputError, match="lr=-1"):
-        FineTuning(model_of(), lr=-1)
+    for name in ("lr", "pretrained_lr_factor"):
+        with pytest.raises(InvalidInputError, match=f"{name}=-1: expected a number from 0 on"):
+            FineTuning(model_of(), **{name: -1})
