@@ -14,7 +14,7 @@ from tqdm import tqdm
 from sg_hub.devices import device_of
 from sg_hub.errors import InputsError, InvalidInputError, ReadError, SgHubError
 from sg_hub.io.files import given_path
-from sg_hub.io.finder import find_images, find_scans
+from sg_hub.io.finder import PICTURE_SUFFIXES, find_images, find_scans
 from sg_hub.io.image import Image, load_image
 from sg_hub.io.scan import Scan, load_scan
 from sg_hub.models import PretrainedModel, from_pretrained
@@ -24,8 +24,6 @@ Input = Scan | Image
 _KINDS = {3: "scans", 2: "images"}
 _OPTIONS = {3: ("series", "nan", "spacing", "rescale", "outside", "overlap"), 2: ("bits",)}
 """By number of dimensions: options that nothing else has."""
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-"""What cannot be the slices of a scan."""
 _READING = {3: ("series", "nan", "spacing", "rescale", "outside"), 2: ("bits",)}
 """Those of them that say how a file is read."""
 
@@ -107,7 +105,7 @@ def _check_dimension(folder: Path, ndim: int) -> None:
         InvalidInputError: naming one.
     """
     others = (find_images if ndim == 3 else find_scans)(folder).values()
-    other = next((file for file in others if ndim == 2 or file.suffix.lower() in _PICTURES), None)
+    other = next((file for file in others if ndim == 2 or file.suffix.lower() in PICTURE_SUFFIXES), None)
     if other is not None:
         raise InvalidInputError(
             f"{folder} holds {_KINDS[5 - ndim]}, such as {other}, and the weights take {_KINDS[ndim]}: give --model "

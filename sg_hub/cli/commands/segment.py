@@ -14,6 +14,7 @@ from sg_hub.inference.amounts import Amount, amounts_of
 from sg_hub.inference.predict import predict
 from sg_hub.interop import dicom_seg
 from sg_hub.io.files import LABEL_IMAGES, LABEL_MAPS, check_output, given_path, unwritable
+from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES
 from sg_hub.io.scan import Scan
 from sg_hub.models import PretrainedModel
 
@@ -21,7 +22,7 @@ _FOLDER = "labels"
 """Of the results of several scans, where no other is given."""
 _SUFFIXES = {3: (*LABEL_MAPS, dicom_seg.SUFFIX), 2: LABEL_IMAGES}
 _ALL = (*_SUFFIXES[3], *_SUFFIXES[2])
-_READ = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd", ".nhdr", ".hdr", ".img", ".dcm", ".png", ".jpg", ".jpeg", ".tif")
+_READ = (*SCAN_SUFFIXES, ".img.gz", ".img", *IMAGE_SUFFIXES)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -69,6 +69,14 @@ def test_classes_are_called_by_their_names(run):
     assert '"left lung"' in run("info", "./named")[1]
 
 
+@pytest.mark.parametrize("suffix", [".tiff", ".bmp", ".JPEG"])
+def test_a_label_map_is_called_as_its_image_without_the_suffix(run, models, suffix):
+    with Image.open(XRAYS[0]) as image:
+        image.save(f"a.b{suffix}")
+    assert run("segment", ".", "--out", "maps", "--model", models / "segmentation-2d", "--quiet")[0] == 0
+    assert os.listdir("maps") == ["a.b.png"]
+
+
 @pytest.mark.parametrize(("scans", "model", "suffix"), [((CT, OTHER_CT), "", ".nii.gz"), (XRAYS[:2], "-2d", ".png")])
 def test_label_maps_of_several_go_into_a_folder(run, models, scans, model, suffix):
     arguments = ("--model", models / f"segmentation{model}", "--out", "maps", "--picture", "pictures", "--quiet")
