@@ -138,6 +138,8 @@ class Target(Section):
             raise ValueError(f"classes: {len(self.classes)} of them; a label map holds {MOST_CLASSES} at most")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes: {list(self.classes)} has a name twice")
+        if self.head == "classification" and "scan" in self.classes:
+            raise ValueError("classes: 'scan' is a column of the tables of results; call the class otherwise")
         check_sides(self.classes, self.mirror_pairs, "x" in self.settings.mirror)
         _ = self.grid.of_scans() if self.data_ndim == 3 else self.grid.of_pictures(self.grid.size or (1, 1))
         return self

@@ -21,6 +21,12 @@ def run(options: argparse.Namespace) -> None:
         )
     scans = all_scans(model, options)
     alone = len(scans) == 1
+    as_table = out is not None or not (alone or options.json)
+    if as_table and "scan" in model.class_names:
+        raise InvalidInputError(
+            f"{options.model} has a class 'scan', and the table's column of that name says which scan it is: give "
+            "--json, without --out"
+        )
 
     def work(path: str) -> dict[str, float]:
         return classify(model, read(model, path, options), progress=options.progress and alone)
@@ -30,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
         for path, found in each:
             if options.json:
                 say_json({"scan": path, "classes": found})
-            if out is not None or not (alone or options.json):
+            if as_table:
                 table.add(path, list(found), found.values())
             elif not options.json:
                 print("\n".join(f"{name}: {share:.4f}" for name, share in found.items()))

@@ -20,6 +20,7 @@ SMALL = ("grid.size=[16, 16, 8]", "settings.batch_size=4")
         (["settings.mirror=q"], "mirror"),
         (["splits.test=1.5"], "test"),
         (["classes=['nodule']"], "at least two"),
+        (["classes=['nodule', 'scan']"], "'scan' is a column of the tables of results"),
         (['name="../up"'], "it names files and folders"),
         (['name="a\\nb"'], "it names files and folders"),
     ],

@@ -39,6 +39,16 @@ def test_a_head_that_knows_no_classes_of_a_whole_scan_is_said(run, models):
     assert_mistake(run("classify", CT, "--model", models / "segmentation"), "fine-tuned for classification")
 
 
+def test_a_class_called_as_the_column_of_the_scans_makes_no_table(run, tmp_path):
+    model = tmp_path / "named"
+    options = {"head": "classification", "class_names": ("scan", "photo"), "num_classes": 2}
+    sg_hub.SemanticGenesis2D(encoder="lcnet_035", decoder_width=2, **options).eval().save_pretrained(model)
+    for arguments in ((XRAYS[0], "--out", "a.csv"), XRAYS[:2]):
+        assert_mistake(run("classify", *arguments, "--model", model), "a class 'scan'", "--json")
+    assert not Path("a.csv").exists()
+    assert list(json.loads(run("classify", XRAYS[0], "--model", model, "--json")[1])["classes"]) == ["scan", "photo"]
+
+
 def test_json_is_a_line_for_each_the_bad_ones_too(run, models):
     code, out, error = run("classify", XRAYS[0], "missing.png", "--model", models / "classification-2d", "--json")
     done, failed = map(json.loads, out.splitlines())
