@@ -39,7 +39,8 @@ def opened(path: Path, formats: tuple[str, ...], expected: str) -> Iterator[Any]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
+            # By its path pillow would map the file, and tear the rows of a TIFF that is to be turned by 90 degrees.
+            with open(path, "rb") as file, Image.open(file) as picture:
                 if picture.format not in formats:
                     raise InvalidInputError(f"{path} is a {picture.format} file: expected {expected}")
                 refuse_large(path, (*picture.size[::-1], len(picture.getbands())), IMAGE_BYTES)

@@ -127,13 +127,14 @@ def test_colour_stays_colour_and_grey_in_colour_becomes_grey(tmp_path):
     np.testing.assert_allclose(load_image(tmp_path / "palette.png").array[0], grey / 255, atol=1e-6)
 
 
-def test_turned_by_its_camera(tmp_path):
+@pytest.mark.parametrize("name", ["image.png", "image.tif"])
+def test_turned_by_its_camera(tmp_path, name):
     pixels = ramp(255, (8, 16), np.uint8)
     picture = PillowImage.fromarray(pixels)
     exif = picture.getexif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    picture.save(tmp_path / "image.png", exif=exif)
-    np.testing.assert_allclose(load_image(tmp_path / "image.png").array[0], np.rot90(pixels, -1) / 255, atol=1e-6)
+    picture.save(tmp_path / name, exif=exif)
+    np.testing.assert_allclose(load_image(tmp_path / name).array[0], np.rot90(pixels, -1) / 255, atol=1e-6)
 
 
 # -- DICOM ------------------------------------------------------------------------------------------------------
