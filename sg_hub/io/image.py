@@ -184,6 +184,11 @@ def _read_picture(path: Path, bits: int | None) -> np.ndarray:
         if mode in ("1", "P", "PA", "LA", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa", "La"):
             picture = picture.convert({"1": "L", "LA": "L", "La": "L"}.get(mode, "RGB"))
         pixels = np.asarray(picture)
+    if bits is not None and bits > 8 and pixels.dtype == np.uint8:
+        raise InvalidInputError(
+            f"{path}: bits={bits} was given, and its values are read with 8 ({mode}; of 16 in colour, or beside "
+            "transparency, the upper 8): leave it out, or save the image in plain grey"
+        )
     if pixels.ndim == 3 and (pixels[..., :1] == pixels).all():
         pixels = pixels[..., 0]
     array = _to_unit(pixels, path, bits)

@@ -68,6 +68,15 @@ def test_impossible_bit_depths(tmp_path, bits):
         load_image(save(tmp_path, ramp(255, dtype=np.uint8)), bits=bits)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "LA"])
+def test_more_bits_than_are_read_are_refused(tmp_path, mode):
+    """Of 16 bits in colour pillow reads the upper 8: divided by 65535 the image would be black."""
+    PillowImage.fromarray(ramp(255, dtype=np.uint8)).convert(mode).save(tmp_path / "image.png")
+    with pytest.raises(InvalidInputError, match=r"bits=16 was given.*read with 8.*plain grey"):
+        load_image(tmp_path / "image.png", bits=16)
+    assert load_image(tmp_path / "image.png", bits=8).array.max() == 1
+
+
 def test_white_is_zero_in_tiff(tmp_path):
     pixels = ramp(65535)
     path = save(tmp_path, pixels, "image.tif", tiffinfo={262: 0})
