@@ -28,7 +28,8 @@ _MOST_FOLDERS = 1000
 _GAP_TOLERANCE = 0.1
 """Share of the slice distance by which single distances may differ from it."""
 _DRIFT_TOLERANCE = 0.25
-"""Share of the slice distance by which a slice may lie elsewhere than at its number times that distance."""
+"""Share of the slice distance by which a slice may lie elsewhere than at its number times that distance; within the
+plane of the slices, of a pixel's side where that is longer."""
 _MOST_PARTS = 10_000
 _TILT_TOLERANCE = 0.01
 """Shift between slices within their plane, as a share of their distance."""
@@ -297,12 +298,15 @@ def sort_frames(where: str, frames: Sequence[Frame]) -> tuple[list[Frame], float
     gaps = steps @ normal
     _check_gaps(where, ordered, gaps)
     _check_drift(where, gaps)
-    shift = np.abs(steps - gaps[:, None] * normal).max()
-    if shift > _TILT_TOLERANCE * np.median(gaps) and shift > 0.01:
+    aside = steps - gaps[:, None] * normal
+    shift, away = np.abs(aside).max(), np.abs(aside.cumsum(0)).max()
+    if (shift > _TILT_TOLERANCE * np.median(gaps) and shift > 0.01) or (
+        away > _DRIFT_TOLERANCE * max([gaps.mean(), *first.spacing])
+    ):
         angle = np.degrees(np.arctan2(shift, np.median(gaps)))
         raise InvalidInputError(
-            f"{where}: the slices are shifted against each other by {shift:.2f} mm per slice (gantry tilt "
-            f"of {angle:.1f} degrees); expected a rectangular volume: correct the tilt first, for example "
+            f"{where}: the slices are shifted against each other by {shift:.2f} mm per slice, {away:.1f} mm in all "
+            f"(gantry tilt of {angle:.1f} degrees); expected a rectangular volume: correct the tilt first, for example "
             "with dcm2niix"
         )
     return ordered, float(gaps.mean())

@@ -50,7 +50,7 @@ def make_series(
         for key, value in tags.items():
             image.SetMetaData(key, value)
         # Names in another order than the positions.
-        paths.append(folder / f"{(k * 7) % 11:02d}_{uid}.dcm")
+        paths.append(folder / f"{(k * 37) % 101:03d}_{uid}.dcm")
         writer.SetFileName(str(paths[-1]))
         writer.Execute(image)
     return paths
@@ -119,6 +119,7 @@ def test_two_series_are_listed_and_one_can_be_chosen(tmp_path):
         ({"positions": (0.0, 2.5, 5.0, 8.0)}, r"unequal distances.*evenly spaced"),
         ({"positions": (0.0, 2.5, 2.5, 5.0)}, r"same position.*Remove copies"),
         ({"shift": 0.5}, r"gantry tilt of 11\.3 degrees.*correct the tilt"),
+        ({"shift": 0.02, "positions": np.arange(60) * 2.5}, r"1\.2 mm in all .*tilt of 0\.5 degrees.*correct the tilt"),
         ({"positions": (0.0,)}, "one slice only, a 2D image.*all the slices"),
     ],
 )
