@@ -394,3 +394,18 @@ def test_what_fills_up_the_rows_is_black(tmp_path, kind, padding):
     found = load_image(write_xray(tmp_path / "padded.dcm", pixels, **options)).array
     assert not found[0, :4].any()
     assert np.array_equal(found[0, 4:], plain[0, 4:])
+
+
+def test_a_padding_of_signed_values_that_is_written_unsigned(tmp_path):
+    pixels = np.random.default_rng(0).integers(-1900, 2000, (20, 16))
+    pixels[:4] = -2000
+    options = {"PixelRepresentation": 1, "PhotometricInterpretation": "MONOCHROME1"}
+    path = write_xray(tmp_path / "image.dcm", pixels, **options)
+    plain = load_image(path).array
+    data = pydicom.dcmread(path)
+    data.add_new("PixelPaddingValue", "US", 65536 - 2000)
+    data.save_as(path)
+    found = load_image(path).array
+    assert plain[0, :4].all()
+    assert not found[0, :4].any()
+    assert np.array_equal(found[0, 4:], plain[0, 4:])

@@ -92,12 +92,14 @@ def _grey(data: Dataset, groups: Groups, stored: np.ndarray, path: Path, bits: i
 
 def _padding(data: Dataset, stored: np.ndarray) -> np.ndarray:
     """Where stored values only fill up the rows and are none of the image (PS3.3, C.7.5.1.1.2): black, whichever of the
-    greys is zero."""
+    greys is zero. Some files write the value of signed pixels as an unsigned one."""
     value, limit = (data.get(f"PixelPadding{which}") for which in ("Value", "RangeLimit"))
     if not isinstance(value, int):
         return np.zeros(stored.shape, dtype=bool)
-    low, high = sorted((value, limit if isinstance(limit, int) else value))
-    return (stored >= low) & (stored <= high)
+    ends = np.array([value, limit if isinstance(limit, int) else value])
+    low, high = np.sort(ends.astype(np.int16) if stored.dtype == np.int16 else ends)
+    filling: np.ndarray = (stored >= low) & (stored <= high)
+    return filling
 
 
 def _ends(data: Dataset, modality: Dataset, bits: int | None) -> tuple[float, float]:
