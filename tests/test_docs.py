@@ -53,6 +53,7 @@ def test_every_page_is_in_the_navigation():
 
 
 OTHERS = [ROOT / "CONTRIBUTING.md", *(ROOT / "training").glob("*.md"), *(ROOT / "model_cards").glob("*/README.md")]
+OTHERS += [DEMO_SAMPLES / "README.md", *sorted((ROOT / "tests" / "samples").rglob("README.md"))]
 FILE = re.compile(r"`((?:sg_hub|training|tests|docs|benchmarks|model_cards)/[a-z_0-9/.-]*\.[a-z]+)`")
 
 
