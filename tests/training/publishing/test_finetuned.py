@@ -200,3 +200,5 @@ def test_a_licence_of_its_own_goes_on_to_what_is_made_of_it(tuned):
     assert (card.data.license, card.data.license_name) == ("other", "academic-only")
     assert card.data.license_link == "https://example.org/licence"
     assert "Academic Only, see https://example.org/licence" in card.text
+    assert "The paper of\nSemantic Genesis declares patents pending on that method" in card.text
+    assert "semantic-genesis" not in card.data.tags  # whatever it started from

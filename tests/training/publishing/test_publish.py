@@ -84,10 +84,10 @@ def test_a_card_counts_scans_where_patients_have_several(trained, tmp_path):
     write_pretrained_card(folder, "demo")
     train, nearest = results["patients"]["train"], results["recipe"]["discover"]["neighbours"]
     card = (folder / "README.md").read_text(encoding="utf-8")
-    for text, count, whose in ((of_patients, train, "patients"), (card, 2 * train, "scans")):
+    for text, count, whose in ((of_patients, train, "patients"), (card, 2 * train, "volumes")):
         assert f"in the nearest {100 * nearest / count:.0f} % of the held-out {whose}" in text
         assert f"in the {nearest} nearest {whose} of as many references" in text
-    assert f"{train} patients ({2 * train} scans) to train on" in card
+    assert f"{train} patients ({2 * train} volumes) to train on" in card
     assert "sg_hub.load_scan" in card
 
 

@@ -62,6 +62,15 @@ def test_a_card_of_images_speaks_of_no_cubes(folder):
 
 
 @named
+def test_a_card_is_found_under_its_method_alone(folder):
+    tags = metadata_load(folder / "README.md")["tags"]
+    assert ("semantic-genesis" in tags, "dense-contrast" in tags) == (
+        folder in OF_THE_PAPER,
+        folder not in OF_THE_PAPER,
+    )
+
+
+@named
 def test_committed_weights_give_the_golden_output(folder):
     golden = load_file(folder / "golden.safetensors")
     model = sg_hub.from_pretrained(folder)

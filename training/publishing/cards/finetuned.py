@@ -67,6 +67,6 @@ def _card_data(name: str, results: FinetunedResults, provenance: Provenance) -> 
         **licence_metadata(provenance),
         library_name="sg_hub",
         pipeline_tag=task,
-        tags=["medical-imaging", "semantic-genesis", f"{target.ndim}d"],
+        tags=["medical-imaging", f"{target.ndim}d"],
         eval_results=eval_results(measured),
     )

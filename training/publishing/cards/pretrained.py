@@ -73,10 +73,12 @@ def write_pretrained_card(folder: Path, name: str) -> None:
     transfer = [found for found in results.transfer if found.sha256 == results.sha256]
     worth = [found for found in results.worth if found.sha256 == results.sha256]
     counts = results.images or results.patients
-    each = "images" if ndim == 2 else "scans"
+    each = "images" if ndim == 2 else "volumes"
     recipe = results.recipe
     card = ModelCard.from_template(
-        _card_data(name, network, provenance, results, [*_pretext(measured, provenance, results), *_fine(transfer)]),
+        _card_data(
+            name, network, method, provenance, results, [*_pretext(measured, provenance, results), *_fine(transfer)]
+        ),
         template_str=TEMPLATE.read_text(encoding="utf-8"),
         name=name,
         load=_loaded_by(folder, name),
@@ -226,15 +228,21 @@ def _whose(row: TransferRow, rows: int) -> str:
 
 
 def _card_data(
-    name: str, network: PretrainedModel, provenance: Provenance, results: PretrainedResults, measured: list[Measured]
+    name: str,
+    network: PretrainedModel,
+    method: Method,
+    provenance: Provenance,
+    results: PretrainedResults,
+    measured: list[Measured],
 ) -> ModelCardData:
     modality = network.preprocessing.modality.lower()
+    called = method.reference(network.NDIM).rpartition("-")[0] or method.name.replace("_", "-")
     return ModelCardData(
         model_name=name,
         **licence_metadata(provenance),
         library_name="sg_hub",
         pipeline_tag="image-feature-extraction",
         datasets=[results.publish.dataset] if results.publish.dataset else None,
-        tags=["medical-imaging", "self-supervised", "semantic-genesis", f"{network.NDIM}d", modality],
+        tags=["medical-imaging", "self-supervised", called, f"{network.NDIM}d", modality],
         eval_results=eval_results(measured),
     )
