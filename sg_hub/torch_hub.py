@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 from sg_hub.errors import InvalidInputError
 from sg_hub.hub.registry import is_registered, list_models
 from sg_hub.models import PretrainedModel, SemanticGenesis2D, SemanticGenesis3D
-from sg_hub.models.dense_vnet import DenseVNet, DenseVNetEncoder
+from sg_hub.models.families.dense_vnet import DenseVNet, DenseVNetEncoder
+from sg_hub.models.families.i3d import I3D, I3DEncoder
+from sg_hub.models.families.medicalnet import MedicalNet, MedicalNetEncoder
+from sg_hub.models.families.timm_encoder import TimmEncoder
 from sg_hub.models.heads import CLASSES_MEAN, head_of
-from sg_hub.models.i3d import I3D, I3DEncoder
-from sg_hub.models.medicalnet import MedicalNet, MedicalNetEncoder
-from sg_hub.models.timm_encoder import TimmEncoder
 from sg_hub.models.unet import UNetEncoder
 
 FULL = "semantic-genesis-3d"

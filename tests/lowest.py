@@ -19,7 +19,11 @@ from tests.folders import ROOT
 
 LIGHT = {"huggingface_hub": (), "timm": ("--no-deps",)}
 """Packages that are taken down to their lowest version, and how pip is told to: timm would bring a torch."""
-TESTS = ("tests/sg_hub/hub", "tests/sg_hub/models/test_timm_unet.py", "tests/sg_hub/models/test_timm_encoder.py")
+TESTS = (
+    "tests/sg_hub/hub",
+    "tests/sg_hub/models/families/test_timm_unet.py",
+    "tests/sg_hub/models/families/test_timm_encoder.py",
+)
 
 
 def lowest() -> dict[str, str]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sg_hub.errors import InvalidInputError
 from sg_hub.extras import missing
 from sg_hub.models import PretrainedModel
-from sg_hub.models.timm_import import import_timm
+from sg_hub.models.families.timm_import import import_timm
 from sg_hub.models.wrapped import unwrapped
 
 try:

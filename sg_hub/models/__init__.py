@@ -1,10 +1,10 @@
 """The networks, and how they are loaded and saved."""
 
 from sg_hub.models.base import PretrainedModel
+from sg_hub.models.families.semantic_genesis import SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.models.heads import PretextOutput
 from sg_hub.models.loading import LoadReport
 from sg_hub.models.registry import from_pretrained
-from sg_hub.models.semantic_genesis import SemanticGenesis2D, SemanticGenesis3D
 
 __all__ = [
     "LoadReport",

@@ -19,14 +19,14 @@ from sg_hub.models.loading import read_skeleton
 GROUP = "sg_hub.models"
 """A package adds its own families by entry points of this group: `ClassName = "module:ClassName"`."""
 _MODULES = {
-    "DenseVNet": "sg_hub.models.dense_vnet",
-    "I3D": "sg_hub.models.i3d",
-    "MedicalNet": "sg_hub.models.medicalnet",
-    "ResEncUNet": "sg_hub.models.res_enc",
-    "SegResNet": "sg_hub.models.segresnet",
-    "SemanticGenesis2D": "sg_hub.models.semantic_genesis",
-    "SemanticGenesis3D": "sg_hub.models.semantic_genesis",
-    "TimmUNet": "sg_hub.models.timm_unet",
+    "DenseVNet": "sg_hub.models.families.dense_vnet",
+    "I3D": "sg_hub.models.families.i3d",
+    "MedicalNet": "sg_hub.models.families.medicalnet",
+    "ResEncUNet": "sg_hub.models.families.res_enc",
+    "SegResNet": "sg_hub.models.families.segresnet",
+    "SemanticGenesis2D": "sg_hub.models.families.semantic_genesis",
+    "SemanticGenesis3D": "sg_hub.models.families.semantic_genesis",
+    "TimmUNet": "sg_hub.models.families.timm_unet",
 }
 _PREFIXES = {"timm:": "TimmUNet"}
 """How names of weights begin that others keep as they are, and the family that reads them."""

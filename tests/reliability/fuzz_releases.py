@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import save
 
 from sg_hub.conversion.release import release_of
-from sg_hub.models.dense_vnet import DenseVNet
-from sg_hub.models.medicalnet import MedicalNet
-from sg_hub.models.res_enc import ResEncUNet
-from sg_hub.models.segresnet import SegResNet
+from sg_hub.models.families.dense_vnet import DenseVNet
+from sg_hub.models.families.medicalnet import MedicalNet
+from sg_hub.models.families.res_enc import ResEncUNet
+from sg_hub.models.families.segresnet import SegResNet
 from tests.reliability.fuzz_models import convert, other_tensors
 from tests.reliability.harness import Files, Kind
 from tests.reliability.mutations import damage

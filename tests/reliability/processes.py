@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
-from sg_hub.models.timm_import import import_timm
+from sg_hub.models.families.timm_import import import_timm
 from tests.folders import ROOT
 
 Result = TypeVar("Result")

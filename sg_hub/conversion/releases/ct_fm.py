@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from sg_hub.conversion.release import Release, xyz
-from sg_hub.models.segresnet import SegResNet
+from sg_hub.models.families.segresnet import SegResNet
 from sg_hub.preprocessing.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(low=-1024, high=2048, spacing=(1, 1, 3), input_size=(128, 128, 32))

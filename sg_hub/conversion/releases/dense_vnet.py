@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sg_hub.conversion.release import Release
 from sg_hub.errors import InvalidInputError, shortened
-from sg_hub.models.dense_vnet import DenseVNet
+from sg_hub.models.families.dense_vnet import DenseVNet
 from sg_hub.preprocessing.preprocessing import Preprocessing
 
 _LAST = "segmentation"

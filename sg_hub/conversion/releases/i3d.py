@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from sg_hub.conversion.release import Release, xyz
-from sg_hub.models.i3d import I3D
+from sg_hub.models.families.i3d import I3D
 from sg_hub.preprocessing.preprocessing import Preprocessing
 
 _LAST = "logits.conv3d."

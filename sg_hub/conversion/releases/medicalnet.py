@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from sg_hub.conversion.release import Release, xyz
-from sg_hub.models.medicalnet import DEPTHS, MedicalNet, shortcut_of
+from sg_hub.models.families.medicalnet import DEPTHS, MedicalNet, shortcut_of
 from sg_hub.preprocessing.preprocessing import Preprocessing
 
 _BLOCK = re.compile(r"layer([1-4])\.(\d{1,3})\.")

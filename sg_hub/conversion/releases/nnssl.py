@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from sg_hub.conversion.release import Release, xyz
-from sg_hub.models.res_enc import ResEncUNet
+from sg_hub.models.families.res_enc import ResEncUNet
 from sg_hub.preprocessing.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(

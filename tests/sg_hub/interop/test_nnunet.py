@@ -15,7 +15,7 @@ import torch
 
 from sg_hub import InvalidInputError, Preprocessing, ReadError, SemanticGenesis3D, cli
 from sg_hub.interop.nnunet import NnunetNetwork, export_nnunet
-from sg_hub.models.medicalnet import MedicalNet
+from sg_hub.models.families.medicalnet import MedicalNet
 from tests.documents import blocks
 from tests.folders import ROOT
 from tests.training.targets import target_folders

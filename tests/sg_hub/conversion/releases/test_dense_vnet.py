@@ -9,7 +9,7 @@ import torch
 
 import sg_hub
 from sg_hub import InvalidInputError, convert
-from sg_hub.models.dense_vnet import DenseVNet
+from sg_hub.models.families.dense_vnet import DenseVNet
 
 X = torch.rand(1, 1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
 ORDER = ["encoder.first"]

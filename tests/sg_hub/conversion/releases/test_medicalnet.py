@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 import sg_hub
 from sg_hub import InvalidInputError, convert
 from sg_hub.conversion.releases.medicalnet import RELEASE, depth_of
-from sg_hub.models.medicalnet import DEPTHS, MedicalNet
+from sg_hub.models.families.medicalnet import DEPTHS, MedicalNet
 from tests.sg_hub.conversion.published import PUBLIC, filled, shapes_in
 
 RESNET_10 = shapes_in(PUBLIC / "medicalnet_resnet10_B.keys.json")

@@ -69,7 +69,7 @@ def test_imagenet_weights_are_of_2d_networks_and_none_of_the_pretrained_ones(pat
             torch.nn.init.constant_(parameter, 0.25)
         return f"timm/{name}.{source}"
 
-    monkeypatch.setattr("sg_hub.models.timm_weights.load_encoder_weights", filled)
+    monkeypatch.setattr("sg_hub.models.families.timm_weights.load_encoder_weights", filled)
     network = imagenet.network(target, 0)
     assert all(bool((parameter == 0.25).all()) for parameter in network.encoder.parameters())
     assert network.provenance == {"patients": [], "encoder_weights": "timm/lcnet_050.imagenet"}

@@ -5,7 +5,7 @@ import torch
 
 import sg_hub
 from sg_hub import InvalidInputError
-from sg_hub.models.medicalnet import DEPTHS, Block, MedicalNet
+from sg_hub.models.families.medicalnet import DEPTHS, Block, MedicalNet
 
 X = torch.rand(2, 1, 24, 16, 8, generator=torch.Generator().manual_seed(0))
 MILLIONS = {10: 14.36, 18: 32.99, 34: 63.31, 50: 46.21, 101: 85.31, 152: 117.51, 200: 126.74}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.models.base import PretrainedModel, Shared
-from sg_hub.models.extras import check_levels, from_extra
+from sg_hub.models.families.extras import check_levels, from_extra
 from sg_hub.models.input_checks import check_shape
 
 _PACKAGE = "dynamic_network_architectures"

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.models.families.timm_import import import_timm
 from sg_hub.models.input_checks import check_shape
-from sg_hub.models.timm_import import import_timm
 
 COMMON = (
     *("resnet18", "resnet50", "resnext50_32x4d", "seresnet50", "wide_resnet50_2", "res2net50_26w_4s", "densenet121"),

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.hub.find import ModelFiles
-from sg_hub.models import loading, timm_weights
+from sg_hub.models import loading
 from sg_hub.models.base import PretrainedModel, Shared, check_counts
+from sg_hub.models.families import timm_weights
+from sg_hub.models.families.timm_encoder import Scaling, TimmEncoder
 from sg_hub.models.input_checks import nearest_size
-from sg_hub.models.timm_encoder import Scaling, TimmEncoder
 from sg_hub.models.unet import UNetDecoder, conv_block
 from sg_hub.preprocessing.preprocessing import ImagePreprocessing
 

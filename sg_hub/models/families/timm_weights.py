@@ -24,9 +24,9 @@ from sg_hub.hub.config_file import CONFIG
 from sg_hub.hub.download import download
 from sg_hub.hub.find import ModelFiles
 from sg_hub.hub.weights_file import WEIGHTS, read_weights
+from sg_hub.models.families.timm_encoder import Scaling, TimmEncoder, build_body
+from sg_hub.models.families.timm_import import import_timm
 from sg_hub.models.input_checks import all_finite
-from sg_hub.models.timm_encoder import Scaling, TimmEncoder, build_body
-from sg_hub.models.timm_import import import_timm
 
 PREFIX = "timm:"
 """`timm:resnet18` names timm's weights of an encoder."""

@@ -17,7 +17,7 @@ from sg_hub import (
     SemanticGenesis3D,
     load_image,
 )
-from sg_hub.models.timm_import import import_timm
+from sg_hub.models.families.timm_import import import_timm
 from tests.folders import DEMO_SAMPLES
 from tests.sg_hub.models.model_folders import change_config, change_state
 

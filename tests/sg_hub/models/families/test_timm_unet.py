@@ -8,10 +8,10 @@ from safetensors.torch import save
 
 import sg_hub
 from sg_hub import InvalidInputError, ReadError
+from sg_hub.models.families.timm_encoder import COMMON, TimmEncoder
+from sg_hub.models.families.timm_import import import_timm
+from sg_hub.models.families.timm_unet import TimmUNet
 from sg_hub.models.registry import planned
-from sg_hub.models.timm_encoder import COMMON, TimmEncoder
-from sg_hub.models.timm_import import import_timm
-from sg_hub.models.timm_unet import TimmUNet
 
 NAME, REPOSITORY = "lcnet_050.ra2_in1k", "timm/lcnet_050.ra2_in1k"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -7,8 +7,8 @@ from typing import Unpack
 from torch import nn
 
 from sg_hub.models.base import PretrainedModel, Shared, check_counts
+from sg_hub.models.families.timm_unet import TimmUNet
 from sg_hub.models.heads import Classifier
-from sg_hub.models.timm_unet import TimmUNet
 from sg_hub.models.unet import Norm, UNetDecoder, UNetEncoder, check_norm
 
 

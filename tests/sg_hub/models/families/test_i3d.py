@@ -5,7 +5,7 @@ import torch
 
 import sg_hub
 from sg_hub import InvalidInputError
-from sg_hub.models.i3d import I3D
+from sg_hub.models.families.i3d import I3D
 
 X = torch.rand(1, 3, 64, 32, 16, generator=torch.Generator().manual_seed(0))
 

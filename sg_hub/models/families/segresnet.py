@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.models.base import PretrainedModel, Shared, check_counts
-from sg_hub.models.extras import check_levels, from_extra
+from sg_hub.models.families.extras import check_levels, from_extra
 from sg_hub.models.input_checks import check_shape
 
 NORMS = ("batch", "instance")

@@ -6,7 +6,7 @@ import torch
 
 import sg_hub
 from sg_hub import InvalidInputError
-from sg_hub.models.dense_vnet import DenseVNet, average_by_two, enlarged
+from sg_hub.models.families.dense_vnet import DenseVNet, average_by_two, enlarged
 from tests.sg_hub.conversion.published import PUBLIC, filled
 
 X = torch.rand(2, 1, 16, 24, 8, generator=torch.Generator().manual_seed(0))
