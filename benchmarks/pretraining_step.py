@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from sg_hub import SemanticGenesis3D
-from training.run.environment import machine
+from training.run.folder.environment import machine
 from training.run.precision import autocast
 from training.transforms import semantic_genesis
 

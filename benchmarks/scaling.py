@@ -30,8 +30,8 @@ from training.methods.protocol import Batch
 from training.methods.registry import method_of, resolve
 from training.pretraining.inputs import open_inputs
 from training.pretraining.loop import Trainer
-from training.run.environment import machine, versions
-from training.run.process_group import Process
+from training.run.folder.environment import machine, versions
+from training.run.processes.process_group import Process
 from training.run.recipe import Recipe, load_recipe
 from training.run.seeds import rng
 

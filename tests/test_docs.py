@@ -21,7 +21,7 @@ from sg_hub.cli.parser import make_parser
 from sg_hub.io.scan import load_scan
 from tests.documents import ORGANS, RUN, SCAN, a_users_folder, blocks, run
 from tests.folders import DEMO_SAMPLES, ROOT
-from training.run.metrics import read_metrics
+from training.run.folder.metrics import read_metrics
 from training.statistics.patients import summary
 from training.worth.rows import Row
 

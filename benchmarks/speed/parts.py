@@ -9,7 +9,7 @@ import time
 from importlib.metadata import version
 from typing import Any
 
-from training.run.environment import commit, machine, versions
+from training.run.folder.environment import commit, machine, versions
 
 BESIDE = ("monai", "torchio", "nibabel", "dynamic-network-architectures")
 

@@ -20,10 +20,10 @@ from tests.training.scan_files import SIZE, recipe_of, write_scan
 from training.data.prepare import prepare
 from training.data.split_table import read_split
 from training.data.store import Store
-from training.run.checkpoint import load_checkpoint, save_checkpoint
-from training.run.metrics import read_metrics
+from training.run.folder.checkpoint import load_checkpoint, save_checkpoint
+from training.run.folder.metrics import read_metrics
+from training.run.folder.record import read_json
 from training.run.recipe import load_recipe, resolved
-from training.run.record import read_json
 
 RECIPES = ("demo", "demo-2d", "semantic-genesis-3d", "models-genesis-3d")
 NAMES = "ab"

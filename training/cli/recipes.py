@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..methods.registry import method_of, resolve
-from ..run.lock import run_lock
+from ..run.folder.lock import run_lock
 from ..run.recipe import Recipe, load_recipe
 from .first_process import in_first_process, without_torchrun
 from .folders import check_upload, send

@@ -12,7 +12,7 @@ from sg_hub.io.files import write_atomic
 from ..report import figures as draw
 from ..report.columns import Column, labels_of
 from ..report.page import example_files, p_text
-from ..run import html
+from ..run.pages import html
 from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL, paired
 from ..trials.grids.choosing import DRAWS
 from ..trials.task.initialisation import RANDOM, kind_of

@@ -8,7 +8,7 @@ from typing import Any
 
 from sg_hub.errors import SgHubError
 
-from ..run.ray_cluster import RETRIES, enter, ray_cluster, require_ray
+from ..run.processes.ray_cluster import RETRIES, enter, ray_cluster, require_ray
 from ..run.recipe import Prepare
 from .convert import KILLED, Converter, convert, one_thread
 from .items import Item

@@ -26,8 +26,8 @@ from tqdm import tqdm
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from sg_hub.io.files import unwritable, write_atomic
 
-from ..run.lock import run_lock
-from ..run.process_group import Process, process
+from ..run.folder.lock import run_lock
+from ..run.processes.process_group import Process, process
 from ..run.recipe import Recipe
 from ..run.seeds import permutation
 from .convert import Converter, convert_all, stored_item

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..run.environment import commit
+from ..run.folder.environment import commit
 from ..run.recipe import TEXTS, Publish, Recipe
 from .leakage import patient_hashes
 from .store import Store

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sg_hub.io.files import write_atomic
 
-from ..run import html
+from ..run.pages import html
 
 WITH_WEIGHTS, MAKING = "What you do with the weights", "How weights are made"
 CAPTIONS = {

@@ -23,9 +23,9 @@ from sg_hub.errors import InvalidInputError
 
 from ..data.prepare import store_path
 from ..data.store import Store
-from ..run.lock import run_lock
+from ..run.folder.lock import run_lock
+from ..run.folder.record import record
 from ..run.recipe import Recipe
-from ..run.record import record
 from ..run.seeds import rng
 from .consistency import consistency
 from .features import load_features

@@ -11,7 +11,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.files import writing
 
 from ..data.store import Store
-from ..run.arrays import read_arrays
+from ..run.folder.arrays import read_arrays
 from ..run.recipe import Recipe
 
 FOLDER = "autoencoder"

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from ..data.leakage import patient_hashes
 from ..data.store import Store
-from ..run.figures import bare, plt, row_label, save
+from ..run.pages.figures import bare, plt, row_label, save
 from .consistency import Consistency
 from .patterns import PatternTable
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from sg_hub.io.files import writing_path
 
 from ..data.store import Store
-from ..run.process_group import Process
+from ..run.processes.process_group import Process
 from ..run.recipe import Size
 from .cubes import Cubes, to_network
 

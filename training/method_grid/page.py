@@ -13,9 +13,9 @@ from sg_hub.io.files import write_atomic
 from ..methods.protocol import Result
 from ..methods.registry import method_of
 from ..report.page import p_text
-from ..run.figures import plt, save
+from ..run.folder.record import recorded
+from ..run.pages.figures import plt, save
 from ..run.recipe import Recipe
-from ..run.record import recorded
 from ..statistics.trials import holm
 from ..trials.task.initialisation import RANDOM
 from .measures import Gap, Measure, Value

@@ -32,9 +32,9 @@ from ..pretraining.pretrain import pretrain
 from ..pretraining.published import FOLDER, published_model
 from ..pretraining.state import FREE
 from ..report import report
-from ..run.lock import run_lock
+from ..run.folder.lock import run_lock
+from ..run.folder.record import recorded
 from ..run.recipe import Recipe, resolved
-from ..run.record import recorded
 from ..targets import load_target
 from ..trials.grids.benchmark import benchmark
 from ..trials.task.initialisation import RANDOM, look_up

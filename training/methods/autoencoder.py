@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sg_hub.models import PretrainedModel
 
-from ..run import figures
+from ..run.pages import figures
 from .blueprint import Blueprint
 from .protocol import Batch, Method, MethodSettings, Network, Noise, Result, Views
 

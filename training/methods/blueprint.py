@@ -12,8 +12,8 @@ from sg_hub.models import PretrainedModel
 
 from ..data.provenance import provenance
 from ..data.store import Store
+from ..run.folder.record import recorded
 from ..run.recipe import Recipe
-from ..run.record import recorded
 
 
 @dataclass(frozen=True)

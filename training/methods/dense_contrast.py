@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
 
-from ..run import figures
+from ..run.pages import figures
 from ..transforms.views import altered, cut, overlapping, sampled, shared_places
 from .blueprint import Blueprint
 from .info_nce import LEAST_TEMPERATURE, info_nce

@@ -60,7 +60,7 @@ from torch import Tensor, nn
 
 from sg_hub.models import PretrainedModel
 
-from ..run import figures
+from ..run.pages import figures
 from ..run.settings import Section
 from .blueprint import Blueprint
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..run import figures
+from ..run.pages import figures
 from .blueprint import Blueprint
 from .protocol import Batch, Method, Network, Noise, Result, Views
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
 
-from ..run import figures
+from ..run.pages import figures
 from ..transforms import sub_cubes
 from ..transforms._common import moved
 from ..transforms.boxes import inside, random_box

@@ -23,12 +23,12 @@ from ..data.store import Store
 from ..discovery.features import FOLDER, WHOLE, determined_by, features_path, read_features, save_features
 from ..discovery.whole_scans import WholeScans
 from ..methods.registry import method_of, resolve
-from ..run.checkpoint import remove_checkpoint
+from ..run.folder.checkpoint import remove_checkpoint
+from ..run.folder.lock import run_lock
+from ..run.folder.record import record, recorded
 from ..run.layout import layout, to_device
-from ..run.lock import run_lock
-from ..run.process_group import Process, process
+from ..run.processes.process_group import Process, process
 from ..run.recipe import MethodSection, Recipe
-from ..run.record import record, recorded
 from .inputs import open_inputs
 from .loop import Trainer
 from .published import MODEL

@@ -25,11 +25,11 @@ from sg_hub.models import PretrainedModel
 from ..discovery.cubes import Cubes
 from ..methods.protocol import Method
 from ..methods.registry import method_of, resolve
-from ..run.checksums import sealed
+from ..run.folder.checksums import sealed
+from ..run.folder.record import read_json
 from ..run.layout import to_device
-from ..run.process_group import Process, training_device
+from ..run.processes.process_group import Process, training_device
 from ..run.recipe import Recipe
-from ..run.record import read_json
 from ..run.seeds import generator
 from . import published
 from .inputs import Reader, open_inputs

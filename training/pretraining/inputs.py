@@ -19,10 +19,10 @@ from ..discovery.patterns import SPLITS, PatternTable
 from ..discovery.whole_scans import WholeScans, resize_scans
 from ..methods.blueprint import Blueprint
 from ..methods.protocol import Batch, Method
-from ..run.checksums import check_file
-from ..run.process_group import Process
+from ..run.folder.checksums import check_file
+from ..run.folder.record import read_json
+from ..run.processes.process_group import Process
 from ..run.recipe import Pretrain, Recipe
-from ..run.record import read_json
 
 
 @dataclass(frozen=True)

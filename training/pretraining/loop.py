@@ -29,15 +29,15 @@ from tqdm import tqdm
 from sg_hub.errors import InvalidInputError
 
 from ..methods.protocol import Batch, Method, Stage, Views
-from ..run import figures
-from ..run.checkpoint import read_checkpoint
+from ..run.folder.checkpoint import read_checkpoint
+from ..run.folder.metrics import Metrics, read_metrics
 from ..run.layout import layout, to_device
-from ..run.metrics import Metrics, read_metrics
+from ..run.pages import figures
 from ..run.precision import autocast
-from ..run.process_group import Process
+from ..run.processes.process_group import Process
+from ..run.processes.signals import Stop, stopping
 from ..run.recipe import Recipe
 from ..run.seeds import generator
-from ..run.signals import Stop, stopping
 from .divergence import Watch, diverged
 from .inputs import Inputs, Reader
 from .norms import RunningStatistics

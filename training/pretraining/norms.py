@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ..run.process_group import Process
+from ..run.processes.process_group import Process
 
 
 class RunningStatistics:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..methods.protocol import Network
+from ..run.processes.sharding import divided, local
 from ..run.recipe import Pretrain
-from ..run.sharding import divided, local
 from .plan import Plan
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from sg_hub.errors import InvalidInputError
 
 from ..methods.protocol import Stage
-from ..run.process_group import Process
+from ..run.processes.process_group import Process
 from ..run.recipe import Pretrain
 from .inputs import Inputs
 

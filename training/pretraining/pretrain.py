@@ -12,10 +12,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..methods.registry import method_of, resolve
-from ..run.lock import run_lock
-from ..run.process_group import process
+from ..run.folder.lock import run_lock
+from ..run.folder.record import record, recorded
+from ..run.processes.process_group import process
 from ..run.recipe import Recipe
-from ..run.record import record, recorded
 from .inputs import open_inputs
 from .loop import Trainer
 from .published import FOLDER, MODEL

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from ..methods.registry import method_of, resolve
-from ..run import figures
-from ..run.process_group import Process
+from ..run.pages import figures
+from ..run.processes.process_group import Process
 from ..run.recipe import Recipe
 from ..run.seeds import generator
 from .inputs import open_inputs

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ..methods.protocol import Network
-from ..run.checkpoint import check_belongs, save_checkpoint
-from ..run.metrics import Metrics
+from ..run.folder.checkpoint import check_belongs, save_checkpoint
+from ..run.folder.metrics import Metrics
 from ..run.precision import sum_type
-from ..run.process_group import Process
+from ..run.processes.process_group import Process
+from ..run.processes.sharding import divided, divided_optimizer, is_sharded, shard, whole
 from ..run.recipe import Pretrain, Recipe
-from ..run.sharding import divided, divided_optimizer, is_sharded, shard, whole
 from .inputs import Inputs
 from .optimisation import Average, optimizer_of
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..methods.protocol import Batch, Method, Views
 from ..run.precision import sum_type
-from ..run.process_group import Process
+from ..run.processes.process_group import Process
 from ..run.seeds import generator
 from .inputs import Reader
 

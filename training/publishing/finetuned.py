@@ -30,7 +30,7 @@ from sg_hub.io.files import given_path, working_folder, write_atomic, writing_fo
 
 from ..data.leakage import name_hashes
 from ..report import figures
-from ..run.process_group import training_device
+from ..run.processes.process_group import training_device
 from ..targets import Target, identities, load_target
 from ..trials.finetune import UNFINISHED, Finetuned, finetune
 from ..trials.predictions import check_folder, keep

@@ -31,8 +31,8 @@ from ..data.store import Store
 from ..methods.registry import method_of
 from ..pretraining.evaluate import read_evaluation
 from ..pretraining.published import FOLDER, MODEL
+from ..run.folder.record import read_json
 from ..run.recipe import TEXTS, Publish, Recipe, Split
-from ..run.record import read_json
 from .cards.pretrained import describe, write_pretrained_card
 from .cards.results_file import RESULTS, read_object, write_results
 from .registry import check_name, register, registry_file

@@ -8,7 +8,7 @@ from pathlib import Path
 from sg_hub.io.files import write_json
 from sg_hub.models.heads import head_of
 
-from ..run.checksums import sealed
+from ..run.folder.checksums import sealed
 from ..statistics.trials import LEVEL, Comparison, compare, summarise
 from ..trials.task.initialisation import ENCODER, IMAGENET, RANDOM, kind_of, name_of
 from ..trials.task.metrics import METRICS

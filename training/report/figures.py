@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..run.arrays import read_arrays
-from ..run.figures import bare, plt, save
+from ..run.folder.arrays import read_arrays
+from ..run.pages.figures import bare, plt, save
 from ..statistics.trials import Summary, summarise
 from ..trials.examples import RANKS
 from ..trials.task.initialisation import RANDOM, kind_of

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..run import markdown
+from ..run.pages import markdown
 from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL
 from ..trials.grids.results import Row
 from ..trials.task.metrics import METRICS

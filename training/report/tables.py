@@ -7,7 +7,7 @@ import io
 import math
 from typing import Any
 
-from ..run import markdown
+from ..run.pages import markdown
 from ..statistics.trials import Summary
 from .columns import Column, inits_of, labels_of
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from sg_hub.errors import SgHubError
 
-from ..run.checkpoint import previous_checkpoint
-from ..run.lock import run_lock
+from ..run.folder.checkpoint import previous_checkpoint
+from ..run.folder.lock import run_lock
 from ..targets import Target, load_target
 from .class_metrics import auc_table, class_table, rows_on_grid
 from .examples import examples

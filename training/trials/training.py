@@ -21,11 +21,11 @@ from tqdm import tqdm
 
 from sg_hub.errors import InvalidInputError
 
-from ..run.checkpoint import load_checkpoint, save_checkpoint
+from ..run.folder.checkpoint import load_checkpoint, save_checkpoint
 from ..run.layout import layout
 from ..run.precision import autocast
+from ..run.processes.signals import stopping
 from ..run.seeds import generator
-from ..run.signals import stopping
 from ..targets import Item, Target
 from ..targets.sections import Settings
 from .scoring import score

@@ -12,9 +12,9 @@ from typing import Any
 
 from sg_hub.errors import InvalidInputError
 
-from ..run.environment import commit, machine
+from ..run.folder.environment import commit, machine
 from ..run.layout import to_device
-from ..run.process_group import training_device
+from ..run.processes.process_group import training_device
 from ..run.seeds import seed_of
 from ..targets import Item, in_parts
 from ..targets.splits import few_patients, label_fraction

@@ -10,7 +10,7 @@ from sg_hub.io.files import write_json
 
 from ..data.leakage import check_unseen
 from ..report.page import p_text
-from ..run.checksums import sealed
+from ..run.folder.checksums import sealed
 from ..statistics.patients import CENTRES, LOWER_IS_BETTER, UNITS, VOTED, Difference, corrected, found_share
 from ..statistics.trials import LEVEL
 from ..trials.task.initialisation import FRESH, name_of

@@ -13,8 +13,8 @@ from sg_hub.io.files import write_atomic
 
 from ..compare.page import PAGE as COMPARISON
 from ..report.figures import colours_of
-from ..run import markdown
-from ..run.figures import plt, save
+from ..run.pages import markdown
+from ..run.pages.figures import plt, save
 from ..statistics.patients import (
     CENTRES,
     LOWER_IS_BETTER,

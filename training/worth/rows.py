@@ -11,8 +11,8 @@ import numpy as np
 
 from sg_hub.errors import ReadError
 
-from ..run.checksums import opened, sealed
-from ..run.metrics import Metrics, read_metrics
+from ..run.folder.checksums import opened, sealed
+from ..run.folder.metrics import Metrics, read_metrics
 
 TABLE = "worth.jsonl"
 

@@ -14,8 +14,8 @@ import torch
 from sg_hub.errors import InvalidInputError
 
 from ..compare.compare import compare
-from ..run.lock import run_lock
-from ..run.process_group import training_device
+from ..run.folder.lock import run_lock
+from ..run.processes.process_group import training_device
 from ..statistics.patients import AUC, LANDMARKS
 from ..targets import Item, load_target
 from ..trials.task.initialisation import Initialisation, say_taken

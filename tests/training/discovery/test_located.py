@@ -14,7 +14,7 @@ from training.discovery.discover import discover
 from training.discovery.located import finder, locate_patterns, said_of_weights
 from training.discovery.patterns import PatternTable
 from training.methods.blueprint import Blueprint
-from training.run.record import record
+from training.run.folder.record import record
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import torch
 
 from training.discovery.cubes import to_network
 from training.discovery.whole_scans import WholeScans, resize_scans
-from training.run.process_group import Process
+from training.run.processes.process_group import Process
 
 ALONE = Process(0, 1, torch.device("cpu"))
 

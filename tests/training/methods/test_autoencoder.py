@@ -13,7 +13,7 @@ from training.methods.registry import build, method_of
 from training.pretraining.evaluate import evaluate
 from training.pretraining.inputs import open_inputs
 from training.pretraining.pretrain import pretrain
-from training.run.process_group import Process
+from training.run.processes.process_group import Process
 
 ALONE = Process(0, 1, torch.device("cpu"))
 

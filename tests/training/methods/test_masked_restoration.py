@@ -19,8 +19,8 @@ from training.pretraining.evaluate import evaluate
 from training.pretraining.inputs import open_inputs
 from training.pretraining.loop import Trainer
 from training.pretraining.pretrain import pretrain
-from training.run.metrics import read_metrics
-from training.run.process_group import Process
+from training.run.folder.metrics import read_metrics
+from training.run.processes.process_group import Process
 from training.transforms.blocks import visible_blocks
 
 ALONE = Process(0, 1, torch.device("cpu"))

@@ -15,7 +15,7 @@ from training.methods.rubiks_cube import RubiksCube
 from training.pretraining.evaluate import evaluate
 from training.pretraining.pretrain import pretrain
 from training.pretraining.show_transforms import show_transforms
-from training.run.metrics import read_metrics
+from training.run.folder.metrics import read_metrics
 from training.transforms.sub_cubes import joined
 
 SIZE = "pretrain.size=[16, 16, 16]"

@@ -9,7 +9,7 @@ from training.methods.registry import method_of
 from training.pretraining.evaluate import evaluate
 from training.pretraining.pretrain import pretrain
 from training.pretraining.show_transforms import show_transforms
-from training.run.metrics import read_metrics
+from training.run.folder.metrics import read_metrics
 
 
 def test_the_patterns_alone(run):

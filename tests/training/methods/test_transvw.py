@@ -17,7 +17,7 @@ from training.methods.registry import build, method_of
 from training.pretraining.autoencode import autoencode
 from training.pretraining.evaluate import evaluate
 from training.pretraining.pretrain import pretrain
-from training.run.metrics import read_metrics
+from training.run.folder.metrics import read_metrics
 
 SECTION = 'method={ name = "transvw" }'
 

@@ -12,8 +12,8 @@ from training.methods.registry import build, method_of
 from training.methods.with_semantics import WithSemantics, settings_with
 from training.pretraining.inputs import open_inputs
 from training.pretraining.loop import Trainer
-from training.run.metrics import read_metrics
-from training.run.process_group import Process
+from training.run.folder.metrics import read_metrics
+from training.run.processes.process_group import Process
 
 ALONE = Process(0, 1, torch.device("cpu"))
 

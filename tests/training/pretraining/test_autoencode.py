@@ -16,7 +16,7 @@ from training.data.store import Store
 from training.discovery.features import load_features, read_features
 from training.pretraining.autoencode import autoencode
 from training.pretraining.loop import Trainer
-from training.run.metrics import read_metrics
+from training.run.folder.metrics import read_metrics
 
 LONGER = ("autoencode.epochs=3", "pretrain.checkpoint_every=1")
 

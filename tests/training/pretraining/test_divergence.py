@@ -7,7 +7,7 @@ from tests.training.pretraining.numbered import Numbered
 from training.methods.restoration import Restoration
 from training.pretraining.divergence import Watch
 from training.pretraining.pretrain import pretrain
-from training.run.metrics import read_metrics
+from training.run.folder.metrics import read_metrics
 
 
 def watch(first=0, batches=((0, 1), (2, 3), (4, 5, 6, 7, 8, 9))):

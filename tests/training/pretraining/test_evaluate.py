@@ -15,7 +15,7 @@ from training.discovery.cubes import PatternDataset
 from training.discovery.patterns import PatternTable
 from training.pretraining.evaluate import evaluate, published_model, read_evaluation
 from training.pretraining.pretrain import pretrain
-from training.run.checksums import opened
+from training.run.folder.checksums import opened
 from training.run.seeds import generator
 
 

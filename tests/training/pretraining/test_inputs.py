@@ -10,7 +10,7 @@ from training.discovery.cubes import PatternDataset, RandomCubes
 from training.discovery.whole_scans import WholeScans
 from training.methods.registry import method_of
 from training.pretraining.inputs import Reader, open_inputs
-from training.run.process_group import Process
+from training.run.processes.process_group import Process
 
 ALONE = Process(0, 1, torch.device("cpu"))
 KINDS = {

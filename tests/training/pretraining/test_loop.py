@@ -19,7 +19,7 @@ from tests.training.conftest import SAMPLES, SMALL, small_images, small_recipe
 from training.discovery.patterns import PatternTable
 from training.pretraining import state
 from training.pretraining.pretrain import pretrain
-from training.run.metrics import read_metrics
+from training.run.folder.metrics import read_metrics
 
 
 def weights(run):

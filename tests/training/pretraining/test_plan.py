@@ -8,7 +8,7 @@ from tests.training.pretraining.numbered import Numbered
 from training.methods.protocol import Stage
 from training.pretraining.inputs import Inputs
 from training.pretraining.plan import Plan, train_only
-from training.run.process_group import Process
+from training.run.processes.process_group import Process
 
 STAGES = [Stage("first", 2, ("encoder",)), Stage("none", 0), Stage("last", 3)]
 

@@ -14,7 +14,7 @@ from training.discovery.features import read_features
 from training.pretraining import state
 from training.pretraining.autoencode import autoencode
 from training.pretraining.pretrain import pretrain
-from training.run.metrics import read_metrics
+from training.run.folder.metrics import read_metrics
 from training.run.recipe import Recipe
 
 MORE = ("pretrain.samples_per_epoch=12", "pretrain.checkpoint_every=1", "pretrain.average=0.5", "pretrain.clip=0.5")

@@ -3,9 +3,9 @@ from torch import nn
 
 from tests.training.conftest import small_recipe
 from training.pretraining.state import State
-from training.run.checkpoint import read_checkpoint, save_checkpoint
-from training.run.metrics import Metrics
-from training.run.process_group import Process
+from training.run.folder.checkpoint import read_checkpoint, save_checkpoint
+from training.run.folder.metrics import Metrics
+from training.run.processes.process_group import Process
 
 
 def state_of(folder, parts):

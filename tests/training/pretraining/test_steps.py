@@ -12,7 +12,7 @@ from training.methods.registry import method_of
 from training.pretraining import loop
 from training.pretraining.inputs import open_inputs
 from training.run import precision
-from training.run.process_group import Process
+from training.run.processes.process_group import Process
 from training.transforms import _common
 
 ALONE = Process(0, 1, torch.device("cpu"))

@@ -26,7 +26,7 @@ from training.discovery.patterns import PatternTable
 from training.publishing.cards.pretrained import write_pretrained_card
 from training.publishing.publish import publish
 from training.publishing.rebuild import build_card
-from training.run.checksums import sealed
+from training.run.folder.checksums import sealed
 from training.run.recipe import load_recipe
 
 

@@ -11,7 +11,7 @@ from tests.folders import ROOT
 
 HOLD = """
 import sys
-from training.run.lock import run_lock
+from training.run.folder.lock import run_lock
 with run_lock(sys.argv[1]):
     print("locked", flush=True)
     sys.stdin.read()

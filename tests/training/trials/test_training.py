@@ -10,7 +10,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.signals import Terminated
 from tests.training.targets.target_folders import target_at
 from tests.training.trials.small_trials import QUICK, SMALL, trial_of
-from training.run.checkpoint import read_checkpoint, save_checkpoint
+from training.run.folder.checkpoint import read_checkpoint, save_checkpoint
 from training.targets.sections import Settings
 from training.trials.training import Training, alone, dice_cross_entropy, rate_at
 

@@ -17,7 +17,7 @@ from sg_hub.io.files import write_json
 from sg_hub.models import PretrainedModel
 from sg_hub.models.registry import network_of
 
-from ...run.checksums import opened, sealed
+from ...run.folder.checksums import opened, sealed
 from ...run.recipe import with_newer_keys
 from ...run.settings import LARGEST
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sg_hub.errors import ReadError
 
-from ...run.arrays import read_arrays
+from ...run.folder.arrays import read_arrays
 
 
 def read_archive(path: Path, keys: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import given_path
 
-from ...run.lock import run_lock
+from ...run.folder.lock import run_lock
 from ...targets import Target, in_parts, list_targets, load_target
 from ...targets.splits import check_fraction
 from ..task.initialisation import Initialisation, look_up, say_taken

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sg_hub.errors import SgHubError
 
-from ...run.checkpoint import remove_checkpoint
+from ...run.folder.checkpoint import remove_checkpoint
 from ..task.initialisation import Initialisation
 from ..task.prepared_task import PreparedTask
 from ..trial import Trial, run_trial, train_trial

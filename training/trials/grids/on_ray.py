@@ -11,7 +11,7 @@ import torch
 
 from sg_hub.errors import InvalidInputError, SgHubError
 
-from ...run.ray_cluster import RETRIES, enter, ray_cluster, require_ray
+from ...run.processes.ray_cluster import RETRIES, enter, ray_cluster, require_ray
 from ..task.prepared_task import PreparedTask
 from ..trial import Trial
 from .grid import Engine, Failure, Finished, Result, result_of

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sg_hub.errors import ReadError
 from sg_hub.io.files import given_path, write_atomic
 
-from ...run.checksums import is_recorded, opened, sealed
-from ...run.lock import run_lock
+from ...run.folder.checksums import is_recorded, opened, sealed
+from ...run.folder.lock import run_lock
 from ...run.settings import Name
 from ...targets import Target
 from .choices import add_choices

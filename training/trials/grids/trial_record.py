@@ -9,7 +9,7 @@ import time
 import numpy as np
 import torch
 
-from ...run.environment import machine
+from ...run.folder.environment import machine
 from ...targets import in_parts
 from ..examples import examples
 from ..task import PROTOCOL

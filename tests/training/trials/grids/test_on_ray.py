@@ -11,7 +11,7 @@ from tests.training.scan_files import recipe_of, write_source
 from tests.training.trials.small_grid import run
 from training.data import on_ray as scans_on_ray
 from training.data.prepare import prepare
-from training.run import ray_cluster
+from training.run.processes import ray_cluster
 from training.trials.grids import on_ray
 from training.trials.grids.results import read_results
 

@@ -10,9 +10,9 @@ from typing import Any
 from sg_hub.errors import ReadError
 from sg_hub.io.files import write_json
 
+from ..recipe import Recipe, resolved
 from .checksums import opened, sealed
 from .environment import commit, machine, versions
-from .recipe import Recipe, resolved
 
 
 def read_json(path: Path, made_by: str) -> dict[str, Any]:

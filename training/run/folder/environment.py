@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from .precision import has_bfloat16
+from ..precision import has_bfloat16
 
 PACKAGES = ("torch", "numpy", "zarr", "SimpleITK", "huggingface_hub", "safetensors", "scipy")
 
@@ -28,7 +28,7 @@ def machine() -> str:
 
 def commit() -> str:
     """Commit hash of the code, with a mark where files were changed since; `unknown` outside a checkout."""
-    folder = Path(__file__).parent.parent
+    folder = Path(__file__).parents[2]
 
     def git(*arguments: str) -> str:
         return subprocess.run(

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tests.forked import run_ranks
-from training.run.process_group import process
+from training.run.processes.process_group import process
 
 
 def agree(folder: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from sg_hub.errors import ReadError
-from training.run.figures import save
+from training.run.pages.figures import save
 
 
 def test_pictures_are_drawn(trained_images):

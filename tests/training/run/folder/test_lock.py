@@ -5,7 +5,7 @@ import pytest
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io import files
 from tests.training.run.other_process import at_work
-from training.run.lock import LOCK, run_lock
+from training.run.folder.lock import LOCK, run_lock
 
 
 def test_the_second_process_is_told_who_is_there(tmp_path):

@@ -5,8 +5,8 @@ import errno
 import pytest
 
 from sg_hub.errors import ReadError
-from training.run import metrics as module
-from training.run.metrics import Metrics, read_metrics
+from training.run.folder import metrics as module
+from training.run.folder.metrics import Metrics, read_metrics
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sg_hub.errors import ReadError
-from training.run.checksums import OWN, check_file, opened, sealed
+from training.run.folder.checksums import OWN, check_file, opened, sealed
 
 RECORD = {"value": 0.1, "by_number": {10: "ten", 9: "nine"}, "items": ("a", "b"), "text": "Größe", "none": None}
 

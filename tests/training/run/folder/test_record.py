@@ -7,7 +7,7 @@ import pytest
 from sg_hub.errors import ReadError
 from sg_hub.io import files
 from tests.training.conftest import small_recipe
-from training.run.record import read_json, record, recorded
+from training.run.folder.record import read_json, record, recorded
 
 
 def test_a_record_says_what_determined_the_result(tmp_path):

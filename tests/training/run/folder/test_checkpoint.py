@@ -9,8 +9,8 @@ import torch
 
 from sg_hub.errors import ReadError
 from sg_hub.io import files
-from training.run import checkpoint
-from training.run.checkpoint import load_checkpoint, previous_checkpoint, remove_checkpoint, save_checkpoint
+from training.run.folder import checkpoint
+from training.run.folder.checkpoint import load_checkpoint, previous_checkpoint, remove_checkpoint, save_checkpoint
 
 
 def state_of(step: int) -> dict:

@@ -8,7 +8,7 @@ import pytest
 
 from sg_hub.errors import ReadError
 from sg_hub.signals import Terminated, exit_status, terminable
-from training.run.signals import stopping
+from training.run.processes.signals import stopping
 
 
 def send(number: int) -> None:
