@@ -130,7 +130,7 @@ def test_the_chances_of_experiments_with_records_are_those_of_the_reports():
                 float(row[test]) for row in csv.DictReader(file) for test in ("p_welch", "p_paired") if row[test]
             }
     said = re.findall(r"(?:p =|paired)\s+([\d.]*\d(?:e-\d+)?)", with_records.partition("Measured once")[0])
-    assert len(said) == 6
+    assert len(said) == 8
     for p in said:
         digits = len(p.partition("e")[0].replace(".", "").lstrip("0"))
         assert float(p) in {float(f"{chance:.{digits}g}") for chance in chances}, p
