@@ -18,24 +18,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tests.reliability import (
-    commands,
-    faults,
-    fuzz_data,
-    fuzz_io,
-    fuzz_models,
-    fuzz_releases,
-    fuzz_results,
-    fuzz_targets,
-    harness,
-    kills,
-    processes,
-)
+from tests.reliability import commands, faults, harness, kills, processes
 from tests.reliability.counts import Counts, table
+from tests.reliability.fuzz import data, io, models, releases, results, targets
 
-KINDS = (
-    fuzz_io.KINDS | fuzz_models.KINDS | fuzz_releases.KINDS | fuzz_data.KINDS | fuzz_targets.KINDS | fuzz_results.KINDS
-)
+KINDS = io.KINDS | models.KINDS | releases.KINDS | data.KINDS | targets.KINDS | results.KINDS
 Done = Callable[[], object]
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 import sg_hub
+from tests.reliability.fuzz.mutations import damage, edit_json, edited_json, overwrite
 from tests.reliability.harness import Files, Kind
-from tests.reliability.mutations import damage, edit_json, edited_json, overwrite
 from tests.reliability.processes import of_a_fork
 from tests.sg_hub.conversion.published import SHAPES, checkpoint, light, without_classifier, write_keras
 from training.publishing.upload import upload_folder

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from tests.folders import ROOT
+from tests.reliability.fuzz.mutations import damage, edited_text
 from tests.reliability.harness import Files, Kind
-from tests.reliability.mutations import damage, edited_text
 from tests.reliability.processes import of_a_fork
 from tests.training.scan_files import SIZE, recipe_of, write_scan
 from training.data.prepare import prepare

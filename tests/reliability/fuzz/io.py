@@ -17,9 +17,9 @@ import pydicom
 import sg_hub
 from sg_hub.errors import SgHubError
 from sg_hub.io.labels import load_labels, read_label_image
-from tests.reliability import io_samples as samples
+from tests.reliability.fuzz import io_samples as samples
+from tests.reliability.fuzz.mutations import NUMBERS, damage, edit_text, packed, set_fields
 from tests.reliability.harness import Files, Kind, Limits
-from tests.reliability.mutations import NUMBERS, damage, edit_text, packed, set_fields
 
 _WORDS = ("", "MONOCHROME1", "RGB", "PALETTE COLOR", samples.CT, samples.ENHANCED_CT, "1.2", "\\\\", "ü")
 

@@ -1,4 +1,4 @@
-"""Small files of every format that sg_hub reads, made here: what the fuzzing of `fuzz_io` damages."""
+"""Small files of every format that sg_hub reads, made here: what the fuzzing of `io.py` damages."""
 
 from __future__ import annotations
 

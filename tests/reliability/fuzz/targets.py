@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from tests.folders import DEMO_SAMPLES
+from tests.reliability.fuzz.mutations import damage, edited_json, edited_text
 from tests.reliability.harness import Files, Kind
-from tests.reliability.mutations import damage, edited_json, edited_text
 from tests.reliability.processes import of_a_fork
 from tests.training.targets import target_folders as data
 from training.targets import load_target

@@ -1,4 +1,4 @@
-"""Damaged files of the releases that others published, of every family but Semantic Genesis (fuzz_models)."""
+"""Damaged files of the releases that others published, of every family but Semantic Genesis (models.py)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from sg_hub.models.families.dense_vnet import DenseVNet
 from sg_hub.models.families.medicalnet import MedicalNet
 from sg_hub.models.families.res_enc import ResEncUNet
 from sg_hub.models.families.segresnet import SegResNet
-from tests.reliability.fuzz_models import convert, other_tensors
+from tests.reliability.fuzz.models import convert, other_tensors
+from tests.reliability.fuzz.mutations import damage
 from tests.reliability.harness import Files, Kind
-from tests.reliability.mutations import damage
 from tests.reliability.processes import of_a_fork
 from tests.sg_hub.conversion.published import light, without_classifier
 from tests.sg_hub.conversion.releases.test_dense_vnet import variables_of
