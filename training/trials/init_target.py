@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def init_target(folder: str | Path, out: str | Path | None = None, classes: Sequ
         ReadError: a folder that is not there, or cannot be read.
     """
     found = look(folder)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", found.root.resolve().name).strip("-._") or "mine"
+    called = unicodedata.normalize("NFKD", found.root.resolve().name)  # letters without their marks: ASCII has those
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", re.sub(r"[\u0300-\u036f]", "", called)).strip("-._") or "mine"
     path = check_output(given_path(out or f"{name}.toml", "the TOML to be written"), (".toml",))
     table = path.with_suffix(".csv")
     tabled = not found.table and bool(found.rows or found.patients)
