@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from sg_hub.io.labels import load_labels, read_label_image
 from sg_hub.preprocessing.preprocessing import GREY
 
 from .defaults import dims_of
+from .readers.folder import of_case
 from .splits import read_table
 
 _LABELS = re.compile(r"(labels?|masks?|seg(mentation)?s?|annotations?|gt|ground.?truth|outlines?)(tr)?", re.IGNORECASE)
@@ -50,6 +52,10 @@ class Look:
     files: dict[str, Path]
     labels: str = ""
     """Folder of the label maps."""
+    masks: dict[str, Path] = field(default_factory=dict)
+    """The label map of each image that has one."""
+    unused: list[str] = field(default_factory=list)
+    """Label maps that no image has."""
     without: list[str] = field(default_factory=list)
     """Images that have no label map."""
     values: Counter[int] = field(default_factory=Counter)
@@ -114,7 +120,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _pairs(root: Path) -> Look | None:
-    """A folder of label maps, and of the others the one that shares most names with it."""
+    """A folder of label maps, and of the others the one that has images for most of them."""
     folders = _folders(root)
     masks = next((path for path in folders if _LABELS.fullmatch(path.name)), None)
     if masks is None:
@@ -122,15 +128,19 @@ def _pairs(root: Path) -> Look | None:
     others = [path for path in folders if path != masks and not _LABELS.fullmatch(path.name)]
     found = [(path, dims := dims_of(path), _files(path, dims)) for path in others]
     named = _files(masks, dims_of(masks))
-    images, dims, files = max(found, key=lambda one: len(one[2].keys() & named.keys()), default=(None, 3, {}))
-    if images is None or not files.keys() & named.keys():
+    pairs = [{name: mask for name in files if (mask := of_case(name, files, named))} for _, _, files in found]
+    nothing: tuple[dict[str, Path], Any] = {}, (None, 3, {})
+    paired, (images, dims, files) = max(zip(pairs, found, strict=True), key=lambda one: len(one[0]), default=nothing)
+    if images is None or not paired:
         some = f"{next(iter(files), 'none')} and {next(iter(named), 'none')}"
         raise InvalidInputError(
             f"{masks} looks like a folder of label maps, and no folder beside it has images of the same names (there "
             f"are {some}): give each label map the name of its image"
         )
-    without = sorted(files.keys() - named.keys())
-    return Look(root, dims, images.name, files, labels=masks.name, without=without)
+    without = sorted(files.keys() - paired.keys())
+    used = {*paired.values()}
+    unused = [name for name, path in named.items() if path not in used]
+    return Look(root, dims, images.name, files, labels=masks.name, masks=paired, without=without, unused=unused)
 
 
 def _table(root: Path) -> Look | None:
@@ -220,10 +230,9 @@ def _read_images(found: Look) -> None:
 
 def _read_labels(found: Look) -> None:
     """The numbers of the first label maps."""
-    masks = _files(found.root / found.labels, found.dims)
-    for name in [name for name in found.files if name in masks][:_MOST]:
+    for name, mask in list(found.masks.items())[:_MOST]:
         try:
-            labels = load_labels(masks[name]).array if found.dims == 3 else read_label_image(masks[name])
+            labels = load_labels(mask).array if found.dims == 3 else read_label_image(mask)
         except SgHubError as error:
             found.unreadable[f"{found.labels}/{name}"] = str(error)
             continue

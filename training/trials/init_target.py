@@ -205,6 +205,8 @@ def _said(found: Look, classes: dict[str, int]) -> list[str]:
         lines.append("classes: " + ", ".join(f"{name} ({found.classes[name]} images)" for name in classes))
     if found.without:
         lines.append(f"left out, for there is no label map: {len(found.without)}, such as {found.without[0]}")
+    if found.unused:
+        lines.append(f"label maps without an image: {len(found.unused)}, such as {found.unused[0]}")
     if found.dims == 3:
         lines.append(
             "modality: CT, by its values" if found.is_ct else "modality: no CT, by its values; percentiles are used"

@@ -62,6 +62,38 @@ def test_images_beside_label_maps(init, tmp_path):
     assert "nothing is wrong" in check("livers.toml", progress=False)
 
 
+def test_label_maps_are_found_for_images_as_the_reader_finds_them(init, tmp_path):
+    """3D Slicer's names: with patients in a table, an image whose map was not seen would be lost."""
+    for number in range(8):
+        name = f"P0{number // 2}_{number % 2}"
+        scan(tmp_path / "slicer" / "images" / f"{name}.nii.gz")
+        mask(tmp_path / "slicer" / "labels" / f"{name}{'.seg' * (number < 6)}.nii.gz", 1)
+    code, said, target = init("slicer")
+    assert (code, len(target.find().items)) == (0, 8)
+    assert "label maps: 8" in said
+    assert "number 1, in 8 of them" in said
+    assert "left out" not in said
+
+
+def test_label_maps_without_an_image_are_said_and_the_nearest_is_none_that_another_image_has(init, tmp_path):
+    for number in range(8):
+        scan(tmp_path / "typos" / "images" / f"case_{number}.nii.gz")
+        mask(tmp_path / "typos" / "labels" / f"{'Case-' if number > 4 else 'case_'}{number}.nii.gz", 1)
+    _, said, target = init("typos")
+    assert "left out, for there is no label map: 3, such as case_5" in said
+    assert "label maps without an image: 3, such as Case-5" in said
+    assert "there is Case-7" in target.find().skipped["case_7"]
+
+
+@pytest.mark.parametrize(("folder", "name"), [("Ordner mit Ümlaut", "Ordner-mit-Umlaut"), ("日本", "mine")])
+def test_a_name_keeps_the_letters_of_its_folder(init, tmp_path, folder, name):
+    for number in range(5):
+        scan(tmp_path / folder / "images" / f"{number}.nii.gz")
+        mask(tmp_path / folder / "labels" / f"{number}.nii.gz", 1)
+    _, _, target = init(folder)
+    assert target.name == name
+
+
 def test_some_of_the_numbers_are_classes_and_the_others_background(init, tmp_path):
     for number in range(6):
         scan(tmp_path / "organs" / "images" / f"case_{number}.nii.gz")

@@ -10,7 +10,7 @@ number, separated by |). Optional columns in either: patient (else every image i
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,9 +77,11 @@ class Folder(LabelMapTarget):
             if name is None:
                 found.skipped[row["image"]] = f"not in {folder / self.images}"
                 continue
-            mask = _of_case(name, files, masks)
+            mask = of_case(name, files, masks)
             if self.head == "segmentation" and mask is None:
-                found.skipped[row["image"]] = f"no label map of its name in {folder / self.labels}{_near(name, masks)}"
+                found.skipped[row["image"]] = (
+                    f"no label map of its name in {folder / self.labels}{_near(name, masks.keys() - files.keys())}"
+                )
                 continue
             label = str(mask) if self.head == "segmentation" else self._label(row)
             part: Split | None = split
@@ -189,9 +191,9 @@ class Folder(LabelMapTarget):
         return self.class_numbers(labels, str(item.label))
 
 
-def _near(name: str, masks: dict[str, Path]) -> str:
-    """Which label map may be meant, for a message; empty where none is similar."""
-    near = difflib.get_close_matches(name.lower(), {key.lower(): key for key in masks}, n=1, cutoff=0.8)
+def _near(name: str, masks: Collection[str]) -> str:
+    """Which label map may be meant, for a message, of those that no image has; empty where none is similar."""
+    near = difflib.get_close_matches(name.lower(), sorted({key.lower() for key in masks}), n=1, cutoff=0.8)
     meant = next((key for key in masks if near and key.lower() == near[0]), None)
     return f" (there is {meant}: names have to be the same, their capitals too)" if meant else ""
 
@@ -204,7 +206,7 @@ def _key(name: str, files: dict[str, Path]) -> str | None:
     return below[0] if len(below) == 1 else None
 
 
-def _of_case(name: str, files: dict[str, Path], masks: dict[str, Path]) -> Path | None:
+def of_case(name: str, files: dict[str, Path], masks: dict[str, Path]) -> Path | None:
     """The label map of an image: of its name, or of the folder that holds this image alone (of a case)."""
     case = name
     while True:
