@@ -245,7 +245,10 @@ class Target(Section):
             raise InvalidInputError(f"target {self.name}: exclude: there is no item {unknown[0]!r}")
         if len(set(names)) < len(names):
             double = min(name for name in set(names) if names.count(name) > 1)
-            raise InvalidInputError(f"target {self.name}: two items are called {double!r}; names must be unique")
+            raise InvalidInputError(
+                f"target {self.name}: two items are called {double!r}, and names must be unique: leave one of the two "
+                "(of its rows, where a table lists the items)"
+            )
         found.skipped |= dict.fromkeys(set(self.doubtful) - known, "named in doubtful, and not there")
         found.skipped |= dict.fromkeys(self.exclude, "in exclude")
         found.items = sorted(

@@ -93,10 +93,11 @@ def _check(target: Target, items: list[Item], skipped: Mapping[str, str], pretra
             seen = (
                 f", {pretrained} of {len(parts)} patients were pre-trained on and are not tested" if pretrained else ""
             )
-            reasons = "".join(f"\n  {name}: {why}" for name, why in list(skipped.items())[:5])
+            reasons = "".join(f"; {name}: {why}" for name, why in list(skipped.items())[:5])
             raise InvalidInputError(
-                f"target {target.name}: no item is left for {part} ({len(items)} items found, {len(skipped)} skipped"
-                f"{seen}); give more data, or splits.file=CSV with the columns patient and split{reasons}"
+                f"target {target.name}: no item is left for {part} ({len(items)} items of {len(parts)} patients found, "
+                f"{len(skipped)} skipped{seen}), and patients are split, never their items: give more patients, or "
+                f"splits.file=CSV with the columns patient and split{reasons}"
             )
 
 
