@@ -25,7 +25,9 @@ def features_path(recipe: Recipe) -> Path:
 
 def determined_by(recipe: Recipe, store: Store) -> str:
     """What the features depend on; it begins with the store's fingerprint."""
-    return f"{store.fingerprint} {recipe.autoencode!r} {recipe.model!r} {recipe.seed}"
+    precision = recipe.pretrain.precision
+    said = f"{store.fingerprint} {recipe.autoencode!r} {recipe.model!r} {recipe.seed}"
+    return said if precision == "float32" else f"{said} {precision}"  # files of before it was said stay valid
 
 
 def save_features(path: Path, store: Store, features: np.ndarray, determined_by: str) -> None:
@@ -55,8 +57,8 @@ def load_features(recipe: Recipe, store: Store) -> np.ndarray:
         raise ReadError(f"{path} is damaged or of another store: run `sg-hub autoencode` again")
     if said != determined_by(recipe, store):
         raise ReadError(
-            f"{path} is of an autoencoder with other settings ([autoencode], [model] or seed) than the recipe's: run "
-            "`sg-hub autoencode` again, or set them back"
+            f"{path} is of an autoencoder with other settings ([autoencode], [model], seed or pretrain.precision) than "
+            "the recipe's: run `sg-hub autoencode` again, or set them back"
         )
     features = saved.get("features")
     if not isinstance(features, np.ndarray) or features.ndim != 2 or len(features) != len(store.names()):

@@ -50,6 +50,6 @@ def test_features_that_are_no_numbers_are_neither_written_nor_read(root, store, 
 
 
 def test_features_of_an_autoencoder_with_other_settings_are_refused(root):
-    for change in ("autoencode.epochs=71", "model.width=3", "seed=1"):
+    for change in ("autoencode.epochs=71", "model.width=3", "seed=1", "pretrain.precision=bfloat16"):
         with pytest.raises(ReadError, match=r"other settings .*run `sg-hub autoencode` again, or set them back"):
             discover(recipe_of(root, change), progress=False)
