@@ -174,8 +174,9 @@ class Pretrain(Section):
     """Steps between two checkpoints."""
     batch_parts: PositiveInt | None = Field(default=None, examples=[4])
     """Parts that a batch is computed in, shared by the processes or one after the other (gradient accumulation): the
-    same number gives the same training on any number of processes. Each part has its own statistics of norms. Absent:
-    one for each process, or as many as the run was begun with."""
+    same number gives the same training on any number of processes. Each part has its own noise, statistics of norms and
+    loss (what is contrasted, or the voxels that in-painting averages over), so that another number is another
+    training. Absent: one for each process, or as many as the run was begun with."""
     compile: bool = False
     """Compile the network by torch.compile: slow to start, then faster, on GPUs most of all."""
     shard: bool = False
