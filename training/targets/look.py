@@ -68,6 +68,8 @@ class Look:
     """Of a classification, and how many images each has."""
     exclusive: bool = True
     """Whether each image is of one class; else of any number of findings."""
+    blank: int = 0
+    """Rows of the CSV without a class."""
     rows: list[tuple[str, str]] = field(default_factory=list)
     """Image and class, where a folder is a class: a CSV has to say it."""
     patients: dict[str, str] = field(default_factory=dict)
@@ -102,7 +104,10 @@ def look(root: str | Path) -> Look:
         if not files:
             raise ReadError(f"{root} holds no image that can be read; {_EXPECTED}")
         count = f"{len(files)} image{'s' * (len(files) != 1)}"
-        raise InvalidInputError(f"{root} holds {count}, and nothing that says what is in them; {_EXPECTED}")
+        tables = "".join(f"; {path.name} has the columns {header}" for path, header in _headers(root).items())
+        raise InvalidInputError(
+            f"{root} holds {count}, and nothing that says what is in them; {_EXPECTED}, between commas{tables}"
+        )
     if not found.table:
         found.patients = patients_of(found.files, in_classes=bool(found.rows))
     _read_images(found)
@@ -145,24 +150,45 @@ def _pairs(root: Path) -> Look | None:
 
 def _table(root: Path) -> Look | None:
     """A CSV with the columns image and label."""
-    for path in sorted(root.glob("*.csv")):
-        with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-            header = [name.strip() for name in next(csv.reader(file), [])]
+    for path, header in _headers(root).items():
         if not {"image", "label"} <= {*header}:
             continue
         folder = next((one for one in _folders(root) if _files(one, dims_of(one))), root)
         dims = dims_of(folder)
         rows = read_table(path, ("image", "label"))
         labels = [row["label"] for row in rows]
+        _check_classes(path, labels)
         patients = {row["image"]: row["patient"] for row in rows if row.get("patient")}
         several = any("|" in label or not label for label in labels)
         counts = Counter(part for label in labels for part in label.split("|") if part)
         images = "." if folder == root else folder.name
         named = dict(sorted(counts.items()))
         found = Look(root, dims, images, _files(folder, dims), table=path.name, classes=named, exclusive=not several)
-        found.patients, found.whose = patients, "as the table says"
+        found.patients, found.whose, found.blank = patients, "as the table says", labels.count("")
         return found
     return None
+
+
+def _headers(root: Path) -> dict[Path, list[str]]:
+    """The columns of each CSV."""
+    found = {}
+    for path in sorted(root.glob("*.csv")):
+        with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+            found[path] = [name.strip() for name in next(csv.reader(file), [])]
+    return found
+
+
+def _check_classes(path: Path, labels: Sequence[str]) -> None:
+    """Refuse measurements, which would be a class each."""
+    try:
+        measured = next((label for label in labels if not float(label).is_integer()), None)
+    except ValueError:  # a word among them
+        return
+    if measured is not None:
+        raise InvalidInputError(
+            f"{path}: label {measured!r}: numbers with fractions are measurements, and a target has classes: put them "
+            "into ranges, such as low and high"
+        )
 
 
 def _class_folders(root: Path) -> Look | None:

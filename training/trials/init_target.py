@@ -57,10 +57,11 @@ def init_target(folder: str | Path, out: str | Path | None = None, classes: Sequ
         found.table = os.path.relpath(table, found.root)
     lines = _toml(found, path, name, named)
     write_atomic(path, "\n".join([*lines, ""]))
-    splits, said = _splits(load_target(path), found, named)
+    target = load_target(path)
+    splits, said = _splits(target, found, named)
     if splits:
         write_atomic(path, "\n".join([*lines, "", "[splits]           # with every class in every part", *splits, ""]))
-    return path, "\n".join([*_said(found, named), *said])
+    return path, "\n".join([*_said(found, named), *_unmatched(target, found), *said])
 
 
 def _classes(found: Look, given: Sequence[str]) -> dict[str, int]:
@@ -187,6 +188,19 @@ def _classes_in(items: list[Item], found: Look, target: Target, classes: dict[st
     return {*classes.values()} <= set().union(*(found.present[item.name] for item in items))
 
 
+def _unmatched(target: Target, found: Look) -> list[str]:
+    """Rows of a table without an image, and images without a row, in lines."""
+    if found.segments or found.rows:
+        return []
+    try:
+        there = target.find()
+    except InvalidInputError:  # which is said of the split
+        return []
+    rows, images = [*there.skipped], sorted(found.files.keys() - {item.name for item in there.items})
+    lines = [f"rows of {found.table} without an image: {len(rows)}, such as {rows[0]}"] if rows else []
+    return lines + ([f"left out, for no row names them: {len(images)}, such as {images[0]}"] if images else [])
+
+
 def _said(found: Look, classes: dict[str, int]) -> list[str]:
     """What was found, in lines."""
     kind = "scans (3D)" if found.dims == 3 else "pictures (2D)"
@@ -203,6 +217,11 @@ def _said(found: Look, classes: dict[str, int]) -> list[str]:
         lines += [f"  {name}: number {value}, in {found.values[value]} of them" for name, value in classes.items()]
     else:
         lines.append("classes: " + ", ".join(f"{name} ({found.classes[name]} images)" for name in classes))
+    if found.blank:
+        lines.append(
+            f"{found.blank} rows of {found.table} have no label, which says that the image has none of the classes: "
+            "take out rows of images that nobody has labelled"
+        )
     if found.without:
         lines.append(f"left out, for there is no label map: {len(found.without)}, such as {found.without[0]}")
     if found.unused:

@@ -182,9 +182,37 @@ def test_a_table_of_findings(init, tmp_path):
         picture(tmp_path / "xrays" / "images" / f"{number}.png", number)
     rows = [(f"{number}.png", label) for number, label in enumerate(labels)]
     write_csv(tmp_path / "xrays" / "findings.csv", ("image", "label"), rows)
-    code, _, target = init("xrays", "--out", "t.toml")
+    code, said, target = init("xrays", "--out", "t.toml")
+    assert "5 rows of findings.csv have no label, which says that the image has none of the classes" in said
     assert (code, target.exclusive, target.classes, target.table) == (0, False, ("a", "b"), "findings.csv")
     assert tomllib.loads((tmp_path / "t.toml").read_text(encoding="utf-8"))["images"] == "images"
+
+
+def test_rows_without_an_image_and_images_without_a_row_are_said(init, tmp_path):
+    for number in range(12):
+        picture(tmp_path / "xrays" / "images" / f"{number}.png", number)
+    rows = [(f"{number}.png" if number < 10 else f"lost_{number}.png", "ab"[number % 2]) for number in range(13)]
+    write_csv(tmp_path / "xrays" / "classes.csv", ("image", "label"), rows)
+    code, said, _ = init("xrays")
+    assert code == 0
+    assert "rows of classes.csv without an image: 3, such as lost_10.png" in said
+    assert "left out, for no row names them: 2, such as 10" in said
+    rows = [(image, label, "val") for image, label in rows]
+    write_csv(tmp_path / "xrays" / "classes.csv", ("image", "label", "split"), rows)
+    code, said, _ = init("xrays", "--out", "other.toml")
+    assert (code, "split 'val' of 0.png; expected train" in said) == (0, True)
+
+
+def test_tables_that_say_no_class_are_named(init, tmp_path):
+    for number in range(4):
+        picture(tmp_path / "xrays" / "images" / f"{number}.png", number)
+    table = tmp_path / "xrays" / "classes.csv"
+    table.write_text("image;label\n0.png;a\n", encoding="utf-8")
+    code, said, _ = init("xrays")
+    assert (code, "classes.csv has the columns ['image;label']" in said, "between commas" in said) == (2, True, True)
+    table.write_text("image,label\n0.png,3\n1.png,0.37\n", encoding="utf-8")
+    code, said, _ = init("xrays")
+    assert (code, "label '0.37': numbers with fractions are measurements" in said) == (2, True)
 
 
 @pytest.mark.parametrize("colour", [True, False])
