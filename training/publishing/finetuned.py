@@ -37,7 +37,7 @@ from ..trials.predictions import check_folder, keep
 from ..trials.task.initialisation import kind_of, name_of
 from ..trials.task.metrics import METRICS as NAMES_OF_METRICS
 from .cards.finetuned import write_finetuned_card
-from .cards.results_file import write_results
+from .cards.results_file import RESULTS, read_object, write_results
 from .replacing import CURVES, METRICS, carry_over, check_replaceable
 
 EXAMPLES = "examples.png"
@@ -75,7 +75,9 @@ def publish_finetuned(
     except OSError as error:
         raise ReadError(f"{out} cannot be made a folder ({error.strerror}): give another --out") from error
     try:
-        kept = None if predictions is None else check_folder(predictions, load_target(target, overrides), out)
+        described = load_target(target, overrides)
+        _check_of(described, out)
+        kept = None if predictions is None else check_folder(predictions, described, out)
         found = finetune(init, target, work, overrides, seed, device=device, progress=progress)
     finally:  # refused before anything was done: no folder is left
         with contextlib.suppress(OSError):
@@ -87,6 +89,23 @@ def publish_finetuned(
     shutil.rmtree(work, ignore_errors=True)
     print(_said(found, out), flush=True)
     return out
+
+
+def _check_of(target: Target, out: Path) -> None:
+    """Refuse to replace a model that is of another task, or of none.
+
+    Raises:
+        InvalidInputError: saying what is there.
+    """
+    if not (out / RESULTS).is_file():
+        return
+    of = read_object(out / RESULTS).get("target", {}).get("name")
+    if of != target.name:
+        there = f"a model of the target {of}" if of else "weights that were not fine-tuned"
+        raise InvalidInputError(
+            f"{out} holds {there}, which one of {target.name} would replace, so it is left as it is: move it away, or "
+            "give another --out"
+        )
 
 
 def _said(found: Finetuned, out: Path) -> str:

@@ -150,6 +150,19 @@ def test_fine_tuning_again_keeps_what_was_added_and_nothing_else(tuned):
     assert not list(tuned.glob(".unfinished-*"))
 
 
+def test_a_model_of_another_task_or_of_none_is_not_replaced(tuned, tmp_path, capsys):
+    shutil.copytree(tuned / "model", tmp_path / "model")
+    before = contents(tmp_path / "model")
+    assert finetune(tuned, tmp_path / "model", "name=lungs") == 2
+    assert "holds a model of the target xrays, which one of lungs would replace" in capsys.readouterr().err
+    assert contents(tmp_path / "model") == before
+    results = tmp_path / "model" / "results.json"
+    recorded = {key: value for key, value in read(tmp_path / "model").items() if key not in ("target", "record_sha256")}
+    results.write_text(json.dumps(recorded), encoding="utf-8")
+    assert finetune(tuned, tmp_path / "model") == 2
+    assert "holds weights that were not fine-tuned" in capsys.readouterr().err
+
+
 def test_what_to_type_next_can_be_typed(tuned, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert finetune(tuned, tmp_path / "my model") == 0
