@@ -156,7 +156,8 @@ def _pictures(out: Path, columns: Sequence[Column], labels: Mapping[str, str]) -
         name = f"curves-{column.slug}.png"
         curves = {labels[init]: [row["curve"] for row in column.rows[init]] for init in labels if init in column.rows}
         named = {labels[init]: colours[init] for init in labels}
-        draw.learning_curves(curves, METRICS[column.settings["metric"]], folder / name, named)
+        metric = METRICS[column.settings["metric"]]
+        draw.learning_curves(curves, metric, folder / name, named, title=f"{column.name}, {_title(column)}")
         found.append((name, f"{_title(column)}: validation and training over the steps, mean and range of the trials."))
     if draw.examples(example_files(out, primary, labels), folder / "examples.png"):
         found.append(("examples.png", f"{_title(primary)}: test items of the first trial."))

@@ -156,7 +156,8 @@ def _draw(found: Finetuned, folder: Path) -> None:
         (temporary / "examples.npz").write_bytes(buffer.getvalue())
         figures.examples({"": temporary / "examples.npz"}, folder / EXAMPLES)
     curves = {public_init(found.init): [found.trial.curve]}
-    figures.learning_curves(curves, NAMES_OF_METRICS[found.target.metric], folder / CURVES)
+    metric = NAMES_OF_METRICS[found.target.metric]
+    figures.learning_curves(curves, metric, folder / CURVES, title=found.target.title)
 
 
 def public_init(init: str) -> str:

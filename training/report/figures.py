@@ -159,12 +159,15 @@ def learning_curves(
     metric: str,
     path: Path,
     colours: Mapping[str, str] | None = None,
+    *,
+    title: str,
 ) -> None:
     """Validation metric and training loss over the steps: mean and range of the trials of each initialisation.
 
     Args:
         curves: by initialisation, one list of [step, validation metric, training loss] per trial.
         colours: of the same.
+        title: of the task.
     """
     colours = colours or {}
     styles = _styles({init: colours.get(init, init) for init in curves})
@@ -179,6 +182,7 @@ def learning_curves(
             panel.grid(alpha=0.3)
     panels[0].set_ylabel(f"{metric} (%), validation")
     panels[1].set_ylabel("loss, training")
+    figure.suptitle("\n".join(textwrap.wrap(title, 2 * _WIDE)), fontsize=9)
     _legend(figure, [panels[0]], 8)
     save(figure, path)
 

@@ -46,8 +46,9 @@ def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Col
         name = f"curves-{column.slug}.png"
         curves = {labels[init]: [row["curve"] for row in rows] for init, rows in column.rows.items()}
         metric = METRICS[column.settings["metric"]]
-        draw.learning_curves(curves, metric, out / name, {labels[init]: colours[init] for init in column.rows})
         shown = f"{column.name}{', own settings' if column.own else ''}"
+        named = {labels[init]: colours[init] for init in column.rows}
+        draw.learning_curves(curves, metric, out / name, named, title=shown)
         figures.append((f"{shown}: validation and training over the steps, mean and range of the trials", name))
         name = f"examples-{column.slug}.png"
         if draw.examples(example_files(folder, column, labels), out / name):

@@ -37,17 +37,18 @@ Cell = tuple[str, str, str]
 """Part, what of the network, measure."""
 
 
-def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str], random: Mapping[str, str]) -> Path:
+def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str], random: Mapping[str, str], task: str) -> Path:
     """`worth.md` and its figures of what there is of these weights (and of what needs none).
 
     Args:
         random: of weights, the random network of their architecture; others are held against the first one.
+        task: title of the target.
     """
     cells = cells_of(rows, weights)
     names = [*weights, *sorted({row.weights for row in rows} - {*weights} & {_plain(row) for row in rows})]
     names = [name for name in dict.fromkeys(names) if any(name in found for found in cells.values())]
     reference = next((name for name in names if kind_of(name) == RANDOM), names[-1] if names else "")
-    lines = ["# What the weights are worth", ""]
+    lines = [f"# What the weights are worth: {task}", ""]
     lines += ["Mean (landmarks: median) over patients, draws and classes, and the 95 % interval of a bootstrap", ""]
     lines += _table(cells, names)
     lines += ["", *_found(cells, names)]

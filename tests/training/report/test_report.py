@@ -14,6 +14,7 @@ from tests.folders import ROOT
 from tests.training.report.rows import TRIALS, row
 from training.publishing.cards.pretrained import _fine
 from training.publishing.cards.results_file import Transfer
+from training.report import figures as draw
 from training.report import report
 from training.report.columns import columns_of
 from training.report.figures import colours_of, examples
@@ -259,3 +260,10 @@ def test_where_none_is_the_best_nothing_is_held_against_it(folder):
     assert [cell.strip() for cell in line.split("|")[6:11]] == [""] * 5
     rows = csv.DictReader((folder / "report" / "table.csv").read_text(encoding="utf-8").splitlines())
     assert {(line["best"], line["difference_to_best"], line["p_holm"]) for line in rows} == {("0", "", "")}
+
+
+def test_curves_say_which_task_they_are_of(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(draw, "save", lambda figure, path: drawn.append(figure))
+    draw.learning_curves({"random": [[[1, 0.5, 1.0]]]}, "Dice", tmp_path / "curves.png", title="livers")
+    assert drawn[0].get_suptitle() == "livers"

@@ -223,6 +223,7 @@ def test_the_command(place, tmp_path, quick, capsys):
     arguments = ["worth", f"root={place / 'openkbp'}", "--target", "openkbp-organs", "--weights", str(place / "net")]
     code = cli.main([*arguments, "--parts", "zero", "--patients", "2", "--out", str(out), "--quiet"])
     assert (code, capsys.readouterr().out.splitlines()[-1]) == (0, str(out / "worth.md"))
+    assert (out / "worth.md").read_text(encoding="utf-8").startswith("# What the weights are worth: ")
     assert {row.part for row in read_rows(out)} == {"zero"}
     shutil.rmtree(out)
 
