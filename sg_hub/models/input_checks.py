@@ -85,6 +85,8 @@ def check_values(x: Tensor, lowest: float = 0.0, highest: float = 1.0) -> None:
     expected = f"{lowest:g}..{highest:g}"
     if x.numel() == 0:
         raise InvalidInputError(f"input of shape {tuple(x.shape)} is empty: expected at least one {AXES[x.ndim - 2]}")
+    if x.is_meta:  # it has a shape and no values
+        return
     low, high = (float(value) for value in torch.aminmax(x.detach()))
     if math.isnan(low) or math.isnan(high):
         raise InvalidInputError(

@@ -38,6 +38,7 @@ def test_inputs_that_are_fine():
     check(torch.rand(1, 1, 8, 8, 8) * 1.4 - 0.2)  # noise and interpolation overshoot
     check(torch.rand(1, 1, 8, 8, 8, dtype=torch.bfloat16))
     check(torch.rand(1, 1, 8, 8, 8, dtype=torch.float16))
+    check(torch.rand(1, 1, 8, 8, 8, device="meta"))  # shapes alone, as where costs are counted
     with pytest.raises(InvalidInputError, match=r"2D model takes \(N, C, H, W\); a batch of scans"):
         check(torch.rand(1, 1, 8, 8, 8), ndim=2)
 
