@@ -11,7 +11,7 @@ import numpy as np
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.files import given_path
 from sg_hub.io.formats.kinds import lossy_labels
-from sg_hub.io.formats.picture_files import COMPRESSION, opened, white_is_zero
+from sg_hub.io.formats.picture_files import COMPRESSION, opened, packing, white_is_zero
 from sg_hub.io.scan import Scan, load_scan
 
 _LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")
@@ -81,7 +81,7 @@ def read_label_image(path: str | os.PathLike[str]) -> np.ndarray:
 
     Raises:
         ReadError: missing or damaged, in colour, or saved with loss (JPEG).
-        InvalidInputError: several pictures, white as zero, or fractions.
+        InvalidInputError: several pictures, white as zero, grey levels of 2 or 4 bits, or fractions.
     """
     path = given_path(path, _EXPECTED)
     if path.exists() and not path.is_file():
@@ -93,6 +93,11 @@ def read_label_image(path: str | os.PathLike[str]) -> np.ndarray:
                 raise InvalidInputError(
                     f"{path} is a TIFF with white as zero, whose numbers programs read differently; expected "
                     f"{_EXPECTED}: save it again with black as zero"
+                )
+            if packing(picture) in ("L;2", "L;4"):
+                raise InvalidInputError(
+                    f"{path} holds grey levels of {packing(picture)[2:]} bits, which programs read as they are, or "
+                    f"spread over 0 to 255 (1 as 85 or 17); expected {_EXPECTED}: save it again with 8 bits"
                 )
             from PIL import ImageOps
 

@@ -64,6 +64,13 @@ def white_is_zero(picture: Any) -> bool:
     return getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == 0
 
 
+def packing(picture: Any) -> str:
+    """How pillow unpacks the values of a picture that is not decoded yet, such as `L;2` or `RGB;16B`; empty where it
+    does not say it."""
+    how = picture.tile[0].args if picture.tile else ""
+    return str(how if isinstance(how, str) else next(iter(how or ()), ""))
+
+
 def _unknown(path: Path, expected: str) -> ReadError | InvalidInputError:
     """Why pillow knows no format of a file: a TIFF whose values it cannot unpack, or something else."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2

@@ -12,6 +12,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.labels import check_same_place, load_labels, read_label_image
 from sg_hub.io.scan import IDENTITY, Scan, load_scan
 from tests.sg_hub.io.formats.dicom.dicom_files import VOLUME, compress, write_series
+from tests.sg_hub.io.png_files import write_png
 
 MAP = np.arange(8 * 9 * 10).reshape(10, 9, 8) % 7
 
@@ -110,6 +111,18 @@ def test_places_in_a_palette_and_bits_are_labels(tmp_path):
     assert np.array_equal(read_label_image(tmp_path / "palette.png"), PICTURE)
     PillowImage.fromarray(PICTURE > 2).save(tmp_path / "bits.png")
     assert np.array_equal(read_label_image(tmp_path / "bits.png"), (PICTURE > 2).astype(np.uint8))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_grey_levels_that_programs_spread_are_refused(tmp_path, bits):
+    """Of 2 and 4 bits pillow makes 85 or 17 of a 1."""
+    labels = np.arange(60).reshape(6, 10) % min(2**bits, 12)
+    path = write_png(tmp_path / "a.png", labels, bits)
+    if bits in (2, 4):
+        with pytest.raises(InvalidInputError, match=f"grey levels of {bits} bits.*save it again with 8 bits"):
+            read_label_image(path)
+    else:
+        assert np.array_equal(read_label_image(path), labels)
 
 
 def test_a_label_picture_is_turned_as_its_image_is(tmp_path):
