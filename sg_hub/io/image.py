@@ -17,7 +17,7 @@ from sg_hub.io.formats.dicom.files import SUFFIXES as DICOM_SUFFIXES
 from sg_hub.io.formats.dicom.files import starts_as_dicom
 from sg_hub.io.formats.kinds import picture_format
 from sg_hub.io.formats.others import other_format
-from sg_hub.io.formats.picture_files import BITS, FORMATS, opened, white_is_zero
+from sg_hub.io.formats.picture_files import BITS, FORMATS, opened, packing, white_is_zero
 from sg_hub.io.results import plain
 
 _log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def _read_picture(path: Path, bits: int | None) -> np.ndarray:
     from PIL import ImageOps
 
     with opened(path, ("PNG", "JPEG", "TIFF", "MPO", "BMP"), FORMATS) as picture:
-        mode = picture.mode
+        mode, sixteen = picture.mode, ";16" in packing(picture)
         inverted = white_is_zero(picture) and mode.startswith(("I", "F"))
         stored = max(getattr(picture, "tag_v2", {}).get(BITS, (0,)))
         if mode.startswith("I") and 8 < stored < 16:  # pillow makes 16 bits of 12, with the same values
@@ -188,6 +188,14 @@ def _read_picture(path: Path, bits: int | None) -> np.ndarray:
         raise InvalidInputError(
             f"{path}: bits={bits} was given, and its values are read with 8 ({mode}; of 16 in colour, or beside "
             "transparency, the upper 8): leave it out, or save the image in plain grey"
+        )
+    if sixteen and pixels.dtype == np.uint8 and 0 < pixels.max() < 2**4:
+        _log.warning(
+            "%s: of its values of 16 bits (%s) the upper 8 are read, the largest of which is %d of 255: it will be "
+            "dark, and coarse; does it hold 12 bits? Save it in plain grey, or with 8 bits",
+            path,
+            mode,
+            pixels.max(),
         )
     if pixels.ndim == 3 and (pixels[..., :1] == pixels).all():
         pixels = pixels[..., 0]

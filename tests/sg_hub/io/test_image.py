@@ -14,6 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 from sg_hub import Image, InvalidInputError, ReadError, load_image, load_scan
 from sg_hub.io.labels import read_label_image
 from tests.folders import DEMO_SAMPLES
+from tests.sg_hub.io.png_files import write_png
 from tests.sg_hub.io.xray_files import shown, write_xray
 
 SAMPLES = sorted((DEMO_SAMPLES / "chestxray14" / "images").glob("*.png"))
@@ -75,6 +76,16 @@ def test_more_bits_than_are_read_are_refused(tmp_path, mode):
     with pytest.raises(InvalidInputError, match=r"bits=16 was given.*read with 8.*plain grey"):
         load_image(tmp_path / "image.png", bits=16)
     assert load_image(tmp_path / "image.png", bits=8).array.max() == 1
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_twelve_bits_in_colour_of_sixteen_are_warned_of(tmp_path, caplog, kind, channels):
+    """Of 16 bits the upper 8 are read: of 12 bits in them 4 are left."""
+    for most, warned in ((4095, True), (65535, False)):
+        pixels = np.stack([ramp(most)] * channels, axis=-1)
+        load_image(write_png(tmp_path / "image.png", pixels, 16, kind))
+        assert ("the largest of which is 15 of 255: it will be dark" in caplog.text) == warned
+        caplog.clear()
 
 
 def test_white_is_zero_in_tiff(tmp_path):
@@ -169,6 +180,15 @@ def test_xrays_are_as_another_implementation_shows_them(tmp_path, kind, tags):
     image = load_image(path)
     np.testing.assert_allclose(image.array[0], shown(path), atol=2e-3)
     assert (image.array[0, -1, -1] < image.array[0, 0, 0]) == (kind == "MONOCHROME1")
+
+
+@pytest.mark.parametrize(("kind", "right"), [("MONOCHROME1", "INVERSE"), ("MONOCHROME2", "IDENTITY")])
+@pytest.mark.parametrize("shape", ["INVERSE", "IDENTITY"])
+def test_two_elements_that_say_opposite_things_of_white_are_warned_of(tmp_path, caplog, kind, right, shape):
+    tags = {"PhotometricInterpretation": kind, "PresentationLUTShape": shape}
+    path = write_xray(tmp_path / "x.dcm", ramp(4095), **tags)
+    np.testing.assert_allclose(load_image(path).array[0], shown(path), atol=2e-3)  # not inverted twice
+    assert (f"{kind} and PresentationLUTShape {shape} contradict" in caplog.text) == (shape != right)
 
 
 def test_signed_values(tmp_path):

@@ -56,8 +56,25 @@ def read_dicom_image(path: Path, bits: int | None = None) -> tuple[np.ndarray, t
         else:
             unit = _grey(data, groups, stored, path, bits)[None]
             unit = 1 - unit if kind == _WHITE_IS_ZERO else unit
+            _doubt_direction(data, kind, path)
             unit = np.where(_padding(data, stored), 0, unit)
         return np.ascontiguousarray(unit, dtype=np.float32), spacing
+
+
+def _doubt_direction(data: Dataset, kind: str, path: Path) -> None:
+    """Warn where two elements say opposite things of which end is white (PS3.3, C.7.6.3.1.2 and C.11.6.1.2): only
+    MONOCHROME1 and INVERSE go together, and MONOCHROME2 and IDENTITY. Of such files some programs follow the one
+    element, some the other.
+    """
+    shape = text(data, "PresentationLUTShape").upper()
+    if shape in ("IDENTITY", "INVERSE") and (shape == "INVERSE") != (kind == _WHITE_IS_ZERO):
+        _log.warning(
+            "%s: PhotometricInterpretation %s and PresentationLUTShape %s contradict each other; it is read by the "
+            "first. Look at it: bone is to be bright; if it is dark, mend the first",
+            path,
+            kind,
+            shape,
+        )
 
 
 def _colours(data: Dataset, stored: np.ndarray, kind: str, bits: int | None) -> np.ndarray:
