@@ -19,6 +19,8 @@ from sg_hub.io.formats.limits import SCAN_BYTES, most_bytes
 
 _FLOAT = 4
 """Bytes."""
+_DIGITS = 3
+"""Of a number of voxels that mean something: the single precision of a NIfTI header decides no half of one."""
 _SAMPLES = 1 << 22
 """Voxels that percentiles are of, at most."""
 _LINEAR = {4: "bilinear", 5: "trilinear"}
@@ -74,7 +76,7 @@ def resampled_size(size: Sequence[int], spacing: Sequence[float], new_spacing: S
             f"{' x '.join(f'{n * s:g}' for n, s in zip(size, spacing, strict=True))} mm takes {needed / 2**30:.3g} "
             f"GiB; {most / 2**30:.3g} GiB are the most: give a larger spacing"
         )
-    return tuple(max(1, round(side)) for side in sides)
+    return tuple(max(1, round(round(side, _DIGITS))) for side in sides)
 
 
 def resize(x: Tensor, size: Sequence[int], *, antialias: bool = False, mode: str | None = None) -> Tensor:

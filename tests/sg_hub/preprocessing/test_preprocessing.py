@@ -196,6 +196,10 @@ def test_only_a_scan_is_taken():
 def test_the_resampled_grid_covers_the_scan_edge_to_edge():
     assert resampled_size((100, 100, 50), (1.0, 1.0, 3.0), (4.0, 3.0, 1.5)) == (25, 33, 100)
     assert resampled_size((1, 2, 3), (0.1, 0.1, 0.1), (5.0, 5.0, 5.0)) == (1, 1, 1)
+    for exact, new in ((0.7, 1.2), (0.8, 1.6)):  # 17.5 and 12.5 voxels; NIfTI has the spacing in single precision
+        for size in ((30, 25, 25), (25, 30, 30)):
+            single = (float(np.float32(exact)),) * 3
+            assert resampled_size(size, single, (new,) * 3) == resampled_size(size, (exact,) * 3, (new,) * 3)
     # A linear ramp in mm shows where each voxel's centre has come to lie.
     size, spacing = (24, 18, 30), (1.0, 2.0, 1.5)
     scan = ramp(size, spacing)
