@@ -150,7 +150,7 @@ class Segmentation(Head):
         return ["logits"]
 
     def map_of(self, output: Any) -> Tensor:
-        return probabilities(output)
+        return probabilities(output.float())  # of half precision as well as single precision tells them
 
 
 class Classification(Head):

@@ -207,6 +207,15 @@ def test_models_in_other_precisions(dtype, head, ndim):
     assert next(model.parameters()).dtype == torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_probabilities_of_half_precision_add_up_to_one(dtype):
+    model = make_model(head="segmentation")
+    for parameter in model.segmentation.parameters():  # or all classes would be nearly as probable
+        nn.init.normal_(parameter)
+    found = predict(model.to(dtype), make_scan((32, 16, 16)), progress=False)
+    np.testing.assert_allclose(found.sum(0), 1, atol=1e-5)
+
+
 def test_a_model_that_several_devices_share():
     model, scan = make_model(head="segmentation"), make_scan((16, 16, 16))
     wrapped = nn.DataParallel(model)
