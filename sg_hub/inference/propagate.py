@@ -67,13 +67,14 @@ def propagate(
     Args:
         model: as for `locate`.
         scan: the labelled scan.
-        labels: (X, Y, Z) whole numbers on its grid, or a `Scan` of them as load_scan(path, labels=True) gives it; 0 is
-            background.
+        labels: (X, Y, Z) whole numbers on its grid, or a mask, or a `Scan` of them as load_scan(path, labels=True)
+            gives it; 0 is background.
         other: the scan that gets the labels.
         part, levels, patch_size, batch_size, device, progress: as for `locate`.
 
     Returns:
-        (X, Y, Z) on the grid of `other`, in the type of the labels, or the smallest one where they are floating point.
+        (X, Y, Z) on the grid of `other`, in the type of the labels (of a mask uint8), or the smallest one where they
+        are floating point.
 
     Raises:
         InvalidInputError: labels of another size, fractions, none but background; scans that have too little in common;
@@ -103,6 +104,8 @@ def _numbers(labels: Any, scan: Scan) -> np.ndarray:
             f"labels of size {array.shape} for a scan of {scan.size}: they must be of one grid, voxel by voxel: "
             "give the label map of this very scan, or resample it"
         )
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or not np.array_equal(array, np.rint(array)) or abs(array).max() >= _MOST:
             raise InvalidInputError(

@@ -53,6 +53,14 @@ def test_labels_in_a_tensor_are_those_in_an_array(labelled):
     assert np.array_equal(found, propagate(Textures(), scan, labels, other, progress=False))
 
 
+def test_a_mask_is_one_class(labelled):
+    scan, labels = labelled
+    other = part(scan, (6, 4, 4), (54, 48, 42))
+    found = propagate(Textures(), scan, labels > 0, other, progress=False)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, propagate(Textures(), scan, (labels > 0).astype(np.uint8), other, progress=False))
+
+
 def test_another_default_type_of_torch_changes_nothing(labelled):
     scan, labels = labelled
     other = part(scan, (6, 4, 4), (54, 48, 42))
