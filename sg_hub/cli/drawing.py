@@ -113,11 +113,12 @@ def draw_patches(
 
 
 def _largest_pieces(labels: np.ndarray) -> np.ndarray:
-    """Of each label (X, Y, Z) the largest connected piece: specks elsewhere do not say which slice is drawn."""
+    """Of each label (X, Y, Z) the largest connected piece: specks elsewhere do not say which slice is drawn. Labels are
+    counted from 1 on, whatever their numbers."""
     kept = np.zeros_like(labels)
-    for label in np.unique(labels[labels > 0]):
+    for number, label in enumerate(np.unique(labels[labels > 0]), 1):
         parts = sitk.ConnectedComponent(sitk.GetImageFromArray((labels == label).astype(np.uint8)))
-        kept[sitk.GetArrayViewFromImage(sitk.RelabelComponent(parts)) == 1] = label  # by size, the largest first
+        kept[sitk.GetArrayViewFromImage(sitk.RelabelComponent(parts)) == 1] = number  # by size, the largest first
     return kept
 
 

@@ -1,5 +1,7 @@
 """Pictures of scans and images."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -51,6 +53,19 @@ def test_specks_do_not_say_which_slice_is_drawn(models, tmp_path, monkeypatch):
     monkeypatch.setattr(drawing, "save_png", lambda picture, path: path)
     drawing.draw_labels(sg_hub.from_pretrained(models / "segmentation"), scan, labels, {}, tmp_path / "p.png")
     assert [row.label.split(":")[0] for row in drawn] == ["axial slice 2 of 8", "coronal slice 4 of 10"]
+
+
+def test_numbers_of_an_atlas_take_no_memory(models, tmp_path):
+    """Voxels were counted for every number up to the largest, plane by plane: GiB for those of some millions."""
+    scan = Scan(np.zeros((1, 12, 10, 8), dtype=np.float32), modality="CT")
+    labels = np.zeros((12, 10, 8), dtype=np.int32)
+    labels[2:6, 3:5, 1:7] = 2_000_000
+    model = sg_hub.from_pretrained(models / "segmentation")
+    tracemalloc.start()
+    drawing.draw_labels(model, scan, labels, {"one": 2_000_000}, tmp_path / "p.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 << 20
 
 
 def test_a_small_class_is_drawn_though_another_is_larger():
