@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sg_hub.models.heads import HEADS
 
 def main() -> None:
     """A line for each."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     print("| network | head | largest difference |\n|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name in (*HEADS, "embedding"):
