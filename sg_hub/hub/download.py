@@ -74,7 +74,6 @@ def download_texts(
     commit: str | None,
     wanted: Callable[[str], bool],
     *,
-    token: str | bool | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> None:
     """Put card and licence of a model into the cache, beside its weights; what cannot be had is left.
@@ -83,7 +82,7 @@ def download_texts(
         wanted: which files of the repository these are, by name.
     """
     try:
-        listed = list(HfApi(token=token, library_name="sg_hub").list_repo_tree(repo_id, revision=commit))
+        listed = list(HfApi(library_name="sg_hub").list_repo_tree(repo_id, revision=commit))
     except Exception as error:
         logger.warning(
             "card and licence of %s cannot be had (%s): put them beside the weights, or save again where the hub can "
@@ -96,7 +95,7 @@ def download_texts(
         if not isinstance(file, RepoFile) or not wanted(file.path) or file.size > LONGEST_TEXT:
             continue
         try:
-            download(repo_id, (file.path,), revision=commit, token=token, cache_dir=cache_dir)
+            download(repo_id, (file.path,), revision=commit, cache_dir=cache_dir)
         except ReadError as error:
             logger.debug("%s", error)
 

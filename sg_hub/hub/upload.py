@@ -39,8 +39,8 @@ class Listing:
         return "\n".join([*lines, *(f"not sent: {name} ({why})" for name, why in self.kept_back.items())])
 
 
-def listing(folder: Path, *, pictures: bool = False, records: bool = False) -> Listing:
-    """What of a folder is to be sent: the model, its card and its licence; anything else only when it is asked for.
+def listing(folder: Path, *, pictures: bool = False) -> Listing:
+    """What of a folder is to be sent: the model, its card and its licence; pictures only when they are asked for.
 
     Whatever a fine-tuning leaves in its folder may show patients or name them, and a hub does not forget. So it is the
     files that are known to be harmless which are sent, rather than those known to be harmful which are not: scans,
@@ -48,7 +48,6 @@ def listing(folder: Path, *, pictures: bool = False, records: bool = False) -> L
 
     Args:
         pictures: also pictures (PNG, JPEG, SVG, TIFF, ...), which may be of patients.
-        records: also tables and records (JSON, JSON lines, CSV, TOML), which may hold scores of single patients.
     """
     files: dict[str, Path] = {}
     kept_back: dict[str, str] = {}
@@ -65,9 +64,7 @@ def listing(folder: Path, *, pictures: bool = False, records: bool = False) -> L
             notes |= {name: "a picture, may show patients"} if pictures else {}
             kept_back |= {} if pictures else {name: "a picture"}
         elif suffix in _RECORDS:
-            files |= {name: path} if records else {}
-            notes |= {name: "a record, may name patients"} if records else {}
-            kept_back |= {} if records else {name: "a record"}
+            kept_back[name] = "a record"
         else:
             kept_back[name] = "no part of a model"
     return Listing(files, kept_back, notes)

@@ -21,12 +21,7 @@ from sg_hub.models.input_checks import all_finite
 from sg_hub.models.loading import LoadReport, Origin
 
 
-class Saved(
-    PyTorchModelHubMixin,
-    nn.Module,
-    library_name="sg_hub",
-    tags=["medical-imaging", "semantic-genesis"],
-):
+class Saved(PyTorchModelHubMixin, nn.Module):
     """`save_pretrained` and `push_to_hub` for the models of sg_hub."""
 
     provenance: dict[str, Any]

@@ -80,17 +80,3 @@ def _corners(cube: Cube, size: list[int], rng: np.random.Generator, margin: int)
         (int(rng.integers(margin, side - extent - margin + 1)), extent)
         for side, extent in zip(cube.shape, size, strict=True)
     ]
-
-
-def smoothing_matrix(size: int, sigma: float) -> NDArray[np.float64]:
-    """The filter along one axis as a matrix: column k is what it makes of a single one at voxel k."""
-    return ndimage.gaussian_filter1d(np.eye(size), sigma, axis=0, mode="constant", cval=0)
-
-
-def bezier_bounds(
-    value: NDArray[np.float64], control: NDArray[np.float64], is_reversed: bool, slack: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The least and the greatest that the curve takes within `slack` of each value."""
-    x, y = bezier(control, is_reversed)
-    ends = np.stack([np.interp(value + sign * slack, x, y) for sign in (-1, 1)])
-    return ends.min(0), ends.max(0)

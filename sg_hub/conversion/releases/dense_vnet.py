@@ -57,7 +57,7 @@ def from_tensorflow(variables: Mapping[str, Tensor], path: Path) -> tuple[dict[s
         if kernel is None or variables[kernel].ndim != 5:
             raise InvalidInputError(f"{path}: {shortened(layer or list(names.values()), 120)} is no convolution in 3D")
         waiting.setdefault(tuple(variables[kernel].shape), []).append({"w": kernel, **names})
-    for module, shape in _modules(variables, waiting):
+    for module, shape in _modules(waiting):
         if not waiting.get(shape):
             raise InvalidInputError(
                 f"{path} is not the Dense V-Net of NiftyNet: it has no kernel of {shape}, which {module} needs"
@@ -82,9 +82,7 @@ def _keys_of(module: str, names: dict[str, str]) -> dict[str, str]:
     return {known.get(weight, name): name for weight, name in names.items()}
 
 
-def _modules(
-    variables: Mapping[str, Tensor], waiting: Mapping[tuple[int, ...], object]
-) -> list[tuple[str, tuple[int, ...]]]:
+def _modules(waiting: Iterable[tuple[int, ...]]) -> list[tuple[str, tuple[int, ...]]]:
     """The model's convolutions and the shapes of their kernels in the file, in the order in which they were made."""
     joined = max((shape for shape in waiting if shape[3] == 60), default=(3, 3, 3, 60, 9))
     with torch.device("meta"):

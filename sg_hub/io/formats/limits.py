@@ -44,9 +44,9 @@ def refuse_large(source: str | Path, sides: Sequence[int], default: int = SCAN_B
         )
 
 
-def refuse_long(source: str | Path, length: int, default: int = SCAN_BYTES) -> None:
+def refuse_long(source: str | Path, length: int) -> None:
     """Raise InvalidInputError for a file that has to be read as a whole and is longer than what is allowed."""
-    most = most_bytes(default)
+    most = most_bytes(SCAN_BYTES)
     if length > most:
         raise InvalidInputError(
             f"{source} has {length / 2**30:.4g} GiB; at most {most / 2**30:.4g} GiB are read. Allow more: "

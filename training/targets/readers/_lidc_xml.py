@@ -38,7 +38,6 @@ from matplotlib.path import Path as Polygon
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
-from scipy.spatial.distance import pdist
 
 from sg_hub.errors import ReadError, shortened
 
@@ -72,11 +71,6 @@ class Annotation:
         return np.concatenate(
             [np.column_stack([o.points * np.array(pixel), np.full(len(o.points), o.z)]) for o in self.outlines]
         )
-
-    def diameter(self, pixel: tuple[float, float]) -> float:
-        """Largest distance of two points of one outline in mm."""
-        spans = [pdist(o.points * np.array(pixel)).max() for o in self.outlines if o.included and len(o.points) > 1]
-        return float(max(spans, default=0.0))
 
 
 @dataclass(frozen=True)
@@ -203,6 +197,6 @@ def same_nodule(
     return [[a for a, g in zip(annotations, groups, strict=True) if g == group] for group in range(len(set(groups)))]
 
 
-def consensus(masks: list[np.ndarray], level: float = 0.5) -> np.ndarray:
-    """Voxels that at least this share of the readers who outlined the nodule have in their masks."""
-    return np.mean(masks, axis=0) >= level
+def consensus(masks: list[np.ndarray]) -> np.ndarray:
+    """Voxels that at least half of the readers who outlined the nodule have in their masks."""
+    return np.mean(masks, axis=0) >= 0.5
