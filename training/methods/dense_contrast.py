@@ -24,6 +24,21 @@ from .blueprint import Blueprint
 from .info_nce import LEAST_TEMPERATURE, info_nce
 from .protocol import Batch, Method, MethodSettings, Network, Noise, Result, Views
 
+BIBTEX = """@inproceedings{goncharov2023vox2vec,
+  author = {Goncharov, M. and Soboleva, V. and Kurmukov, A. and Pisov, M. and Belyaev, M.},
+  title = {vox2vec: A Framework for Self-supervised Contrastive Learning of Voxel-Level Representations in Medical
+    Images},
+  booktitle = {Medical Image Computing and Computer Assisted Intervention (MICCAI)},
+  year = {2023}
+}
+
+@article{yan2022sam,
+  author = {Yan, K. and Cai, J. and Jin, D. and Miao, S. and Guo, D. and Harrison, A. P. and Tang, Y. and Xiao, J. and
+    Lu, J. and Lu, L.},
+  title = {SAM: Self-supervised Learning of Pixel-wise Anatomical Embeddings in Radiological Images},
+  journal = {IEEE Transactions on Medical Imaging},
+  year = {2022}
+}"""
 SHOWN = 5
 """Cubes in a picture."""
 
@@ -87,6 +102,7 @@ class DenseContrast(Method):
     about = "The network finds each voxel of one view of a cube again in another, displaced, scaled and altered."
     gives = "a poor restoration: take its feature maps"
     source = "Goncharov et al., vox2vec, MICCAI 2023; Yan et al., SAM, IEEE TMI 2022"
+    bibtex = BIBTEX
     corruptions = ("views",)
     picture = "similarity.png"
     Settings = DenseContrastSettings

@@ -139,6 +139,8 @@ class Method(ABC):
     """What its network's own output is, in a few words for the card; empty: what the head says."""
     source: str = ""
     """The publication."""
+    bibtex: str = ""
+    """The same as entries of BibTeX."""
     terms: str = ""
     """What whoever uses the method must know, such as patents that its publication declares."""
     needs: Needs = "patches"

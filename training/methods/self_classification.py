@@ -11,6 +11,7 @@ from .blueprint import Blueprint
 from .protocol import Batch, Method, Network, Noise, Result, Views
 from .restoration import Restoration, RestorationSettings
 from .with_semantics import (
+    BIBTEX,
     SOURCE,
     TERMS,
     pattern_losses,
@@ -32,7 +33,7 @@ class SelfClassification(Method):
     name = "self_classification"
     title = "self-discovery and self-classification"
     about = "The network tells which discovered anatomical pattern a corrupted cube is of."
-    source, terms = SOURCE, TERMS
+    source, bibtex, terms = SOURCE, BIBTEX, TERMS
     needs = "patterns"
     takes_semantics = False
     Settings = RestorationSettings

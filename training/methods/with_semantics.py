@@ -27,6 +27,12 @@ SOURCE = (
     "F. Haghighi, M. R. Hosseinzadeh Taher, Z. Zhou, M. B. Gotway, J. Liang. Learning Semantics-enriched "
     "Representation via Self-discovery, Self-classification, and Self-restoration. MICCAI 2020 (Semantic Genesis)"
 )
+BIBTEX = """@inproceedings{haghighi2020learning,
+  author = {Haghighi, F. and Hosseinzadeh Taher, M. R. and Zhou, Z. and Gotway, M. B. and Liang, J.},
+  title = {Learning Semantics-enriched Representation via Self-discovery, Self-classification, and Self-restoration},
+  booktitle = {Medical Image Computing and Computer Assisted Intervention (MICCAI)},
+  year = {2020}
+}"""
 TERMS = "The paper of Semantic Genesis declares patents pending on the method."
 FIRST = "classification"
 """Name of the stage that trains the classification branch alone."""
@@ -78,6 +84,7 @@ class WithSemantics(Method):
         self.inner = inner
         self.name, self.terms = inner.name, " ".join(filter(None, (TERMS, inner.terms)))
         self.source = "; ".join(filter(None, (SOURCE, inner.source)))
+        self.bibtex = "\n\n".join(filter(None, (BIBTEX, inner.bibtex)))
         self.title = f"self-discovery, self-classification and {inner.title}"
         self.about = f"The network tells which discovered anatomical pattern a cube is of. {inner.about}"
         self.corruptions, self.picture, self.context = inner.corruptions, inner.picture, inner.context

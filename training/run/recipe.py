@@ -27,7 +27,7 @@ Size = tuple[int, ...]
 Sides = tuple[PositiveInt, ...]
 Border = Annotated[float, Field(ge=0, lt=0.5)]
 Split = Literal["train", "validation", "test"]
-TEXTS = ("licence", "dataset", "data_name", "data_licence", "data_citation", "limits")
+TEXTS = ("licence", "dataset", "data_name", "data_licence", "data_citation", "limits", "saw")
 """Of [publish]: what is about the data."""
 
 
@@ -244,6 +244,8 @@ class Publish(Section):
     """As DICOM calls it: CT, MR, PT, CR or DX."""
     limits: str = ""
     """What the weights are not for; the card says it first."""
+    saw: str = ""
+    """What training saw, where it is not what `model.preprocess` makes; the card says it there."""
     names: str | None = Field(default=None, examples=["pt_[0-9]+"])
     """Regular expression that the names of all items match."""
     patients: str | None = None

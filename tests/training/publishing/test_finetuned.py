@@ -104,6 +104,29 @@ def test_its_values_stand_under_its_target(tuned):
     assert {(r.task_name, r.dataset_config) for r in found} == {(read(folder)["target"]["title"],) * 2}
 
 
+@pytest.mark.parametrize(
+    ("init", "base"),
+    [
+        ("owner/weights", "owner/weights"),
+        ("encoder:owner/weights", "owner/weights"),
+        ("random:owner/weights", None),
+        ("start", None),
+        ("semantic-genesis-3d-tiny", None),
+        ("timm:lcnet_050", "timm/lcnet_050.ra2_in1k"),
+        ("timm:no_such_encoder", None),
+    ],
+)
+def test_a_hub_knows_what_it_was_fine_tuned_from_where_that_is_on_a_hub(tuned, tmp_path, init, base):
+    copy = shutil.copytree(tuned / "model", tmp_path / "model")
+    results = read(copy) | {"init": init}
+    del results["record_sha256"]
+    (copy / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    card = ModelCard.load(build_card(copy))
+    assert card.data.base_model == base
+    assert card.text.count("Not a medical device") == 1
+    assert f"sha256 `{results['sha256'][:12]}`, and what they were fine-tuned from, `{init}`" in card.text
+
+
 def test_its_card_can_be_built_again(tuned, tmp_path):
     copy = shutil.copytree(tuned / "model", tmp_path / "model")
     (copy / "README.md").unlink()

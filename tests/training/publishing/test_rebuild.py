@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 import statistics
 from pathlib import Path
@@ -81,6 +82,38 @@ def test_committed_weights_give_the_golden_output(folder):
     for key, expected in golden.items():
         rtol = 1e-3 if key == "pattern_logits" else 0  # images are stored in half precision
         torch.testing.assert_close(outputs[key], expected.float(), atol=1e-3 if rtol else 2e-3, rtol=rtol)
+
+
+@pytest.mark.parametrize("folder", EVERY_CARD, ids=lambda path: path.name)
+def test_what_weights_are_for_and_not_for_is_said_first_and_how_to_cite_them_last(folder):
+    sections = re.split(r"^## ", (folder / "README.md").read_text(encoding="utf-8"), flags=re.M)
+    names = [section.partition("\n")[0] for section in sections[1:]]
+    assert (names[0], names[-1]) == ("Intended use", "Citation")
+    assert "Limits" not in names
+    assert "Not a medical device" in sections[1]
+    if folder in MODELS:
+        assert read(folder)["publish"]["limits"] in sections[1]
+        assert f"`{folder.name}`, sha256 `{read(folder)['evaluation']['sha256'][:12]}`" in sections[-1]
+    entries = re.search(r"```bibtex\n(.*?)```", sections[-1], re.S)[1]
+    assert entries.count("{") == entries.count("}")
+    assert ("haghighi2020learning" in entries) == (folder.name.startswith("semantic-genesis"))
+
+
+@named
+def test_what_the_card_says_of_the_golden_output_runs(folder, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.S)[1:]
+    monkeypatch.chdir(folder)
+    exec(code, {})
+    assert float(capsys.readouterr().out) < 0.002
+
+
+def test_what_training_saw_is_said_where_it_is_not_what_preprocessing_makes():
+    said = [
+        folder.name for folder in MODELS if "Training saw something else" in (folder / "README.md").read_text("utf-8")
+    ]
+    assert said == ["dense-contrast-3d-chest-tiny"]
+    expects = (CARDS / said[0] / "README.md").read_text(encoding="utf-8").split("## What it expects")[1].split("## ")[0]
+    assert load_recipe(said[0]).publish.saw in expects
 
 
 # -- as the hub reads it ----------------------------------------------------------------------------------------------

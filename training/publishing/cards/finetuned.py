@@ -7,11 +7,15 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from sg_hub.errors import InvalidInputError
 from sg_hub.hub.card import CARD
+from sg_hub.hub.registry import get_weights, is_registered
 from sg_hub.io.files import write_atomic
 from sg_hub.models.heads import head_of
+from sg_hub.models.timm_weights import PREFIX as TIMM
+from sg_hub.models.timm_weights import settings_of
 
-from ...trials.task.initialisation import name_of
+from ...trials.task.initialisation import FRESH, kind_of, name_of
 from .metadata import Measured, eval_results, licence_metadata, without_doubtful
 from .results_file import FinetunedResults, Provenance, provenance_of, read_network, read_results
 
@@ -34,12 +38,27 @@ def write_finetuned_card(folder: Path, name: str) -> None:
         folder=shlex.quote(f"./{name}"),
         target=target,
         results=results,
-        base=name_of(results.init),
         architecture=type(network).__name__,
         provenance=provenance,
         labels=["background", *target.classes] if segments else target.classes,
     )
     write_atomic(folder / CARD, str(card))
+
+
+def _base_model(init: str) -> str | None:
+    """The hub's id of the weights that an initialisation takes; None where it takes none, or they are on no hub."""
+    name = name_of(init)
+    if kind_of(init) in FRESH:
+        return None
+    if is_registered(name):
+        return get_weights(name).repo_id
+    if name.startswith(TIMM):
+        try:
+            repo_id = str(settings_of(name.removeprefix(TIMM)).hf_hub_id or "")
+        except InvalidInputError:  # another timm than that of the fine-tuning
+            return None
+        return repo_id.partition("@")[0] or None
+    return name if "/" in name else None  # a folder is known by its name alone
 
 
 def _card_data(name: str, results: FinetunedResults, provenance: Provenance) -> ModelCardData:
@@ -67,6 +86,7 @@ def _card_data(name: str, results: FinetunedResults, provenance: Provenance) -> 
         **licence_metadata(provenance),
         library_name="sg_hub",
         pipeline_tag=task,
+        base_model=_base_model(results.init),
         tags=["medical-imaging", f"{target.ndim}d"],
         eval_results=eval_results(measured),
     )

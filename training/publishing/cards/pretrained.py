@@ -24,6 +24,7 @@ from ...methods.protocol import Method, Result
 from ...methods.registry import method_of, resolve
 from ...run.recipe import load_recipe, resolved
 from ..registry import registry_file
+from ..replacing import GOLDEN
 from .metadata import Measured, eval_results, licence_metadata, task_type, without_doubtful
 from .results_file import (
     RESULTS,
@@ -108,6 +109,7 @@ def write_pretrained_card(folder: Path, name: str) -> None:
         limits=list(_limits(measured)),
         transfer=transfer,
         worth=worth,
+        golden=("restoration" if network.head_name == "pretext" else "output") if (folder / GOLDEN).is_file() else "",
     )
     write_atomic(folder / CARD, str(card))
 

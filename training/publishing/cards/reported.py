@@ -13,6 +13,7 @@ from sg_hub.conversion.releases.semantic_genesis import RELEASE
 from sg_hub.hub.card import CARD, licence_data
 from sg_hub.io.files import write_atomic
 
+from ...methods.with_semantics import BIBTEX
 from ...report.reported import reported
 
 
@@ -30,6 +31,7 @@ def write_reported_card(folder: Path) -> None:
         name=folder.name,
         reported=reported()[folder.name],
         published=RELEASE,
+        bibtex=BIBTEX,
         licence=RELEASE.licence_name,
         config=model.config(),
         parameters=sum(p.numel() for p in model.parameters()),

@@ -60,6 +60,7 @@ class Publish(Record):
     data_licence: str
     data_citation: str
     limits: str
+    saw: str = ""
 
 
 class Pretraining(Record):
