@@ -31,6 +31,7 @@ from .rows import Row
 
 PAGE = "worth.md"
 FEW_LABELS = f"few/{COMPARISON}"
+SHOWN = "Mean (landmarks: median) over patients, draws and classes"
 _ACROSS = 4
 """Panels of a figure that stand beside each other."""
 Cell = tuple[str, str, str]
@@ -49,7 +50,7 @@ def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str], random: M
     names = [name for name in dict.fromkeys(names) if any(name in found for found in cells.values())]
     reference = next((name for name in names if kind_of(name) == RANDOM), names[-1] if names else "")
     lines = [f"# What the weights are worth: {task}", ""]
-    lines += ["Mean (landmarks: median) over patients, draws and classes, and the 95 % interval of a bootstrap", ""]
+    lines += [f"{SHOWN}, and the 95 % interval of a bootstrap", ""]
     lines += _table(cells, names)
     lines += ["", *_found(cells, names)]
     lines += ["## What differs", ""]
@@ -177,7 +178,8 @@ def number_text(cell: Cell, value: float) -> str:
 
 
 def _figure(cells: dict[Cell, dict[str, Row]], names: Sequence[str], path: Path) -> None:
-    """A panel a measure, a bar for each of the weights with its interval."""
+    """A panel a measure, a bar for each of the weights with its interval; of how many patients and draws, and what the
+    lines are, stands in it."""
     across = min(len(cells), _ACROSS)
     down = -(-len(cells) // across)
     figure, panels = plt.subplots(down, across, figsize=(1 + 2.8 * across, 3.8 * down), squeeze=False)
@@ -192,5 +194,18 @@ def _figure(cells: dict[Cell, dict[str, Row]], names: Sequence[str], path: Path)
             panel.bar(place, value, color=colours[name])
             panel.errorbar(place, value, [[max(0.0, value - low)], [max(0.0, high - value)]], color="black", capsize=3)
         panel.set_xticks(range(len(shown)), [Path(name).name for name in shown], rotation=25, ha="right", fontsize=7)
-        panel.set_title(_title(cell).removeprefix(f"{cell[0]}: "), fontsize=7)
+        title = _title(cell).removeprefix(f"{cell[0]}: ")
+        panel.set_title(f"{title}\n{_counts([found[name] for name in shown])}", fontsize=7)
+    figure.supxlabel(f"{SHOWN}.\nLines: 95 % interval of a bootstrap over patients and draws.", fontsize=8)
     save(figure, path)
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    """How many patients and draws a panel is of; where not all are of as many, the least and the most."""
+    counts = {
+        "patient": {len(set(row.patients)) for row in rows},
+        "template" if rows[0].joint else "draw": {len(row.draws) for row in rows},
+    }
+    return ", ".join(
+        f"{' to '.join(map(str, sorted({min(of), max(of)})))} {name}{'s' * (of != {1})}" for name, of in counts.items()
+    )

@@ -8,6 +8,7 @@ from sg_hub.hub.model_folder import sha256_of
 from tests.folders import ROOT
 from training.statistics.patients import UNITS, summary
 from training.targets import load_target
+from training.worth import page
 from training.worth.asked import Asked
 from training.worth.cards import SUFFIX, write_card_records
 from training.worth.networks import contenders
@@ -53,14 +54,39 @@ def test_a_card_says_what_was_measured(path):
     weights, random, _ = ASKED[target]
     fresh = random[-1] if "small" in name else random[0]
     cells = cells_of(read_rows(path.parent), [*weights, *random])
-    page = (path.parent / "worth.md").read_text(encoding="utf-8")
+    written = (path.parent / "worth.md").read_text(encoding="utf-8")
     assert len(record["rows"]) == len(cells)
     for line, ((_, what, measure), found) in zip(record["rows"], cells.items(), strict=True):
         assert line["name"].partition(" (")[0] == f"{what}: {measure}"
         for key, of in (("pretrained", name), ("random", fresh)):
             value = summary(measure, found[of].array)
             assert (f"{value:.1f}" if measure in UNITS else f"{value:.3f}") == line[key].split()[0]
-            assert f" {line[key]} |" in page
+            assert f" {line[key]} |" in written
+
+
+@pytest.mark.parametrize("target", ASKED)
+def test_a_picture_says_of_how_many_patients_and_draws_it_is_and_what_its_lines_are(target, tmp_path, monkeypatch):
+    weights, random, _ = ASKED[target]
+    drawn = []
+    monkeypatch.setattr(page, "save", lambda figure, path: drawn.append(figure))
+    monkeypatch.setattr(page, "interval", lambda *_: (0.0, 1.0))  # takes long, and stands in the tables
+    rows = read_rows(folder_of(target))
+    cells = cells_of(rows, [*weights, *random])
+    for part in {cell[0] for cell in cells}:
+        page._figure({cell: found for cell, found in cells.items() if cell[0] == part}, [*weights, *random], tmp_path)
+    for figure in drawn:
+        assert "95 % interval of a bootstrap over patients and draws" in figure.get_supxlabel()
+        page.plt.close(figure)
+    said = {panel.get_title().rpartition("\n")[2] for figure in drawn for panel in figure.axes} - {""}
+    assert (
+        said
+        == {
+            "openkbp-head-neck": {"15 patients, 15 templates", "15 patients, 5 draws", "21 patients, 10 draws"},
+            "chestxray14-subset": {"176 patients, 1 draw", "176 patients, 10 draws"},
+            "lidc-candidates": {"169 patients, 1 draw", "169 patients, 10 draws"},
+            "lidc-malignancy": {"154 patients, 1 draw", "154 patients, 10 draws"},
+        }[target]
+    )
 
 
 @pytest.mark.parametrize("target", ASKED)
