@@ -1,4 +1,7 @@
-"""The functions that torch.hub offers (see hubconf.py): one per model, and its encoder alone."""
+"""The functions that torch.hub offers (see hubconf.py): one per model, and its encoder alone.
+
+Weights of others in the architecture of one of these are given by `name`; any encoder of timm by `semantic_genesis_2d`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from sg_hub.models import PretrainedModel, SemanticGenesis2D, SemanticGenesis3D
 from sg_hub.models.families.dense_vnet import DenseVNet, DenseVNetEncoder
 from sg_hub.models.families.i3d import I3D, I3DEncoder
 from sg_hub.models.families.medicalnet import MedicalNet, MedicalNetEncoder
+from sg_hub.models.families.res_enc import ResEncEncoder, ResEncUNet
+from sg_hub.models.families.segresnet import SegResNet, SegResNetEncoder
 from sg_hub.models.families.timm_encoder import TimmEncoder
 from sg_hub.models.heads import CLASSES_MEAN, head_of
 from sg_hub.models.unet import UNetEncoder
@@ -19,6 +24,7 @@ TINY = "semantic-genesis-3d-tiny"
 FULL_2D = "semantic-genesis-2d"
 TINY_2D = "semantic-genesis-2d-tiny"
 SMALL_2D = {"encoder": "lcnet_050", "decoder_width": 8}
+_RESTORES = {"head": "restoration"}
 
 Model = TypeVar("Model", bound=PretrainedModel)
 
@@ -288,6 +294,220 @@ def dense_vnet_encoder(*, pretrained: bool = False, name: str | None = None, **o
         options: in_chans, ... as in `dense_vnet`; the head is left out.
     """
     found: DenseVNetEncoder = dense_vnet(pretrained=pretrained, name=name, **({"head": "features"} | options)).encoder
+    return found
+
+
+def dense_contrast_3d_tiny(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis3D:
+    """The U-Net of `semantic_genesis_3d` at width 8; its weights are by dense contrast on head-and-neck CT.
+
+        model = torch.hub.load(repo, "dense_contrast_3d_tiny", pretrained=True, num_classes=2)
+        logits = model(x)  # x (N, 1, X, Y, Z) in 0..1, sides multiples of 8; logits (N, 2, X, Y, Z)
+
+    Args:
+        pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
+        name: other weights than "dense-contrast-3d-tiny": a registered name, a folder, or a hub id.
+        options: num_classes, head, in_chans, ... as in `semantic_genesis_3d`; by default it restores.
+
+    Raises:
+        InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
+    """
+    return _build(SemanticGenesis3D, "dense-contrast-3d-tiny", {"width": 8, **_RESTORES}, pretrained, name, options)
+
+
+def dense_contrast_3d_tiny_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> UNetEncoder:
+    """The encoder of `dense_contrast_3d_tiny` alone, for networks of your own.
+
+        encoder = torch.hub.load(repo, "dense_contrast_3d_tiny_encoder", pretrained=True)
+        features = encoder(x)  # four maps (N, C, X / stride, ...), finest first
+
+    `encoder.channels` is (16, 32, 64, 128) and `encoder.strides` (1, 2, 4, 8).
+
+    Args:
+        pretrained, name: as in `dense_contrast_3d_tiny`.
+        options: in_chans, norm, ... as in `semantic_genesis_3d`; the head is left out.
+    """
+    found: UNetEncoder = dense_contrast_3d_tiny(pretrained=pretrained, name=name, **options).encoder
+    return found
+
+
+def dense_contrast_3d_small(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis3D:
+    """The U-Net of `semantic_genesis_3d` at width 16; its weights are by dense contrast on head-and-neck CT.
+
+        model = torch.hub.load(repo, "dense_contrast_3d_small", pretrained=True, num_classes=2)
+        logits = model(x)  # x (N, 1, X, Y, Z) in 0..1, sides multiples of 8; logits (N, 2, X, Y, Z)
+
+    Args:
+        pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
+        name: other weights than "dense-contrast-3d-small": a registered name, a folder, or a hub id.
+        options: num_classes, head, in_chans, ... as in `semantic_genesis_3d`; by default it restores.
+
+    Raises:
+        InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
+    """
+    return _build(SemanticGenesis3D, "dense-contrast-3d-small", {"width": 16, **_RESTORES}, pretrained, name, options)
+
+
+def dense_contrast_3d_small_encoder(
+    *, pretrained: bool = False, name: str | None = None, **options: Any
+) -> UNetEncoder:
+    """The encoder of `dense_contrast_3d_small` alone, for networks of your own.
+
+        encoder = torch.hub.load(repo, "dense_contrast_3d_small_encoder", pretrained=True)
+        features = encoder(x)  # four maps (N, C, X / stride, ...), finest first
+
+    `encoder.channels` is (32, 64, 128, 256) and `encoder.strides` (1, 2, 4, 8).
+
+    Args:
+        pretrained, name: as in `dense_contrast_3d_small`.
+        options: in_chans, norm, ... as in `semantic_genesis_3d`; the head is left out.
+    """
+    found: UNetEncoder = dense_contrast_3d_small(pretrained=pretrained, name=name, **options).encoder
+    return found
+
+
+def dense_contrast_3d_chest_tiny(
+    *, pretrained: bool = False, name: str | None = None, **options: Any
+) -> SemanticGenesis3D:
+    """The U-Net of `semantic_genesis_3d` at width 8; its weights are by dense contrast on patches of chest CT.
+
+        model = torch.hub.load(repo, "dense_contrast_3d_chest_tiny", pretrained=True, num_classes=2)
+        logits = model(x)  # x (N, 1, X, Y, Z) in 0..1, sides multiples of 8; logits (N, 2, X, Y, Z)
+
+    Args:
+        pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
+        name: other weights than "dense-contrast-3d-chest-tiny": a registered name, a folder, or a hub id.
+        options: num_classes, head, in_chans, ... as in `semantic_genesis_3d`; by default it restores.
+
+    Raises:
+        InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
+    """
+    return _build(
+        SemanticGenesis3D, "dense-contrast-3d-chest-tiny", {"width": 8, **_RESTORES}, pretrained, name, options
+    )
+
+
+def dense_contrast_3d_chest_tiny_encoder(
+    *, pretrained: bool = False, name: str | None = None, **options: Any
+) -> UNetEncoder:
+    """The encoder of `dense_contrast_3d_chest_tiny` alone, for networks of your own.
+
+        encoder = torch.hub.load(repo, "dense_contrast_3d_chest_tiny_encoder", pretrained=True)
+        features = encoder(x)  # four maps (N, C, X / stride, ...), finest first
+
+    `encoder.channels` is (16, 32, 64, 128) and `encoder.strides` (1, 2, 4, 8).
+
+    Args:
+        pretrained, name: as in `dense_contrast_3d_chest_tiny`.
+        options: in_chans, norm, ... as in `semantic_genesis_3d`; the head is left out.
+    """
+    found: UNetEncoder = dense_contrast_3d_chest_tiny(pretrained=pretrained, name=name, **options).encoder
+    return found
+
+
+def dense_contrast_2d_tiny(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis2D:
+    """The network of `semantic_genesis_2d_tiny`; its weights are by dense contrast on chest X-rays.
+
+        model = torch.hub.load(repo, "dense_contrast_2d_tiny", pretrained=True, num_classes=2)
+        logits = model(x)  # x (N, 1, H, W) in 0..1, sides multiples of 32; logits (N, 2, H, W)
+
+    Args:
+        pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
+        name: other weights than "dense-contrast-2d-tiny": a registered name, a folder, or a hub id.
+        options: num_classes, head, in_chans, ... as in `semantic_genesis_2d`; by default it restores.
+
+    Raises:
+        InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
+    """
+    return _build(SemanticGenesis2D, "dense-contrast-2d-tiny", SMALL_2D | _RESTORES, pretrained, name, options)
+
+
+def dense_contrast_2d_tiny_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> TimmEncoder:
+    """The encoder of `dense_contrast_2d_tiny` alone, for networks of your own.
+
+        encoder = torch.hub.load(repo, "dense_contrast_2d_tiny_encoder", pretrained=True)
+        features = encoder(x)  # maps (N, C, H / stride, W / stride), finest first, as timm's features_only gives them
+
+    `encoder.channels` is (16, 32, 64, 128, 256) and `encoder.strides` (2, 4, 8, 16, 32).
+
+    Args:
+        pretrained, name: as in `dense_contrast_2d_tiny`.
+        options: in_chans, ... as in `semantic_genesis_2d`; the head is left out.
+    """
+    found: TimmEncoder = dense_contrast_2d_tiny(pretrained=pretrained, name=name, **options).encoder
+    return found
+
+
+def segresnet(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SegResNet:
+    """SegResNet's encoder as MONAI has it (Myronenko, 2018), that of CT-FM.
+
+        model = torch.hub.load(repo, "segresnet", num_classes=2)
+        logits = model(x)  # x (N, 1, X, Y, Z) in 0..1, sides multiples of 16; logits (N, 2, X, Y, Z)
+
+    Heads and decoder are of this package. It needs `pip install 'sg_hub[monai]'`.
+
+    Args:
+        pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
+        name: the folder that `sg-hub convert` made of the published file. Absent: "ct-fm", which is not downloaded
+            for you (the error says how to get it).
+        options: num_classes, head, in_chans as in `semantic_genesis_3d`; without weights also width, blocks, norm and
+            preprocessing.
+
+    Raises:
+        InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
+    """
+    return _build(SegResNet, "ct-fm", {}, pretrained, name, options)
+
+
+def segresnet_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SegResNetEncoder:
+    """The encoder of `segresnet` alone, for networks of your own.
+
+        encoder = torch.hub.load(repo, "segresnet_encoder")
+        features = encoder(x)  # five maps (N, C, X / stride, ...), finest first
+
+    `encoder.channels` is (32, 64, 128, 256, 512) and `encoder.strides` (1, 2, 4, 8, 16).
+
+    Args:
+        pretrained, name: as in `segresnet`.
+        options: in_chans, ... as in `segresnet`; the head is left out.
+    """
+    found: SegResNetEncoder = segresnet(pretrained=pretrained, name=name, **({"head": "features"} | options)).encoder
+    return found
+
+
+def res_enc_unet(*, pretrained: bool = False, name: str | None = None, **options: Any) -> ResEncUNet:
+    """nnU-Net's residual encoder (Isensee et al., MICCAI 2024), ResEnc-L as nnssl pre-trains it.
+
+        model = torch.hub.load(repo, "res_enc_unet", num_classes=2)
+        logits = model(x)  # x (N, 1, X, Y, Z) of mean 0 and deviation 1, sides multiples of 32; logits (N, 2, X, Y, Z)
+
+    Heads and decoder are of this package. It needs `pip install 'sg_hub[nnssl]'`.
+
+    Args:
+        pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
+        name: the folder that `sg-hub convert` made of the published file. Absent: "nnssl-resenc-l", which is not
+            downloaded for you (the error says how to get it).
+        options: num_classes, head, in_chans as in `semantic_genesis_3d`; without weights also features, blocks and
+            preprocessing.
+
+    Raises:
+        InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
+    """
+    return _build(ResEncUNet, "nnssl-resenc-l", {}, pretrained, name, options)
+
+
+def res_enc_unet_encoder(*, pretrained: bool = False, name: str | None = None, **options: Any) -> ResEncEncoder:
+    """The encoder of `res_enc_unet` alone, for networks of your own.
+
+        encoder = torch.hub.load(repo, "res_enc_unet_encoder")
+        features = encoder(x)  # six maps (N, C, X / stride, ...), finest first
+
+    `encoder.channels` is (32, 64, 128, 256, 320, 320) and `encoder.strides` (1, 2, 4, 8, 16, 32).
+
+    Args:
+        pretrained, name: as in `res_enc_unet`.
+        options: in_chans, ... as in `res_enc_unet`; the head is left out.
+    """
+    found: ResEncEncoder = res_enc_unet(pretrained=pretrained, name=name, **({"head": "features"} | options)).encoder
     return found
 
 

@@ -3,14 +3,40 @@
 import pytest
 import torch
 
-from sg_hub import InvalidInputError, Preprocessing, ReadError, SemanticGenesis3D
+from sg_hub import (
+    InvalidInputError,
+    Preprocessing,
+    ReadError,
+    SemanticGenesis3D,
+    from_pretrained,
+    get_weights,
+    list_models,
+)
+from sg_hub.models.registry import families
 from tests.folders import ROOT
 
-WIDTHS = {"semantic_genesis_3d": 32, "semantic_genesis_3d_tiny": 8}
+DENSE = {"dense_contrast_3d_tiny": 8, "dense_contrast_3d_chest_tiny": 8, "dense_contrast_3d_small": 16}
+WIDTHS = {"semantic_genesis_3d": 32, "semantic_genesis_3d_tiny": 8} | DENSE
 ENCODERS = {f"{name}_encoder": width for name, width in WIDTHS.items()}
-IMAGES = {"semantic_genesis_2d": "resnet18", "semantic_genesis_2d_tiny": "lcnet_050"}
-PUBLISHED = {"medicalnet": "medicalnet-resnet18", "i3d": "i3d-kinetics", "dense_vnet": "dense-vnet-abdominal-ct"}
-SMALL = {"medicalnet": {"depth": 18, "width": 4, "decoder_width": 2}, "i3d": {"width": 4}, "dense_vnet": {"width": 6}}
+IMAGES = {
+    "semantic_genesis_2d": "resnet18",
+    "semantic_genesis_2d_tiny": "lcnet_050",
+    "dense_contrast_2d_tiny": "lcnet_050",
+}
+PUBLISHED = {
+    "medicalnet": "medicalnet-resnet18",
+    "i3d": "i3d-kinetics",
+    "dense_vnet": "dense-vnet-abdominal-ct",
+    "segresnet": "ct-fm",
+    "res_enc_unet": "nnssl-resenc-l",
+}
+SMALL = {
+    "medicalnet": {"depth": 18, "width": 4, "decoder_width": 2},
+    "i3d": {"width": 4},
+    "dense_vnet": {"width": 6},
+    "segresnet": {"width": 4, "blocks": [1, 2, 1]},
+    "res_enc_unet": {"features": [4, 8, 8], "blocks": [1, 2, 1]},
+}
 EVERY = [name + part for name in [*WIDTHS, *IMAGES, *PUBLISHED] for part in ("", "_encoder")]
 
 
@@ -26,6 +52,23 @@ def from_here(monkeypatch):
 
 def test_list_names_every_entry_point(from_here):
     assert sorted(torch.hub.list("owner/sg_hub")) == sorted(EVERY)
+
+
+def test_every_family_and_all_weights_that_come_with_the_package_have_one():
+    shipped = {name.replace("-", "_") for name in list_models() if get_weights(name).folder}
+    assert shipped <= {*EVERY}
+    made = {type(load(name, **SMALL.get(name, {}))).__name__ for name in EVERY if not name.endswith("_encoder")}
+    assert made == {*families()} - {"TimmUNet"}
+
+
+@pytest.mark.parametrize("name", [*DENSE, "dense_contrast_2d_tiny"])
+def test_weights_of_dense_contrast_are_those_that_are_registered(name):
+    model, random = load(name, pretrained=True), load(name)
+    wanted = from_pretrained(name.replace("_", "-"))
+    for key, value in wanted.state_dict().items():
+        assert torch.equal(model.state_dict()[key], value), key
+    assert random.head_name == wanted.head_name == "restoration"
+    assert random.state_dict().keys() == wanted.state_dict().keys()
 
 
 @pytest.mark.parametrize("name", EVERY)
