@@ -7,7 +7,7 @@ from training.method_grid.measures import trials_of, worth_of
 from training.method_grid.page import PAGE, write_page
 from training.method_grid.recipe import load_grid, recipes_of
 from training.methods.registry import method_of
-from training.run.metrics import read_metrics
+from training.run.folder.metrics import read_metrics
 from training.trials.task.initialisation import RANDOM
 from training.worth.rows import Row
 

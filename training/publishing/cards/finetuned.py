@@ -6,13 +6,13 @@ import shlex
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
-from sg_hub.models.timm_weights import PREFIX as TIMM
-from sg_hub.models.timm_weights import settings_of
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.hub.card import CARD
 from sg_hub.hub.registry import get_weights, is_registered
 from sg_hub.io.files import write_atomic
+from sg_hub.models.families.timm_weights import PREFIX as TIMM
+from sg_hub.models.families.timm_weights import settings_of
 from sg_hub.models.heads import head_of
 
 from ...trials.task.initialisation import FRESH, kind_of, name_of
