@@ -42,8 +42,12 @@ class Column:
 
     @property
     def title(self) -> str:
-        own = ", own settings" if self.own else ""
-        return f"{self.name}{self.labels}{own} ({METRICS[self.settings['metric']]} %)"
+        return f"{self.cell} ({METRICS[self.settings['metric']]} %)"
+
+    @property
+    def cell(self) -> str:
+        """Target, labels and protocol."""
+        return f"{self.name}{self.labels}{', own settings' if self.own else ''}"
 
     @property
     def labels(self) -> str:

@@ -42,17 +42,16 @@ def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Col
     if draw.of_several_labels(columns):
         draw.fraction_curves(columns, labels, out / "fractions.png")
         figures.append(("With fewer labels: mean and 95 % confidence interval", "fractions.png"))
-    for column in whole:
+    for column in columns:
         name = f"curves-{column.slug}.png"
         curves = {labels[init]: [row["curve"] for row in rows] for init, rows in column.rows.items()}
         metric = METRICS[column.settings["metric"]]
-        shown = f"{column.name}{', own settings' if column.own else ''}"
         named = {labels[init]: colours[init] for init in column.rows}
-        draw.learning_curves(curves, metric, out / name, named, title=shown)
-        figures.append((f"{shown}: validation and training over the steps, mean and range of the trials", name))
+        draw.learning_curves(curves, metric, out / name, named, title=column.cell)
+        figures.append((f"{column.cell}: validation and training over the steps, mean and range of the trials", name))
         name = f"examples-{column.slug}.png"
-        if draw.examples(example_files(folder, column, labels), out / name):
-            figures.append((f"{shown}: best, median and worst test item of the first trial", name))
+        if column in whole and draw.examples(example_files(folder, column, labels), out / name):
+            figures.append((f"{column.cell}: best, median and worst test item of the first trial", name))
     return figures
 
 

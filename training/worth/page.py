@@ -58,7 +58,7 @@ def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str], random: M
     lines += ["", "## By class", "", *_by_class(cells, names)]
     for part in dict.fromkeys(cell[0] for cell in cells):
         picture = out / f"{part}.png"
-        _figure({cell: found for cell, found in cells.items() if cell[0] == part}, names, picture)
+        _figure({cell: found for cell, found in cells.items() if cell[0] == part}, names, task, picture)
         lines += ["", markdown.picture(part, picture.name)]
     if (out / FEW_LABELS).is_file():
         lines += ["", f"With few labels, fine-tuned: [{FEW_LABELS}]({FEW_LABELS})"]
@@ -177,9 +177,9 @@ def number_text(cell: Cell, value: float) -> str:
     return f"{value:.1f}" if cell[2] in UNITS else f"{value:.3f}"
 
 
-def _figure(cells: dict[Cell, dict[str, Row]], names: Sequence[str], path: Path) -> None:
-    """A panel a measure, a bar for each of the weights with its interval; of how many patients and draws, and what the
-    lines are, stands in it."""
+def _figure(cells: dict[Cell, dict[str, Row]], names: Sequence[str], task: str, path: Path) -> None:
+    """A panel a measure, a bar for each of the weights with its interval; of which task, how many patients and draws,
+    and what the lines are, stands in it."""
     across = min(len(cells), _ACROSS)
     down = -(-len(cells) // across)
     figure, panels = plt.subplots(down, across, figsize=(1 + 2.8 * across, 3.8 * down), squeeze=False)
@@ -196,6 +196,7 @@ def _figure(cells: dict[Cell, dict[str, Row]], names: Sequence[str], path: Path)
         panel.set_xticks(range(len(shown)), [Path(name).name for name in shown], rotation=25, ha="right", fontsize=7)
         title = _title(cell).removeprefix(f"{cell[0]}: ")
         panel.set_title(f"{title}\n{_counts([found[name] for name in shown])}", fontsize=7)
+    figure.suptitle(task, fontsize=8)
     figure.supxlabel(f"{SHOWN}.\nLines: 95 % interval of a bootstrap over patients and draws.", fontsize=8)
     save(figure, path)
 

@@ -58,7 +58,14 @@ def test_the_report_shows_everything_and_keeps_the_papers_figures_apart(folder):
     assert "What it is." in measured
     assert "10% of labels" in measured
     figures = {path.name for path in (folder / "report").glob("*.png")}
-    assert {"bars.png", "bars_2d_3d.png", "fractions.png", "curves-task.png", "curves-task-2d.png"} == figures
+    assert {
+        "bars.png",
+        "bars_2d_3d.png",
+        "fractions.png",
+        "curves-task.png",
+        "curves-task-10.png",
+        "curves-task-2d.png",
+    } == figures
     assert all(f"]({name})" in page for name in figures)
     assert (folder / "report" / "table.tex").is_file()
 

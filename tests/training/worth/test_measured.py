@@ -73,8 +73,10 @@ def test_a_picture_says_of_how_many_patients_and_draws_it_is_and_what_its_lines_
     rows = read_rows(folder_of(target))
     cells = cells_of(rows, [*weights, *random])
     for part in {cell[0] for cell in cells}:
-        page._figure({cell: found for cell, found in cells.items() if cell[0] == part}, [*weights, *random], tmp_path)
+        of_part = {cell: found for cell, found in cells.items() if cell[0] == part}
+        page._figure(of_part, [*weights, *random], "title of the task", tmp_path)
     for figure in drawn:
+        assert figure.get_suptitle() == "title of the task"
         assert "95 % interval of a bootstrap over patients and draws" in figure.get_supxlabel()
         page.plt.close(figure)
     said = {panel.get_title().rpartition("\n")[2] for figure in drawn for panel in figure.axes} - {""}

@@ -230,7 +230,7 @@ def test_the_command(place, tmp_path, quick, capsys):
 
 def test_rows_of_other_settings_are_not_of_the_comparison(place, tmp_path, quick, monkeypatch):
     out, shown = tmp_path / "out", []
-    monkeypatch.setattr("training.worth.suite.write_page", lambda out, rows, weights, random: shown.append(rows))
+    monkeypatch.setattr("training.worth.suite.write_page", lambda out, rows, *_: shown.append(rows))
     run(place, out, parts=["zero"], weights=("net",))
     run(place, out, "splits.validation=0.2", parts=["zero"], weights=("net",))
     before, after = ({row.key for row in rows} for rows in shown)
