@@ -53,3 +53,8 @@ def shown(path: Path) -> np.ndarray:
     ends = slope * least + intercept, slope * most + intercept
     unit = (np.asarray(windowed, dtype=float) - ends[0]) / (ends[1] - ends[0])
     return 1 - unit if data.PhotometricInterpretation == "MONOCHROME1" else unit
+
+
+def ramp(most, size=(12, 20), dtype=np.uint16):
+    """Grey levels from 0 to `most`, row by row."""
+    return np.linspace(0, most, size[0] * size[1]).round().astype(dtype).reshape(size)
