@@ -25,7 +25,7 @@ from sg_hub.io.files import given_path
 
 from ..data.prepare import prepare
 from ..discovery.discover import discover
-from ..methods.registry import method_of, resolve
+from ..methods.registry import method_of, recorded_recipe
 from ..pretraining.autoencode import autoencode
 from ..pretraining.evaluate import evaluate, read_evaluation
 from ..pretraining.pretrain import pretrain
@@ -33,7 +33,6 @@ from ..pretraining.published import FOLDER, published_model
 from ..pretraining.state import FREE
 from ..report import report
 from ..run.folder.lock import run_lock
-from ..run.folder.record import recorded
 from ..run.recipe import Recipe, resolved
 from ..targets import load_target
 from ..trials.grids.benchmark import benchmark
@@ -236,7 +235,7 @@ class _Walk:
 
     def _is_trained(self, name: str, recipe: Recipe) -> bool:
         """Whether a pre-training of this very recipe has ended, was evaluated, and its weights are there."""
-        there, asked = _recorded_recipe(recipe, "pretrain"), resolved(recipe)
+        there, asked = recorded_recipe(recipe, "pretrain"), resolved(recipe)
         return there == asked | {"run": there.get("run")} and self._is_evaluated(name)  # wherever the grid lies
 
     def _is_evaluated(self, name: str) -> bool:
@@ -248,14 +247,14 @@ class _Walk:
 
     def _is_of_its_record(self, name: str) -> bool:
         """The same, but for what does not determine the weights: where data lie, and how they are read."""
-        there, asked = _recorded_recipe(self.recipes[name], "pretrain"), resolved(self.recipes[name])
+        there, asked = recorded_recipe(self.recipes[name], "pretrain"), resolved(self.recipes[name])
         return self._is_evaluated(name) and _of_weights(there) == _of_weights(asked)
 
     def _store(self) -> None:
         """The store and, where some method needs them, the patterns; made once."""
         first = next(iter(self.recipes.values()))
         recipe = first.model_copy(update={"run": str(self.out / STORE)})
-        asked, there = resolved(recipe), _recorded_recipe(recipe, "discover")
+        asked, there = resolved(recipe), recorded_recipe(recipe, "discover")
         if all(there.get(key) == asked[key] for key in SHARED):
             return
         print(f"== the store, in {recipe.run}", flush=True)
@@ -278,12 +277,3 @@ def _of_weights(recipe: dict[str, Any]) -> list[Any]:
     """What of a recipe determines weights."""
     how = {key: value for key, value in recipe.get("pretrain", {}).items() if key not in FREE}
     return [how, *(recipe.get(key) for key in ("model", "method", "seed"))]
-
-
-def _recorded_recipe(recipe: Recipe, step: str) -> dict[str, Any]:
-    """The recipe that a step's record holds, with today's keys: newer ones had no other value than their default.
-    Empty where there is no record, or one of a recipe that is none any more."""
-    try:
-        return resolved(resolve(Recipe.model_validate(recorded(recipe, step)["recipe"])))
-    except (KeyError, ValueError):
-        return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import pkgutil
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -11,7 +12,8 @@ from typing import Any
 
 from sg_hub.errors import InvalidInputError
 
-from ..run.recipe import MethodSection, Recipe, with_newer_keys
+from ..run.folder.record import recorded
+from ..run.recipe import MethodSection, Recipe, resolved, with_newer_keys
 from ..run.settings import settings_of
 from .protocol import Method
 from .with_semantics import WithSemantics, settings_with
@@ -89,6 +91,30 @@ def resolve(recipe: Recipe) -> Recipe:
     """
     settings = method_of(recipe).settings.model_dump()
     return recipe.model_copy(update={"method": MethodSection(**settings)})
+
+
+def recorded_recipe(recipe: Recipe, step: str) -> dict[str, Any]:
+    """The recipe that a step's record holds, with today's keys: newer ones had no other value than their default.
+    Empty where there is no record, or one of a recipe that is none any more."""
+    try:
+        return resolved(resolve(Recipe.model_validate(recorded(recipe, step)["recipe"])))
+    except (KeyError, ValueError):
+        return {}
+
+
+def settings_then(recipe: Recipe, step: str, *places: str) -> str:
+    """Which settings were others when a step was done, as they were then; empty where none was, or it has no record.
+
+    Args:
+        places: sections of the recipe, or single settings, as `pretrain.size`.
+    """
+    then, now = recorded_recipe(recipe, step), resolved(resolve(recipe))
+    found = []
+    for section, _, key in (place.partition(".") for place in places if then):
+        for each in [key] if key else sorted(then[section].keys() | now[section].keys()):
+            if then[section].get(each) != now[section].get(each):
+                found.append(f"{section}.{each}={json.dumps(then[section].get(each))}")
+    return ", ".join(found)
 
 
 def _shipped() -> set[str]:

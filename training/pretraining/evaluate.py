@@ -18,13 +18,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from sg_hub.errors import ReadError
+from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.files import write_json
 from sg_hub.models import PretrainedModel
 
 from ..discovery.cubes import Cubes
 from ..methods.protocol import Method
-from ..methods.registry import method_of, resolve
+from ..methods.registry import method_of, resolve, settings_then
 from ..run.folder.checksums import sealed
 from ..run.folder.record import read_json
 from ..run.layout import to_device
@@ -41,8 +41,14 @@ def evaluate(recipe: Recipe, *, device: str = "auto", progress: bool = True) -> 
 
     Raises:
         ReadError: an earlier step is missing, or no patients are left to evaluate on.
+        InvalidInputError: the weights were trained with other settings.
     """
     recipe = resolve(recipe)
+    if then := settings_then(recipe, "pretrain", "model", "method", "pretrain.size"):
+        raise InvalidInputError(
+            f"the weights were trained with other settings than the recipe's ({then}): set them back, or run "
+            "`sg-hub pretrain` in another run=FOLDER"
+        )
     method, me = method_of(recipe), Process(0, 1, training_device(device))
     inputs = open_inputs(recipe, method, me, progress)
     split = "test" if len(inputs.data["test"]) else "validation"

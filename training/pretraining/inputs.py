@@ -19,6 +19,7 @@ from ..discovery.patterns import SPLITS, PatternTable
 from ..discovery.whole_scans import WholeScans, resize_scans
 from ..methods.blueprint import Blueprint
 from ..methods.protocol import Batch, Method
+from ..methods.registry import settings_then
 from ..run.folder.checksums import check_file
 from ..run.folder.record import read_json
 from ..run.processes.process_group import Process
@@ -46,7 +47,8 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
 
     Raises:
         ReadError: an earlier step is missing.
-        InvalidInputError: a patterns table that does not fit the store, or is of another one.
+        InvalidInputError: a patterns table that does not fit the store, is of another one, or was discovered with other
+            settings.
     """
     settings = recipe.pretrain
     store = Store.open(store_path(recipe), cache_mib=settings.cache_mib, cache_dir=settings.cache_dir)
@@ -72,6 +74,11 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
         raise InvalidInputError(
             "the patterns were discovered in another store (scans were prepared anew, added or taken away since): run "
             "autoencode and discover again"
+        )
+    if then := settings_then(recipe, "discover", "discover"):
+        raise InvalidInputError(
+            f"the patterns were discovered with other settings than the recipe's ({then}): run `sg-hub discover` "
+            "again, or set them back"
         )
     found = {split: PatternDataset(table, store, table.rows(split), size, context) for split in SPLITS}
     return Inputs(store, dict(found), table.classes, f"{store.fingerprint} {table.fingerprint}")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sg_hub.errors import ReadError
+from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.conftest import small_recipe
 from training import transforms
 from training.data.store import Store
@@ -63,6 +63,12 @@ def test_before_pre_training_the_step_is_named(run):
         evaluate(small_recipe(run), progress=False)
     with pytest.raises(ReadError, match="evaluate"):
         read_evaluation(small_recipe(run))
+
+
+def test_figures_of_another_method_than_was_trained_are_refused(run, recipe):
+    for other in ("method.shuffle_windows=0", "model.width=4", "pretrain.size=[16, 16, 16]"):
+        with pytest.raises(InvalidInputError, match=f"trained with other settings .*{other.partition('=')[0]}="):
+            evaluate(small_recipe(run, other), progress=False)
 
 
 def test_without_anyone_held_out_there_is_nothing_to_measure(run, recipe):

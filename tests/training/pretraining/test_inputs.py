@@ -63,6 +63,12 @@ def test_patterns_of_another_store_are_refused(run):
     opened(run, finer, *KINDS[RandomCubes])
 
 
+def test_patterns_of_other_settings_are_refused(run):
+    with pytest.raises(InvalidInputError, match=r"\(discover\.patterns=3\): run `sg-hub discover` again"):
+        opened(run, "discover.patterns=4")
+    opened(run, "seed=7", "pretrain.lr=0.5", "prepare.workers=7")
+
+
 def test_patterns_that_weights_found_are_not_taken_without_whom_these_have_seen(run):
     """A discovery that was killed between its table and its record."""
     (run / "discover.json").unlink()
