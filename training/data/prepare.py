@@ -94,6 +94,24 @@ def store_path(recipe: Recipe) -> str:
     return str(recipe.run_dir / STORE)
 
 
+def open_store(recipe: Recipe, **how: Any) -> Store:
+    """The recipe's store, for the steps behind `prepare`.
+
+    Args:
+        how: of `Store.open`.
+
+    Raises:
+        ReadError: as `Store.open`.
+        InvalidInputError: the voxels of the run's own store were prepared with other settings.
+    """
+    path = store_path(recipe)
+    store = Store.open(path, **how)
+    if path != recipe.source:
+        settings = {key: value for key, value in _settings_of(recipe).items() if key not in ("sg_hub_store", "chunk")}
+        _check_settings(path, store.settings, settings)
+    return store
+
+
 def prepare(recipe: Recipe, *, converter: Converter = convert_all, progress: bool = True) -> Summary:
     """Fill the store of a recipe; returns (and prints) what was kept and what was skipped.
 
@@ -181,7 +199,8 @@ def _with_validation(items: list[StoredItem], recipe: Recipe) -> list[StoredItem
     return [replace(item, split="validation") if item.patient in drawn else item for item in items]
 
 
-def _open_for_writing(folder: Path, recipe: Recipe) -> zarr.Group:
+def _settings_of(recipe: Recipe) -> dict[str, Any]:
+    """What a store of the recipe holds of it."""
     prepare, images = recipe.prepare, recipe.model.ndim == 2
     settings: dict[str, Any] = {
         "sg_hub_store": FORMAT,
@@ -191,13 +210,22 @@ def _open_for_writing(folder: Path, recipe: Recipe) -> zarr.Group:
     }
     if images:
         settings |= {"size": list(prepare.size), "channels": prepare.channels, "bits": prepare.bits}
-    there = read_settings(str(folder))
-    changed = [f"{key} {there.get(key)}" for key in settings if there and there.get(key) != settings[key]]
+    return settings
+
+
+def _check_settings(folder: str | Path, there: dict[str, Any], settings: dict[str, Any]) -> None:
+    changed = [f"{key} {there.get(key)}" for key in settings if there.get(key) != settings[key]]
     if changed:
         raise InvalidInputError(
             f"the store {folder} was prepared with another {', '.join(changed)}: give another run=FOLDER, "
             "set it back in the recipe, or remove the store to prepare it anew"
         )
+
+
+def _open_for_writing(folder: Path, recipe: Recipe) -> zarr.Group:
+    settings, there = _settings_of(recipe), read_settings(str(folder))
+    if there is not None:
+        _check_settings(folder, there, settings)
     for place in (folder, folder / "scans"):
         for half in place.glob("*.partial"):  # zarr's own, of a process that was killed
             half.unlink(missing_ok=True)

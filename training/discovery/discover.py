@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from sg_hub.errors import InvalidInputError
 
-from ..data.prepare import store_path
+from ..data.prepare import open_store
 from ..data.store import Store
 from ..run.folder.lock import run_lock
 from ..run.folder.record import record
@@ -49,7 +49,7 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
             weights that do not take the scans as they are stored, or have seen test patients.
         ReadError: no store or no features yet.
     """
-    store = Store.open(store_path(recipe), cache_mib=512)
+    store = open_store(recipe, cache_mib=512)
     features = load_features(recipe, store)
     with run_lock(recipe.run_dir):
         weights = recipe.discover.weights

@@ -18,8 +18,7 @@ import torch
 from sg_hub import from_pretrained
 from sg_hub.models import PretrainedModel
 
-from ..data.prepare import store_path
-from ..data.store import Store
+from ..data.prepare import open_store
 from ..discovery.features import FOLDER, WHOLE, determined_by, features_path, read_features, save_features
 from ..discovery.whole_scans import WholeScans
 from ..methods.registry import method_of, resolve
@@ -47,7 +46,7 @@ def autoencode(recipe: Recipe, *, device: str = "auto", progress: bool = True) -
     done, folder = features_path(recipe), recipe.run_dir / FOLDER
     with run_lock(recipe.run_dir), process(device) as me:
         me.barrier()  # the first process may still be writing the store
-        store = Store.open(store_path(recipe))
+        store = open_store(recipe)
         of = determined_by(recipe, store)
         there = read_features(done).get("determined_by") == of
         me.barrier()  # all have looked

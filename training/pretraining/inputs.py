@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from sg_hub.errors import InvalidInputError
 
-from ..data.prepare import store_path
+from ..data.prepare import open_store
 from ..data.store import Store
 from ..discovery.cubes import Cubes, PatternDataset, RandomCubes, enlarged
 from ..discovery.discover import table_path
@@ -51,7 +51,7 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
             settings.
     """
     settings = recipe.pretrain
-    store = Store.open(store_path(recipe), cache_mib=settings.cache_mib, cache_dir=settings.cache_dir)
+    store = open_store(recipe, cache_mib=settings.cache_mib, cache_dir=settings.cache_dir)
     size, context = enlarged(recipe.pretrain.size, method.context), method.context
     if method.needs == "scans":
         path = recipe.run_dir / FOLDER / WHOLE

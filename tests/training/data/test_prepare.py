@@ -25,7 +25,7 @@ from tests.training.run.other_process import at_work
 from tests.training.scan_files import SIZE, write_scan, write_split
 from training.data import convert as module
 from training.data.items import stamp
-from training.data.prepare import prepare, store_path
+from training.data.prepare import open_store, prepare, store_path
 from training.data.store import Store
 
 
@@ -147,6 +147,13 @@ def test_changed_settings(recipe, setting):
     with pytest.raises(InvalidInputError, match=f"prepared with another {key} .*give another run=FOLDER"):
         prepare(recipe(setting), progress=False)
     assert stored(store_path(recipe())) == files
+
+
+def test_the_steps_behind_it_take_no_voxels_of_other_settings(recipe):
+    prepare(recipe(), progress=False)
+    with pytest.raises(InvalidInputError, match=r"prepared with another window \["):
+        open_store(recipe("prepare.window=[-500.0, 500.0]"))
+    assert open_store(recipe("prepare.chunk=[8, 8, 8]"), cache_mib=1).names() == open_store(recipe()).names()
 
 
 def test_a_half_written_patient_is_written_again(recipe):
