@@ -1,4 +1,5 @@
-// One scan in three planes, drawn by NiiVue. Places are mm in LPS, as everywhere in sg_hub; NiiVue's own are RAS.
+// One scan in three planes, drawn by NiiVue. Places are mm in LPS, as everywhere in sg_hub; NiiVue's own are RAS, and
+// those of the file where `true` asks for them: without it they are of the grid as it is drawn, turned upright.
 
 const SETTINGS = {
   isRadiologicalConvention: true, // patient's left on the right, as in all pictures of sg_hub
@@ -91,12 +92,12 @@ export class Viewer {
 
   // The place under the cross-hairs.
   get at() {
-    return flipped(this.nv.frac2mm(this.nv.scene.crosshairPos));
+    return flipped(this.nv.frac2mm(this.nv.scene.crosshairPos, 0, true));
   }
 
   // Put the cross-hairs at a place; nobody is told but through the result, the value there.
   goTo(at, colour) {
-    this.nv.scene.crosshairPos = this.nv.mm2frac(flipped(at)).map((share) => Math.min(Math.max(share, 0), 1));
+    this.nv.scene.crosshairPos = this.nv.mm2frac(flipped(at), 0, true).map((share) => Math.min(Math.max(share, 0), 1));
     this.mark(colour);
     const [x, y, z] = this.nv.frac2vox(this.nv.scene.crosshairPos);
     return this.nv.volumes[0].getValue(x, y, z);

@@ -99,3 +99,14 @@ def test_a_fraction_is_said_as_it_was_asked_for(tmp_path):
                 append(tmp_path, row(init, trial, 0.5, fraction=fraction))
     titles = [column.title for column in columns_of(read_results(tmp_path))]
     assert titles == [f"task, {share}% of labels (AUC %)" for share in ("2.5", "2", "0.4")]
+
+
+def test_a_target_without_a_title_of_its_own_is_not_said_twice(tmp_path):
+    for title in ("task", "livers in CT"):
+        (tmp_path / title).mkdir()
+        append(tmp_path / title, row("best", 0, 0.9, title=title))
+    assert [columns_of(read_results(tmp_path / title))[0].about for title in ("task", "livers in CT")] == [
+        "",
+        "Livers in CT.",
+    ]
+    assert "Task." not in report(tmp_path / "task").read_text(encoding="utf-8")
