@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from pathlib import Path
+
+from sg_hub.errors import InvalidInputError
+from sg_hub.hub.config_file import CONFIG
 
 from ..methods.registry import method_of, resolve
 from ..run.folder.lock import run_lock
@@ -65,6 +70,11 @@ def evaluate(options: Options) -> None:
 @in_first_process
 def publish(options: Options) -> None:
     check_upload(options)
+    if (Path(options.recipe) / CONFIG).is_file():
+        raise InvalidInputError(
+            f"{options.recipe} is a model folder, which `publish` makes of a recipe's run: `sg-hub upload "
+            f"{shlex.quote(options.recipe)} --to OWNER/NAME` sends it to a hub, and with --dry-run says what it would send"
+        )
     from ..publishing.publish import publish
 
     recipe = _recipe(options)

@@ -148,6 +148,16 @@ def test_publishing_before_training_names_the_step(run, tmp_path):
         publish(small_recipe(run), tmp_path / "cards")
 
 
+def test_a_model_folder_is_no_recipe_and_is_uploaded(tmp_path):
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    code, _, error = command("publish", folder)
+    assert code == 2
+    assert f"{folder} is a model folder" in error
+    assert f"sg-hub upload '{folder}' --to OWNER/NAME" in error
+
+
 def test_an_evaluation_of_other_weights_is_not_published(trained, tmp_path):
     run = shutil.copytree(trained, tmp_path / "run")
     evaluation = json.loads((run / "evaluation.json").read_text(encoding="utf-8")) | {"sha256": "0" * 64}
