@@ -126,7 +126,9 @@ def _add_on_inputs(command: AddCommand) -> None:
     )
     _add_scans(embed)
     embed.add_argument(
-        "--out", metavar="FILE", help=".csv, or .npy of (scans, features); absent: CSV to standard output"
+        "--out",
+        metavar="FILE",
+        help=".csv, or .npy of (scans, features), where what failed is a row of NaN; absent: CSV to standard output",
     )
     _add_json(embed)
 

@@ -21,19 +21,22 @@ def run(options: argparse.Namespace) -> None:
         scans, lambda path: embed(model, read(model, path, options), progress=bar), options.progress, options.json
     )
     as_array = out is not None and out.suffix.lower() == ".npy"
-    vectors = []
+    vectors: dict[str, np.ndarray] = {}
     try:
         with Table(None if as_array else out) as table:
             for path, vector in work:
-                vectors.append(vector)
+                vectors[path] = vector
                 if options.json:
                     say_json({"scan": path, "features": vector.tolist()})
                 if not as_array and (out is not None or not options.json):
                     table.add(path, [f"feature_{index}" for index in range(len(vector))], vector)
     finally:  # those that are there are kept, when it is stopped too
         if out is not None and as_array and vectors:
+            absent = np.full_like(next(iter(vectors.values())), np.nan)
             with writing(out) as file:
-                np.save(file, np.stack(vectors))
+                np.save(file, np.stack([vectors.get(path, absent) for path in scans]))
     if out is not None and vectors and not options.json:
-        print(f"{out}: {len(vectors)} x {len(vectors[0])} (scans x features)")
+        rows, features = len(scans) if as_array else table.rows, len(next(iter(vectors.values())))
+        failed = f", {len(work.failed)} of them NaN: what failed" if as_array and work.failed else ""
+        print(f"{out}: {rows} x {features} (scans x features{failed})")
     work.check()
