@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -22,6 +23,12 @@ exit codes:
   130, 143  stopped by Ctrl-C or by SIGTERM"""
 
 
+def is_override(text: str) -> bool:
+    """Whether this is `key=value`, and no file of such a name."""
+    key, equals, _ = text.partition("=")
+    return bool(key and equals) and not ({"/", os.sep} & {*key}) and not os.path.exists(text)
+
+
 def say(message: str) -> None:
     """One line on standard error."""
     print(f"sg-hub: error: {' '.join(message.split())}", file=sys.stderr)
@@ -35,7 +42,36 @@ class Format(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Mistakes in one line instead of a page of usage."""
+    """Mistakes in one line instead of a page of usage; of a command with `overrides`, `key=value` counts wherever it
+    stands."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but for `key=value` behind an option of several values, which would be one of them."""
+        overrides: list[str] = []
+        if args is not None and any(action.dest == "overrides" for action in self._actions):
+            args, overrides = self._without_overrides(args)
+        found, more = super().parse_known_args(args, namespace)
+        if overrides:
+            found.overrides = [*found.overrides, *overrides]
+        return found, more
+
+    def _without_overrides(self, given: Sequence[str]) -> tuple[list[str], list[str]]:
+        """What was given without the `key=value` in it, and these. The first value of an option is its own, whatever it
+        looks like, and so are all of one that takes such; what is the name of a file is no setting."""
+        kept, overrides, own = [], [], 0
+        for text in given:
+            if text.startswith("-") and len(text) > 1:
+                action = self._option_string_actions.get(text)
+                count = 0 if "=" in text else 1 if action is None or action.nargs in (None, "+", "*") else action.nargs
+                takes_such = action is not None and "=" in str(action.metavar)
+                own = len(given) if takes_such else int(count)
+            elif own > 0:
+                own -= 1
+            elif is_override(text):
+                overrides.append(text)
+                continue
+            kept.append(text)
+        return kept, overrides
 
     def error(self, message: str) -> NoReturn:
         say(f"{message}; see {self.prog} --help")

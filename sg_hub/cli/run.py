@@ -57,13 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The options; `key=value` counts wherever it stands, behind an option too."""
-    parser = make_parser()
-    options, more = parser.parse_known_args(arguments)
+    options, more = make_parser().parse_known_args(arguments)
     if more:
-        if not hasattr(options, "overrides") or any(text.startswith("-") or "=" not in text for text in more):
-            options.parser.unknown(more)
-        options.overrides = [*options.overrides, *more]
+        options.parser.unknown(more)
     return options
 
 

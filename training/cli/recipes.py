@@ -73,7 +73,7 @@ def publish(options: Options) -> None:
     if (Path(options.recipe) / CONFIG).is_file():
         raise InvalidInputError(
             f"{options.recipe} is a model folder, which `publish` makes of a recipe's run: `sg-hub upload "
-            f"{shlex.quote(options.recipe)} --to OWNER/NAME` sends it to a hub, and with --dry-run says what it would send"
+            f"{shlex.quote(options.recipe)} --to OWNER/NAME` sends it to a hub, with --dry-run says what it would send"
         )
     from ..publishing.publish import publish
 

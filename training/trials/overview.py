@@ -35,8 +35,8 @@ def overview(
     if images is not None:
         check_new(images)
     if name is None:
-        if split is not None or images is not None:
-            raise InvalidInputError("--split and --images are of one target: name it")
+        if split is not None or images is not None or overrides:
+            raise InvalidInputError("--split, --images and key=value are of one target: name it")
         targets = [load_target(known) for known in list_targets()]
         return "\n".join(f"{t.name:22} {t.code:4} {t.ndim}D {t.head:15} {t.metric:5} {t.title}" for t in targets)
     target = load_target(name, overrides)

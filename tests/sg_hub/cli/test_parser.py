@@ -71,6 +71,29 @@ def test_wrong_options_are_one_line_that_leads_to_the_help(run, arguments, word)
     assert_mistake(run(*arguments), word, "--help")
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "values"),
+    [
+        ("compare --target t --weights a b --patients 1 all settings.steps=2", "patients", ["1", "all"]),
+        ("compare --target t --quick settings.steps=2 --weights a b", "weights", ["a", "b"]),
+        ("compare --target t --weights a runs/lr=3/model settings.steps=2", "weights", ["a", "runs/lr=3/model"]),
+        ("benchmark --targets t --inits a --label-fraction 0.1 settings.steps=2", "label_fraction", [0.1]),
+        ("benchmark --targets t --inits a settings.steps=2 --protocol own", "protocol", ["own"]),
+        ("pretrain settings.steps=2 demo", "recipe", "demo"),
+        ("pretrain demo --quiet settings.steps=2", "recipe", "demo"),
+        ("demo settings.steps=2 --finetune a=1 b=2", "finetune", ["a=1", "b=2"]),
+        ("demo --out a=1 settings.steps=2", "out", "a=1"),
+    ],
+)
+def test_a_setting_counts_wherever_it_stands(command, option, values):
+    options, more = make_parser().parse_known_args(command.split())
+    assert (options.overrides, getattr(options, option), more) == (["settings.steps=2"], values, [])
+
+
+def test_a_setting_of_no_target_is_refused(run):
+    assert_mistake(run("targets", "root=/data"), "key=value", "name it")
+
+
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["embed", "--help"], ["pretrain", "--help"]])
 def test_help_and_version_import_no_torch(arguments):
     code = "import sys, sg_hub.cli\ntry: sg_hub.cli.main(sys.argv[1:])\nfinally: print(*sys.modules, file=sys.stderr)"
