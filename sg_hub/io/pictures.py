@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sg_hub.io.files import writing
 
-# Okabe and Ito's palette without black, which is the background: told apart by most colour-blind people.
+# Okabe and Ito's palette without black, which is the background: told apart by most colour-blind people. Behind it, one
+# by one, what is furthest in CIELAB from all before it and from grey: at least 39, of which the first seven have 26.
 COLOURS = np.array(
     [
         (230, 159, 0),
@@ -23,6 +24,19 @@ COLOURS = np.array(
         (0, 114, 178),
         (213, 94, 0),
         (204, 121, 167),
+        (85, 0, 255),
+        (0, 255, 0),
+        (255, 17, 221),
+        (255, 0, 102),
+        (153, 119, 255),
+        (102, 102, 17),
+        (153, 255, 136),
+        (255, 170, 136),
+        (0, 255, 255),
+        (153, 51, 51),
+        (0, 136, 0),
+        (153, 17, 136),
+        (187, 204, 136),
     ],
     dtype=np.uint8,
 )
@@ -61,7 +75,7 @@ def grey(image: np.ndarray) -> np.ndarray:
 
 
 def colour_of(label: int) -> tuple[int, int, int]:
-    """Red, green and blue of a label from 1 on; after seven they come again."""
+    """Red, green and blue of a label from 1 on; after twenty they come again."""
     red, green, blue = (int(value) for value in COLOURS[(label - 1) % len(COLOURS)])
     return red, green, blue
 

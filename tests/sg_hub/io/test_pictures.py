@@ -82,7 +82,14 @@ def test_overlay_colours_labels_and_leaves_the_rest():
 
 def test_more_labels_than_colours_repeat_them():
     assert overlay(np.zeros((1, 1)), np.array([[255]], dtype=np.uint8), 1)[0, 0].tolist() == list(colour_of(255))
-    assert colour_of(8) == colour_of(1)
+
+
+def test_twenty_classes_have_colours_that_are_told_apart_from_each_other_and_from_grey():
+    colours = np.array([colour_of(label) for label in range(1, 21)], dtype=float)
+    apart = np.linalg.norm(colours[:, None] - colours, axis=2)
+    assert apart[~np.eye(20, dtype=bool)].min() > 60
+    assert np.ptp(colours, axis=1).min() > 60
+    assert colour_of(21) == colour_of(1)
 
 
 def test_legend_shows_the_colour_of_every_class():
