@@ -69,6 +69,8 @@ class Head(Protocol):
     """What a card asks a head (`sg_hub.models.heads`)."""
 
     hub_task: str
+    is_task: bool
+    classifies: bool
 
     def usage(self, kind: str) -> str: ...
 
@@ -85,7 +87,7 @@ def build_card(
     head: Head,
     data: Mapping[str, Any] | None = None,
 ) -> ModelCard:
-    """A card with usage that runs, what the model expects, where it comes from, and its licence.
+    """A card with what it is for, usage that runs, what the model expects, where it comes from, and its licence.
 
     Args:
         config: as config.json has it.
@@ -103,6 +105,7 @@ def build_card(
         template_str=_TEMPLATE.read_text(encoding="utf-8"),
         title=title,
         about=about,
+        task=("To classify" if head.classifies else "To segment") if head.is_task else "",
         usage=usage,
         usage_lines=_usage_lines(head, ndim),
         expects=_expects(architecture, config, parameters, ndim),

@@ -85,6 +85,17 @@ def test_what_a_model_expects_and_where_it_comes_from_are_said(tmp_path):
     assert "hash7" not in card.text
 
 
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [("segmentation", "To segment scans"), ("classification", "To classify scans"), ("features", "A start for")],
+)
+def test_a_card_says_what_a_model_is_for_and_not_for(head, said):
+    card = build(head=head).generate_model_card()
+    use = card.text.partition("## Intended use\n\n")[2].partition("\n\n##")[0]
+    assert use.startswith(said)
+    assert use.endswith("\nNot a medical device: not for diagnosis, treatment or triage.")
+
+
 def test_what_nobody_said_is_not_made_up(tmp_path):
     build().save_pretrained(tmp_path)
     card = ModelCard.load(tmp_path / "README.md")
