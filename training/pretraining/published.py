@@ -13,7 +13,8 @@ from torch import Tensor
 
 from sg_hub import from_pretrained
 from sg_hub.errors import ReadError
-from sg_hub.hub.weights_file import read_weights
+from sg_hub.hub.model_folder import sha256_of, weights_of
+from sg_hub.hub.weights_file import WEIGHTS, read_weights
 from sg_hub.io.files import working_folder, write_atomic
 from sg_hub.models import PretrainedModel
 
@@ -23,19 +24,20 @@ from ..methods.protocol import Method, Network
 FOLDER = "pretraining"
 """Of a run: what pre-training writes."""
 MODEL, AROUND = "model", "network.safetensors"
-_SUM = "sha256"
-"""In the header of what is around the model: a checksum of all its tensors."""
+_SUM, _MODEL_SUM = "sha256", "model_sha256"
+"""In the header of what is around the model: a checksum of all its tensors, and that of the model's file."""
 
 
 def save_network(network: Network, folder: Path) -> None:
-    """Write `model/` and, where a method has weights outside of it, `network.safetensors`; else what an earlier method
-    left of those is taken away."""
+    """Write `model/` and, where a method has weights outside of it, `network.safetensors`, which says of which model it
+    is: a kill between the two is seen. Else what an earlier method left of those is taken away."""
     around = {key: value.contiguous() for key, value in _around(network).items()}
+    network.model.save_pretrained(folder / MODEL)
     if around:
-        write_atomic(folder / AROUND, save(around, {_SUM: _sha256(around)}))
+        sums = {_SUM: _sha256(around), _MODEL_SUM: sha256_of(folder / MODEL / WEIGHTS)}
+        write_atomic(folder / AROUND, save(around, sums))
     else:
         (folder / AROUND).unlink(missing_ok=True)
-    network.model.save_pretrained(folder / MODEL)
 
 
 def load_network(method: Method, blueprint: Blueprint, model: PretrainedModel, folder: Path) -> Network:
@@ -55,11 +57,17 @@ def load_network(method: Method, blueprint: Blueprint, model: PretrainedModel, f
     if path.is_file():
         around, _ = read_weights(path, None)
         with safe_open(path, "pt") as file:
-            said = (file.metadata() or {}).get(_SUM)
-        if said not in (None, _sha256(around)) or {key: value.shape for key, value in around.items()} != expected:
+            said = file.metadata() or {}
+        shapes = {key: value.shape for key, value in around.items()}
+        if said.get(_SUM) not in (None, _sha256(around)) or shapes != expected:
             raise ReadError(
                 f"{path} is damaged or of another network (its checksum or its tensors are others): run `sg-hub "
                 "pretrain` again in another run=FOLDER"
+            )
+        if said.get(_MODEL_SUM) not in (None, sha256_of(weights_of(folder / MODEL)[0])):
+            raise ReadError(
+                f"{path} is of other weights than {folder / MODEL}: the training was stopped while it wrote the two. "
+                "Run the same `sg-hub pretrain` again, which goes on from there"
             )
         network.load_state_dict(around, strict=False)
     return network.eval()
@@ -86,7 +94,7 @@ def published_model(folder: Path) -> PretrainedModel:
     Raises:
         ReadError: there are none yet.
     """
-    if not (folder / MODEL / "model.safetensors").is_file():
+    if not (folder / MODEL / WEIGHTS).is_file():
         raise ReadError(f"{folder / MODEL} is not there yet: run `sg-hub pretrain` first")
     with working_folder(folder) as temporary:
         from_pretrained(folder / MODEL).save_pretrained(temporary, half=True)

@@ -9,6 +9,7 @@ from torch import nn
 
 from sg_hub import SemanticGenesis3D
 from sg_hub.errors import ReadError
+from training.pretraining import published
 from training.pretraining.published import AROUND, load_network, save_network
 
 
@@ -62,6 +63,24 @@ def test_what_is_around_a_network_and_is_missing_is_not_made_up(tmp_path):
     (tmp_path / AROUND).unlink()
     with pytest.raises(ReadError, match="trained around the model, is missing"):
         load_network(METHOD, None, network.model, tmp_path)
+
+
+def test_a_kill_between_the_model_and_what_is_around_it_gives_no_mixture(tmp_path, monkeypatch):
+    network, better = Around(), Around()
+    save_network(network, tmp_path)
+    load_network(METHOD, None, network.model, tmp_path)
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(published, "write_atomic", killed)
+        with pytest.raises(KeyboardInterrupt):
+            save_network(better, tmp_path)
+    with pytest.raises(ReadError, match=r"is of other weights than .* Run the same `sg-hub pretrain` again"):
+        load_network(METHOD, None, better.model, tmp_path)
+    save_network(better, tmp_path)
+    load_network(METHOD, None, better.model, tmp_path)
 
 
 def test_what_an_earlier_method_left_around_its_network_is_taken_away(tmp_path):
