@@ -97,12 +97,12 @@ def save_dicom_seg(
     frames = dicom_frames(dicom, series)
     check_output(path, (SUFFIX,), [frame.file for frame in frames])
     planes = _planes(labels, scan)
-    _check_same_scan(scan, frames, dicom)
+    sources = _sources(frames, scan)
+    _check_same_scan(scan, frames, str(sources[0].SeriesInstanceUID), dicom)
     highest = int(planes.max(initial=0))
     names = [*found_names(class_names)] or [f"class {number}" for number in range(1, max(highest, 1) + 1)]
     if highest > len(names):
         raise InvalidInputError(f"labels reach {highest}, and there are names of {len(names)} classes: {names}")
-    sources = _sources(frames, scan)
     if frames[0].number is not None:  # in the order of the file's frames
         planes = planes[np.argsort([frame.number or 0 for frame in frames])]
     written = _segmentation(sources, planes, names, algorithm)
@@ -125,9 +125,11 @@ def _planes(labels: Any, scan: Scan) -> np.ndarray:
     return np.ascontiguousarray(view.transpose(2, 1, 0)).astype(np.uint16 if array.max(initial=0) > 255 else np.uint8)
 
 
-def _check_same_scan(scan: Scan, frames: Sequence[Frame], dicom: Any) -> None:
-    grid = scan.file_grid
-    same = grid is not None and grid.size == (frames[0].size[1], frames[0].size[0], len(frames))
+def _check_same_scan(scan: Scan, frames: Sequence[Frame], uid: str, dicom: Any) -> None:
+    """The same series where the scan says its own, and the same places: another phase has these, too."""
+    grid, (_, said, own) = scan.file_grid, scan.source.rpartition(" (series ")
+    same = not said or own == f"{uid})"
+    same = same and grid is not None and grid.size == (frames[0].size[1], frames[0].size[0], len(frames))
     if grid is not None and same:
         steps = np.outer(np.arange(len(frames)), np.array(grid.direction).reshape(3, 3)[:, 2] * grid.spacing[2])
         apart = np.abs(np.array([frame.position for frame in frames]) - (np.array(grid.origin) + steps)).max()

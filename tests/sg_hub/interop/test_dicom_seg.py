@@ -159,6 +159,9 @@ def test_what_it_cannot_refer_to_is_said(tmp_path):
         save_dicom_seg(labels, scan, tmp_path / "seg.nii", dicom=path)
     with pytest.raises(InvalidInputError, match="was not read from"):
         save_dicom_seg(labels, scan, out, dicom=backwards(tmp_path / "other"))
+    phase = write_series(tmp_path / "phase", **TAGS | {"SeriesInstanceUID": f"{SERIES}.7"})  # at the same places
+    with pytest.raises(InvalidInputError, match="was not read from"):
+        save_dicom_seg(labels, scan, out, dicom=phase)
     scan.save(labels, tmp_path / "a.nii.gz")
     with pytest.raises(InvalidInputError, match="is no DICOM file"):
         save_dicom_seg(labels, scan, out, dicom=tmp_path / "a.nii.gz")
