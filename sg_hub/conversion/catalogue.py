@@ -19,6 +19,8 @@ from sg_hub.hub.registry import PretrainedWeights, get_weights, is_registered, l
 from sg_hub.models import registry
 from sg_hub.models.registry import families, family
 
+_RESULTS = "results.json"
+"""Of shipped weights: what is said of them."""
 _COSTS = Path(registry.__file__).with_name("costs.json")
 _TIMM = "timm:"
 _SHIPPED, _ON_HUB, _CONVERTED = _STATES = ("shipped", "on a hub", "to be converted")
@@ -66,10 +68,12 @@ def is_to_be_converted(name: str) -> bool:
 def _registered(weights: PretrainedWeights) -> dict[str, Any]:
     release = None if weights.release is None else release_of(weights.release)
     expects: dict[str, Any] = {}
+    said: dict[str, Any] = {}
     if release is not None:
         expects = {"in_chans": release.in_chans, "preprocessing": release.preprocessing.to_dict()}
     elif weights.folder is not None:
         expects = json.loads((weights.folder / CONFIG).read_text(encoding="utf-8"))
+        said = json.loads((weights.folder / _RESULTS).read_text(encoding="utf-8"))["publish"]
     how = weights.how_to_get or f'sg_hub.from_pretrained("{weights.name}")'
     status = _CONVERTED if weights.how_to_get else _SHIPPED if weights.folder else _ON_HUB
     if release is not None and not release.checked:
@@ -80,6 +84,7 @@ def _registered(weights: PretrainedWeights) -> dict[str, Any]:
         "status": status,
         "description": weights.description,
         **_expected(weights.architecture, expects),
+        "training_saw": said.get("saw"),
         "licence": weights.licence,
         **_cost(weights.name, weights.size_mb),
         "how_to_get": how,
@@ -95,6 +100,7 @@ def _timm(name: str) -> dict[str, Any]:
         "status": _ON_HUB,
         "description": f"timm's own weights of the encoder {name.removeprefix(_TIMM)}; any other of timm likewise.",
         **_expected("TimmUNet", expects),
+        "training_saw": None,
         "licence": "as timm says of them (`sg-hub info` shows it)",
         **cost | {"mb": round(4e-6 * cost["parameters"], 1)},
         "how_to_get": f'sg_hub.from_pretrained("{name}"), which downloads them',
@@ -146,7 +152,8 @@ def expectations(weights: Mapping[str, Any]) -> str:
         weights["intensity"],
         grid,
     ]
-    return ", ".join(part for part in parts if part)
+    expects = ", ".join(part for part in parts if part)
+    return f"{expects}; training saw something else: {saw.rstrip('.')}" if (saw := weights["training_saw"]) else expects
 
 
 def cost(weights: Mapping[str, Any]) -> str:

@@ -38,3 +38,9 @@ def test_what_is_listed_is_what_the_network_has(name):
 def test_the_page_of_models_ends_with_the_tables():
     text = PAGE.read_text(encoding="utf-8")
     assert text.endswith(catalogue.markdown()), "run `sg-hub models --markdown`, and put it into docs/models.md"
+
+
+def test_what_training_saw_is_said_where_it_is_not_what_the_weights_are_given():
+    lines = {one["name"]: catalogue.expectations(one) for one in catalogue.listed_weights()}
+    assert [name for name, line in lines.items() if "training saw" in line] == ["dense-contrast-3d-chest-tiny"]
+    assert "no HU" in lines["dense-contrast-3d-chest-tiny"]
