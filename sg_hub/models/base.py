@@ -164,7 +164,7 @@ class PretrainedModel(Saved):
             "num_classes": self.num_classes,
             "class_names": list(names),
             "multilabel": self.multilabel,
-            "preprocessing": self.preprocessing.to_dict(),
+            "preprocessing": self._checked_preprocessing(self.preprocessing).to_dict(),
             "provenance": self.provenance,
         }
 

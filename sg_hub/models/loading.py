@@ -158,8 +158,27 @@ def read_skeleton(cls: type[Any], path: Path) -> tuple[dict[str, Any], Any]:
     """
     config = {**OPTIONAL_KEYS, **read_config(path, cls.__name__, cls.config_keys(), frozenset(OPTIONAL_KEYS))}
     with _naming(path):
-        config["preprocessing"] = cls.preprocessing_class().from_dict(config["preprocessing"])
-        return config, skeleton(cls, config)
+        return _described(cls, config)
+
+
+def check_can_be_loaded(model: Any, state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse to save what `from_pretrained` would refuse: weights that are not those of the network of the config.
+
+    Args:
+        state: what is to be saved.
+
+    Raises:
+        InvalidInputError: layers or settings that were changed since the model was built.
+    """
+    try:
+        _, network = _described(type(model), model.config())
+        compare(network, network, state, source=source)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"{error}. from_pretrained could not load it again, so nothing was saved, and a model that is in {source} "
+            "is as it was: load or build it with its options (num_classes, in_chans, preprocessing), or keep what was "
+            "changed by torch.save(model.state_dict(), FILE)"
+        ) from error
 
 
 def compare(
@@ -255,6 +274,12 @@ def skeleton(cls: type[Any], config: Mapping[str, Any]) -> Any:
         if "meta tensor" in str(error):  # its constructor looks at values, which tensors without memory have not
             return cls(**config)
         raise InvalidInputError(f"no {cls.__name__} can be built of these settings ({shortened(error)})") from error
+
+
+def _described(cls: type[Any], config: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """The constructor's arguments of a config in JSON types, and the network that they make, without memory."""
+    arguments = {**config, "preprocessing": cls.preprocessing_class().from_dict(config["preprocessing"])}
+    return arguments, skeleton(cls, arguments)
 
 
 @contextlib.contextmanager

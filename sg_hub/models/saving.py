@@ -18,7 +18,7 @@ from sg_hub.hub.upload import listing, upload
 from sg_hub.io.files import working_folder
 from sg_hub.models.heads import Head
 from sg_hub.models.input_checks import all_finite
-from sg_hub.models.loading import LoadReport, Origin
+from sg_hub.models.loading import LoadReport, Origin, check_can_be_loaded
 
 
 class Saved(PyTorchModelHubMixin, nn.Module):
@@ -58,8 +58,8 @@ class Saved(PyTorchModelHubMixin, nn.Module):
             model_card_kwargs: for a card made anew: entries of its metadata, such as `license` or `datasets`.
 
         Raises:
-            InvalidInputError: a path that is a file, an option that does not exist, weights that are no numbers, or a
-                provenance that JSON cannot hold.
+            InvalidInputError: a path that is a file, an option that does not exist, weights that are no numbers or not
+                those of the network that the config describes, or a provenance that JSON cannot hold.
             ReadError: the folder cannot be written; a model that was in it is as it was.
         """
         if push_to_hub_kwargs and not push_to_hub:
@@ -179,4 +179,5 @@ class Saved(PyTorchModelHubMixin, nn.Module):
                     f"{key} holds NaN or infinite values, {why}: nothing was saved, and a model that is in {folder} is "
                     "as it was"
                 )
+        check_can_be_loaded(self, state, str(folder))
         write_model(folder, state, type(self).__name__, self.config(), texts)

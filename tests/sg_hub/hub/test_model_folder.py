@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sg_hub import InvalidInputError, ReadError, SemanticGenesis3D, from_pretrained
+from sg_hub import ImagePreprocessing, InvalidInputError, ReadError, SemanticGenesis3D, from_pretrained
 from sg_hub.hub.model_folder import OLDER_WEIGHTS, sha256_of
 
 STEPS = ("open", "os.rename", "os.remove", "os.link", "os.chmod", "shutil.rmtree")
@@ -249,3 +249,45 @@ def test_weights_that_could_not_be_loaded_again_replace_none(tmp_path, value, ha
     with pytest.raises(InvalidInputError, match="holds NaN or infinite values, as after a training that diverged"):
         model.save_pretrained(tmp_path, half=half)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def _wider(model):
+    model.classifier.fc = torch.nn.Linear(model.classifier.fc.in_features, 7)
+
+
+def _more(model):
+    model.auxiliary = torch.nn.Linear(2, 2)
+
+
+def _less(model):
+    model.classifier = torch.nn.Identity()
+
+
+def _of_images(model):
+    model.preprocessing = ImagePreprocessing()
+
+
+def _no_settings(model):
+    model.preprocessing = {"modality": "MR"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_wider, r"classifier.fc.weight has shape \(7, .* expected \(2, .*from_pretrained could not load it again"),
+        (_more, "auxiliary.weight is unexpected.*nothing was saved"),
+        (_less, "classifier.fc.weight is missing.*nothing was saved"),
+        (_of_images, "preprocessing is a ImagePreprocessing: scans need Preprocessing"),
+        (_no_settings, "preprocessing is a dict: scans need Preprocessing"),
+    ],
+)
+def test_a_model_that_was_changed_beside_its_config_replaces_none(tmp_path, change, words):
+    model = build(0)
+    model.save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    change(model)
+    generator = torch.get_rng_state()
+    with pytest.raises(InvalidInputError, match=words):
+        model.save_pretrained(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert torch.equal(torch.get_rng_state(), generator)
