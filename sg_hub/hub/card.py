@@ -37,9 +37,10 @@ def goes_with_weights(name: str) -> bool:
 
 
 def texts_beside(folder: Path) -> dict[str, str]:
-    """Card and licence texts of a model's folder by file name; what cannot be read as a text is passed over."""
+    """Card and licence texts of a model's folder by file name; what cannot be read as a text is passed over, and so is
+    a folder that is gone, such as a cache that was emptied."""
     found = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         with contextlib.suppress(OSError, UnicodeDecodeError):
             if goes_with_weights(path.name) and path.stat().st_size <= LONGEST_TEXT:
                 found[path.name] = path.read_text(encoding="utf-8")

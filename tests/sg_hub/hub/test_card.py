@@ -1,6 +1,7 @@
 """Cards and licences: they go with the weights wherever these go."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -248,3 +249,18 @@ def test_a_hub_that_lists_no_files_still_gives_the_model(hub, user, repo_id, tmp
     user(push_from, repo_id, f"{repo_id}-copy", cache_dir=tmp_path / "cache")
     copy = hub.repositories[f"{repo_id}-copy"]
     assert b"Some University License" in copy.commits[copy.branches["main"]][NOTICE]
+
+
+def save_without_cache(name, folder, cache_dir):
+    model = from_pretrained(name, cache_dir=cache_dir)
+    shutil.rmtree(cache_dir)
+    changed(model).save_pretrained(folder)
+
+
+def test_a_model_is_saved_when_the_cache_that_it_came_from_is_gone(hub, user, repo_id, tmp_path):
+    build(provenance=LICENCE).save_pretrained(tmp_path / "model")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    hub.fail("404", f"/tree/{hub.add(repo_id, files).branches['main']}")
+    user(save_without_cache, repo_id, tmp_path / "new", tmp_path / "cache")
+    assert (tmp_path / "new" / "model.safetensors").is_file()
+    assert "Some University License" in (tmp_path / "new" / NOTICE).read_text(encoding="utf-8")
