@@ -27,7 +27,7 @@ from sg_hub.hub.model_folder import new_folder, sha256_of, write_model
 from sg_hub.hub.weights_file import WEIGHTS, read_weights
 from sg_hub.io.files import given_path, working_folder
 from sg_hub.io.formats.others import other_format
-from sg_hub.models.input_checks import all_finite
+from sg_hub.models.input_checks import impossible
 
 logger = logging.getLogger("sg_hub")
 
@@ -239,11 +239,8 @@ def _wrong(key: str, value: Tensor, wanted: Tensor) -> tuple[str, str] | None:
     count = key.endswith("num_batches_tracked")
     if value.dtype not in (_COUNTS if count else _FLOATS):
         return "have the wrong type", f" is {value.dtype}, expected {'whole' if count else 'floating-point'} numbers"
-    if not all_finite(value.to(wanted.dtype)):
-        return "hold values that are no finite numbers", ""
-    if (count or key.endswith("running_var")) and bool((value < 0).any()):
-        return "hold negative values, where there can be none", ""
-    return None
+    said = impossible(key, value.to(wanted.dtype))
+    return (f"hold {said}", "") if said else None
 
 
 def _some(keys: list[str], most: int = 12) -> str:

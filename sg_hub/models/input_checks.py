@@ -118,6 +118,14 @@ def all_finite(x: Tensor) -> bool:
     return x.numel() == 0 or all(bool(value.isfinite()) for value in torch.aminmax(x.detach()))
 
 
+def impossible(key: str, value: Tensor) -> str:
+    """What no tensor of weights of that name can hold, in the type that the network has; empty where it holds none."""
+    if not all_finite(value):
+        return "values that are no finite numbers"
+    negative = key.endswith(("num_batches_tracked", "running_var")) and bool((value < 0).any())
+    return "negative values, where there can be none" if negative else ""
+
+
 def pad_to_multiple(x: Tensor, stride: Stride) -> Tensor:
     """Pad the far side of every spatial axis of (N, C, spatial...) by its border, to multiples of `stride`."""
     amounts = [-side % step for side, step in zip(x.shape[2:], per_axis(stride, x.ndim - 2), strict=True)]

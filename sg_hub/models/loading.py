@@ -18,7 +18,7 @@ from sg_hub.hub.config_file import read_config
 from sg_hub.hub.find import ModelFiles
 from sg_hub.hub.weights_file import read_weights, weights_header
 from sg_hub.models.heads import choose
-from sg_hub.models.input_checks import all_finite
+from sg_hub.models.input_checks import impossible
 
 logger = logging.getLogger("sg_hub")
 
@@ -234,14 +234,14 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], report: LoadReport
     """Copy into the network what the report of `compare` says.
 
     Raises:
-        InvalidInputError: values that are no finite numbers.
+        InvalidInputError: values that no weights can have.
     """
     target = model.state_dict()
     chosen: dict[str, Tensor] = {}
     for key in (*report.loaded, *report.adapted):
         found, wanted = state[key], target[key]
-        if found.is_floating_point() and not all_finite(found):
-            raise InvalidInputError(f"{report.source}: {key} holds NaN or infinite values: download or save it again")
+        if said := impossible(key, found.to(wanted.dtype)):
+            raise InvalidInputError(f"{report.source}: {key} holds {said}: download or save it again")
         chosen[key] = found if found.shape == wanted.shape else _adapt(found, wanted.shape, key)
     model.load_state_dict(target | chosen)
 

@@ -218,6 +218,15 @@ def test_features_of_weights_with_any_head_and_back(tmp_path, head):
         (lambda s: s.update(extra=torch.zeros(1)), "extra is unexpected"),
         (lambda s: s.update({"classifier.fc.bias": torch.zeros(7)}), "has shape (7,), expected (5,)"),
         (lambda s: s.update({f"module.{k}": s.pop(k) for k in list(s)}), "is missing"),
+        (lambda s: s["classifier.fc.bias"].fill_(torch.nan), "classifier.fc.bias holds values that are no finite"),
+        (
+            lambda s: s.update({"classifier.fc.bias": torch.full((5,), 1e300, dtype=torch.float64)}),
+            "classifier.fc.bias holds values that are no finite numbers",
+        ),
+        (
+            lambda s: s["encoder.levels.0.0.norm.running_var"].neg_(),
+            "encoder.levels.0.0.norm.running_var holds negative values",
+        ),
     ],
 )
 def test_a_mismatch_that_nobody_asked_for_is_an_error(folder, change, words):
