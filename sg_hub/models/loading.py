@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -110,9 +111,12 @@ def load_model(
     for key, value in changed.items():
         if value is not None:
             if key not in ("in_chans", *cls.CHANGEABLE):
+                near = difflib.get_close_matches(key, (*asked, "in_chans", "part", *cls.CHANGEABLE), n=1)
+                known = key in cls.config_keys()
                 raise InvalidInputError(
-                    f"{key}={value!r}: from_pretrained of a {cls.__name__} has no such option, for the config of the "
-                    "weights says it, or there is none: leave it out"
+                    f"{key}={shortened(repr(value), 80)}: from_pretrained of a {cls.__name__} has no such option"
+                    + (", for the config of the weights says it: leave it out" if known else "")
+                    + (f"; did you mean {near[0]}?" if near and not known else "")
                 )
             wanted[key] = value
     after = before if wanted == config else skeleton(cls, wanted)

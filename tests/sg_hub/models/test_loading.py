@@ -236,6 +236,21 @@ def test_a_mismatch_that_nobody_asked_for_is_an_error(folder, change, words):
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("num_class", "has no such option; did you mean num_classes?"),
+        ("in_channels", "has no such option; did you mean in_chans?"),
+        ("width", "has no such option, for the config of the weights says it: leave it out"),
+        ("strict", "has no such option"),
+    ],
+)
+def test_an_option_that_is_none_is_named_with_the_nearest(folder, option, words):
+    with pytest.raises(InvalidInputError) as error:
+        SemanticGenesis3D.from_pretrained(folder, **{option: 3})
+    assert str(error.value) == f"{option}=3: from_pretrained of a SemanticGenesis3D {words}"
+
+
 def test_a_missing_decoder_is_an_error_whatever_head_is_asked_for(folder):
     change_state(folder, lambda s: [s.pop(key) for key in list(s) if key.startswith("decoder.")])
     with pytest.raises(InvalidInputError, match=r"decoder\.levels"):
