@@ -118,7 +118,7 @@ def _largest_pieces(labels: np.ndarray) -> np.ndarray:
     kept = np.zeros_like(labels)
     for number, label in enumerate(np.unique(labels[labels > 0]), 1):
         parts = sitk.ConnectedComponent(sitk.GetImageFromArray((labels == label).astype(np.uint8)))
-        kept[sitk.GetArrayViewFromImage(sitk.RelabelComponent(parts)) == 1] = number  # by size, the largest first
+        kept[sitk.GetArrayFromImage(sitk.RelabelComponent(parts)) == 1] = number  # by size, the largest first
     return kept
 
 

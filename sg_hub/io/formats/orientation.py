@@ -255,9 +255,9 @@ def from_sitk(image: sitk.Image, source: str) -> Stored:
     """An image of SimpleITK that `kinds.check_image` has accepted."""
     import SimpleITK as sitk
 
+    view = sitk.GetArrayViewFromImage(image)  # ([1,] z, y, x[, channels]) of the file, as long as the caller holds it
     if image.GetDimension() == 4:
-        image = image[:, :, :, 0]
-    view = sitk.GetArrayViewFromImage(image)  # (z, y, x[, channels]) of the file
+        view, image = view[0], image[:, :, :, 0]
     view = view[:, None] if view.ndim == 3 else np.moveaxis(view, -1, 1)
     spacing = triple(image.GetSpacing())
     size = (view.shape[3], view.shape[2], view.shape[0])

@@ -381,6 +381,14 @@ def test_nan_voxels_are_replaced_by_numbers_alone(tmp_path, nan):
         Scan.from_image(image, nan=nan)
 
 
+def test_an_image_of_four_axes_of_which_the_last_is_one():
+    image = make_image(kind=np.float32)
+    wanted = Scan.from_image(image)
+    scan = Scan.from_image(sitk.JoinSeries([image]))
+    assert np.array_equal(scan.array, wanted.array)
+    assert (scan.spacing, scan.origin, scan.direction) == (wanted.spacing, wanted.origin, wanted.direction)
+
+
 def test_nan_in_one_channel_of_nifti(tmp_path):
     values = np.ones((4, 5, 6, 2), dtype=np.float32)
     values[0, 1, 2, 0], values[..., 1] = np.nan, 3
