@@ -287,10 +287,10 @@ def check_values(array: np.ndarray, source: str, nan: float | None, labels: bool
     if labels:
         if not np.array_equal(array, np.rint(array)):
             raise InvalidInputError(f"{source} is no label map: it holds fractions; expected whole numbers")
-        if max(-low, high) > _EXACT:
+        if max(-low, high) >= _EXACT:  # the next number has become this one
             raise InvalidInputError(
-                f"{source} is no label map that can be read: its values reach {max(-low, high, key=abs):.0f}; beyond "
-                f"{_EXACT} neighbouring ones are no longer told apart. Number the labels from 1 on"
+                f"{source} is no label map that can be read: its values reach {max(-low, high, key=abs):.0f}; from "
+                f"{_EXACT} on neighbouring ones are no longer told apart. Number the labels from 1 on"
             )
     elif low == high:
         raise InvalidInputError(

@@ -52,8 +52,12 @@ def test_layers_of_3d_slicer_are_no_colours(tmp_path):
 def test_fractions_and_numbers_that_run_into_each_other(tmp_path):
     with pytest.raises(InvalidInputError, match="it holds fractions"):
         load_labels(write(tmp_path, (MAP / 2).astype(np.float32), "half.nrrd"))
-    with pytest.raises(InvalidInputError, match="its values reach 100000008; beyond 16777216"):
+    with pytest.raises(InvalidInputError, match="its values reach 100000008; from 16777216 on"):
         load_labels(write(tmp_path, (MAP + 100_000_000).astype(np.int32), "many.nrrd"))
+    first = MAP == MAP.max()
+    with pytest.raises(InvalidInputError, match="from 16777216 on"):  # as float32 both are this number
+        load_labels(write(tmp_path, np.where(first, 1 << 24, (1 << 24) + 1).astype(np.int32), "two.nrrd"))
+    assert load_labels(write(tmp_path, np.where(first, 1, (1 << 24) - 1).astype(np.int32), "most.nrrd")).array.any()
 
 
 @pytest.mark.parametrize("tags", [{"LossyImageCompression": "01"}, {"LossyImageCompression": "00"}, {}])
