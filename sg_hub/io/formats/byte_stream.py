@@ -65,7 +65,9 @@ class ByteStream:
 
     def voxels(self, count: int) -> np.ndarray:
         """(count,) uint8: the next bytes, of which none may be missing."""
-        rest = max(0, os.fstat(self._file.fileno()).st_size - self._file.tell()) + len(self._waiting)
+        rest = os.fstat(self._file.fileno()).st_size
+        if self._packing == "none":  # of packed bytes some may be in the unpacker already
+            rest = max(0, rest - self._file.tell())
         if rest * _MOST_PACKED[self._packing] < count:
             packed = "" if self._packing == "none" else "packed "
             raise truncated(self._path, f"{rest} {packed}bytes for {count} bytes of voxels")

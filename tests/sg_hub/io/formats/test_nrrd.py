@@ -133,9 +133,10 @@ def test_files_of_voxels(tmp_path):
     (tmp_path / "a.raw").write_bytes(b"xx" + RAW)
     path = write(tmp_path / "a.nhdr", fields={"byte skip": "2", "data file": "a.raw"})
     assert np.array_equal(load_scan(path).array[0], VOXELS)
-    (tmp_path / "a.raw.gz").write_bytes(gzip.compress(b"xx" + RAW))
-    path = write(tmp_path / "a.nhdr", fields={"byte skip": "2", "data file": "a.raw.gz", "encoding": "gzip"})
-    assert np.array_equal(load_scan(path).array[0], VOXELS)
+    for encoding, pack in (("gzip", gzip.compress), ("bzip2", bz2.compress)):
+        (tmp_path / "a.packed").write_bytes(pack(b"xx" + RAW))
+        path = write(tmp_path / "a.nhdr", fields={"byte skip": "2", "data file": "a.packed", "encoding": encoding})
+        assert np.array_equal(load_scan(path).array[0], VOXELS)
     for k in range(7):
         (tmp_path / f"s{k}.raw").write_bytes(VOXELS[..., k].tobytes(order="F"))
     names = "".join(f"s{k}.raw\n" for k in range(7))
