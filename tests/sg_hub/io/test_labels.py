@@ -54,7 +54,7 @@ def test_fractions_and_numbers_that_run_into_each_other(tmp_path):
         load_labels(write(tmp_path, (MAP / 2).astype(np.float32), "half.nrrd"))
     with pytest.raises(InvalidInputError, match="its values reach 100000008; from 16777216 on"):
         load_labels(write(tmp_path, (MAP + 100_000_000).astype(np.int32), "many.nrrd"))
-    first = MAP == MAP.max()
+    first = MAP.max() == MAP
     with pytest.raises(InvalidInputError, match="from 16777216 on"):  # as float32 both are this number
         load_labels(write(tmp_path, np.where(first, 1 << 24, (1 << 24) + 1).astype(np.int32), "two.nrrd"))
     assert load_labels(write(tmp_path, np.where(first, 1, (1 << 24) - 1).astype(np.int32), "most.nrrd")).array.any()
