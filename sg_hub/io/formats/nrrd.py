@@ -53,6 +53,13 @@ _LETTERS = {name[0]: name for name in _SIDES}
 _FREE = ("scanner-xyz", "3d-right-handed", "3d-left-handed", "")
 """Spaces that do not say where the patient's left is; taken for LPS, as everybody does."""
 _SPATIAL = ("domain", "space", "???", "none", "")
+_OTHER_NAMES = {
+    "datafile": "data file",
+    "lineskip": "line skip",
+    "byteskip": "byte skip",
+    "axismins": "axis mins",
+    "centerings": "centers",
+}
 _VECTOR = re.compile(r"none|\(([^()]*)\)")
 
 
@@ -128,9 +135,7 @@ def _fields(head: bytes, path: Path) -> tuple[dict[str, str], list[str], int]:
         name = name.strip().lower()
         if number == 0 or line.startswith("#") or not colon or ":=" in line.partition(" ")[0]:
             continue
-        name = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip", "axismins": "axis mins"}.get(
-            name, name
-        )
+        name = _OTHER_NAMES.get(name, name)
         if fields.setdefault(name, value.strip()) != value.strip():
             raise truncated(path, f"its header gives {shortened(name, 40)} twice")
         if name == "data file" and value.split()[:1] == ["LIST"]:

@@ -294,9 +294,10 @@ def test_more_voxels_written_out_than_the_header_says(tmp_path, encoding, one):
         load_scan(path)
 
 
+@pytest.mark.parametrize("field", ["centers", "centerings"])
 @pytest.mark.parametrize("centers", [None, "cell cell cell", "node node node"])
-def test_where_axes_begin_as_itk_takes_it(tmp_path, centers):
-    own = {"spacings": "0.8 0.9 2.5", "axis mins": "5 6 7", "centers": centers}
+def test_where_axes_begin_as_itk_takes_it(tmp_path, centers, field):
+    own = {"spacings": "0.8 0.9 2.5", "axis mins": "5 6 7", field: centers}
     scan, image = read(tmp_path, PLAIN | own), sitk.ReadImage(str(tmp_path / "a.nrrd"))
     assert scan.origin == pytest.approx(image.GetOrigin())
     assert scan.origin[0] == pytest.approx(5 if centers == "node node node" else 5.4)
