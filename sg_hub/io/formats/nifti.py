@@ -41,6 +41,8 @@ _MOST_OFFSET = 1 << 28
 _SAME_SCALE, _SAME_SIDE, _SAME_PLACE = 0.01, 0.7, 0.5
 """sform and qform agree within this share of the spacing, this cosine of their axes (45 degrees), and this many voxels
 at every corner."""
+_ROUNDING = 1e-4
+"""Share by which pixdim, rounded, differs from the sform and is taken: over 500 voxels it moves none by a tenth."""
 _LPS = np.diag([-1.0, -1.0, 1.0])
 """NIfTI's axes go right, anterior, superior."""
 _GZIP_LEVEL = 4
@@ -218,11 +220,13 @@ def _place(
     lengths = np.sqrt((affine[:3, :3] ** 2).sum(0))
     spacing = list(pixdim)
     if sform is not None and _rectangular(sform) and all(math.isfinite(value) and value > 0 for value in pixdim):
-        if (np.abs(lengths - pixdim) > _SAME_SCALE * np.array(pixdim)).any():
+        apart = np.abs(lengths / pixdim - 1).max()
+        if apart > _SAME_SCALE:
             _scales_differ(path, lengths, pixdim, qform is not None)
-            spacing = lengths.tolist()
         elif qform is not None and np.isfinite(qform).all():
             _compare(header, path, sform, qform)
+        if apart > _ROUNDING:
+            spacing = lengths.tolist()
     with np.errstate(all="ignore"):
         direction = _LPS @ affine[:3, :3] / lengths
         origin = triple(_LPS @ affine[:3, 3])

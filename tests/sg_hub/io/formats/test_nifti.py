@@ -146,6 +146,15 @@ def test_the_scale_of_the_only_transform_is_followed(tmp_path, caplog):
     assert "voxels of 1 x 2 x 4 mm by its sform, of 1.5 x 1.5 x 3 by its pixdim" in caplog.text
 
 
+@pytest.mark.parametrize("codes", [(0, 1), (1, 1)])
+def test_the_scale_of_the_sform_is_followed_where_pixdim_is_rounded(tmp_path, codes):
+    spacing = (1.5078125, 1.5, 3.0)  # over 500 voxels 4 mm more than pixdim says
+    scan = load_scan(write(tmp_path / "a.nii", sform=affine(spacing), codes=codes))
+    assert scan.spacing == spacing
+    exact = affine(tuple(value * (1 + 1e-6) for value in PIXDIM))
+    assert load_scan(write(tmp_path / "b.nii", sform=exact, codes=codes)).spacing == PIXDIM
+
+
 def test_two_scales_are_an_error(tmp_path):
     path = write(tmp_path / "a.nii", sform=affine((1.0, 2.0, 4.0)), codes=(1, 2))
     with pytest.raises(InvalidInputError, match=r"1 x 2 x 4 mm by its sform, of 1\.5 x 1\.5 x 3 by its pixdim, which"):
