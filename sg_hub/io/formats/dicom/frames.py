@@ -279,5 +279,11 @@ def _dose_positions(data: Dataset, path: Path, count: int) -> list[tuple[float, 
         raise InvalidInputError(
             f"{path}: a dose without the places of its planes (GridFrameOffsetVector); export again"
         )
-    relative = np.array(offsets) - (0.0 if offsets[0] == 0 else first[2])
-    return [tuple((first + step * np.cross(sides[0], sides[1])).tolist()) for step in relative]
+    normal = np.cross(sides[0], sides[1])
+    relative = np.array(offsets) - offsets[0]
+    if offsets[0] != 0 and not np.allclose((offsets[0], *normal), (first[2], 0, 0, 1), atol=1e-2):
+        raise InvalidInputError(
+            f"{path}: the first plane of a dose is at {first[2]:g} mm along z (ImagePositionPatient) and at "
+            f"{offsets[0]:g} (GridFrameOffsetVector); expected 0 there, or in axial planes the same: export again"
+        )
+    return [tuple((first + step * normal).tolist()) for step in relative]

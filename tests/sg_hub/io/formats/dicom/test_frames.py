@@ -122,6 +122,12 @@ def test_a_dose_is_scaled_and_placed_by_its_offsets(tmp_path):
     assert scan.origin == (5, 6, 7)
     tags["GridFrameOffsetVector"] = [7, 11, 15, 19, 23, 27]  # places along z, as some write them
     assert load_scan(write(tmp_path / "a.dcm", base(VOLUME, "DOSE", tags))).origin == (5, 6, 7)
+    for elsewhere in (
+        {"GridFrameOffsetVector": [5, 9, 13, 17, 21, 25]},
+        {"ImageOrientationPatient": [1, 0, 0, 0, -1, 0]},
+    ):
+        with pytest.raises(InvalidInputError, match="the first plane of a dose is at 7 mm along z"):
+            load_scan(write(tmp_path / "a.dcm", base(VOLUME, "DOSE", tags | elsewhere)))
     tags["GridFrameOffsetVector"] = [0, 4]
     with pytest.raises(InvalidInputError, match="GridFrameOffsetVector"):
         load_scan(write(tmp_path / "a.dcm", base(VOLUME, "DOSE", tags)))
