@@ -7,7 +7,7 @@ import contextlib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError, shortened
 from sg_hub.io.formats.limits import IMAGE_BYTES, most_bytes, refuse_large
@@ -47,6 +47,8 @@ def opened(path: Path, formats: tuple[str, ...], expected: str) -> Iterator[Any]
                 if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
                     count = picture.n_frames  # type: ignore[attr-defined]
                     raise InvalidInputError(f"{path} holds {count} images: save the one that you need alone")
+                if picture.format == "BMP":
+                    _refuse_misread(path, file, packing(picture))
                 yield picture
     except UnidentifiedImageError:
         raise _unknown(path, expected) from None
@@ -69,6 +71,19 @@ def packing(picture: Any) -> str:
     does not say it."""
     how = picture.tile[0].args if picture.tile else ""
     return str(how if isinstance(how, str) else next(iter(how or ()), ""))
+
+
+def _refuse_misread(path: Path, file: BinaryIO, packed: str) -> None:
+    """Pillow takes a BMP with a palette of black and white for one of 1 bit, and one of the greys 0, 1, 2, ... for one
+    of 8, however many bits a pixel has: what comes of it are other pixels."""
+    file.seek(0)
+    head = file.read(30)
+    place = 24 if head[14] == 12 else 28
+    bits = int.from_bytes(head[place : place + 2], "little")
+    if bits != {"1": 1, "L": 8}.get(packed, bits):
+        raise InvalidInputError(
+            f"{path} is a BMP of {bits} bits a pixel with a palette of greys, which is not read right: save it as PNG"
+        )
 
 
 def _unknown(path: Path, expected: str) -> ReadError | InvalidInputError:

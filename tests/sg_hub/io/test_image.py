@@ -33,6 +33,25 @@ def test_a_real_xray():
     assert "224 rows x 224 columns, grey" in repr(image)
 
 
+@pytest.mark.parametrize(("bits", "colours", "right"), [(8, 2, False), (4, 2, False), (4, 16, False), (1, 2, True)])
+def test_palettes_of_bmp_that_pillow_takes_for_other_bits_are_refused(tmp_path, bits, colours, right):
+    numbers = np.random.default_rng(0).integers(0, 2, (7, 32), dtype=np.uint8)
+    rows = np.packbits(np.unpackbits(numbers[::-1, :, None], axis=2)[..., -bits:].reshape(7, -1), axis=1)
+    greys = (0, 255) if colours == 2 else range(colours)
+    palette = b"".join(bytes((grey, grey, grey, 0)) for grey in greys)
+    head = struct.pack("<IiiHHIIiiII", 40, 32, 7, 1, bits, 0, rows.size, 0, 0, colours, 0)
+    start = 14 + len(head) + len(palette)
+    data = struct.pack("<2sIHHI", b"BM", start + rows.size, 0, 0, start) + head + palette + rows.tobytes()
+    (tmp_path / "a.bmp").write_bytes(data)
+    if right:
+        assert np.array_equal(load_image(tmp_path / "a.bmp").array[0], numbers)
+        assert np.array_equal(read_label_image(tmp_path / "a.bmp"), numbers)
+        return
+    for read in (load_image, read_label_image):
+        with pytest.raises(InvalidInputError, match=f"BMP of {bits} bits a pixel with a palette of .*as PNG"):
+            read(tmp_path / "a.bmp")
+
+
 @pytest.mark.parametrize("name", ["image.png", "image.tif", "image.jpg"])
 def test_eight_bits(tmp_path, name):
     pixels = ramp(255, dtype=np.uint8)
