@@ -236,9 +236,8 @@ def _about(columns: Sequence[Column]) -> list[str]:
     first = next(iter(primary.rows.values()))[0]
     training, parts = primary.settings["settings"], first["patients"]
     last = training.get("keep") == "last"
-    title = primary.settings["title"]
     said = [
-        f"{title[:1].upper()}{title[1:]}. {primary.settings['description']}",
+        f"{primary.about} {primary.settings['description']}".strip(),
         f"Patients: {parts['train']} to train on, {parts['validation']} to choose on, {parts['test']} to test on; of "
         "the "
         "test part nothing was read before the end of a trial. Few labels are of the training patients alone: a "
@@ -266,4 +265,4 @@ def _about(columns: Sequence[Column]) -> list[str]:
         said.append(
             f"Fewer than {LEAST_FOR_INTERVAL} trials of one of them: no interval, no test, and none is the best."
         )
-    return [f"<p>{html.text(line)}</p>" for line in said]
+    return [f"<p>{html.text(line)}</p>" for line in said if line]

@@ -50,6 +50,12 @@ class Column:
         return f"{self.name}{self.labels}{', own settings' if self.own else ''}"
 
     @property
+    def about(self) -> str:
+        """What the target is, as a sentence; empty where its file gives it a name and no title."""
+        title = self.settings["title"]
+        return "" if title == self.name else f"{title[:1].upper()}{title[1:]}."
+
+    @property
     def labels(self) -> str:
         """How many, in words; empty where all are used."""
         if self.labelled is not None:

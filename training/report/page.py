@@ -108,7 +108,7 @@ def _own(columns: list[Column]) -> str:
 def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
     """What a target is, and every figure of it."""
     settings, first = column.settings, next(iter(column.rows.values()))[0]
-    training, title = settings["settings"], settings["title"]
+    training = settings["settings"]
     parts = ", ".join(
         f"{part} {first['items'][part]} items of {first['patients'][part]} patients"
         for part in ("train", "validation", "test")
@@ -119,7 +119,7 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
     lines = [
         f"### {column.title}",
         "",
-        f"{title[:1].upper()}{title[1:]}. {settings['description'] if column.whole else ''}".strip(),
+        f"{column.about} {settings['description'] if column.whole else ''}".strip(),
         "",
         f"{parts}. {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}, "
         f"{training['precision']}. {count} trials by protocol {first['protocol']}, {minutes:.1f} minutes in all, on "
