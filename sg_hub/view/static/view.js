@@ -66,7 +66,7 @@ class Pane {
       ArrowUp: [0, 0, 1], ArrowDown: [0, 0, -1], PageUp: [0, 0, 5], PageDown: [0, 0, -5],
       ArrowLeft: [-1, 0, 0], ArrowRight: [1, 0, 0], a: [0, -1, 0], p: [0, 1, 0],
     };
-    if (!this.viewer.shown || event.ctrlKey || event.metaKey || event.altKey || event.key === "Tab") return;
+    if (!this.scan || event.ctrlKey || event.metaKey || event.altKey || event.key === "Tab") return;
     event.stopPropagation();
     if (event.key === "w") this.setWindow((this.window + 1) % this.scan.windows.length);
     if (event.key in steps) {
@@ -127,14 +127,26 @@ class Pane {
   }
 
   async #load(id) {
-    const load = ++this.loads;
-    const scan = await ask("GET", `scans/${id}`);
-    if (load !== this.loads) return;
-    await this.viewer.load(`api/scans/${id}/volume.nii`, scan.size);
-    if (load !== this.loads) return;
-    this.scan = scan;
+    const load = ++this.loads, wanted = () => load === this.loads;
+    try {
+      const scan = await ask("GET", `scans/${id}`);
+      if (!wanted()) return;
+      this.scan = null; // from here on nothing of the former one is there
+      try {
+        if (!await this.viewer.load(`api/scans/${id}/volume.nii`, scan.size, wanted)) return;
+      } catch (error) {
+        if (wanted()) this.#forget();
+        throw error;
+      }
+      this.scan = scan;
+    } finally {
+      if (wanted()) $(".scans", this.root).value = this.scan?.id ?? "";
+    }
+    this.#describe(this.scan);
+  }
+
+  #describe(scan) {
     $(".empty", this.root).hidden = true;
-    $(".scans", this.root).value = id;
     const names = ["x", "y", "z"].map((axis, index) => `${axis} ${scan.size[index]} × ${scan.spacing[index]} mm`);
     $(".about", this.root).textContent = `${names.join(", ")}; file in ${scan.orientation}; ${scan.levels}`;
     $(".notes", this.root).replaceChildren(...scan.notes.map((note) => element("li", note)));
@@ -145,6 +157,7 @@ class Pane {
       return button;
     }));
     this.setWindow(0);
+    this.viewer.tell();
     clearClasses(this.side);
     $("#patients").replaceChildren();
     $("#nearest-status").textContent = "";
@@ -154,13 +167,18 @@ class Pane {
 
   clear() {
     this.loads += 1;
-    this.scan = null;
     this.viewer.clear();
     this.viewer.nv.drawScene();
+    this.#forget();
+  }
+
+  #forget() {
+    this.scan = null;
     clearClasses(this.side);
     $(".empty", this.root).hidden = false;
     for (const part of [".where", ".about", ".windows", ".notes"]) $(part, this.root).replaceChildren();
     $(".scans", this.root).value = "";
+    sayPlace("Open two scans, then click into one of them.");
   }
 
   setWindow(number) {
@@ -227,18 +245,21 @@ function lookFor(pane) {
   clearTimeout(timer);
   pane.viewer.mark(CHOSEN);
   if (!$("#follow").checked || !panes.every((one) => one.scan)) return;
-  wish = { pane, at: pane.viewer.at };
+  wish = { pane, at: pane.viewer.at, ids: [pane.scan.id, panes[1 - pane.side].scan.id] };
   sayPlace("Looking for the same place…");
   timer = setTimeout(answerWish, SETTLED);
 }
 
 async function answerWish() {
   if (asking || !wish) return;
-  const { pane, at } = wish, other = panes[1 - pane.side], ids = [pane.scan.id, other.scan.id];
-  [wish, asking] = [null, true];
+  const { pane, at, ids } = wish, other = panes[1 - pane.side];
+  const shown = () => pane.scan?.id === ids[0] && other.scan?.id === ids[1];
+  wish = null;
+  if (!shown()) return;
+  asking = true;
   try {
     const found = await ask("POST", "place", { scan: ids[0], other: ids[1], at });
-    if (!wish && pane.scan?.id === ids[0] && other.scan?.id === ids[1]) {
+    if (!wish && shown()) {
       const value = other.viewer.goTo(found.place, found.found ? FOUND : DOUBT);
       other.moved(found.place, value);
       sayPlace(
@@ -271,8 +292,8 @@ async function segment(side) {
   const { id, name } = pane.scan;
   await pane.during("Segmenting…", async () => {
     const classes = await ask("POST", `scans/${id}/segmentation`);
-    if (pane.scan?.id !== id) return;
-    await pane.viewer.overlay(`api/scans/${id}/labels.nii`, classes, Number($("#opacity").value));
+    const wanted = () => pane.scan?.id === id;
+    if (!await pane.viewer.overlay(`api/scans/${id}/labels.nii`, classes, Number($("#opacity").value), wanted)) return;
     const list = element("ul");
     for (const one of classes) {
       const line = element("li"), square = element("span", undefined, { className: "square" });
@@ -297,6 +318,7 @@ async function nearest() {
   try {
     const begun = performance.now();
     for (const [done, scan] of scans.entries()) {
+      if (pane.scan?.id !== id) break;
       const left = done ? Math.ceil((performance.now() - begun) / done * (scans.length - done) / 1000) : null;
       status.textContent = `Describing scan ${done + 1} of ${scans.length}${left === null ? "" : `, about ${left} s left`}…`;
       try {
@@ -305,7 +327,8 @@ async function nearest() {
         failed.push(`${scan.name}: ${error.message}`);
       }
     }
-    const ranked = await ask("GET", `scans/${id}/nearest`);
+    const ranked = pane.scan?.id === id ? await ask("GET", `scans/${id}/nearest`) : [];
+    if (pane.scan?.id !== id) return void (status.textContent = ""); // of another scan by now
     $("#patients").replaceChildren(...ranked.slice(0, 8).map((scan) => {
       const button = element("button", undefined, { type: "button", title: "Show it on the right" });
       button.append(

@@ -35,13 +35,28 @@ export class Viewer {
     };
     this.ready = this.nv.attachToCanvas(canvas);
     this.size = null;
+    this.turn = this.ready;
+  }
+
+  // One after another, or NiiVue would draw a scan over another one. Gives whether it is still wanted, before and after.
+  #inTurn(wanted, work) {
+    this.turn = this.turn.catch(() => {}).then(async () => wanted() && (await work(), wanted()));
+    return this.turn;
   }
 
   get shown() {
     return this.nv.volumes.length > 0;
   }
 
-  async load(url, size) {
+  // Gives whether it is shown: not where wanted() says that something else is by now.
+  load(url, size, wanted) {
+    return this.#inTurn(wanted, async () => {
+      await this.#load(url, size);
+      if (!wanted()) this.clear();
+    });
+  }
+
+  async #load(url, size) {
     await this.ready;
     const gl = this.nv.gl;
     if (!gl) throw new Error("this browser has no WebGL 2, which draws the slices: allow it, or take another browser");
@@ -53,6 +68,10 @@ export class Viewer {
     this.nv.setCustomLayout(LAYOUT);
     this.size = size;
     this.mark(CHOSEN);
+  }
+
+  // Say where the cross-hairs are.
+  tell() {
     this.nv.createOnLocationChange();
   }
 
@@ -67,8 +86,12 @@ export class Viewer {
     this.nv.updateGLVolume();
   }
 
-  // Classes: value and colour of each.
-  async overlay(url, classes, opacity) {
+  // Classes: value and colour of each. Gives whether they are shown, as load does.
+  overlay(url, classes, opacity, wanted) {
+    return this.#inTurn(wanted, () => this.#overlay(url, classes, opacity));
+  }
+
+  async #overlay(url, classes, opacity) {
     this.removeOverlay();
     await this.nv.addVolumesFromUrl([{ url, name: "labels.nii", opacity }]);
     const table = { R: [0], G: [0], B: [0], A: [0], I: [0], labels: [""] };
