@@ -189,8 +189,13 @@ class _Handler(BaseHTTPRequestHandler):
         return {"upload": self._session.uploads.begin()}
 
     def _put(self, number: str, name: str) -> dict[str, Any]:
-        length = self._length(self._session.uploads.most_bytes)
-        self._session.uploads.add(int(number), unquote(name, errors="surrogateescape"), self.rfile, length)
+        uploads = self._session.uploads
+        length = self._length(uploads.most_bytes)
+        try:
+            uploads.add(int(number), unquote(name, errors="surrogateescape"), self.rfile, length)
+        except SgHubError:
+            uploads.drop(int(number))  # the page gives all of it up, or is gone: the rest would hold room to the end
+            raise
         self._unread = False
         return {}
 
