@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +22,14 @@ _ORTHOGONAL_TOLERANCE = 1e-3
 """Largest deviation of the direction matrix times its transpose from the identity."""
 _AGREEMENT = 0.01
 """Share by which a spacing that is given may differ from one that positions of slices give."""
+_ROUNDING = 1e-3
+"""Share by which it may differ from one that the file says, without a word."""
 _EXACT = 1 << 24
 """Up to here float32 holds every whole number."""
 _LPS_AND_RAS = np.diag((-1.0, -1.0, 1.0, 1.0))
 _SLAB = 16
 """Planes that are turned together: memory is then read and written in long enough pieces (three times faster)."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,15 @@ def grid_of(stored: Stored, spacing: Sequence[float] | None = None) -> FileGrid:
             raise InvalidInputError(
                 f"{stored.source}: spacing {tuple(spacing)} was given, with {given[2]:g} mm between slices, but they "
                 f"are {found:.4g} mm apart by their positions; expected {found:.4g} there"
+            )
+        said = [value for value in own if value is not None and 0 < value < math.inf]
+        if len(said) == 3 and not np.allclose(said, given, rtol=_ROUNDING):
+            says, now = (" x ".join(f"{value:.4g}" for value in values) for values in (said, given))
+            _log.warning(
+                "%s: its own spacing of %s mm (along the file's axes) is replaced by the one that was given, %s mm",
+                stored.source,
+                says,
+                now,
             )
         own[:], nifti = given, nifti if own == given else None
     return FileGrid(stored.size, triple(own), grid.origin, grid.direction, orientation, nifti)

@@ -296,6 +296,16 @@ def test_a_spacing_that_is_zero_can_be_given(tmp_path):
     np.testing.assert_allclose(saved[3][1:], (1.25, 1.5, 3))
 
 
+def test_a_spacing_that_is_there_and_another_is_given_is_said(tmp_path, caplog):
+    path = write(tmp_path / "a.nii", codes=(1, 1))
+    own = load_scan(path).spacing
+    load_scan(path, spacing=np.round(own, 4))
+    assert caplog.text == ""
+    assert load_scan(path, spacing=(9, 9, 9)).spacing == (9, 9, 9)
+    assert "a.nii: its own spacing of" in caplog.text
+    assert "replaced by the one that was given, 9 x 9 x 9 mm" in caplog.text
+
+
 @pytest.mark.parametrize("wrong", [(1, 2), (1, 0, 2), (1, 2, np.nan), 3, "abc", (1, 2, 3, 4)])
 def test_spacings_that_cannot_be(tmp_path, wrong):
     with pytest.raises(InvalidInputError, match="expected three positive numbers"):
