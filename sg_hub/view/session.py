@@ -290,17 +290,18 @@ class Session:
         paths = list(find_scans(path).values()) if path.is_dir() else []
         new = []
         for each in paths or [path]:
+            name = "dropped slices" if each.parent == self.uploads.folder else each.name or str(each)
             several = find_series(each) if each.is_dir() and not self._reading.get("series") else []
             if len({one.uid for one in several}) > 1:
-                new += [
-                    self._entry(f"{each.name}: {one.description or one.uid}", each, one.uid, upload) for one in several
-                ]
+                new += [self._entry(f"{name}: {one.description or one.uid}", each, one.uid, upload) for one in several]
             else:
-                new.append(self._entry(each.name or str(each), each, None, upload))
+                new.append(self._entry(name, each, None, upload))
         return new
 
     def _entry(self, name: str, path: Path, series: str | None, upload: int | None) -> Entry:
         taken = {entry.name for entry in self.entries.values()}
+        if name in taken and path.parent.name and self.uploads.folder not in (path.parent, path.parent.parent):
+            name = f"{path.parent.name}/{name}"  # often that of the patient
         if name in taken:
             name = next(f"{name} ({count})" for count in range(2, len(taken) + 3) if f"{name} ({count})" not in taken)
         self._last += 1

@@ -33,11 +33,21 @@ def test_scans_of_files_folders_and_series(session, tmp_path):
         file.rename(tmp_path / "two" / "x" / f"other-{file.name}")
     paths = [tmp_path / name for name in ("a.nii.gz", "folder", "series", "two")]
     assert [entry.name for entry in session.add(paths)] == [
-        *("a.nii.gz", "b.nii.gz", "a.nii.gz (2)", "series", "x: chest", "x: 1.2.4"),
+        *("a.nii.gz", "b.nii.gz", "deep/a.nii.gz", "series", "x: chest", "x: 1.2.4"),
     ]
     assert session.described(4)["levels"] == "CT, HU"
     assert all(session.scan(number).size == (12, 10, 6) for number in (4, 5, 6))
     assert session.scan(2).size == (24, 20, 16)
+
+
+def test_scans_of_one_name_are_told_apart_by_their_folders(session, tmp_path):
+    for patient in ("P1", "P2", "P3"):
+        (tmp_path / patient).mkdir()
+        save(tmp_path, f"{patient}/ct.nii.gz")
+    assert [entry.name for entry in session.add([tmp_path])] == ["ct.nii.gz", "P2/ct.nii.gz", "P3/ct.nii.gz"]
+    slices = [(path.name, path.read_bytes()) for path in write_series(tmp_path / "series", VOLUME).iterdir()]
+    names = [session.open_upload(upload(session, *files))[0].name for files in (slices, slices)]
+    assert names == ["dropped slices", "dropped slices (2)"]
 
 
 def test_only_the_last_scans_stay_in_memory(session, tmp_path, monkeypatch):
@@ -113,7 +123,7 @@ def test_what_was_uploaded_is_removed_with_its_last_scan_and_at_the_end(tmp_path
         data = save(tmp_path, "a.nii.gz").read_bytes()
         first = session.open_upload(upload(session, ("a.nii.gz", data), ("b.nii.gz", data)))
         session.open_upload(upload(session, ("case/a.nii.gz", data)))
-        assert [entry.name for entry in session.listed()] == ["a.nii.gz", "b.nii.gz", "a.nii.gz (2)"]
+        assert [entry.name for entry in session.listed()] == ["a.nii.gz", "b.nii.gz", "case/a.nii.gz"]
         assert len(list(folder.iterdir())) == 2
         session.close(first[0].number)
         assert len(list(folder.iterdir())) == 2
