@@ -29,6 +29,7 @@ import zarr
 
 from sg_hub.errors import InvalidInputError, ReadError
 
+from ..run.recipe import Prepare
 from .remote import is_remote, open_remote
 from .store_files import SETTINGS, TABLE, StoredItem, read_settings, read_table
 
@@ -112,9 +113,12 @@ class Store:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the table, which holds the hash of every item's voxels."""
-        rows = "\n".join(",".join(item.row()) for item in self.items)
-        return hashlib.sha256(rows.encode()).hexdigest()
+        """sha256 over the table, which holds the hash of every item's voxels, and over the window where it is not the
+        usual one: voxels that lie within both are the same of two windows, and what the network sees of them is not."""
+        rows = [",".join(item.row()) for item in self.items]
+        if self.window != (Prepare().window if self.ndim == 3 else LEVELS):
+            rows.append(f"window {self.window[0]:g} {self.window[1]:g}")
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
     def names(self, split: str | None = None) -> list[str]:
         """Items of a split (train, validation or test), or all, in the order of the table."""

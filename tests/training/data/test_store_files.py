@@ -38,6 +38,14 @@ def test_fingerprint_follows_content_and_split(folder):
     assert again.items[0].images == ("0123456789ab",)
 
 
+def test_fingerprint_follows_the_window(folder):
+    """The voxels of a scan that lies within both windows are the same, and what the network sees of them is not."""
+    store = Store.open(folder)
+    usual, wide = ({**store.settings, "window": ends} for ends in ([-1000.0, 1000.0], [-1000.0, 2000.0]))
+    assert Store(store.url, store.items, usual).fingerprint == store.fingerprint
+    assert Store(store.url, store.items, wide).fingerprint != store.fingerprint
+
+
 def test_another_zarr_group_is_no_store(tmp_path):
     zarr.open_group(str(tmp_path / "group"), mode="w").attrs["title"] = "something else"
     assert read_settings(str(tmp_path / "group")) is None
