@@ -30,11 +30,12 @@ from sg_hub.io.files import given_path, working_folder, write_atomic, writing_fo
 
 from ..data.leakage import name_hashes
 from ..report import figures
+from ..report.columns import WORDS, differences
 from ..run.processes.process_group import training_device
 from ..targets import Target, identities, load_target
 from ..trials.finetune import UNFINISHED, Finetuned, finetune
 from ..trials.predictions import check_folder, keep
-from ..trials.task.initialisation import kind_of, name_of
+from ..trials.task.initialisation import kind_of, look_up, name_of
 from ..trials.task.metrics import METRICS as NAMES_OF_METRICS
 from .cards.finetuned import write_finetuned_card
 from .cards.results_file import RESULTS, read_object, write_results
@@ -75,8 +76,8 @@ def publish_finetuned(
     except OSError as error:
         raise ReadError(f"{out} cannot be made a folder ({error.strerror}): give another --out") from error
     try:
-        described = load_target(target, overrides)
-        _check_of(described, out)
+        described = load_target(target, overrides, weights=[look_up(init).config["preprocessing"]])
+        _check_of(described, init, seed, out)
         kept = None if predictions is None else check_folder(predictions, described, out)
         found = finetune(init, target, work, overrides, seed, device=device, progress=progress)
     finally:  # refused before anything was done: no folder is left
@@ -91,21 +92,31 @@ def publish_finetuned(
     return out
 
 
-def _check_of(target: Target, out: Path) -> None:
-    """Refuse to replace a model that is of another task, or of none.
+def _check_of(target: Target, init: str, seed: int, out: Path) -> None:
+    """Refuse to replace a model that is of another task, of none, or that was fine-tuned from other weights, by another
+    seed or with other settings.
 
     Raises:
         InvalidInputError: saying what is there.
     """
     if not (out / RESULTS).is_file():
         return
-    of = read_object(out / RESULTS).get("target", {}).get("name")
-    if of != target.name:
-        there = f"a model of the target {of}" if of else "weights that were not fine-tuned"
-        raise InvalidInputError(
-            f"{out} holds {there}, which one of {target.name} would replace, so it is left as it is: move it away, or "
-            "give another --out"
-        )
+    there = read_object(out / RESULTS)
+    of, by = there.get("target", {}), f"one of {target.name}"
+    if of.get("name") == target.name:
+        was = {"init": there.get("init"), "seed": there.get("seed")} | of
+        now = {"init": public_init(init), "seed": seed} | public_target(target)
+        changed = [f"{key} {old}, now {new}" for key, old, new in differences(was, now) if key not in WORDS]
+        if not changed:
+            return
+        holds, by = f"a model of {target.name} that was fine-tuned otherwise", f"this one ({'; '.join(changed)})"
+    elif of.get("name"):
+        holds = f"a model of the target {of['name']}"
+    else:
+        holds = "weights that were not fine-tuned"
+    raise InvalidInputError(
+        f"{out} holds {holds}, which {by} would replace, so it is left as it is: move it away, or give another --out"
+    )
 
 
 def _said(found: Finetuned, out: Path) -> str:

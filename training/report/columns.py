@@ -16,6 +16,9 @@ from ..trials.task.initialisation import RANDOM, kind_of, name_of
 from ..trials.task.metrics import METRICS
 from ..trials.task.surface import IN_MM
 
+WORDS = ("title", "description", "code")
+"""Of a target: settings that change no result."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -203,8 +206,8 @@ def _check_comparable(target: str, trials: list[Row]) -> None:
             f"they cannot be compared; give each its own --out, or copy the folder and leave in each copy's {TABLE} "
             f"the lines of one of them ({tasks})"
         )
-        for key, value, other in _differences(row["settings"], first["settings"]):
-            if key not in ("title", "description", "code"):
+        for key, value, other in differences(row["settings"], first["settings"]):
+            if key not in WORDS:
                 raise InvalidInputError(f"target {target} was run with different {key} ({value} and {other}): {advice}")
         raise InvalidInputError(
             f"target {target} was run on different items ({row['init']}, trial {row['trial']}, {row['items']}; "
@@ -212,11 +215,11 @@ def _check_comparable(target: str, trials: list[Row]) -> None:
         )
 
 
-def _differences(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differences(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
     """The keys of settings whose values differ, as a TOML has them, and both values."""
     for key, value in one.items():
         if isinstance(value, dict) and isinstance(other.get(key), dict):
-            yield from _differences(value, other[key], f"{above}{key}.")
+            yield from differences(value, other[key], f"{above}{key}.")
         elif value != other.get(key):
             yield f"{above}{key}", value, other.get(key)
 

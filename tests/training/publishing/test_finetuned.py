@@ -186,6 +186,20 @@ def test_a_model_of_another_task_or_of_none_is_not_replaced(tuned, tmp_path, cap
     assert "holds weights that were not fine-tuned" in capsys.readouterr().err
 
 
+def test_a_model_that_was_fine_tuned_otherwise_is_not_replaced(tuned, capsys):
+    before = contents(tuned / "model")
+    for more, changed in (
+        (["settings.lr=0.01"], "settings.lr 0.002, now 0.01"),
+        (["--seed", "1"], "seed 0, now 1"),
+        (["--init", f"random:{tuned / 'start'}"], "init start, now random:start"),
+    ):
+        assert finetune(tuned, "model", *more) == 2
+        said = f"a model of xrays that was fine-tuned otherwise, which this one ({changed}) would replace"
+        assert said in capsys.readouterr().err
+    assert contents(tuned / "model") == before
+    assert finetune(tuned, "model", "title=pneumonia", "description=none") == 0, "words change no result"
+
+
 def test_what_to_type_next_can_be_typed(tuned, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert finetune(tuned, tmp_path / "my model") == 0
