@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveI
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.files import given_path
 
-from .settings import ROOT, Name, Section, read_toml, settings_of
+from .settings import OR_OWN, ROOT, Name, Section, read_toml, settings_of
 
 RECIPES = "recipes"
 """Folder of the shipped ones."""
@@ -34,8 +34,10 @@ TEXTS = ("licence", "dataset", "data_name", "data_licence", "data_citation", "li
 class Prepare(Section):
     """Scans to one store of resampled volumes, or images to one store of resized images."""
 
-    spacing: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = Field(default=None, examples=[[1.0, 1.0, 2.5]])
-    """Voxel spacing (x, y, z) in mm that every scan is resampled to; absent: each keeps its own."""
+    spacing: Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None, OR_OWN] = Field(
+        default=None, examples=[[1.0, 1.0, 2.5]]
+    )
+    """Voxel spacing (x, y, z) in mm that every scan is resampled to; "own", or absent: each keeps its own."""
     window: tuple[float, float] = (-1000.0, 1000.0)
     """HU range of scans that is kept in the store, and scaled to 0..1 for the network."""
     size: tuple[PositiveInt, PositiveInt] = (224, 224)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from sg_hub.errors import InvalidInputError, ReadError
 
@@ -50,6 +50,8 @@ class Section(BaseModel):
 
 
 Settings = TypeVar("Settings", bound=BaseModel)
+OR_OWN = BeforeValidator(lambda given: None if given == "own" else given)
+"""Of a spacing that may be none: "own" says so, for TOML has no word for it, and a base or weights may give one."""
 
 
 def shipped(kind: str) -> list[str]:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
 from sg_hub import ImagePreprocessing, Preprocessing
 
-from ..run.settings import Section
+from ..run.settings import OR_OWN, Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Sides = tuple[PositiveInt, ...]
-OWN = "own"
-"""As a spacing: each scan keeps the one that it has."""
-
-
-def _spacing(given: Any) -> Any:
-    return None if given == OWN else given
 
 
 class Grid(Section):
@@ -31,9 +25,7 @@ class Grid(Section):
     standard deviations. Absent: sg_hub's own window; with reader = "folder", as the weights expect."""
     high: float | None = Field(default=None, examples=[1000.0])
     """What becomes 1, or the largest number of standard deviations."""
-    spacing: Annotated[tuple[float, float, float] | None, BeforeValidator(_spacing)] = Field(
-        default=None, examples=[[1.0, 1.0, 2.5]]
-    )
+    spacing: Annotated[tuple[float, float, float] | None, OR_OWN] = Field(default=None, examples=[[1.0, 1.0, 2.5]])
     """Voxels (x, y, z) in mm that scans are resampled to; "own", or absent: each keeps its own. With reader = "folder",
     absent: as the weights expect."""
     size: Sides | None = Field(default=None, examples=[[64, 64, 32]])

@@ -258,6 +258,17 @@ def test_a_recipe_says_what_differs_from_its_base(tmp_path):
     assert "base" not in resolved(own)
 
 
+def test_the_spacing_of_a_base_can_be_taken_back(tmp_path):
+    """TOML has no word for none."""
+    path = tmp_path / "own.toml"
+    path.write_text(OWN.replace("demo", "semantic-genesis-3d-tiny") + '[prepare]\nspacing = "own"\n', encoding="utf-8")
+    assert load_recipe("semantic-genesis-3d-tiny").prepare.spacing is not None
+    assert load_recipe(path).prepare.spacing is None
+    assert load_recipe("semantic-genesis-3d-tiny", ["prepare.spacing=own"]).prepare.spacing is None
+    with pytest.raises(InvalidInputError, match=r"prepare\.spacing = .*expected a list of 3 numbers"):
+        load_recipe(path, ["prepare.spacing=none"])
+
+
 def test_a_base_has_a_base_and_lies_beside_the_file(tmp_path, monkeypatch):
     (tmp_path / "mine" / "ct").mkdir(parents=True)
     (tmp_path / "mine" / "first.toml").write_text(OWN + "source = 'ct'\n[method]\nshuffle_windows = 3\n")
