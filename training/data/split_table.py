@@ -33,7 +33,7 @@ def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
         ReadError: it cannot be read, or has other columns or a row that lacks one.
         InvalidInputError: two splits of one patient or image, or two patients of one image.
     """
-    if recipe.split is None:
+    if not recipe.split:
         return None
     try:
         shipped = ROOT / RECIPES / recipe.split
@@ -43,7 +43,7 @@ def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
     except (OSError, ValueError, RuntimeError, csv.Error) as error:
         raise ReadError(
             f"the recipe's split {recipe.split} cannot be read ({getattr(error, 'strerror', None) or error}): give "
-            "split=CSV with the columns patient and split"
+            "split=CSV with the columns patient and split, or split= where every patient may train"
         ) from error
     if not lines or not {"patient", "split"} <= {*header}:
         raise ReadError(f"{recipe.split}: expected a CSV with the columns patient and split")

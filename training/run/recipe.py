@@ -275,7 +275,7 @@ class Recipe(Section):
     """Folder of everything that the run writes."""
     split: str | None = Field(default=None, examples=["patients.csv"])
     """CSV with the columns patient and split (and image, where a patient has several), a file or the name of one that
-    comes with the recipes; absent: every patient may train."""
+    comes with the recipes; absent, or "": every patient may train."""
     patient: str | None = Field(default=None, examples=["([0-9]+)_[0-9]+"])
     """Regular expression whose first group is the patient in the path of a scan or image; absent: each is another's."""
     split_names: dict[str, Split] = Field(default={"train": "train", "validation": "validation", "test": "test"})
@@ -364,17 +364,17 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InvalidInputError: no such recipe, broken TOML, an unknown key or a value of the wrong kind.
     """
-    values = _read(recipe)
-    found = settings_of(Recipe, values, recipe, overrides)
     keys = {text.partition("=")[0] for text in overrides}
+    found = settings_of(Recipe, _read(recipe, keys), recipe, overrides)
     given = tuple(text for text in TEXTS if f"publish.{text}" in keys)
     return found.model_copy(update={"publish": found.publish.model_copy(update={"given": given})}) if given else found
 
 
-def _read(recipe: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _read(recipe: str | Path, overridden: set[str], above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """What a recipe's file says, and its base.
 
     Args:
+        overridden: keys that are given with the command.
         above: files whose base, or base's base, it is.
     """
     values = read_toml(RECIPES, recipe)
@@ -391,7 +391,13 @@ def _read(recipe: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(base, str) or found.resolve() in above:
         raise InvalidInputError(f"{recipe}: base={base!r}: expected the file or name of another recipe")
     try:
-        return _with_base(values, _read(found if found.is_file() else base, above))
+        under = _read(found if found.is_file() else base, overridden, above)
+        if "source" in values and under.get("split") and "split" not in values.keys() | overridden:
+            raise InvalidInputError(
+                f'split = {under["split"]!r} is of its source, and this recipe has another: give split = "CSV" with '
+                'these patients, or split = "" where each of them may train'
+            )
+        return _with_base(values, under)
     except (InvalidInputError, ReadError) as error:
         raise type(error)(f"{recipe}: base={base!r}: {error}") from error
 

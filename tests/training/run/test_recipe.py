@@ -8,6 +8,7 @@ import pytest
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.folders import ROOT as REPOSITORY
 from tests.training.conftest import small_images
+from training.data.split_table import read_split
 from training.methods.registry import method_of, resolve
 from training.run.recipe import MOVED, RECIPES, Recipe, load_recipe, resolved
 from training.run.settings import shipped
@@ -256,6 +257,19 @@ def test_a_recipe_says_what_differs_from_its_base(tmp_path):
     assert own.split_names == {"a": "test"}
     assert resolve(own).method.model_dump() == {"name": "autoencoder", "semantics": False, "whole": False}
     assert "base" not in resolved(own)
+
+
+def test_the_split_of_a_base_is_not_taken_for_that_of_another_source(tmp_path):
+    """Patients of the same number would be trained on or kept out by what the CSV says of other people."""
+    path, text = tmp_path / "own.toml", OWN.replace("demo", "semantic-genesis-3d-tiny")
+    path.write_text(text, encoding="utf-8")
+    assert load_recipe(path).split == "data/openkbp/patients.csv"
+    path.write_text(text + 'source = "scans"\n', encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"base='semantic-genesis-3d-tiny': split = 'data/openkbp/pat"):
+        load_recipe(path)
+    assert load_recipe(path, ["split=mine.csv"]).split == "mine.csv"
+    path.write_text(text + 'source = "scans"\nsplit = ""\n', encoding="utf-8")
+    assert read_split(load_recipe(path)) is None
 
 
 def test_the_spacing_of_a_base_can_be_taken_back(tmp_path):
