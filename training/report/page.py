@@ -24,8 +24,12 @@ _HEADER = (
 )
 
 
+_PICTURES = ("bars_2d_3d.png", "fractions.png", "curves-*.png", "examples-*.png")
+"""Those that not every report has."""
+
+
 def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Column]) -> list[tuple[str, str]]:
-    """Draw everything; captions and file names."""
+    """Draw everything, and remove what an earlier report drew that this one does not; captions and file names."""
     out.mkdir(parents=True, exist_ok=True)
     labels = labels_of(inits_of(columns))
     doubtful = f"; {draw.WITHOUT_DOUBTFUL}" if any(column.sure for column in whole) else ""
@@ -52,6 +56,9 @@ def draw_figures(folder: Path, out: Path, columns: list[Column], whole: list[Col
         name = f"examples-{column.slug}.png"
         if column in whole and draw.examples(example_files(folder, column, labels), out / name):
             figures.append((f"{column.cell}: best, median and worst test item of the first trial", name))
+    drawn = {name for _, name in figures}
+    for path in (path for pattern in _PICTURES for path in out.glob(pattern) if path.name not in drawn):
+        path.unlink()
     return figures
 
 

@@ -70,6 +70,21 @@ def test_the_report_shows_everything_and_keeps_the_papers_figures_apart(folder):
     assert (folder / "report" / "table.tex").is_file()
 
 
+def test_pictures_of_an_earlier_report_are_removed(folder):
+    for trial in range(3):
+        append(folder, row("best", trial, 0.8 + trial / 100, fraction=0.1))
+    report(folder)
+    pictures = folder / "report"
+    earlier = {path.name for path in pictures.glob("*.png")}
+    (pictures / "mine.png").write_bytes(b"of somebody")
+    rows = {key: found for key, found in read_results(folder).items() if found["fraction"] == 1}
+    page = report(folder, rows=rows).read_text(encoding="utf-8")
+    left = {path.name for path in pictures.glob("*.png")} - {"mine.png"}
+    assert left == {name for name in earlier if name in page}
+    assert earlier - left == {"fractions.png", "curves-task-10.png"}
+    assert (pictures / "mine.png").is_file()
+
+
 def test_the_page_says_whether_training_had_converged(tmp_path):
     for trial in range(2):
         rising, level = row("rising", trial, 0.9 + trial / 100), row("level", trial, 0.8 + trial / 100)
