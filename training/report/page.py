@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..run.folder.environment import NO_BFLOAT16
 from ..run.pages import markdown
 from ..statistics.trials import LEAST_FOR_INTERVAL, LEVEL
 from ..trials.grids.results import Row
@@ -123,13 +124,16 @@ def _section(column: Column, labels: Mapping[str, str]) -> list[str]:
     minutes = sum(row["minutes"] for rows in column.rows.values() for row in rows)
     count = sum(len(rows) for rows in column.rows.values())
     machines = sorted({row["machine"] for rows in column.rows.values() for row in rows})
+    precision = training["precision"]
+    if precision == "bfloat16" and (without := sum(NO_BFLOAT16 in machine for machine in machines)):
+        precision = "float32" if without == len(machines) else "bfloat16, and float32 on machines without it"
     lines = [
         f"### {column.title}",
         "",
         f"{column.about} {settings['description'] if column.whole else ''}".strip(),
         "",
         f"{parts}. {training['steps']} steps of {training['batch_size']}, learning rate {training['lr']:g}, "
-        f"{training['precision']}. {count} trials by protocol {first['protocol']}, {minutes:.1f} minutes in all, on "
+        f"{precision}. {count} trials by protocol {first['protocol']}, {minutes:.1f} minutes in all, on "
         f"{' and on '.join(machines)}.",
     ]
     if column.own:

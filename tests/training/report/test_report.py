@@ -85,6 +85,21 @@ def test_pictures_of_an_earlier_report_are_removed(folder):
     assert (pictures / "mine.png").is_file()
 
 
+@pytest.mark.parametrize(
+    ("machines", "said"),
+    [
+        (["a GPU"], "bfloat16"),
+        (["4 cores (old, without bfloat16)"], "float32"),
+        (["a GPU", "4 cores (old, without bfloat16)"], "bfloat16, and float32 on machines without it"),
+    ],
+)
+def test_the_page_says_in_which_numbers_was_computed(tmp_path, machines, said):
+    settings = row("best", 0, 0.8)["settings"]["settings"] | {"precision": "bfloat16"}
+    for trial, machine in enumerate(machines):
+        append(tmp_path, row("best", trial, 0.8, settings=settings) | {"machine": machine})
+    assert f", {said}. {len(machines)} trials by" in report(tmp_path).read_text(encoding="utf-8")
+
+
 def test_the_page_says_whether_training_had_converged(tmp_path):
     for trial in range(2):
         rising, level = row("rising", trial, 0.9 + trial / 100), row("level", trial, 0.8 + trial / 100)

@@ -12,17 +12,19 @@ import torch
 
 from ..precision import has_bfloat16
 
+NO_BFLOAT16 = "without bfloat16"
+"""Of a machine, where float32 is used instead."""
 PACKAGES = ("torch", "numpy", "zarr", "SimpleITK", "huggingface_hub", "safetensors", "scipy")
 
 
 def machine() -> str:
     """The processor or the GPUs that this process computes on, in words."""
+    lacks = "" if has_bfloat16("cuda" if torch.cuda.is_available() else "cpu") else f", {NO_BFLOAT16}"
     if torch.cuda.is_available():
-        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}{lacks}"
     model = next(
         (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine()
     )
-    lacks = "" if has_bfloat16("cpu") else ", without bfloat16"
     return f"{os.cpu_count()} CPU cores ({model}{lacks}), no GPU"
 
 
