@@ -19,6 +19,7 @@ from ..statistics.patients import (
     CENTRES,
     LOWER_IS_BETTER,
     UNITS,
+    VOTED,
     Difference,
     corrected,
     difference,
@@ -27,11 +28,13 @@ from ..statistics.patients import (
     summary,
 )
 from ..trials.task.initialisation import RANDOM, kind_of
+from .measures.landmarks import DRAWS, VOTERS
 from .rows import Row
 
 PAGE = "worth.md"
 FEW_LABELS = f"few/{COMPARISON}"
 SHOWN = "Mean (landmarks: median) over patients, draws and classes"
+OF_VOTERS = "intervals and p are over draws and the patients who are looked in, and take the voters as they were drawn"
 _ACROSS = 4
 """Panels of a figure that stand beside each other."""
 Cell = tuple[str, str, str]
@@ -52,6 +55,8 @@ def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str], random: M
     lines = [f"# What the weights are worth: {task}", ""]
     lines += [f"{SHOWN}, and the 95 % interval of a bootstrap", ""]
     lines += _table(cells, names)
+    if any(cell[2] == VOTED for cell in cells):
+        lines += ["", f"Voted: by up to {VOTERS} other patients, in {DRAWS} draws; {OF_VOTERS}."]
     lines += ["", *_found(cells, names)]
     lines += ["## What differs", ""]
     lines += _differences(cells, {name: random.get(name, reference) for name in names if name in weights})
@@ -130,6 +135,10 @@ def _differences(cells: dict[Cell, dict[str, Row]], references: Mapping[str, str
             one, other = of_cell[name], of_cell[reference]
             if kind_of(name) != RANDOM and one.is_paired(other):
                 pairs[cell, name] = one, other
+    if not pairs:
+        return [
+            "Nothing: there is nothing that these weights are held against. Give others, or random:NAME, beside them."
+        ]
     found = {pair: gap_of(*rows, len(pairs)) for pair, rows in pairs.items()}
     holm = corrected(found)
     lines = [

@@ -18,6 +18,7 @@ from training.worth.measures import probes
 from training.worth.measures.classification import NEAREST
 from training.worth.measures.landmarks import Landmarks
 from training.worth.networks import calibrate, contenders
+from training.worth.page import write_page
 from training.worth.rows import TABLE, read_rows, row
 from training.worth.suite import measured, worth
 
@@ -63,6 +64,7 @@ def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick
         POSITION,
         "landmark error (mm, lower is better)",
         "surface dice",
+        "Voted: by up to 6 other patients, in 5 draws; intervals and p are over draws and the patients who are",
         "p (Holm)",
         "| spinal_cord | mandible |",
     ):
@@ -266,6 +268,16 @@ def test_a_classification_is_tested_over_patients_and_has_a_card(place, tmp_path
     assert line["pretrained"].endswith("to 1.000)") or float(line["pretrained"][-6:-1]) <= 1
     assert "Better than a random network in 1 of 1 measures" in record["verdict"]
     assert "20 patients test it" in record["about"]
+
+
+def test_one_of_weights_alone_is_held_against_nothing(tmp_path):
+    common = {"key": "0", "part": "frozen", "what": "linear probe", "measure": "iou", "weights": "net"}
+    values = np.random.default_rng(0).random((2, 3, 1))
+    found = row(values, **common, draws=["0", "1"], patients=["a", "b", "c"], classes=["cord"])
+    text = write_page(tmp_path, [found], ["net"], {}, "a task").read_text(encoding="utf-8")
+    assert "Give others, or random:NAME, beside them." in text
+    assert "p (Holm)" not in text, "a table without a row"
+    assert "Voted" not in text
 
 
 def test_a_random_network_on_another_grid_is_none_to_be_held_against(place, tmp_path):
