@@ -3,7 +3,8 @@
 What the files hold (LIDC-IDRI's annotation documentation, and what pylidc documents of it):
 
 - one `readingSession` per reader; in it one `unblindedReadNodule` per nodule. A nodule of 3 mm or more has an outline
-  (`roi`) in every slice that it is seen in, and `characteristics`; a smaller one has a single point and none of them.
+  (`roi`) in every slice that it is seen in, and `characteristics`, which are not read; a smaller one has a single
+  point and none of them.
   `nonNodule` marks are points as well, and are not read.
 - an outline's `edgeMap` pixels (xCoord: column, yCoord: row, from 0) lie just OUTSIDE of the nodule: they are its first
   pixels that do not belong to it. A mask is therefore the inside without the outline. `edge_is_nodule` counts them in.
@@ -63,8 +64,6 @@ class Annotation:
     reader: int
     nodule: str
     outlines: tuple[Outline, ...]
-    characteristics: dict[str, int]
-    """Malignancy and so on, 1 to 5 (6)."""
 
     def points(self, pixel: tuple[float, float]) -> np.ndarray:
         """(n, 3) in mm: x, y within the slice, and z. pixel: (x, y) in mm."""
@@ -107,14 +106,13 @@ def read_xml(path: Path) -> Reading | None:
             name = (nodule.findtext("noduleID") or "").strip()
             try:
                 outlines = tuple(_outline(roi) for roi in nodule.findall("roi"))
-                values = {c.tag: int(c.text or "") for c in nodule.findall("characteristics/*")}
             except (TypeError, ValueError, OverflowError) as error:
                 what = f"{path}: nodule {shortened(name, 40)!r} of reader {reader + 1} is damaged"
                 raise ReadError(f"{what} ({shortened(error)})") from error
             if not any(len(outline.points) > 1 for outline in outlines):
                 small += 1
                 continue
-            annotations.append(Annotation(reader, name, outlines, values))
+            annotations.append(Annotation(reader, name, outlines))
     return Reading(series, tuple(annotations), small)
 
 
