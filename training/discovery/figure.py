@@ -14,6 +14,10 @@ from ..run.pages.figures import bare, plt, row_label, save
 from .consistency import Consistency
 from .patterns import PatternTable
 
+REFERENCES = 3
+NEIGHBOURS = 4
+"""Nearest and farthest patients of each that are shown."""
+
 
 def discovered_patterns(
     store: Store,
@@ -22,9 +26,7 @@ def discovered_patterns(
     alike: Consistency,
     path: Path,
     frame: str,
-    dataset: str = "",
-    references: int = 3,
-    neighbours: int = 4,
+    dataset: str,
 ) -> None:
     """The paper's Fig. 4: the place of a pattern in its reference, the nearest and the farthest patients.
 
@@ -35,19 +37,19 @@ def discovered_patterns(
         dataset: short name of the data set. The figure is published, so patients stand in it under the hashes that
             the weights' provenance has.
     """
-    columns = 1 + neighbours * (1 if frame == "features" else 2)
-    figure, axes = plt.subplots(references, columns, figsize=(1.6 * columns, 1.9 * references), squeeze=False)
+    columns = 1 + NEIGHBOURS * (1 if frame == "features" else 2)
+    figure, axes = plt.subplots(REFERENCES, columns, figsize=(1.6 * columns, 1.9 * REFERENCES), squeeze=False)
     base = np.flatnonzero((table.resolution == 0) & (table.split == 0))
     labels = np.unique(table.pattern[base])
-    chosen = labels[np.linspace(0, len(labels) - 1, references).round().astype(int)]
+    chosen = labels[np.linspace(0, len(labels) - 1, REFERENCES).round().astype(int)]
     for row, label in enumerate(chosen):
         rows = base[table.pattern[base] == label]
         reference = int(table.reference[rows[0]])
-        near = rows[1 : 1 + neighbours]  # the table has the reference first, and then the nearest
+        near = rows[1 : 1 + NEIGHBOURS]  # the table has the reference first, and then the nearest
         shown = [(reference, int(rows[0]), "reference", "tab:orange")]
         shown += [(int(table.patient[r]), int(r), "near", "tab:pink") for r in near]
         if frame != "features":
-            shown += [(p, -1, "far", "tab:blue") for p in _farthest(store, features, reference, neighbours)]
+            shown += [(p, -1, "far", "tab:blue") for p in _farthest(store, features, reference, NEIGHBOURS)]
         size = table.size[rows[0]].astype(int)
         centre = (table.corner[rows[0]] + size / 2) / np.array(store.patients[int(table.patient[rows[0]])].shape)
         for column, axis in enumerate(axes[row]):

@@ -19,12 +19,12 @@ from ..run.seeds import generator
 from .inputs import open_inputs
 
 
-def show_transforms(recipe: Recipe, count: int = 5) -> Path:
-    """Draw `count` cubes and everything that may happen to them; returns the picture's path."""
+def show_transforms(recipe: Recipe) -> Path:
+    """Draw five cubes and everything that may happen to them; returns the picture's path."""
     recipe = resolve(recipe)
     method = method_of(recipe)
     data = open_inputs(recipe, method, Process(0, 1, torch.device("cpu"))).data["train"]
-    cubes = torch.stack([data[item][0] for item in data.spread(count)])
+    cubes = torch.stack([data[item][0] for item in data.spread(5)])
     path = recipe.run_dir / "transforms.png"
     results = method.examples(cubes, lambda kind: generator("cpu", recipe.seed, "figure", kind))
     figures.transformations(cubes, results, path)

@@ -25,7 +25,7 @@ ACCURACIES = ("validation_top1", "validation_accuracy")
 
 
 def restorations(
-    target: Tensor, corrupted: Tensor, restored: Tensor, path: Path, names: list[str] | None = None, most: int = 8
+    target: Tensor, corrupted: Tensor, restored: Tensor, path: Path, names: list[str] | None = None
 ) -> None:
     """Columns of cubes: original, corrupted, restored, and what is wrong with the restored one.
 
@@ -33,7 +33,7 @@ def restorations(
         target, corrupted, restored: (N, C, spatial...) in 0..1; the first channel is shown, of a cube its middle
             axial slice.
     """
-    count = min(most, len(target))
+    count = min(8, len(target))
     rows = [("original", target), ("corrupted", corrupted), ("restored", restored)]
     figure, axes = plt.subplots(4, count, figsize=(1.5 * count + 0.6, 6.4), squeeze=False)
     for row, (label, batch) in enumerate(rows):
@@ -90,9 +90,9 @@ def training_curves(metrics: list[dict[str, Any]], path: Path) -> None:
     save(figure, path)
 
 
-def reconstructions(scans: Tensor, restored: Tensor, path: Path, most: int = 6) -> None:
+def reconstructions(scans: Tensor, restored: Tensor, path: Path) -> None:
     """Whole scans, cubes or images (N, C, spatial...) in 0..1, and what the autoencoder makes of them."""
-    count = min(most, len(scans))
+    count = min(6, len(scans))
     figure, axes = plt.subplots(2, count, figsize=(1.7 * count, 3.6), squeeze=False)
     for row, batch in enumerate((scans, restored)):
         for column in range(count):
