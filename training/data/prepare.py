@@ -28,7 +28,7 @@ from sg_hub.io.files import unwritable, write_atomic
 
 from ..run.folder.lock import run_lock
 from ..run.processes.process_group import Process, process
-from ..run.recipe import Recipe
+from ..run.recipe import TEXTS, Recipe
 from ..run.seeds import permutation
 from .convert import Converter, convert_all, stored_item
 from .items import Item, Items, list_items
@@ -142,10 +142,12 @@ def prepare(recipe: Recipe, *, converter: Converter = convert_all, progress: boo
                 raise unwritable(recipe.run_dir / STORE, error) from error
     summary.seconds = time.monotonic() - started
     _say(me, str(summary))
-    if me.is_main and said_of(recipe, Store.open(recipe.run_dir / STORE)) != recipe.publish:
+    said = said_of(recipe, Store.open(recipe.run_dir / STORE)) if me.is_main else recipe.publish
+    left = [f"publish.{text}=..." for text in TEXTS if getattr(said, text) != getattr(recipe.publish, text)]
+    if left:
         print(
-            "  the recipe's texts about its data are left out, for these are other data: give publish.data_name=..., "
-            "publish.dataset=... and publish.licence=... for what the weights and their card shall say"
+            "  the recipe's texts about its data are left out, for these are other data: give "
+            f"{', '.join(left)} for what the weights and their card shall say"
         )
     return summary
 

@@ -29,6 +29,8 @@ Border = Annotated[float, Field(ge=0, lt=0.5)]
 Split = Literal["train", "validation", "test"]
 TEXTS = ("licence", "dataset", "data_name", "data_licence", "data_citation", "limits", "saw")
 """Of [publish]: what is about the data."""
+_ABOUT = ("names", "patients", "images")
+"""Keys of [publish] that say which data its texts are about."""
 
 
 class Prepare(Section):
@@ -229,7 +231,7 @@ class Publish(Section):
     """What the card says that no run can know. A text that is empty was not said, and the card says that it is not.
 
     A recipe may say which data its texts are about, by `names`, `patients` or `images`. Of other data they are left out
-    (`data.provenance.said_of`), but for those that were given with the command.
+    (`data.provenance.said_of`), but for those that were given with the command, or by a recipe that has it as its base.
     """
 
     licence: str = Field(default="", examples=["apache-2.0"])
@@ -255,7 +257,7 @@ class Publish(Section):
     images: tuple[str, ...] | None = None
     """`data.identity.image_hash` of every item; there may be fewer items."""
     given: tuple[str, ...] = ()
-    """Texts that were given with the command."""
+    """Texts that are said of any data: given with the command, or beside the texts of a base about its own data."""
 
     @field_validator("names")
     @classmethod
@@ -366,7 +368,7 @@ def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     keys = {text.partition("=")[0] for text in overrides}
     found = settings_of(Recipe, _read(recipe, keys), recipe, overrides)
-    given = tuple(text for text in TEXTS if f"publish.{text}" in keys)
+    given = tuple(text for text in TEXTS if f"publish.{text}" in keys or text in found.publish.given)
     return found.model_copy(update={"publish": found.publish.model_copy(update={"given": given})}) if given else found
 
 
@@ -405,7 +407,8 @@ def _read(recipe: str | Path, overridden: set[str], above: tuple[Path, ...] = ()
 def _with_base(values: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     """A recipe that says what differs from its base, key by key in each section.
 
-    Not taken over are `name` and `run`, which are each recipe's own, and `[method]` where it names its method.
+    Not taken over are `name` and `run`, which are each recipe's own, and `[method]` where it names its method. What the
+    base says of its own data alone is no condition of what this one says.
     """
     base, values = with_newer_keys({k: v for k, v in base.items() if k not in ("name", "run")}), dict(values)
     for key, under in base.items():
@@ -413,7 +416,17 @@ def _with_base(values: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
         named = key == "method" and isinstance(over, dict) and "name" in over
         if isinstance(under, dict) and isinstance(over, dict) and key != "split_names" and not named:
             values[key] = {**under, **over}
+            if key == "publish":
+                values[key]["given"] = _given(over, under)
     return {**base, **values}
+
+
+def _given(over: dict[str, Any], under: dict[str, Any]) -> list[str]:
+    """Texts of [publish] that are said of any data, where the base has `under`."""
+    if not over.keys().isdisjoint(_ABOUT):
+        return []
+    said = {*under.get("given", ()), *over} if not under.keys().isdisjoint(_ABOUT) else set()
+    return [text for text in TEXTS if text in said]
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:

@@ -44,7 +44,9 @@ def test_of_the_recipes_own_data_its_texts_are_said(tmp_path):
 
 def test_of_other_data_they_are_not(own, capsys):
     store = prepared(own)
-    assert "texts about its data are left out" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "texts about its data are left out" in out
+    assert all(f"publish.{text}=..." in out for text in TEXTS)
     assert all(getattr(own.publish, text) for text in TEXTS)
     said = said_of(own, store)
     assert {getattr(said, text) for text in TEXTS} == {""}
@@ -60,6 +62,26 @@ def test_what_is_given_with_the_command_is_said(own):
     said = said_of(given, store)
     assert (said.dataset, said.data_name, said.licence, said.data_citation) == ("clinic", "Our CT", "", "")
     assert provenance(given, store)["datasets"] == ["clinic"]
+
+
+def test_what_a_recipe_says_beside_its_base_is_said(own, tmp_path, capsys):
+    mine, next_one, theirs = tmp_path / "mine.toml", tmp_path / "next.toml", tmp_path / "theirs.toml"
+    mine.write_text('base = "demo"\nname = "mine"\nrun = "x"\n[publish]\ndataset = "clinic"\nlicence = "unknown"\n')
+    next_one.write_text('base = "mine.toml"\nname = "next"\nrun = "x"\n[publish]\ndata_name = "Our CT"\n')
+    theirs.write_text('base = "mine.toml"\nname = "t"\nrun = "x"\n[publish]\npatients = "0"\ndata_name = "Theirs"\n')
+    where = [f"source={own.source}", f"run={own.run}", "prepare.workers=0"]
+    store = prepared(load_recipe(mine, where))
+    assert "publish.data_name=..." in (out := capsys.readouterr().out)
+    assert "publish.dataset" not in out
+    assert "publish.licence" not in out
+    made_of = provenance(load_recipe(mine, where), store)
+    assert (made_of["datasets"], made_of["licence"], made_of["data"]) == (["clinic"], "unknown", "")
+    assert len(made_of["patients"]) == 6
+    said = said_of(load_recipe(next_one, where), store)
+    assert (said.dataset, said.data_name, said.data_citation) == ("clinic", "Our CT", "")
+    said = said_of(load_recipe(next_one, [*where, "publish.limits=None."]), store)
+    assert (said.dataset, said.data_name, said.limits) == ("clinic", "Our CT", "None.")
+    assert said_of(load_recipe(theirs, where), store).data_name == ""
 
 
 @pytest.mark.parametrize(
