@@ -106,10 +106,10 @@ def check(options: argparse.Namespace) -> None:
 
 @in_first_process
 def score(options: argparse.Namespace) -> None:
-    from ..trials.predictions import score_predictions, write_scores
+    from ..trials.predictions import read_for, score_predictions, write_scores
 
     if options.out:
-        check_output(options.out, (".csv",))
+        check_output(options.out, (".csv",), read_for(options.predictions, options.target, options.overrides))
     given = (options.predictions, options.target, options.overrides, options.part)
     table, scored, missing = score_predictions(*given, progress=options.progress)
     print(table, end="")

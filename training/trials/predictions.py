@@ -129,6 +129,13 @@ def score_predictions(
     return class_table(read, rows, "mm" if read.data_ndim == 3 else "pixels"), len(rows), missing
 
 
+def read_for(predictions: str | Path, target: str | Path, overrides: Sequence[str] = ()) -> list[Path]:
+    """Tables that scoring reads: of a classification's predictions, and of the target."""
+    read = load_target(target, overrides)
+    tables = (Path(read.root).expanduser() / str(getattr(read, "table", None) or ""), read.splits.file or "")
+    return [Path(predictions), Path(predictions) / TABLE, *map(Path, tables)]
+
+
 def write_scores(text: str, out: str | Path) -> None:
     write_atomic(given_path(out, "the CSV to be written"), text)
 

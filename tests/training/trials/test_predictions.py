@@ -163,6 +163,11 @@ def test_a_classification_is_scored_by_what_classify_wrote(tmp_path, monkeypatch
     assert main(["classify", "data/images", "--model", "./model", "--out", "all.csv", "--quiet"]) == 0
     assert main(["score", "all.csv", "mine.toml", "splits.validation=0.3", "--out", "all-scores.csv", "--quiet"]) == 0
     assert table("kept.csv") == table("all-scores.csv")
+    for read in ("all.csv", "data/t.csv"):
+        before = Path(read).read_bytes()
+        assert main(["score", "all.csv", "mine.toml", "--out", read, "--quiet"]) == 2
+        assert "is read, and would be lost" in capsys.readouterr().err
+        assert Path(read).read_bytes() == before
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert "sg_hub.classify(model, scan)" in card
     assert "sg-hub classify FILE --model ./model" in card
