@@ -165,7 +165,7 @@ def _splits(target: Target, found: Look, classes: dict[str, int]) -> tuple[list[
         try:
             items = target.model_copy(update={"splits": drawn}).split_items().items
         except InvalidInputError as error:
-            return [], [f"too little to train on: {error}"]
+            return [], [f"cannot be trained on yet: {error}"]
         if all(_classes_in(part, found, target, classes, count) for part in in_parts(items).values()):
             counts = ", ".join(f"{len(part)} for {name}" for name, part in in_parts(items).items())
             given = {"validation": share, "seed": seed}

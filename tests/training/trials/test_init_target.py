@@ -243,5 +243,5 @@ def test_what_cannot_be_a_target_is_said(init, tmp_path):
         assert "each number needs a name of its own" in said
     code, said, target = init("mine")
     assert (code, target.classes) == (0, ("class 1", "class 2"))
-    assert "too little to train on" in said
+    assert "cannot be trained on yet" in said
     assert "there already" in init("mine")[1]
