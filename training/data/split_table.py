@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +49,7 @@ def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
         ) from error
     if not lines or not {"patient", "split"} <= {*header}:
         raise ReadError(f"{recipe.split}: expected a CSV with the columns patient and split")
+    check_columns(recipe.split, header, ("image",))
     long = next((number for number, line in enumerate(lines, 2) if any(line[len(header) :])), None)
     if long is not None:  # a comma that is not in quotes
         raise ReadError(f"{recipe.split}, row {long}: {len(lines[long - 2])} values for {len(header)} columns")
@@ -69,3 +72,18 @@ def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
                 f"in {split!r}: leave one"
             )
     return given
+
+
+def check_columns(path: str | Path, header: Sequence[str], optional: Sequence[str]) -> None:
+    """Refuse a CSV that lacks a column which may be there, and has one of nearly that name, which would not count.
+
+    Raises:
+        ReadError: naming both.
+    """
+    for name in (one for one in optional if one not in header):
+        near = next((one for one in header if difflib.get_close_matches(one.lower(), [name], cutoff=0.8)), None)
+        if near is not None:
+            raise ReadError(
+                f"{path} has the column {near!r}, which is not read, and none called {name!r}: call it {name!r}, or, "
+                "if it is something else, by another name"
+            )

@@ -155,7 +155,7 @@ def _table(root: Path) -> Look | None:
             continue
         folder = next((one for one in _folders(root) if _files(one, dims_of(one))), root)
         dims = dims_of(folder)
-        rows = read_table(path, ("image", "label"))
+        rows = read_table(path, ("image", "label"), ("patient", "split"))
         labels = [row["label"] for row in rows]
         _check_classes(path, labels)
         patients = {row["image"]: row["patient"] for row in rows if row.get("patient")}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from sg_hub.errors import InvalidInputError, ReadError, shortened
 
 from ..data.leakage import name_hashes
+from ..data.split_table import check_columns
 from ..run.recipe import Split
 from ..run.seeds import rng
 from .items import Found, Item
@@ -131,9 +132,12 @@ def read_split(path: str) -> dict[str, Split]:
     return given
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def read_table(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[dict[str, str]]:
     """Rows of a CSV (of a .tsv: between tabs) that has at least these columns; blanks around names and values are cut,
     and values are composed (NFC), so that a name is the same name however it was typed.
+
+    Args:
+        optional: columns that may be there, too; one of nearly such a name would not count, and is refused.
 
     Raises:
         ReadError: missing, damaged or with other columns.
@@ -151,6 +155,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
                     f"{path} lacks the column {missing[0]!r} (it has {', '.join(header) or 'none'}); expected "
                     f"{', '.join(columns)}"
                 )
+            check_columns(path, header, optional)
             rows = []
             for number, values in enumerate(reader, 2):
                 if not values:

@@ -127,7 +127,8 @@ class Folder(LabelMapTarget):
 
     def _rows(self, folder: Path, files: dict[str, Path]) -> list[dict[str, str]]:
         if self.table is not None:
-            return read_table(folder / self.table, ("image", "label") if self.head == "classification" else ("image",))
+            columns = ("image", "label") if self.head == "classification" else ("image",)
+            return read_table(folder / self.table, columns, ("patient", "split"))
         if self.head == "classification":
             raise InvalidInputError(f"target {self.name}: a classification needs table=CSV (columns image and label)")
         return [{"image": name} for name in files]
