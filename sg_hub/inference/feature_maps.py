@@ -18,7 +18,7 @@ from sg_hub.models.input_checks import pad_to_multiple, per_axis
 
 Part = Literal["encoder", "decoder"]
 OVERLAP = 0.25
-_WINDOW = 1 << 26
+_WINDOW = 1 << 24
 """Numbers in the first feature map of a window: the larger it is, the less of it is near a border."""
 _LEAST = 1e-6
 _SLAB = 16
@@ -66,8 +66,15 @@ class FeatureMaps:
         found = []
         for level, stride in zip(self.levels, self.strides, strict=True):
             cells = (places + 0.5) / places.new_tensor(stride)  # edge to edge: 0 to the number of cells
-            grid = (2 * cells / places.new_tensor(level.shape[1:]) - 1).flip(1)[None, :, None, None].float()
-            part = F.grid_sample(level[None].float(), grid, padding_mode="border", align_corners=False)
+            cells = cells.clamp(min=0).minimum(cells.new_tensor(level.shape[1:]))
+            box = [  # what is looked at and its neighbours: a whole map in single precision would take long
+                slice(max(0, math.floor(low) - 1), math.ceil(high) + 1)
+                for low, high in zip(cells.amin(0).tolist(), cells.amax(0).tolist(), strict=True)
+            ]
+            near = level[:, *box]
+            cells = cells - cells.new_tensor([one.start for one in box])
+            grid = (2 * cells / cells.new_tensor(near.shape[1:]) - 1).flip(1)[None, :, None, None].float()
+            part = F.grid_sample(near[None].float(), grid, padding_mode="border", align_corners=False)
             found.append(part[0, :, :, 0, 0].T)
         return found
 

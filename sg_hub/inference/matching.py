@@ -11,10 +11,16 @@ from torch import Tensor
 
 from sg_hub.inference.feature_maps import FeatureMaps
 
-CANDIDATES = 3
+CANDIDATES = 8
 """Places that are looked at in the other scan: the most similar ones, apart from each other."""
 APART = 20.0
 """mm between candidates, at least."""
+NEAR = 10.0
+"""mm around a candidate in which the place is looked for whose surroundings are the most alike."""
+AROUND = 16.0
+"""mm from a place to the 26 others around it that are its surroundings, along each axis."""
+_STEP = 4.0
+"""mm between the places that are looked at near a candidate, or a cell where those are larger."""
 TOLERANCE = 15.0
 """mm: a place that is mapped back so far from where it came has half the score."""
 _CHUNK = 1 << 25
@@ -53,33 +59,35 @@ def score_of(cosine: Tensor, back: Tensor) -> Tensor:
     return cosine.clamp(0, 1) * torch.exp2(-back / TOLERANCE)
 
 
-def match(templates: Sequence[Mapped], places: Sequence[Tensor], other: Mapped) -> Matches:
+def match(templates: Sequence[Mapped], places: Sequence[Tensor], other: Mapped, surroundings: bool = True) -> Matches:
     """Find places of labelled scans in another one.
 
     The vectors of several templates are averaged, which is a vote: the similarity to their mean is the mean of the
-    similarities. Of the most similar places, the one is taken that is mapped back best.
+    similarities. Near the most similar places, the one is taken whose surroundings are the most alike, too.
 
     Args:
         places: of each template the same points, (n, 3) in voxels of the network's grid.
+        surroundings: absent, the most similar place itself is taken: enough where many points support each other.
     """
     wanted = mean_vectors(templates, places)
-    count = len(places[0])
-    tops = [_peaks(found, other) for found in _similarities(other.maps, wanted)]
-    cosine = torch.cat([values for values, _ in tops])  # (n, candidates)
-    found = torch.cat([cells for _, cells in tops])
-    flat = other.maps.voxels(found.flatten(0, 1))
-    vectors = vectors_at(other, flat)
+    count = CANDIDATES if surroundings else 1
+    candidates = torch.cat([_peaks(found, other, count) for found in _similarities(other.maps, wanted)])
+    best = _alike(templates, places, other, candidates) if surroundings else candidates[:, 0]
+    vectors = vectors_at(other, best)
+    cosine = torch.stack([(a * b).sum(1) for a, b in zip(vectors, wanted, strict=True)]).mean(0).clamp(min=-1)
     back = torch.stack([_back(vectors, one, at) for one, at in zip(templates, places, strict=True)])
-    apart = back.median(0).values.view(count, -1)  # of an even number the lower one
-    best = score_of(cosine, apart).argmax(1)
-    rows = torch.arange(count)
-    return Matches(flat.view(count, -1, 3)[rows, best], cosine[rows, best], apart[rows, best])
+    return Matches(best, cosine, back.median(0).values)  # of an even number the lower one
 
 
 def mean_vectors(templates: Sequence[Mapped], places: Sequence[Tensor]) -> list[Tensor]:
     """Of each level, the vectors (n, channels) of the points, as the mean of the templates."""
     vectors = [vectors_at(one, at) for one, at in zip(templates, places, strict=True)]
     return [torch.stack(level).mean(0) for level in zip(*vectors, strict=True)]
+
+
+def _cell(scan: Mapped) -> list[float]:
+    """mm of a cell of the finest level, along each axis."""
+    return [side * mm for side, mm in zip(scan.maps.strides[scan.maps.finest], scan.voxel, strict=True)]
 
 
 def vectors_at(scan: Mapped, places: Tensor) -> list[Tensor]:
@@ -96,34 +104,80 @@ def _similarities(maps: FeatureMaps, vectors: Sequence[Tensor]) -> Iterator[Tens
 
 
 def _back(vectors: Sequence[Tensor], template: Mapped, origin: Tensor) -> Tensor:
-    """How far (mm) from their origin (n, 3) places of the other scan are mapped back, by their vectors
-    (n * candidates, channels) of each level."""
+    """How far (mm) from their origin (n, 3) places of the other scan are mapped back, by their vectors (n, channels) of
+    each level."""
     found = []
     for similarity in _similarities(template.maps, vectors):
         flat = similarity.flatten(1).argmax(1)
         found.append(template.maps.voxels(refined(similarity, _cells(flat, similarity.shape[1:]))))
-    repeated = origin.repeat_interleave(len(vectors[0]) // len(origin), 0)
-    apart: Tensor = (torch.cat(found) - repeated) * repeated.new_tensor(template.voxel)
+    apart: Tensor = (torch.cat(found) - origin) * origin.new_tensor(template.voxel)
     distance: Tensor = torch.linalg.vector_norm(apart, dim=1)
     return distance
 
 
-def _peaks(similarity: Tensor, other: Mapped) -> tuple[Tensor, Tensor]:
-    """The highest peaks (n, CANDIDATES) of similarity (n, X, Y, Z), APART mm from each other, and their cells
-    (n, CANDIDATES, 3), which are no whole numbers."""
-    left, size = similarity.clone(), similarity.shape[1:]
-    step = [s * mm for s, mm in zip(other.maps.strides[other.maps.finest], other.voxel, strict=True)]
+def _peaks(similarity: Tensor, other: Mapped, count: int) -> Tensor:
+    """The highest peaks (n, count, 3) of similarity (n, X, Y, Z), APART mm from each other, in voxels."""
+    left, size = similarity.clone() if count > 1 else similarity, similarity.shape[1:]
     axes = [torch.arange(side, dtype=torch.float32) for side in size]
-    values, cells = [], []
-    for _ in range(CANDIDATES):
-        highest, flat = left.flatten(1).max(1)
-        place = _cells(flat, size)
-        values.append(highest.clamp(min=-1))
+    cells = []
+    for number in range(count):
+        place = _cells(left.flatten(1).argmax(1), size)
         cells.append(refined(similarity, place))
-        far = [((axis - place[:, i, None]) * step[i]) ** 2 for i, axis in enumerate(axes)]
-        near = far[0][:, :, None, None] + far[1][:, None, :, None] + far[2][:, None, None, :] < APART**2
-        left.masked_fill_(near, -2.0)
-    return torch.stack(values, 1), torch.stack(cells, 1)
+        if number + 1 < count:
+            far = [
+                ((axis - place[:, i, None]) * mm) ** 2
+                for i, (axis, mm) in enumerate(zip(axes, _cell(other), strict=True))
+            ]
+            near = far[0][:, :, None, None] + far[1][:, None, :, None] + far[2][:, None, None, :] < APART**2
+            left.masked_fill_(near, -2.0)
+    return other.maps.voxels(torch.stack(cells, 1))
+
+
+def _alike(templates: Sequence[Mapped], points: Sequence[Tensor], other: Mapped, candidates: Tensor) -> Tensor:
+    """Near each point's candidates (n, count, 3), the place (n, 3) whose surroundings are the most like those of the
+    point (n, 3) in each template; all in voxels of the scan's own grid."""
+    step = torch.tensor([max(_STEP, mm) for mm in _cell(other)])  # mm between places of a lattice
+    near, around = (NEAR / step).ceil().long(), (AROUND / step).round().clamp(min=1).long()  # in steps
+    shifts = _lattice(torch.ones(3)) * around  # (27, 3)
+    at = [one[:, None] + shifts * step / step.new_tensor(t.voxel) for one, t in zip(points, templates, strict=True)]
+    inside = torch.stack([_inside(t, one) for one, t in zip(at, templates, strict=True)]).all(0)  # (n, 27)
+    in_voxels = step / step.new_tensor(other.voxel)
+    lattice, middle = _lattice(near + around), _box(around, near)
+    sides = (2 * (near + around) + 1).tolist()
+    found = []
+    for point, places in enumerate(candidates):
+        kept = inside[point]
+        wanted = mean_vectors(templates, [one[point, kept] for one in at])
+        boxes = [_box(around + shift, near) for shift in shifts[kept]]
+        alike, there = [], []
+        for looked_at in places[:, None] + lattice * in_voxels:
+            pairs = zip(wanted, vectors_at(other, looked_at), strict=True)
+            each = torch.stack([a @ b.T for a, b in pairs]).sum(0).unflatten(1, sides)  # (27 or fewer, X, Y, Z)
+            total = torch.stack([one[box] for one, box in zip(each, boxes, strict=True)]).sum(0)
+            alike.append(total)
+            there.append(_inside(other, looked_at).view(sides)[middle])
+        volumes = torch.stack(alike)
+        best = volumes.masked_fill(~torch.stack(there), -torch.inf).flatten(1)
+        which = int(best.max(1).values.argmax())
+        cell = _cells(best[which].argmax()[None], volumes.shape[1:])
+        place = places[which] + (refined(volumes[which][None], cell)[0] - near) * in_voxels
+        found.append(place.clamp(min=-0.5).minimum(place.new_tensor(other.maps.size) - 0.5))
+    return torch.stack(found)
+
+
+def _box(corner: Tensor, near: Tensor) -> tuple[slice, ...]:
+    """The places near one, in steps."""
+    return tuple(slice(start, start + 2 * side + 1) for start, side in zip(corner.tolist(), near.tolist(), strict=True))
+
+
+def _lattice(reach: Tensor) -> Tensor:
+    """(places, 3) whole numbers from -reach to reach along each axis, in the order of an array's elements."""
+    return torch.cartesian_prod(*(torch.arange(-side, side + 1) for side in reach.long().tolist()))
+
+
+def _inside(scan: Mapped, places: Tensor) -> Tensor:
+    inside: Tensor = ((places >= -0.5) & (places <= places.new_tensor(scan.maps.size) - 0.5)).all(-1)
+    return inside
 
 
 def _cells(flat: Tensor, size: Sequence[int]) -> Tensor:

@@ -139,7 +139,7 @@ def _alignment(labelled: Mapped, target: Mapped, anchors: Tensor) -> Tensor:
     Raises:
         InvalidInputError: hardly any anchor is found in the target.
     """
-    found = match([labelled], [anchors], target)
+    found = match([labelled], [anchors], target, surroundings=False)
     sure = found.score >= FOUND
     there, here = _mm(found.places[sure], target), _mm(anchors[sure], labelled)
     if len(there) < _LEAST_ANCHORS:

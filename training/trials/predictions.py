@@ -132,8 +132,8 @@ def score_predictions(
 def read_for(predictions: str | Path, target: str | Path, overrides: Sequence[str] = ()) -> list[Path]:
     """Tables that scoring reads: of a classification's predictions, and of the target."""
     read = load_target(target, overrides)
-    tables = (Path(read.root).expanduser() / str(getattr(read, "table", None) or ""), read.splits.file or "")
-    return [Path(predictions), Path(predictions) / TABLE, *map(Path, tables)]
+    table = Path(read.root).expanduser() / str(getattr(read, "table", None) or "")
+    return [Path(predictions), Path(predictions) / TABLE, table, Path(read.splits.file or "")]
 
 
 def write_scores(text: str, out: str | Path) -> None:

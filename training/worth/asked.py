@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sg_hub.inference.matching import AROUND, CANDIDATES, NEAR
+
 from ..statistics.patients import LANDMARKS, VOTED
 from ..targets import Target
 from ..targets.sections import Grid
@@ -37,8 +39,9 @@ class Asked:
     @property
     def landmarks(self) -> dict[tuple[str, str], str]:
         """Keys of the landmarks, by measure and what of the network finds them."""
+        found_by = {"around": AROUND, "near": NEAR, "candidates": CANDIDATES}
         return {
-            (measure, what): self._key(ZERO, what, settings)
+            (measure, what): self._key(ZERO, what, settings | found_by)
             for measure, settings in self._of_landmarks.items()
             for what in ("decoder", "encoder")
         }

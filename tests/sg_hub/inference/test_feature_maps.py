@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sg_hub.inference.feature_maps import feature_maps, level_names
+from sg_hub.inference.feature_maps import FeatureMaps, feature_maps, level_names
 from tests.sg_hub.inference.networks import make_model
 
 
@@ -85,3 +85,15 @@ def test_a_window_larger_than_the_scan_moves_nothing():
     whole, larger = (feature_maps(model, x, names=names, patch_size=size) for size in (None, (32, 64, 64)))
     for one, other in zip(whole.levels, larger.levels, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("corner", [(-9.0, -9.0, -9.0), (3.0, 2.0, 1.0), (30.0, 30.0, 30.0)])
+def test_vectors_of_a_few_places_are_those_that_lie_in_the_whole_map(corner):
+    """Only the cells around them are looked at."""
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.randn(4, 20, 16, 9, generator=generator), torch.randn(6, 5, 4, 3, generator=generator)
+    maps = FeatureMaps(("a", "b"), tuple(one.half() for one in levels), ((1, 1, 1), (4, 4, 4)), (20, 16, 9))
+    places = torch.tensor(corner) + 4 * torch.rand(30, 3, generator=generator)
+    everywhere = torch.cat([places, torch.tensor([[-50.0] * 3, [50.0] * 3])])
+    for few, all_of_it in zip(maps.at(places), maps.at(everywhere), strict=True):
+        assert torch.allclose(few, all_of_it[:-2], atol=1e-4)
