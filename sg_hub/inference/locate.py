@@ -85,8 +85,9 @@ def locate(
     places, score = sg_hub.locate(model, scan, [(12.0, -160.5, 40.0)], other)
 
     Both scans go through the network whole, in windows. The most similar places are searched for on cells of a few
-    voxels, and then looked at closely. Each is mapped back into the first scan: one that comes back elsewhere is
-    hardly the same place, and its score says so. Memory is bounded: cells become larger where scans are large.
+    voxels; near them, the one is taken whose surroundings are the most alike, too: 26 places, 16 mm away along the
+    axes. It is mapped back into the first scan: one that comes back elsewhere is hardly the same place, and its score
+    says so. Memory is bounded: cells become larger where scans are large.
 
     Args:
         model: 3D, with `preprocessing` and an `encoder` that has `channels` and `strides`; any head.
@@ -364,8 +365,8 @@ def _in_voxels(model: Any, scan: Scan, points: np.ndarray) -> Tensor:
         ranges = ", ".join(f"{axis} {a:.1f} to {b:.1f}" for axis, a, b in zip("xyz", low, high, strict=True))
         place = ", ".join(f"{value:g}" for value in points[number])
         raise InvalidInputError(
-            f"point {number} at ({place}) mm lies outside of {scan.source}, whose voxels reach from {ranges} mm (LPS). "
-            "Points in RAS, as NIfTI viewers show them, have x and y of the other sign"
+            f"point {number + 1} at ({place}) mm lies outside of {scan.source}, whose voxels reach from {ranges} mm "
+            "(LPS). Points in RAS, as NIfTI viewers show them, have x and y of the other sign"
         )
     return torch.from_numpy((voxels + 0.5) * np.array(model.preprocessing.grid_size(scan)) / size - 0.5).float()
 

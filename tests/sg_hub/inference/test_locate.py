@@ -136,7 +136,7 @@ POINT = [(40.0, 20.0, 50.0)]
         ([(40.0, float("nan"), 50.0)], r"expected \(n, 3\) numbers"),
         (
             [(40.0, 20.0, 50.0), (40.0, 900.0, 50.0)],
-            r"point 1 at \(40, 900, 50\) mm lies outside.*y -20\.0 to 90\.0.*RA",
+            r"point 2 at \(40, 900, 50\) mm lies outside.*y -20\.0 to 90\.0.*RA",
         ),
     ],
 )
