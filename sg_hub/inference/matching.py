@@ -60,7 +60,23 @@ def score_of(cosine: Tensor, back: Tensor) -> Tensor:
 
 
 def match(templates: Sequence[Mapped], places: Sequence[Tensor], other: Mapped, surroundings: bool = True) -> Matches:
-    """Find places of labelled scans in another one.
+    """Find places of labelled scans in another one, and look how sure that is.
+
+    Args:
+        templates, places, other, surroundings: as for `places_in`.
+    """
+    best = places_in(other, templates, places, surroundings)
+    vectors = vectors_at(other, best)
+    pairs = zip(vectors, mean_vectors(templates, places), strict=True)
+    cosine = torch.stack([(a * b).sum(1) for a, b in pairs]).mean(0).clamp(min=-1)
+    back = torch.stack([_back(vectors, one, at) for one, at in zip(templates, places, strict=True)])
+    return Matches(best, cosine, back.median(0).values)  # of an even number the lower one
+
+
+def places_in(
+    other: Mapped, templates: Sequence[Mapped], places: Sequence[Tensor], surroundings: bool = True
+) -> Tensor:
+    """Where places of labelled scans are in another one, (n, 3) in voxels of the network's grid.
 
     The vectors of several templates are averaged, which is a vote: the similarity to their mean is the mean of the
     similarities. Near the most similar places, the one is taken whose surroundings are the most alike, too.
@@ -69,14 +85,10 @@ def match(templates: Sequence[Mapped], places: Sequence[Tensor], other: Mapped, 
         places: of each template the same points, (n, 3) in voxels of the network's grid.
         surroundings: absent, the most similar place itself is taken: enough where many points support each other.
     """
-    wanted = mean_vectors(templates, places)
     count = CANDIDATES if surroundings else 1
-    candidates = torch.cat([_peaks(found, other, count) for found in _similarities(other.maps, wanted)])
-    best = _alike(templates, places, other, candidates) if surroundings else candidates[:, 0]
-    vectors = vectors_at(other, best)
-    cosine = torch.stack([(a * b).sum(1) for a, b in zip(vectors, wanted, strict=True)]).mean(0).clamp(min=-1)
-    back = torch.stack([_back(vectors, one, at) for one, at in zip(templates, places, strict=True)])
-    return Matches(best, cosine, back.median(0).values)  # of an even number the lower one
+    found = _similarities(other.maps, mean_vectors(templates, places))
+    candidates = torch.cat([_peaks(similarity, other, count) for similarity in found])
+    return _alike(templates, places, other, candidates) if surroundings else candidates[:, 0]
 
 
 def mean_vectors(templates: Sequence[Mapped], places: Sequence[Tensor]) -> list[Tensor]:

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from sg_hub.inference.feature_maps import FeatureMaps
-from sg_hub.inference.matching import Mapped, match
+from sg_hub.inference.matching import Mapped, places_in
 
 from ...run.seeds import rng
 from ...targets import Item
@@ -52,7 +52,7 @@ class Landmarks:
         return result
 
     def by_features(self, maps: Maps, names: Sequence[str]) -> Find:
-        """By the similarity of feature maps, checked both ways, as `sg_hub.locate` does it."""
+        """By the similarity of feature maps, as `sg_hub.locate` does it."""
         held = Held()  # normalised, beside what is held as it is
 
         def mapped(number: int) -> Mapped:
@@ -61,8 +61,8 @@ class Landmarks:
 
         def find(templates: Sequence[int], patient: int, places: Sequence[np.ndarray]) -> np.ndarray:
             at = [torch.from_numpy(one).float() for one in places]
-            found = match([mapped(one) for one in templates], at, mapped(patient))
-            result: np.ndarray = found.places.double().numpy()
+            found = places_in(mapped(patient), [mapped(one) for one in templates], at)
+            result: np.ndarray = found.double().numpy()
             return result
 
         return find
