@@ -1,4 +1,4 @@
-"""The same places in two scans: by the similarity of their feature maps, checked both ways."""
+"""The same places in two scans: by the similarity of their feature maps, and how sure that is: by the way back."""
 
 from __future__ import annotations
 
@@ -52,11 +52,7 @@ class Matches:
     @property
     def score(self) -> Tensor:
         """(n,) in 0..1: the cosine, halved for every TOLERANCE mm that the place comes back elsewhere."""
-        return score_of(self.cosine, self.back)
-
-
-def score_of(cosine: Tensor, back: Tensor) -> Tensor:
-    return cosine.clamp(0, 1) * torch.exp2(-back / TOLERANCE)
+        return self.cosine.clamp(0, 1) * torch.exp2(-self.back / TOLERANCE)
 
 
 def match(templates: Sequence[Mapped], places: Sequence[Tensor], other: Mapped, surroundings: bool = True) -> Matches:
@@ -153,6 +149,8 @@ def _alike(templates: Sequence[Mapped], points: Sequence[Tensor], other: Mapped,
     shifts = _lattice(torch.ones(3)) * around  # (27, 3)
     at = [one[:, None] + shifts * step / step.new_tensor(t.voxel) for one, t in zip(points, templates, strict=True)]
     inside = torch.stack([_inside(t, one) for one, t in zip(at, templates, strict=True)]).all(0)  # (n, 27)
+    inside[:, len(shifts) // 2] = True  # the place itself, whatever rounding does at a border
+    candidates = _within(other, candidates)  # of a scan thinner than a cell
     in_voxels = step / step.new_tensor(other.voxel)
     lattice, middle = _lattice(near + around), _box(around, near)
     sides = (2 * (near + around) + 1).tolist()
@@ -173,7 +171,7 @@ def _alike(templates: Sequence[Mapped], points: Sequence[Tensor], other: Mapped,
         which = int(best.max(1).values.argmax())
         cell = _cells(best[which].argmax()[None], volumes.shape[1:])
         place = places[which] + (refined(volumes[which][None], cell)[0] - near) * in_voxels
-        found.append(place.clamp(min=-0.5).minimum(place.new_tensor(other.maps.size) - 0.5))
+        found.append(_within(other, place))
     return torch.stack(found)
 
 
@@ -185,6 +183,10 @@ def _box(corner: Tensor, near: Tensor) -> tuple[slice, ...]:
 def _lattice(reach: Tensor) -> Tensor:
     """(places, 3) whole numbers from -reach to reach along each axis, in the order of an array's elements."""
     return torch.cartesian_prod(*(torch.arange(-side, side + 1) for side in reach.long().tolist()))
+
+
+def _within(scan: Mapped, places: Tensor) -> Tensor:
+    return places.clamp(min=-0.5).minimum(places.new_tensor(scan.maps.size) - 0.5)
 
 
 def _inside(scan: Mapped, places: Tensor) -> Tensor:

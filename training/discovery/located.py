@@ -77,7 +77,7 @@ def said_of_weights(network: Any) -> dict[str, Any]:
 def locate_patterns(
     network: Any, store: Store, references: Sequence[tuple[int, np.ndarray]], *, progress: bool = True
 ) -> list[Places]:
-    """Look for a place of each reference in every patient, checked both ways, as `sg_hub.locate` does it.
+    """Look for a place of each reference in every patient, as `sg_hub.locate` does it.
 
     Feature maps of the references are held, and of the others one patient's at a time.
 

@@ -35,7 +35,7 @@ from ..run.processes.process_group import training_device
 from ..targets import Target, identities, load_target
 from ..trials.finetune import UNFINISHED, Finetuned, finetune
 from ..trials.predictions import check_folder, keep
-from ..trials.task.initialisation import kind_of, look_up, name_of
+from ..trials.task.initialisation import Initialisation, kind_of, look_up, name_of
 from ..trials.task.metrics import METRICS as NAMES_OF_METRICS
 from .cards.finetuned import write_finetuned_card
 from .cards.results_file import RESULTS, read_object, write_results
@@ -76,8 +76,9 @@ def publish_finetuned(
     except OSError as error:
         raise ReadError(f"{out} cannot be made a folder ({error.strerror}): give another --out") from error
     try:
-        described = load_target(target, overrides, weights=[look_up(init).config["preprocessing"]])
-        _check_of(described, init, seed, out)
+        start = look_up(init)
+        described = load_target(target, overrides, weights=[start.config["preprocessing"]])
+        _check_of(described, start, seed, out)
         kept = None if predictions is None else check_folder(predictions, described, out)
         found = finetune(init, target, work, overrides, seed, device=device, progress=progress)
     finally:  # refused before anything was done: no folder is left
@@ -92,7 +93,7 @@ def publish_finetuned(
     return out
 
 
-def _check_of(target: Target, init: str, seed: int, out: Path) -> None:
+def _check_of(target: Target, start: Initialisation, seed: int, out: Path) -> None:
     """Refuse to replace a model that is of another task, of none, or that was fine-tuned from other weights, by another
     seed or with other settings.
 
@@ -105,8 +106,10 @@ def _check_of(target: Target, init: str, seed: int, out: Path) -> None:
     of, by = there.get("target", {}), f"one of {target.name}"
     if of.get("name") == target.name:
         was = {"init": there.get("init"), "seed": there.get("seed")} | of
-        now = {"init": public_init(init), "seed": seed} | public_target(target)
+        now = {"init": public_init(start.init), "seed": seed} | public_target(target)
         changed = [f"{key} {old}, now {new}" for key, old, new in differences(was, now) if key not in WORDS]
+        if was["init"] == now["init"] and there.get("weights", start.fingerprint) != start.fingerprint:
+            changed.insert(0, f"{now['init']} has other weights now")
         if not changed:
             return
         holds, by = f"a model of {target.name} that was fine-tuned otherwise", f"this one ({'; '.join(changed)})"
@@ -187,6 +190,7 @@ def _results(found: Finetuned, sha256: str) -> dict[str, Any]:
     return {
         "target": public_target(found.target),
         "init": public_init(found.init),
+        "weights": found.trial.trial.start.fingerprint,
         "seed": found.seed,
         "steps": found.target.settings.steps,
         "sha256": sha256,

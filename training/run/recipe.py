@@ -394,7 +394,8 @@ def _read(recipe: str | Path, overridden: set[str], above: tuple[Path, ...] = ()
         raise InvalidInputError(f"{recipe}: base={base!r}: expected the file or name of another recipe")
     try:
         under = _read(found if found.is_file() else base, overridden, above)
-        if "source" in values and under.get("split") and "split" not in values.keys() | overridden:
+        another = values.get("source", under.get("source")) != under.get("source")
+        if another and under.get("split") and "split" not in values.keys() | overridden:
             raise InvalidInputError(
                 f'split = {under["split"]!r} is of its source, and this recipe has another: give split = "CSV" with '
                 'these patients, or split = "" where each of them may train'

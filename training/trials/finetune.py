@@ -53,7 +53,7 @@ class Finetuned:
             return ""
         return (
             f"validation {self.target.metric} was still rising at the last step (by {rise:.3f} in the last quarter of "
-            f"{settings.steps}): train longer, such as settings.steps={2 * settings.steps}"
+            f"{settings.steps}): train longer, such as settings.steps={2 * settings.steps}, with another --out"
         )
 
 

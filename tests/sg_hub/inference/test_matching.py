@@ -60,3 +60,22 @@ def test_places_stay_within_the_scan(vectors):
     found = match([template], [corners], scan_of(vectors.flip(1))).places
     assert (found >= -0.5).all()
     assert (found <= torch.tensor(SIZE) - 0.5).all()
+
+
+def test_a_scan_thinner_than_a_cell_is_searched_along_its_other_axes():
+    generator = torch.Generator().manual_seed(0)
+    level = torch.nn.functional.normalize(torch.randn(16, 8, 8, 1, generator=generator), dim=0).half()
+    thin = Mapped(FeatureMaps(("a",), (level,), ((8, 8, 8),), (64, 64, 3)), (1.0, 1.0, 1.0))
+    points = torch.tensor([[27.5, 35.5, 1.0]])
+    found = match([thin], [points], thin)
+    assert (found.places - points).abs()[0, :2].max() < 1
+    assert found.back[0] < 5
+
+
+def test_a_place_on_the_border_of_a_thin_template_counts_itself(vectors):
+    """Rounding puts it out of the scan, and all of its surroundings are."""
+    size = (3, 3, 3)
+    template = Mapped(FeatureMaps(("a",), (vectors[:, :3, :3, :3].half(),), ((1, 1, 1),), size), (4.0, 4.0, 4.0))
+    found = match([template], [torch.tensor([[-0.5005, 1.0, 1.0]])], scan_of(vectors))
+    assert torch.isfinite(found.places).all()
+    assert (found.places[0] - torch.tensor([0.0, 1.0, 1.0])).abs().max() < 1.1

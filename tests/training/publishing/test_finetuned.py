@@ -186,7 +186,7 @@ def test_a_model_of_another_task_or_of_none_is_not_replaced(tuned, tmp_path, cap
     assert "holds weights that were not fine-tuned" in capsys.readouterr().err
 
 
-def test_a_model_that_was_fine_tuned_otherwise_is_not_replaced(tuned, capsys):
+def test_a_model_that_was_fine_tuned_otherwise_is_not_replaced(tuned, tmp_path, capsys):
     before = contents(tuned / "model")
     for more, changed in (
         (["settings.lr=0.01"], "settings.lr 0.002, now 0.01"),
@@ -196,6 +196,13 @@ def test_a_model_that_was_fine_tuned_otherwise_is_not_replaced(tuned, capsys):
         assert finetune(tuned, "model", *more) == 2
         said = f"a model of xrays that was fine-tuned otherwise, which this one ({changed}) would replace"
         assert said in capsys.readouterr().err
+    assert contents(tuned / "model") == before
+    model = SemanticGenesis2D.from_pretrained(tuned / "start")
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    model.save_pretrained(tmp_path / "start")
+    assert finetune(tuned, "model", "--init", str(tmp_path / "start")) == 2
+    assert "(start has other weights now)" in capsys.readouterr().err
     assert contents(tuned / "model") == before
     assert finetune(tuned, "model", "title=pneumonia", "description=none") == 0, "words change no result"
 
