@@ -100,7 +100,10 @@ def locate_patterns(
     unlike = np.zeros((len(references), len(store.patients)))
     for patient in tqdm(range(len(store.patients)), desc="locating patterns", unit="scan", disable=not progress):
         other = templates[patient] if patient in templates else mapped(patient)
-        for number, ((reference, _), middle) in enumerate(zip(references, middles, strict=True)):
+        for number, ((reference, own), middle) in enumerate(zip(references, middles, strict=True)):
+            if patient == reference:  # it is there, and like itself
+                found[number, patient] = own
+                continue
             one = match([templates[reference]], [middle], other)
             found[number, patient] = one.places[0].double().numpy()
             unlike[number, patient] = 1 - float(one.score[0])
