@@ -134,9 +134,10 @@ def _save(seed: int) -> int:
     return 0
 
 
-def _tuned(seed: int, *more: str) -> Callable[[], int]:
-    arguments = ("--init", "../inputs/small", "--target", "../inputs/own/own.toml", "--out", "model")
-    return _cli("finetune", *arguments, "--seed", str(seed), "--quiet", *more)
+def _tuned(*more: str, out: str = "model") -> Callable[[], int]:
+    """A model that was tuned otherwise, but for words, is not replaced."""
+    arguments = ("--init", "../inputs/small", "--target", "../inputs/own/own.toml", "--out", out)
+    return _cli("finetune", *arguments, "--quiet", *more)
 
 
 def _with_older_results(*arguments: str) -> Callable[[], int]:
@@ -177,8 +178,8 @@ COMMANDS = {
         Command("publish", _recipe("publish", "--cards=cards"), "published before"),
         Command("saved before", partial(_save, 1), long=False),
         Command("save_pretrained", partial(_save, 2), "saved before"),
-        Command("tuned before", _tuned(1), long=False),
-        Command("finetune", _tuned(2), "tuned before", ("model/.finetuning/*", "model-items.csv")),
+        Command("tuned before", _tuned("description=older"), long=False),
+        Command("finetune", _tuned(), "tuned before", ("*/.finetuning/*", "model-items.csv")),
         Command(
             "benchmark",
             _cli("benchmark", *_BENCH, "--out=out", "--quiet"),
@@ -201,7 +202,7 @@ LONG = tuple(name for name, command in COMMANDS.items() if command.long)
 DIVERGING = {
     "autoencode": _recipe("autoencode", "autoencode.lr=1e30"),
     "pretrain": _recipe("pretrain", "pretrain.lr=1e30"),
-    "finetune": _tuned(2, "settings.lr=1e30"),
+    "finetune": _tuned("settings.lr=1e30", out="diverging"),
 }
 """Commands whose losses become infinite."""
 
