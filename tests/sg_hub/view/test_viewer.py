@@ -56,7 +56,7 @@ loads.push(viewer.load("fast", size, () => wish === "fast"));
 const shown = await Promise.all(loads);
 console.log(JSON.stringify({ shown, volumes: viewer.nv.volumes }));
 """
-pytestmark = pytest.mark.skipif(NODE is None, reason="no Node")
+pytestmark = pytest.mark.skipif(NODE is None, reason="no Node.js: apt install nodejs")
 
 
 def run(script, folder, *arguments):
