@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.inference.sliding_window import evaluation, head_of_model, mean_of, prepare, preprocessing_of
+from sg_hub.inference.running import evaluation
+from sg_hub.inference.sliding_window import head_of_model, mean_of, prepare, preprocessing_of
 from sg_hub.io.image import Image
 from sg_hub.io.scan import Scan
 from sg_hub.models.heads import probabilities

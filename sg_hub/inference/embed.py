@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.inference.sliding_window import Windows, evaluation, mean_of, prepare, preprocessing_of
+from sg_hub.inference.running import evaluation
+from sg_hub.inference.sliding_window import Windows, mean_of, prepare, preprocessing_of
 from sg_hub.io.image import Image
 from sg_hub.io.scan import Scan
 from sg_hub.models.input_checks import Stride, per_axis

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sg_hub.inference.sliding_window import Size, Windows, at_home, batches, finite, patch_of
+from sg_hub.inference.running import at_home, finite
+from sg_hub.inference.sliding_window import Size, Windows, batches, patch_of
 from sg_hub.models.input_checks import pad_to_multiple, per_axis
 
 Part = Literal["encoder", "decoder"]

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.inference.running import evaluation
 from sg_hub.inference.scan_grid import collect, collect_labels
-from sg_hub.inference.sliding_window import evaluation, head_of_model, prepare, preprocessing_of, slabs_of
+from sg_hub.inference.sliding_window import head_of_model, prepare, preprocessing_of, slabs_of
 from sg_hub.io.image import Image
 from sg_hub.io.scan import Scan
 from sg_hub.models.wrapped import unwrapped

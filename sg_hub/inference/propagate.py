@@ -16,7 +16,7 @@ from sg_hub.errors import InvalidInputError
 from sg_hub.inference.feature_maps import Part
 from sg_hub.inference.locate import FOUND, Describer, check_scan, chosen_levels
 from sg_hub.inference.matching import Mapped, match, vectors_at
-from sg_hub.inference.sliding_window import evaluation
+from sg_hub.inference.running import evaluation
 from sg_hub.io.labels import check_same_place
 from sg_hub.io.results import smallest_type
 from sg_hub.io.scan import Scan

@@ -5,7 +5,6 @@ An image is a scan of two axes that goes through in one window.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,11 +16,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.inference.running import at_home, evaluation, finite
 from sg_hub.io.image import Image
 from sg_hub.io.scan import Scan
 from sg_hub.models.heads import HEADS, Head
-from sg_hub.models.input_checks import all_finite, nearest_size, per_axis
-from sg_hub.models.loading import moved
+from sg_hub.models.input_checks import nearest_size, per_axis
 from sg_hub.models.wrapped import unwrapped
 from sg_hub.preprocessing.preprocessing import BasePreprocessing
 from sg_hub.preprocessing.settings import check_size
@@ -185,8 +184,15 @@ def slabs_of(
 
 
 def _advanced(rows: Tensor | None, block: Tensor) -> Tensor:
-    """(1, C, planes, ...): the planes that the next windows cover, of those before and a block of new ones."""
-    return block if rows is None else torch.cat([rows[:, :, block.shape[2] :], block], 2)
+    """(1, C, planes, ...): the planes that the next windows cover, of those before and a block of new ones. They are
+    written in the place of those before."""
+    if rows is None:
+        return block.clone()  # it may be a part of what the caller keeps
+    new, planes = block.shape[2], rows.shape[2]
+    for plane in range(planes - new):
+        rows[:, :, plane] = rows[:, :, plane + new]
+    rows[:, :, planes - new :] = block
+    return rows
 
 
 def mean_of(
@@ -290,30 +296,6 @@ def patch_of(model: nn.Module, patch_size: Sequence[int], ndim: int) -> Size:
     return patch
 
 
-@contextlib.contextmanager
-def evaluation(model: nn.Module, device: str | torch.device | None) -> Iterator[None]:
-    """The model on its device and in evaluation mode; modes and the layout of its weights are put back afterwards."""
-    before = {module: module.training for module in model.modules()}
-    moved(model, device)
-    laid_out = [(p, p.data) for p in model.parameters() if p.ndim == 5 and p.device.type == "cpu"]
-    try:
-        for parameter, data in laid_out:  # at width 8 the network takes 0.6 of the time so
-            parameter.data = data.contiguous(memory_format=torch.channels_last_3d)
-        model.eval()
-        yield
-    finally:
-        for parameter, data in laid_out:
-            parameter.data = data
-        for module, training in before.items():
-            module.training = training
-
-
-def at_home(model: nn.Module, x: Tensor) -> Tensor:
-    """A batch where the model is, in the precision that it has."""
-    found = next((p for p in itertools.chain(model.parameters(), model.buffers()) if p.is_floating_point()), None)
-    return x if found is None else x.to(found.device, found.dtype)
-
-
 def _run(model: nn.Module, batch: Tensor) -> Tensor:
     """Output of the network for one batch, float32: probabilities, restoration, or what it gives."""
     with torch.inference_mode():
@@ -328,21 +310,6 @@ def _run(model: nn.Module, batch: Tensor) -> Tensor:
                 "the same size"
             )
         return finite(found.float(), model)
-
-
-def finite(found: Tensor, model: nn.Module) -> Tensor:
-    """What a network gives, where it is numbers: the largest of NaN is no class, and would be taken for one.
-
-    Raises:
-        InvalidInputError: NaN or infinite numbers.
-    """
-    if not all_finite(found):
-        dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()})
-        raise InvalidInputError(
-            f"{type(model).__name__} ({', '.join(dtypes)}) gives NaN or infinite numbers: its weights are none, as "
-            "after a training that diverged, or too large for half precision (model.float())"
-        )
-    return found
 
 
 def _starts(size: int, side: int, overlap: float) -> tuple[int, ...]:
