@@ -32,7 +32,8 @@ from training.pretraining.inputs import open_inputs
 from training.pretraining.loop import Trainer
 from training.run.folder.environment import machine, versions
 from training.run.processes.process_group import Process
-from training.run.recipe import Recipe, load_recipe
+from training.run.recipe import Recipe
+from training.run.recipe_file import load_recipe
 from training.run.seeds import rng
 
 SIZE = (32, 32, 24)

@@ -20,7 +20,8 @@ from training.methods.protocol import Batch
 from training.methods.registry import method_of, resolve
 from training.run.layout import layout, to_device
 from training.run.precision import autocast
-from training.run.recipe import Recipe, load_recipe
+from training.run.recipe import Recipe
+from training.run.recipe_file import load_recipe
 
 from .measuring import Row, alternately, compared, threads
 

@@ -26,7 +26,8 @@ from sg_hub.signals import exit_status, terminable
 from tests.reliability.processes import Fork, at_change, own_folder
 from tests.sg_hub.conversion.published import checkpoint, light
 from tests.training.targets.target_folders import write_csv, write_scan
-from training.run.recipe import Recipe, load_recipe
+from training.run.recipe import Recipe
+from training.run.recipe_file import load_recipe
 
 SCANS = 8
 SMALL = (

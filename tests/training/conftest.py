@@ -12,7 +12,8 @@ from training.pretraining.autoencode import autoencode
 from training.pretraining.evaluate import evaluate
 from training.pretraining.pretrain import pretrain
 from training.pretraining.show_transforms import show_transforms
-from training.run.recipe import Recipe, load_recipe
+from training.run.recipe import Recipe
+from training.run.recipe_file import load_recipe
 
 SAMPLES = DEMO_SAMPLES / "openkbp"
 SMALL = (

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from training.run.recipe import Recipe, load_recipe
+from training.run.recipe import Recipe
+from training.run.recipe_file import load_recipe
 
 SIZE = (20, 16, 12)
 

@@ -11,7 +11,8 @@ from sg_hub.hub.config_file import CONFIG
 
 from ..methods.registry import method_of, resolve
 from ..run.folder.lock import run_lock
-from ..run.recipe import Recipe, load_recipe
+from ..run.recipe import Recipe
+from ..run.recipe_file import load_recipe
 from .first_process import in_first_process, without_torchrun
 from .folders import check_upload, send
 

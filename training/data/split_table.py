@@ -12,7 +12,8 @@ from pathlib import Path
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.finder import plain_name
 
-from ..run.recipe import RECIPES, Recipe
+from ..run.recipe import Recipe
+from ..run.recipe_file import RECIPES
 from ..run.settings import ROOT
 
 

@@ -16,7 +16,8 @@ from sg_hub.errors import InvalidInputError
 
 from ..methods.registry import method_of, resolve
 from ..run.explain import toml_text
-from ..run.recipe import Recipe, load_recipe
+from ..run.recipe import Recipe
+from ..run.recipe_file import load_recipe
 from ..run.settings import Name, Section, read_toml, settings_of
 
 GRIDS = "recipes/grids"

@@ -1,27 +1,17 @@
-"""A recipe: one TOML file with everything that determines a run. Unknown keys are errors.
-
-recipe = load_recipe("semantic-genesis-3d-tiny", ["pretrain.epochs=3", "source=/data/ct"])
-
-With `base = "semantic-genesis-3d-tiny"` it says only what differs from another recipe: see `_with_base`.
-"""
+"""A recipe: everything that determines a run, key by key. `recipe_file.py` reads one."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.files import given_path
 
-from .settings import OR_OWN, ROOT, Name, Section, read_toml, settings_of
+from .settings import OR_OWN, Name, Section
 
-RECIPES = "recipes"
-"""Folder of the shipped ones."""
 Size = tuple[int, ...]
 """Voxels (x, y, z) of a scan, or pixels (rows, columns) of an image."""
 Sides = tuple[PositiveInt, ...]
@@ -29,7 +19,7 @@ Border = Annotated[float, Field(ge=0, lt=0.5)]
 Split = Literal["train", "validation", "test"]
 TEXTS = ("licence", "dataset", "data_name", "data_licence", "data_citation", "limits", "saw")
 """Of [publish]: what is about the data."""
-_ABOUT = ("names", "patients", "images")
+ABOUT = ("names", "patients", "images")
 """Keys of [publish] that say which data its texts are about."""
 
 
@@ -356,78 +346,6 @@ def _compiled(pattern: str | None) -> re.Pattern[str]:
         return re.compile(pattern or "")
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
-
-
-def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by file or shipped name and apply `section.key=value` overrides (values in TOML).
-
-    A relative `source` in a file is looked for beside the file, then in the current folder.
-
-    Raises:
-        InvalidInputError: no such recipe, broken TOML, an unknown key or a value of the wrong kind.
-    """
-    keys = {text.partition("=")[0] for text in overrides}
-    found = settings_of(Recipe, _read(recipe, keys), recipe, overrides)
-    given = tuple(text for text in TEXTS if f"publish.{text}" in keys or text in found.publish.given)
-    return found.model_copy(update={"publish": found.publish.model_copy(update={"given": given})}) if given else found
-
-
-def _read(recipe: str | Path, overridden: set[str], above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """What a recipe's file says, and its base.
-
-    Args:
-        overridden: keys that are given with the command.
-        above: files whose base, or base's base, it is.
-    """
-    values = read_toml(RECIPES, recipe)
-    path = Path(recipe) if Path(recipe).is_file() else ROOT / RECIPES / f"{recipe}.toml"
-    if isinstance(values.get("source"), str) and (beside := path.parent / values["source"]).is_dir():
-        values["source"] = os.path.normpath(beside)
-    base = values.pop("base", None)
-    if base is None:
-        return values
-    above = (*above, path.resolve())
-    found = path.parent / str(base)
-    if not found.is_file():
-        found = ROOT / RECIPES / f"{base}.toml"
-    if not isinstance(base, str) or found.resolve() in above:
-        raise InvalidInputError(f"{recipe}: base={base!r}: expected the file or name of another recipe")
-    try:
-        under = _read(found if found.is_file() else base, overridden, above)
-        another = values.get("source", under.get("source")) != under.get("source")
-        if another and under.get("split") and "split" not in values.keys() | overridden:
-            raise InvalidInputError(
-                f'split = {under["split"]!r} is of its source, and this recipe has another: give split = "CSV" with '
-                'these patients, or split = "" where each of them may train'
-            )
-        return _with_base(values, under)
-    except (InvalidInputError, ReadError) as error:
-        raise type(error)(f"{recipe}: base={base!r}: {error}") from error
-
-
-def _with_base(values: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
-    """A recipe that says what differs from its base, key by key in each section.
-
-    Not taken over are `name` and `run`, which are each recipe's own, and `[method]` where it names its method. What the
-    base says of its own data alone is no condition of what this one says.
-    """
-    base, values = with_newer_keys({k: v for k, v in base.items() if k not in ("name", "run")}), dict(values)
-    for key, under in base.items():
-        over = values.get(key)
-        named = key == "method" and isinstance(over, dict) and "name" in over
-        if isinstance(under, dict) and isinstance(over, dict) and key != "split_names" and not named:
-            values[key] = {**under, **over}
-            if key == "publish":
-                values[key]["given"] = _given(over, under)
-    return {**base, **values}
-
-
-def _given(over: dict[str, Any], under: dict[str, Any]) -> list[str]:
-    """Texts of [publish] that are said of any data, where the base has `under`."""
-    if not over.keys().isdisjoint(_ABOUT):
-        return []
-    said = {*under.get("given", ()), *over} if not under.keys().isdisjoint(_ABOUT) else set()
-    return [text for text in TEXTS if text in said]
 
 
 def resolved(recipe: Recipe) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from training.data.store import Store
 from training.run.folder.checkpoint import load_checkpoint, save_checkpoint
 from training.run.folder.metrics import read_metrics
 from training.run.folder.record import read_json
-from training.run.recipe import load_recipe, resolved
+from training.run.recipe import resolved
+from training.run.recipe_file import load_recipe
 
 RECIPES = ("demo", "demo-2d", "semantic-genesis-3d", "models-genesis-3d")
 NAMES = "ab"

@@ -32,7 +32,7 @@ from training.report.cards import write_card_record
 from training.report.columns import columns_of
 from training.report.page import build_page
 from training.report.tables import csv_table, latex_table, markdown_table
-from training.run.recipe import load_recipe
+from training.run.recipe_file import load_recipe
 from training.targets import load_target
 from training.trials.examples import RANKS
 from training.trials.grids.results import read_results

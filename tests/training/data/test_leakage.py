@@ -4,7 +4,7 @@ import pytest
 
 from sg_hub.errors import InvalidInputError
 from training.data.leakage import PUBLIC, check_disjoint, check_unseen, patient_hashes, told_by_name
-from training.run.recipe import RECIPES, load_recipe
+from training.run.recipe_file import RECIPES, load_recipe
 from training.run.settings import shipped
 from training.targets import list_targets, load_target
 

@@ -11,7 +11,8 @@ from training.data.prepare import prepare, store_path
 from training.data.provenance import digest, provenance, said_of
 from training.data.store import Store
 from training.data.store_files import CHECKSUMS
-from training.run.recipe import TEXTS, Publish, Recipe, load_recipe
+from training.run.recipe import TEXTS, Publish, Recipe
+from training.run.recipe_file import load_recipe
 
 
 def prepared(recipe: Recipe) -> Store:

@@ -10,7 +10,8 @@ from training.data.prepare import prepare, store_path
 from training.data.store import Store
 from training.discovery.features import determined_by
 from training.discovery.patterns import PatternTable
-from training.run.recipe import Recipe, load_recipe
+from training.run.recipe import Recipe
+from training.run.recipe_file import load_recipe
 
 CUBE = np.array([12, 12, 8])
 SETTINGS = (

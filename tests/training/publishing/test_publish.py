@@ -27,7 +27,7 @@ from training.publishing.cards.pretrained import write_pretrained_card
 from training.publishing.publish import publish
 from training.publishing.rebuild import build_card
 from training.run.folder.checksums import sealed
-from training.run.recipe import load_recipe
+from training.run.recipe_file import load_recipe
 
 
 def contents(folder):

@@ -19,7 +19,8 @@ from sg_hub.errors import ReadError
 from tests.folders import ROOT
 from training.publishing.cards import pretrained as pretrained_card
 from training.publishing.rebuild import build_card
-from training.run.recipe import load_recipe, resolved
+from training.run.recipe import resolved
+from training.run.recipe_file import load_recipe
 
 CARDS = ROOT / "model_cards"
 MODELS = sorted(path.parent for path in CARDS.glob("*/results.json"))

@@ -10,7 +10,8 @@ from tests.folders import ROOT as REPOSITORY
 from tests.training.conftest import small_images
 from training.data.split_table import read_split
 from training.methods.registry import method_of, resolve
-from training.run.recipe import MOVED, RECIPES, Recipe, load_recipe, resolved
+from training.run.recipe import MOVED, Recipe, resolved
+from training.run.recipe_file import RECIPES, load_recipe
 from training.run.settings import shipped
 from training.targets import TASKS, load_target
 

@@ -22,7 +22,8 @@ from sg_hub.models import PretrainedModel
 
 from ...methods.protocol import Method, Result
 from ...methods.registry import method_of, resolve
-from ...run.recipe import load_recipe, resolved
+from ...run.recipe import resolved
+from ...run.recipe_file import load_recipe
 from ..registry import registry_file
 from ..replacing import GOLDEN
 from .metadata import Measured, eval_results, licence_metadata, task_type, without_doubtful
