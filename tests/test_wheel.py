@@ -112,7 +112,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
         "view/static/index.html",
         "view/static/niivue.js",
         "view/static/LICENSES.txt",
-        "training/recipes/demo.toml",
+        "training/recipes/demo/demo.toml",
         ORGANS,
         "training/demo/samples/openkbp/LICENSE",
     ):

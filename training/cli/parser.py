@@ -82,7 +82,7 @@ def _add_with_recipe(command: AddCommand) -> None:
             "recipe.split=/data/openkbp/patients.csv --data /data --out runs/methods"
         ],
     )
-    grid.add_argument("grid", help=f"TOML file, or one of {_shipped('recipes/grids')}")
+    grid.add_argument("grid", help=f"TOML file, or one of {_shipped('method_grid/grids')}")
     grid.add_argument("overrides", **_OVERRIDES, help="such as trials.count=10; recipe.KEY=value for every recipe")
     grid.add_argument("--only", nargs="+", default=[], metavar="STEP", help="of pretrain, worth, trials, report (all)")
     grid.add_argument("--cells", nargs="+", default=[], metavar="NAME", help="work on these alone (all)")
@@ -368,4 +368,4 @@ def _add_quiet(parser: argparse.ArgumentParser) -> None:
 
 
 def _shipped(folder: str) -> str:
-    return ", ".join(sorted(path.stem for path in (_FOLDER / folder).glob("*.toml")))
+    return ", ".join(sorted(path.stem for path in (_FOLDER / folder).rglob("*.toml")))

@@ -14,7 +14,7 @@ from sg_hub.io.finder import plain_name
 
 from ..run.recipe import Recipe
 from ..run.recipe_file import RECIPES
-from ..run.settings import ROOT
+from ..run.settings import shipped_files
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,7 @@ def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
     if not recipe.split:
         return None
     try:
-        shipped = ROOT / RECIPES / recipe.split
-        path = shipped if shipped.is_file() else Path(recipe.split).expanduser()
+        path = shipped_files(RECIPES, ".csv").get(recipe.split, Path(recipe.split).expanduser())
         reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
         header, *lines = [[value.strip() for value in line] for line in reader if line] or [[]]
     except (OSError, ValueError, RuntimeError, csv.Error) as error:

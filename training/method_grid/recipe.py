@@ -20,7 +20,7 @@ from ..run.recipe import Recipe
 from ..run.recipe_file import load_recipe
 from ..run.settings import Name, Section, read_toml, settings_of
 
-GRIDS = "recipes/grids"
+GRIDS = "method_grid/grids"
 """Folder of the shipped ones."""
 STORE, RUNS = "store", "runs"
 """Of a grid's folder: the run that the store and the patterns are made in, and those of the cells."""

@@ -15,7 +15,7 @@ from typing import Any
 from sg_hub.errors import InvalidInputError, ReadError
 
 from .recipe import ABOUT, TEXTS, Recipe, with_newer_keys
-from .settings import ROOT, read_toml, settings_of
+from .settings import read_toml, settings_of, shipped_files
 
 RECIPES = "recipes"
 """Folder of the shipped ones."""
@@ -43,7 +43,7 @@ def _read(recipe: str | Path, overridden: set[str], above: tuple[Path, ...] = ()
         above: files whose base, or base's base, it is.
     """
     values = read_toml(RECIPES, recipe)
-    path = Path(recipe) if Path(recipe).is_file() else ROOT / RECIPES / f"{recipe}.toml"
+    path = Path(recipe) if Path(recipe).is_file() else shipped_files(RECIPES)[f"{recipe}.toml"]
     if isinstance(values.get("source"), str) and (beside := path.parent / values["source"]).is_dir():
         values["source"] = os.path.normpath(beside)
     base = values.pop("base", None)
@@ -52,7 +52,7 @@ def _read(recipe: str | Path, overridden: set[str], above: tuple[Path, ...] = ()
     above = (*above, path.resolve())
     found = path.parent / str(base)
     if not found.is_file():
-        found = ROOT / RECIPES / f"{base}.toml"
+        found = shipped_files(RECIPES).get(f"{base}.toml", found)
     if not isinstance(base, str) or found.resolve() in above:
         raise InvalidInputError(f"{recipe}: base={base!r}: expected the file or name of another recipe")
     try:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 LARGEST = 2**63 - 1
 """What fits a whole number anywhere: torch, NumPy and the tables keep 64 bits."""
 LONGEST_NAME = 100
+_CALLED = {"recipes": "recipe", "targets/tasks": "target", "method_grid/grids": "grid"}
 _NAME = re.compile(r"[^\W_]([\w.+() -]*[\w+)-])?")
 
 
@@ -56,7 +57,12 @@ OR_OWN = BeforeValidator(lambda given: None if given == "own" else given)
 
 def shipped(kind: str) -> list[str]:
     """Names of the settings of a kind (`recipes`, `targets/tasks`) that come with the package."""
-    return sorted(path.stem for path in (ROOT / kind).glob("*.toml"))
+    return sorted(Path(name).stem for name in shipped_files(kind))
+
+
+def shipped_files(kind: str, suffix: str = ".toml") -> dict[str, Path]:
+    """Files that come with the package, by their names, which are unique in a kind, whatever folder they lie in."""
+    return {path.name: path for path in (ROOT / kind).rglob(f"*{suffix}")}
 
 
 def read_toml(kind: str, name: str | Path) -> dict[str, Any]:
@@ -68,9 +74,9 @@ def read_toml(kind: str, name: str | Path) -> dict[str, Any]:
     """
     path = Path(name)
     if not path.is_file():
-        path = ROOT / kind / f"{name}.toml"
+        path = shipped_files(kind).get(f"{name}.toml", path)
     if not path.is_file():
-        what, names = kind.partition("/")[0].removesuffix("s"), shipped(kind)
+        what, names = _CALLED.get(kind, kind), shipped(kind)
         near = difflib.get_close_matches(Path(name).stem, names, n=1)
         such = f"did you mean {near[0]}?" if near else f"check the path. Those that ship are {', '.join(names)}"
         raise InvalidInputError(f"no {what} {str(name)!r}, no TOML file of that name: {such}")

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.folders import ROOT
 from tests.reliability.fuzz.mutations import damage, edited_text
 from tests.reliability.harness import Files, Kind
 from tests.reliability.processes import of_a_fork
@@ -25,6 +24,7 @@ from training.run.folder.metrics import read_metrics
 from training.run.folder.record import read_json
 from training.run.recipe import resolved
 from training.run.recipe_file import load_recipe
+from training.run.settings import shipped_files
 
 RECIPES = ("demo", "demo-2d", "semantic-genesis-3d", "models-genesis-3d")
 NAMES = "ab"
@@ -83,7 +83,7 @@ def read_record(path: Path) -> None:
 
 
 def _recipe(rng: random.Random) -> Files:
-    text = (ROOT / "training" / "recipes" / f"{rng.choice(RECIPES)}.toml").read_text(encoding="utf-8")
+    text = shipped_files("recipes")[f"{rng.choice(RECIPES)}.toml"].read_text(encoding="utf-8")
     return {"own.toml": edited_text(text, rng)}, "own.toml"
 
 

@@ -12,22 +12,22 @@ from training.data.split_table import read_split
 from training.methods.registry import method_of, resolve
 from training.run.recipe import MOVED, Recipe, resolved
 from training.run.recipe_file import RECIPES, load_recipe
-from training.run.settings import shipped
+from training.run.settings import shipped, shipped_files
 from training.targets import TASKS, load_target
 
 ROOT = REPOSITORY / "training"
 
 
 def test_everything_that_ships_is_listed():
-    assert shipped(RECIPES) == sorted(path.stem for path in (ROOT / "recipes").glob("*.toml"))
-    assert shipped(TASKS) == sorted(path.stem for path in (ROOT / "targets" / "tasks").glob("*.toml"))
+    assert shipped(RECIPES) == sorted(path.stem for path in (ROOT / "recipes").rglob("*.toml"))
+    assert shipped(TASKS) == sorted(path.stem for path in (ROOT / "targets" / "tasks").rglob("*.toml"))
     assert {"demo", "semantic-genesis-3d", "semantic-genesis-3d-tiny"} <= set(shipped(RECIPES))
 
 
 @pytest.mark.parametrize("name", shipped(RECIPES))
 def test_every_recipe_is_valid(name):
     recipe = resolve(load_recipe(name))
-    assert recipe == resolve(load_recipe(ROOT / "recipes" / f"{name}.toml"))
+    assert recipe == resolve(load_recipe(shipped_files(RECIPES)[f"{name}.toml"]))
     assert resolved(recipe)["discover"]["patterns"] == recipe.discover.patterns
     assert json.loads(json.dumps(resolved(recipe))) == resolved(recipe)
     assert recipe.discover.in_plane[0] <= recipe.discover.cube[0] <= recipe.discover.in_plane[1]
@@ -237,7 +237,11 @@ def test_the_demo_finds_its_samples_from_anywhere(name, tmp_path, monkeypatch):
 def test_a_source_is_looked_for_beside_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine" / "ct").mkdir(parents=True)
-    recipe = (ROOT / "recipes" / "demo.toml").read_text(encoding="utf-8").replace("../demo/samples/openkbp/ct", "ct")
+    recipe = (
+        (ROOT / "recipes" / "demo" / "demo.toml")
+        .read_text(encoding="utf-8")
+        .replace("../../demo/samples/openkbp/ct", "ct")
+    )
     (tmp_path / "mine" / "recipe.toml").write_text(recipe, encoding="utf-8")
     assert load_recipe("mine/recipe.toml").source == str(Path("mine/ct"))
     (tmp_path / "mine" / "ct").rmdir()
