@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.extras import missing
@@ -28,7 +28,8 @@ class FineTuning(LightningModule):
     """Fine-tunes a model: first what is new alone, then everything, the pretrained part more slowly.
 
     Batches are (x, y): x as `model.preprocess` gives it, (N, C, spatial...), y class numbers (N, spatial...) of a
-    segmentation, (N,) of a classification, or (N, findings) of 0 and 1 where the findings do not exclude one another.
+    segmentation, or (N, 1, spatial...) as MONAI gives them, (N,) of a classification, or (N, findings) of 0 and 1 where
+    the findings do not exclude one another. They may be of any type that holds whole numbers.
     `training_step` logs `train_loss`, `validation_step` `val_loss`. Afterwards `module.model` is the fine-tuned model:
     `module.model.eval().save_pretrained(folder)`.
 
@@ -84,10 +85,11 @@ class FineTuning(LightningModule):
     def on_fit_start(self) -> None:
         self.model.train()  # from_pretrained gives it in evaluation mode, which Lightning keeps
 
+    def on_fit_end(self) -> None:
+        self._freeze(False)  # where the first phase was all there was
+
     def on_train_epoch_start(self) -> None:
-        for parameter in self.model.encoder.parameters():
-            parameter.requires_grad_(not self.frozen)
-        self.model.encoder.train(not self.frozen)
+        self._freeze(self.frozen)
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> Tensor:
         """The loss of (x, y)."""
@@ -109,6 +111,11 @@ class FineTuning(LightningModule):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def _freeze(self, frozen: bool) -> None:
+        for parameter in self.model.encoder.parameters():
+            parameter.requires_grad_(not frozen)
+        self.model.encoder.train(not frozen)
+
     def _loss(self, batch: Sequence[Tensor], name: str) -> Tensor:
         x, y = batch
         loss = self.loss(self.model(x), y)
@@ -121,8 +128,29 @@ def loss_of(model: PretrainedModel) -> Loss:
     if model.multilabel or model.num_classes == 1:
         return lambda logits, y: F.binary_cross_entropy_with_logits(logits, _like(y, logits))
     if not model.head.has_labels:
-        return nn.CrossEntropyLoss()
-    return lambda logits, y: F.cross_entropy(logits, y) + _dice_loss(logits, y)
+        return lambda logits, y: F.cross_entropy(logits, y if y.shape == logits.shape else _classes(y, logits))
+    return lambda logits, y: _of_segmentation(logits, _classes(y, logits))
+
+
+def _classes(y: Tensor, logits: Tensor) -> Tensor:
+    """Class numbers (N, spatial...), which may come with an axis of one channel, and as floating-point numbers.
+
+    Raises:
+        InvalidInputError: other numbers, or another shape than that of the logits.
+    """
+    y = y.squeeze(1) if y.ndim == logits.ndim and y.shape[1] == 1 else y
+    if y.shape != logits.shape[:1] + logits.shape[2:]:
+        raise InvalidInputError(
+            f"labels of shape {tuple(y.shape)} for an output of {tuple(logits.shape)}: expected class numbers "
+            "(N, spatial...), or (N,) of a classification"
+        )
+    if y.is_floating_point() and bool((y != y.round()).any()):
+        raise InvalidInputError("labels that are no whole numbers: resample them by the nearest voxel")
+    return y.long()
+
+
+def _of_segmentation(logits: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(logits, y) + _dice_loss(logits, y)
 
 
 def _like(y: Tensor, logits: Tensor) -> Tensor:

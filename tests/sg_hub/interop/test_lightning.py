@@ -82,6 +82,26 @@ def test_the_loss_is_that_of_the_known_formulas():
     torch.testing.assert_close(loss_of(model_of())(logits, y), entropy + 1 - dice)
 
 
+def test_labels_may_be_as_monai_gives_them():
+    logits = torch.randn(2, 2, 4, 4, 4)
+    y = torch.randint(2, (2, 4, 4, 4))
+    loss = loss_of(model_of())
+    torch.testing.assert_close(loss(logits, y[:, None].float()), loss(logits, y))
+    torch.testing.assert_close(loss(logits, y.to(torch.uint8)), loss(logits, y))
+    with pytest.raises(InvalidInputError, match="no whole numbers: resample them by the nearest voxel"):
+        loss(logits, y + 0.5)
+    with pytest.raises(InvalidInputError, match=r"labels of shape \(2, 2, 4, 4, 4\) for an output of"):
+        loss(logits, torch.stack([y, y], 1))
+
+
+def test_an_encoder_that_waited_to_the_end_is_no_longer_frozen(batches):
+    module = FineTuning(model_of(), frozen_epochs=2)
+    before = {name: value.clone() for name, value in module.model.encoder.state_dict().items()}
+    fit(module, batches, 1)
+    assert all(torch.equal(value, before[name]) for name, value in module.model.encoder.state_dict().items())
+    assert all(parameter.requires_grad for parameter in module.model.parameters())
+
+
 def test_what_cannot_be_fine_tuned_is_said():
     with pytest.raises(InvalidInputError, match="a pretext head has nothing"):
         FineTuning(model_of("pretext"))

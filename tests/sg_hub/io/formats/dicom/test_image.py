@@ -95,6 +95,17 @@ def test_a_table_for_display_of_few_entries(tmp_path):
     np.testing.assert_allclose(load_image(path).array[0], wanted, atol=1e-6)
 
 
+def test_a_table_for_display_that_begins_below_zero(tmp_path):
+    """Which files write as a number without a sign, for only the values behind the rescaling are negative."""
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [256, 65536 - 1000, 8])
+    table.add_new("LUTData", "US", list(range(256)))
+    rescaled = {"RescaleIntercept": -1024, "RescaleSlope": 1}
+    path = write_xray(tmp_path / "x.dcm", ramp(4095), VOILUTSequence=[table], **rescaled)
+    wanted = (ramp(4095).astype(int) - 1024 + 1000).clip(0, 255) / 255
+    np.testing.assert_allclose(load_image(path).array[0], wanted, atol=1e-6)
+
+
 def test_pixel_spacing_is_of_rows_and_columns(tmp_path):
     assert load_image(write_xray(tmp_path / "x.dcm", ramp(4095))).spacing is None
     path = write_xray(tmp_path / "x.dcm", ramp(4095), ImagerPixelSpacing=[0.15, 0.2])
