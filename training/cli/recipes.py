@@ -92,8 +92,9 @@ def regenerate(options: Options) -> None:
     recipe = _recipe(options)
     check_upload(options)  # said now, not after hours of training
     check_publishable(recipe, options.cards)
-    discovery = (autoencode, discover) if method_of(recipe).needs == "patterns" else ()
-    for step in (prepare, *discovery, transforms, pretrain, evaluate, publish):
+    patterns = method_of(recipe).needs == "patterns"
+    alike = (autoencode,) if patterns and recipe.discover.needs_autoencoder else ()
+    for step in (prepare, *alike, *((discover,) if patterns else ()), transforms, pretrain, evaluate, publish):
         print(f"== {step.__name__}", flush=True)
         step(options)
 

@@ -6,7 +6,7 @@ With a 2D recipe the same for images, and what is said of patients here holds fo
 
 For each of C patterns: a reference patient that was not used yet, its K nearest patients by the L2 distance of their
 latent features, and a random place that all of them share; or, with trained weights, the patients in whom that place is
-found again by their features. Reads the store and the autoencoder's features; writes
+found again by their features. Reads the store and, without such weights, the autoencoder's features; writes
 `discovery/patterns.csv` (see patterns.py) and the figure `discovery/patterns.png` (the paper's Fig. 4).
 """
 
@@ -47,10 +47,10 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
     Raises:
         InvalidInputError: fewer train patients than patterns, no place left for one, features that are no numbers, or
             weights that do not take the scans as they are stored, or have seen test patients.
-        ReadError: no store or no features yet.
+        ReadError: no store yet, or no features of the autoencoder where these are needed.
     """
     store = open_store(recipe, cache_mib=512)
-    features = load_features(recipe, store)
+    features = load_features(recipe, store) if recipe.discover.needs_autoencoder else None
     with run_lock(recipe.run_dir):
         weights = recipe.discover.weights
         network = finder(weights, store, recipe.publish.dataset) if weights else None
@@ -59,7 +59,8 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
         table.save(path)
         alike = consistency(store, table, progress=progress)
         picture = path.with_name("patterns.png")
-        discovered_patterns(store, table, features, alike, picture, recipe.discover.frame, recipe.publish.dataset)
+        relative = recipe.discover.frame == "relative"
+        discovered_patterns(store, table, features, alike, picture, recipe.publish.dataset, relative=relative)
         counts = {split: len(table.rows(split)) for split in SPLITS}
         more = {"found_by": said_of_weights(network)} if network is not None else {}
         record(recipe, "discover", path, rows=counts, store=store.fingerprint, consistency=alike.record(), **more)
@@ -67,7 +68,9 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
     return path
 
 
-def _find(recipe: Recipe, store: Store, features: np.ndarray, network: Any, progress: bool) -> list[tuple[int, ...]]:
+def _find(
+    recipe: Recipe, store: Store, features: np.ndarray | None, network: Any, progress: bool
+) -> list[tuple[int, ...]]:
     """The table's rows of all patterns.
 
     Args:

@@ -22,22 +22,24 @@ NEIGHBOURS = 4
 def discovered_patterns(
     store: Store,
     table: PatternTable,
-    features: np.ndarray,
+    features: np.ndarray | None,
     alike: Consistency,
     path: Path,
-    frame: str,
     dataset: str,
+    *,
+    relative: bool = False,
 ) -> None:
     """The paper's Fig. 4: the place of a pattern in its reference, the nearest and the farthest patients.
 
     Args:
-        features: (patients, features), in the order of the store.
+        features: (patients, features), in the order of the store; None where they did not say who is near, and no far
+            patients are shown.
         alike: how much the cubes of each pattern are.
-        frame: `discover.frame`: far patients are shown where a coordinate says the place is in them.
         dataset: short name of the data set. The figure is published, so patients stand in it under the hashes that
             the weights' provenance has.
+        relative: a place is at the same share of each scan's size, not at the same voxel.
     """
-    columns = 1 + NEIGHBOURS * (1 if frame == "features" else 2)
+    columns = 1 + NEIGHBOURS * (1 if features is None else 2)
     figure, axes = plt.subplots(REFERENCES, columns, figsize=(1.6 * columns, 1.9 * REFERENCES), squeeze=False)
     base = np.flatnonzero((table.resolution == 0) & (table.split == 0))
     labels = np.unique(table.pattern[base])
@@ -48,7 +50,7 @@ def discovered_patterns(
         near = rows[1 : 1 + NEIGHBOURS]  # the table has the reference first, and then the nearest
         shown = [(reference, int(rows[0]), "reference", "tab:orange")]
         shown += [(int(table.patient[r]), int(r), "near", "tab:pink") for r in near]
-        if frame != "features":
+        if features is not None:
             shown += [(p, -1, "far", "tab:blue") for p in _farthest(store, features, reference, NEIGHBOURS)]
         size = table.size[rows[0]].astype(int)
         centre = (table.corner[rows[0]] + size / 2) / np.array(store.patients[int(table.patient[rows[0]])].shape)
@@ -61,7 +63,7 @@ def discovered_patterns(
             if cube_row >= 0:
                 corner = table.corner[cube_row]
             else:
-                corner = np.round(centre * shape - size / 2) if frame == "relative" else table.corner[rows[0]]
+                corner = np.round(centre * shape - size / 2) if relative else table.corner[rows[0]]
             _patient_slice(axis, store, patient, corner.astype(int), size, colour)
             (shown_name,) = patient_hashes(dataset, [store.patients[patient].patient])
             axis.set_title(f"{kind}: {shown_name}", fontsize=7, color=colour)

@@ -36,7 +36,7 @@ def smallest(values: np.ndarray, count: int) -> np.ndarray:
 class Search:
     """The search for the patterns of one store."""
 
-    def __init__(self, store: Store, features: np.ndarray, settings: Discover) -> None:
+    def __init__(self, store: Store, features: np.ndarray | None, settings: Discover) -> None:
         self.store, self.features, self.settings = store, features, settings
         self.cube = np.array(settings.cube)
         self.shapes = np.array([patient.shape for patient in store.patients])
@@ -83,6 +83,7 @@ class Search:
         """
         rows = []
         if places is None:
+            assert self.features is not None, "coordinates say where a place is, and they in whom"
             distance, corners = distances(self.features, reference), self._to_voxel(coordinate, self.shapes)
         else:
             distance = places[1].copy()

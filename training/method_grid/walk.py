@@ -260,7 +260,8 @@ class _Walk:
         print(f"== the store, in {recipe.run}", flush=True)
         prepare(recipe, progress=self.progress)
         if any(method_of(one).needs == "patterns" for one in self.recipes.values()):
-            autoencode(recipe, device=self.device, progress=self.progress)
+            if recipe.discover.needs_autoencoder:
+                autoencode(recipe, device=self.device, progress=self.progress)
             discover(recipe, progress=self.progress)
 
     def _share(self, run: Path) -> None:

@@ -32,7 +32,7 @@ from ..methods.registry import method_of
 from ..pretraining.evaluate import read_evaluation
 from ..pretraining.published import FOLDER, MODEL
 from ..run.folder.record import read_json
-from ..run.recipe import TEXTS, Publish, Recipe, Split
+from ..run.recipe import TEXTS, Discover, Publish, Recipe, Split
 from .cards.pretrained import describe, write_pretrained_card
 from .cards.results_file import RESULTS, read_object, write_results
 from .registry import check_name, register, registry_file
@@ -150,7 +150,8 @@ def _results(
         rows = discovery["rows"]
     patients = {split: len(store.persons(split)) for split in SPLITS}
     images = {split: len(store.names(split)) for split in SPLITS}
-    sections = ("model", "prepare", *(("autoencode",) if rows else ()), "discover", "method", "pretrain")
+    by_autoencoder = rows and Discover.model_validate(used["discover"]).needs_autoencoder
+    sections = ("model", "prepare", *(("autoencode",) if by_autoencoder else ()), "discover", "method", "pretrain")
     kept = ("epochs", "minutes", "processes", "cubes_per_epoch", "machine", "versions", "written")
     return {
         "name": recipe.name,

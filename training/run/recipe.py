@@ -106,6 +106,11 @@ class Discover(Section):
             raise ValueError('discover.weights goes with discover.frame = "features": give both, or neither')
         return self
 
+    @property
+    def needs_autoencoder(self) -> bool:
+        """Whether its features say which patients are near: else those are in whom `weights` find a place."""
+        return self.frame != "features"
+
 
 class MethodSection(Section):
     """Which pre-training method, and its own settings.

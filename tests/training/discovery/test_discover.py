@@ -19,7 +19,7 @@ from training.discovery.patterns import SPLITS, PatternTable
 @pytest.fixture(autouse=True)
 def _no_figure(monkeypatch):
     """The figure takes longer than discovery itself; `test_everything_that_is_written` draws it."""
-    monkeypatch.setattr(training.discovery.discover, "discovered_patterns", lambda *_: None)
+    monkeypatch.setattr(training.discovery.discover, "discovered_patterns", lambda *_, **__: None)
 
 
 def found(root: Path, *overrides: str) -> PatternTable:

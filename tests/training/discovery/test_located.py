@@ -39,8 +39,12 @@ def test_a_place_is_where_it_is_in_its_own_scan_and_within_all_others(store, wei
         assert ((place >= -0.5) & (place <= np.array(patient.shape))).all()
 
 
-def test_patterns_lie_where_they_were_found_in_those_who_are_most_alike(root, store, weights, monkeypatch):
+def test_patterns_lie_where_they_were_found_in_those_who_are_most_alike(root, store, weights, monkeypatch, tmp_path):
     given = ("discover.frame=features", f"discover.weights={weights / 'net'}", "discover.border=[0.2, 0.2, 0.2]")
+    run = tmp_path / "no-autoencoder"
+    run.mkdir()
+    for name in ("store.zarr", "prepare.json"):
+        (run / name).symlink_to(root / "run" / name)
     found, asked = [], []
 
     def locate(network, of, references, **_):
@@ -49,7 +53,7 @@ def test_patterns_lie_where_they_were_found_in_those_who_are_most_alike(root, st
         return found
 
     monkeypatch.setattr(module, "locate_patterns", locate)
-    path = discover(recipe_of(root, *given), progress=False)
+    path = discover(recipe_of(root, *given, f"run={run}"), progress=False)
     assert path.with_name("patterns.png").is_file()
     table = PatternTable.load(path)
     assert len(asked) == 4
