@@ -227,7 +227,7 @@ def without_examples(text):
     return [line for line in text.splitlines() if line and "best, median and worst test item" not in line]
 
 
-@pytest.mark.parametrize("of", ["", "few", "mri", "xrays"])
+@pytest.mark.parametrize("of", ["", "chest", "few", "mri", "xrays"])
 def test_the_report_of_what_was_measured_is_that_of_todays_code(of, tmp_path):
     measured = ROOT / "training" / "measured" / of
     shutil.copy(measured / "results.jsonl", tmp_path)
