@@ -8,7 +8,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
-from tests.hub_user import hub, offline_user, repo_id, user  # noqa: F401
+from tests.support.hub_user import hub, offline_user, repo_id, user  # noqa: F401
 
 # No test may reach a hub, or read this user's cache.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import tomllib
 
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 
 LIGHT = {"huggingface_hub": (), "timm": ("--no-deps",)}
 """Packages that are taken down to their lowest version, and how pip is told to: timm would bring a torch."""

@@ -25,7 +25,7 @@ import torch
 from tqdm import tqdm
 
 from sg_hub.models.families.timm_import import import_timm
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 
 Result = TypeVar("Result")
 RAW = 70

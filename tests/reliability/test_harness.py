@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from sg_hub.errors import ReadError
-from tests.folders import ROOT
 from tests.reliability.__main__ import KINDS
 from tests.reliability.counts import Counts, table
 from tests.reliability.fuzz.mutations import edit_json
 from tests.reliability.harness import Input, Kind, Limits, run
 from tests.reliability.processes import Fork, at_change, of_a_fork
+from tests.support.folders import ROOT
 
 
 def fine(path):

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from tests.folders import ROOT
 from tests.reliability.__main__ import KINDS, SHARE
+from tests.support.folders import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import training.run.recipe
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 
 SAME = """
 import sys

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import sg_hub
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 
 LATE = [
     "h5py",

@@ -13,7 +13,7 @@ from sg_hub import (
     list_models,
 )
 from sg_hub.models.registry import families
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 
 DENSE = {"dense_contrast_3d_tiny": 8, "dense_contrast_3d_chest_tiny": 8, "dense_contrast_3d_small": 16}
 WIDTHS = {"semantic_genesis_3d": 32, "semantic_genesis_3d_tiny": 8} | DENSE

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from tests.folders import DEMO_SAMPLES
+from tests.support.folders import DEMO_SAMPLES
 from tests.training.targets.target_folders import lidc_patches
 from training.data.prepare import prepare
 from training.discovery.discover import discover

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 import sg_hub
-from tests.folders import ROOT
 from tests.reliability import commands
 from tests.reliability.fuzz.mutations import damage, edited_json, edited_text
 from tests.reliability.harness import Files, Kind
 from tests.reliability.processes import of_a_fork
+from tests.support.folders import ROOT
 from tests.training.report.rows import row
 from tests.training.trials.small_grid import QUICK
 from training.discovery.features import determined_by, load_features

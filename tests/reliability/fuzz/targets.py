@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.folders import DEMO_SAMPLES
 from tests.reliability.fuzz.mutations import damage, edited_json, edited_text
 from tests.reliability.harness import Files, Kind
 from tests.reliability.processes import of_a_fork
+from tests.support.folders import DEMO_SAMPLES
 from tests.training.targets import target_folders as data
 from training.targets import load_target
 

@@ -4,7 +4,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from sg_hub import Preprocessing
-from tests.folders import DEMO_SAMPLES
+from tests.support.folders import DEMO_SAMPLES
 
 CT, OTHER_CT = (str(path) for path in sorted((DEMO_SAMPLES / "openkbp" / "ct").glob("*.nii.gz"))[:2])
 XRAYS = [str(path) for path in sorted((DEMO_SAMPLES / "chestxray14" / "images").glob("*.png"))]

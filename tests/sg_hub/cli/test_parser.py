@@ -10,8 +10,8 @@ import sg_hub
 from sg_hub.cli.parser import make_parser
 from sg_hub.cli.run import PARTLY
 from sg_hub.signals import INTERRUPTED
-from tests.folders import ROOT
 from tests.sg_hub.cli.saying import assert_mistake
+from tests.support.folders import ROOT
 
 COMMANDS = make_parser()._subparsers._group_actions[0].choices
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tests.folders import TEST_SAMPLES
+from tests.support.folders import TEST_SAMPLES
 
 FOLDER = TEST_SAMPLES / "official_checkpoint"
 PUBLIC = TEST_SAMPLES / "public_models"

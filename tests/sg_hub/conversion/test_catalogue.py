@@ -9,7 +9,7 @@ from sg_hub.conversion import catalogue
 from sg_hub.conversion.planned import planned_network
 from sg_hub.hub.registry import get_weights, list_models
 from sg_hub.io.scan import Scan
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 
 PAGE = ROOT / "docs" / "models.md"
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 import sg_hub
 from sg_hub import InvalidInputError, ReadError, SgHubError, cli, convert
-from tests.folders import ROOT
 from tests.sg_hub.conversion.published import FOLDER, checkpoint, close, cubes, light, reference
+from tests.support.folders import ROOT
 
 # -- the same numbers --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import torch
 
 from sg_hub import InvalidInputError, ReadError, convert
 from sg_hub.conversion.torch_files import read_torch
-from tests.memory import peak_growth
+from tests.support.memory import peak_growth
 
 
 def repacked(path, change):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sg_hub import SemanticGenesis3D
-from tests.hub_server import etag, sha256
+from tests.support.hub_server import etag, sha256
 
 
 def build(seed):

@@ -7,9 +7,9 @@ from huggingface_hub import HfFileMetadata, file_download
 
 from sg_hub import InvalidInputError, ReadError, SemanticGenesis3D
 from sg_hub.hub import answers
-from tests.hub_server import sha256
-from tests.hub_user import ALICE, User, counting
 from tests.sg_hub.hub.in_a_process import load, push
+from tests.support.hub_server import sha256
+from tests.support.hub_user import ALICE, User, counting
 
 FILES = ["config.json", "model.safetensors"]
 PASSING = ["429", "500", "502", "503", "504"]

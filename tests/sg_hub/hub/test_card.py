@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 import sg_hub
 from sg_hub import SemanticGenesis2D, SemanticGenesis3D, from_pretrained
 from sg_hub.hub.card import NOTICE, build_card, notices
-from tests.hub_user import ALICE
+from tests.support.hub_user import ALICE
 
 LICENCE = {
     "licence": "other",

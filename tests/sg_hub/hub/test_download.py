@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from sg_hub import InvalidInputError, ReadError
-from tests.hub_user import ALICE, counting
 from tests.sg_hub.hub.in_a_process import check_cache, hashes, load, load_registered, push
+from tests.support.hub_user import ALICE, counting
 
 # -- what is not there -------------------------------------------------------------------------------------------------
 

@@ -8,8 +8,6 @@ import sys
 import pytest
 
 from sg_hub import InvalidInputError, ReadError
-from tests.hub_server import sha256
-from tests.hub_user import ALICE, BOB, counting
 from tests.sg_hub.hub.in_a_process import (
     build,
     check_cache,
@@ -22,6 +20,8 @@ from tests.sg_hub.hub.in_a_process import (
     tag,
     whoami,
 )
+from tests.support.hub_server import sha256
+from tests.support.hub_user import ALICE, BOB, counting
 
 # -- up and down -------------------------------------------------------------------------------------------------------
 

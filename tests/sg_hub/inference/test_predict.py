@@ -21,9 +21,9 @@ from sg_hub import (
 )
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.scan import Scan
-from tests.folders import DEMO_SAMPLES
-from tests.memory import peak_growth
 from tests.sg_hub.inference.networks import Bands, Identity, make_2d, make_image, make_model, make_scan
+from tests.support.folders import DEMO_SAMPLES
+from tests.support.memory import peak_growth
 
 XRAYS = sorted((DEMO_SAMPLES / "chestxray14" / "images").glob("*.png"))
 CT = DEMO_SAMPLES / "openkbp" / "ct" / "pt_201.nii.gz"

@@ -10,8 +10,8 @@ import pytest
 from sg_hub import InvalidInputError, ReadError, SgHubError, load_scan
 from sg_hub.interop import dicom_seg
 from sg_hub.interop.dicom_seg import save_dicom_seg
-from tests.folders import ROOT
 from tests.sg_hub.io.formats.dicom.dicom_files import SERIES, VOLUME, enhanced, slice_of, write, write_series
+from tests.support.folders import ROOT
 
 highdicom = pytest.importorskip("highdicom")
 

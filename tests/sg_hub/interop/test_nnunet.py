@@ -16,8 +16,8 @@ import torch
 from sg_hub import InvalidInputError, Preprocessing, ReadError, SemanticGenesis3D, cli
 from sg_hub.interop.nnunet import NnunetNetwork, export_nnunet
 from sg_hub.models.families.medicalnet import MedicalNet
-from tests.documents import blocks
-from tests.folders import ROOT
+from tests.repository.documents import blocks
+from tests.support.folders import ROOT
 from tests.training.targets import target_folders
 
 CT = Preprocessing(low=-500, high=300, spacing=(2, 3, 4), input_size=(24, 16, 12))

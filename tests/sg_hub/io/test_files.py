@@ -9,7 +9,7 @@ import pytest
 from sg_hub import load_scan
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import LABEL_MAPS, check_output, given_path, remove_unfinished, working_folder, writing
-from tests.folders import DEMO_SAMPLES
+from tests.support.folders import DEMO_SAMPLES
 
 CT = DEMO_SAMPLES / "openkbp" / "ct" / "pt_201.nii.gz"
 

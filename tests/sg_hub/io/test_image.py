@@ -10,9 +10,9 @@ from PIL import Image as PillowImage
 
 from sg_hub import Image, InvalidInputError, ReadError, load_image, load_scan
 from sg_hub.io.labels import read_label_image
-from tests.folders import DEMO_SAMPLES
 from tests.sg_hub.io.png_files import write_png
 from tests.sg_hub.io.xray_files import ramp, write_xray
+from tests.support.folders import DEMO_SAMPLES
 
 SAMPLES = sorted((DEMO_SAMPLES / "chestxray14" / "images").glob("*.png"))
 

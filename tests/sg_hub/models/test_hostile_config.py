@@ -5,8 +5,8 @@ import torch
 
 import sg_hub
 from sg_hub import InvalidInputError, SemanticGenesis3D
-from tests.memory import peak_growth
 from tests.sg_hub.models.model_folders import change_config
+from tests.support.memory import peak_growth
 
 
 def build():

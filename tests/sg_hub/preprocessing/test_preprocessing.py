@@ -13,7 +13,7 @@ from sg_hub.io.image import Image, load_image
 from sg_hub.io.scan import Scan
 from sg_hub.preprocessing.preprocessing import ImagePreprocessing, Preprocessing
 from sg_hub.preprocessing.steps import resampled_size
-from tests.folders import DEMO_SAMPLES
+from tests.support.folders import DEMO_SAMPLES
 
 XRAY = sorted((DEMO_SAMPLES / "chestxray14" / "images").glob("*.png"))[0]
 

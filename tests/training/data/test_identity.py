@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from sg_hub import Image, Scan, load_scan
-from tests.folders import DEMO_SAMPLES
+from tests.support.folders import DEMO_SAMPLES
 from tests.training.scan_files import write_dicom, write_scan
 from training.data.identity import content_hashes, identifier_hashes, image_hash, image_hashes
 

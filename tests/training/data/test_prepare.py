@@ -19,8 +19,8 @@ import zarr
 from sg_hub import load_scan
 from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError, ReadError
-from tests.folders import ROOT
-from tests.forked import ended, run_ranks
+from tests.support.folders import ROOT
+from tests.support.forked import ended, run_ranks
 from tests.training.run.other_process import at_work
 from tests.training.scan_files import SIZE, write_scan, write_split
 from training.data import convert as module

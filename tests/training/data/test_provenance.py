@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.folders import DEMO_SAMPLES
+from tests.support.folders import DEMO_SAMPLES
 from tests.training.scan_files import recipe_of, write_scan, write_source
 from training.data.prepare import prepare, store_path
 from training.data.provenance import digest, provenance, said_of

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 
 MEASURED = ROOT / "training" / "measured" / "patterns"
 

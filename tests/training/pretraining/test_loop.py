@@ -13,8 +13,8 @@ import sg_hub
 from sg_hub import SemanticGenesis3D
 from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError, ReadError
-from tests.folders import ROOT
-from tests.forked import ended
+from tests.support.folders import ROOT
+from tests.support.forked import ended
 from tests.training.conftest import SAMPLES, SMALL, small_images, small_recipe
 from training.discovery.patterns import PatternTable
 from training.pretraining import state

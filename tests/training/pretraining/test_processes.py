@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.forked import run_ranks
+from tests.support.forked import run_ranks
 from tests.training.conftest import small_recipe
 from training.discovery.features import read_features
 from training.pretraining import state

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import sg_hub
 from sg_hub.errors import ReadError
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 from training.publishing.cards import pretrained as pretrained_card
 from training.publishing.rebuild import build_card
 from training.run.recipe import resolved

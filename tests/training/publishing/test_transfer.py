@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 
 from sg_hub.errors import ReadError
 from sg_hub.hub.model_folder import sha256_of
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 from tests.training.conftest import small_recipe
 from training.publishing.publish import publish
 from training.publishing.rebuild import build_card

@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from sg_hub.hub.model_folder import sha256_of
-from tests.folders import ROOT
-from tests.hub_user import ALICE, counting
+from tests.support.folders import ROOT
+from tests.support.hub_user import ALICE, counting
 
 CARDS = ROOT / "model_cards"
 NAME = "semantic-genesis-3d-tiny"

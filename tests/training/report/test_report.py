@@ -10,7 +10,7 @@ from scipy import stats
 
 from sg_hub.cli import main
 from sg_hub.errors import ReadError
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 from tests.training.report.rows import TRIALS, row
 from training.publishing.cards.pretrained import _fine
 from training.publishing.cards.results_file import Transfer

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 
 HOLD = """
 import sys

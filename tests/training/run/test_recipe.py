@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sg_hub.errors import InvalidInputError, ReadError
-from tests.folders import ROOT as REPOSITORY
+from tests.support.folders import ROOT as REPOSITORY
 from tests.training.conftest import small_images
 from training.data.split_table import read_split
 from training.methods.registry import method_of, resolve

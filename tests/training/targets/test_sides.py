@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sg_hub.errors import InvalidInputError
-from tests.folders import DEMO_SAMPLES
+from tests.support.folders import DEMO_SAMPLES
 from tests.training.targets.target_folders import write_csv, write_scan
 from training.targets import list_targets, load_target
 from training.targets.sides import check_sides, mirrored

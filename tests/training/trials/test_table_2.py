@@ -7,7 +7,7 @@ import pytest
 
 import sg_hub
 from sg_hub.cli import main
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 from tests.training.conftest import SMALL
 from tests.training.targets import target_folders as folders
 from training.data.leakage import patient_hashes

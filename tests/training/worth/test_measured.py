@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sg_hub.hub.model_folder import sha256_of
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 from training.statistics.patients import UNITS, summary
 from training.targets import load_target
 from training.worth import page

@@ -18,8 +18,8 @@ from sg_hub import (
     load_image,
 )
 from sg_hub.models.families.timm_import import import_timm
-from tests.folders import DEMO_SAMPLES
 from tests.sg_hub.models.model_folders import change_config, change_state
+from tests.support.folders import DEMO_SAMPLES
 
 SAMPLES = DEMO_SAMPLES
 XRAYS = sorted((SAMPLES / "chestxray14" / "images").glob("*.png"))

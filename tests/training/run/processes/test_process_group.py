@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tests.forked import run_ranks
+from tests.support.forked import run_ranks
 from training.run.processes.process_group import process
 
 

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from tests.folders import TEST_SAMPLES
+from tests.support.folders import TEST_SAMPLES
 from tests.training.targets.target_folders import roi, square
 
 SERIES = "1.3.6.1.4.1.14519.5.2.1.6279.6001.77"

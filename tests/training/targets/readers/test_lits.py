@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from sg_hub.errors import InvalidInputError, SgHubError
-from tests.folders import TEST_SAMPLES
+from tests.support.folders import TEST_SAMPLES
 from tests.training.targets import target_folders as folders
 from tests.training.targets.target_folders import target_at
 from training.targets import in_parts

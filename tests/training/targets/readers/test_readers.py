@@ -3,7 +3,7 @@
 import pytest
 
 from sg_hub.errors import ReadError, SgHubError
-from tests.folders import TEST_SAMPLES
+from tests.support.folders import TEST_SAMPLES
 from tests.training.targets.target_folders import target_at
 from training.targets import list_targets, load_target
 

@@ -13,7 +13,7 @@ import pytest
 
 from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 from tests.training.trials.small_grid import QUICK, command, run, small_weights, small_weights_2d
 from training.data.leakage import patient_hashes
 from training.trials.grids import grid as module

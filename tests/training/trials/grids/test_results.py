@@ -8,7 +8,7 @@ import pytest
 
 from sg_hub.cli import main
 from sg_hub.errors import InvalidInputError, ReadError
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 from tests.training.report.rows import row as row_of
 from tests.training.run.other_process import at_work
 from tests.training.trials.small_grid import QUICK, run

@@ -19,8 +19,8 @@ from docs.scripts import generate
 from sg_hub.cli import main
 from sg_hub.cli.parser import make_parser
 from sg_hub.io.scan import load_scan
-from tests.documents import ORGANS, RUN, SCAN, a_users_folder, blocks, run
-from tests.folders import DEMO_SAMPLES, ROOT
+from tests.repository.documents import ORGANS, RUN, SCAN, a_users_folder, blocks, run
+from tests.support.folders import DEMO_SAMPLES, ROOT
 from training.run.folder.metrics import read_metrics
 from training.statistics.patients import summary
 from training.worth.rows import Row

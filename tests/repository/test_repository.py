@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import sg_hub
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 
 
 def test_the_version_is_the_same_everywhere():

@@ -13,7 +13,7 @@ import numpy as np
 
 from sg_hub.cli import main
 from sg_hub.io.scan import Scan, load_scan
-from tests.folders import DEMO_SAMPLES
+from tests.support.folders import DEMO_SAMPLES
 
 RUN = "run by the tests"
 _BLOCK = re.compile(r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)

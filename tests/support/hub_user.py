@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import constants
 
 from sg_hub.hub import answers
-from tests.hub_server import HubServer
+from tests.support.hub_server import HubServer
 
 ALICE, BOB = "hf_alice", "hf_bob"
 

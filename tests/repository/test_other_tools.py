@@ -10,10 +10,10 @@ import torch
 
 import sg_hub
 from sg_hub import Preprocessing, SemanticGenesis3D
-from tests.documents import RUN, SCAN, blocks, run
-from tests.folders import ROOT
+from tests.repository.documents import RUN, SCAN, blocks, run
 from tests.sg_hub.interop.oriented import write_oriented
 from tests.sg_hub.io.formats.dicom.dicom_files import write_series
+from tests.support.folders import ROOT
 from tests.training.targets import target_folders
 from training.targets import load_target
 

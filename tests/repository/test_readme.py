@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import RUN, a_users_folder, blocks, run
-from tests.folders import ROOT
+from tests.repository.documents import RUN, a_users_folder, blocks, run
+from tests.support.folders import ROOT
 
 BLOCKS = blocks(ROOT / "README.md")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import sg_hub
-from tests.folders import ROOT
+from tests.support.folders import ROOT
 
 pytestmark = pytest.mark.slow
 ORGANS = "training/demo/samples/organs.toml"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DEMO_SAMPLES = ROOT / "training" / "demo" / "samples"
 """Scans and images that ship with the demo."""
 TEST_SAMPLES = ROOT / "tests" / "samples"

@@ -12,8 +12,8 @@ import matplotlib.pyplot as plt
 import pytest
 
 from sg_hub.cli import main
-from tests.documents import FEWER
-from tests.folders import ROOT
+from tests.repository.documents import FEWER
+from tests.support.folders import ROOT
 
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 SMALL = (
