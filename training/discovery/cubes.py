@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,8 +54,8 @@ class PatternDataset(Cubes):
     Args:
         rows: which rows of the table.
         size: voxels (x, y, z), or pixels (rows, columns), that every cube is resized to.
-        context: how many times as large as in the table a cube is cropped, around the same middle as far as the scan
-            goes.
+        context: how many times as large as in the table a cube is cropped, around the same middle, so that a place in
+            it is the same one in every patient; beyond the scan its border is repeated.
     """
 
     def __init__(self, table: PatternTable, store: Store, rows: np.ndarray, size: Size, context: float = 1.0) -> None:
@@ -73,7 +72,7 @@ class PatternDataset(Cubes):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         patient, corner, size = self._place(index)
-        cube = self.store.crop(patient, *_around(corner, size, self.context, self.store.shape(patient)))
+        cube = _with_context(self.store, patient, corner, size, self.context)
         return to_network(cube, self.store.window, self.size), int(self.table.pattern[self.row_numbers[index]])
 
     def spread(self, count: int) -> list[int]:
@@ -158,12 +157,16 @@ def enlarged(size: Size, context: float) -> Size:
     return tuple(round(side * context) for side in size)
 
 
-def _around(corner: Size, size: Size, context: float, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Corner and size of a larger box with the same middle, moved and cut where it would leave the scan."""
-    large = tuple(min(pair) for pair in zip(enlarged(size, context), shape, strict=True))
-    first = (c - (new - old) // 2 for c, new, old in zip(corner, large, size, strict=True))
-    most = (length - new for length, new in zip(shape, large, strict=True))
-    return tuple(min(max(c, 0), m) for c, m in zip(first, most, strict=True)), large
+def _with_context(store: Store, patient: str, corner: Size, size: Size, context: float) -> np.ndarray:
+    """(C, spatial...) as stored: a larger box with the same middle, and the scan's border repeated beyond it."""
+    large, shape = enlarged(size, context), store.shape(patient)
+    first = [c - (new - old) // 2 for c, new, old in zip(corner, large, size, strict=True)]
+    inside = [max(0, c) for c in first]
+    ends = [min(c + side, length) for c, side, length in zip(first, large, shape, strict=True)]
+    cube = store.crop(patient, inside, [end - c for c, end in zip(inside, ends, strict=True)])
+    before = [i - c for i, c in zip(inside, first, strict=True)]
+    beyond = [c + side - end for c, side, end in zip(first, large, ends, strict=True)]
+    return np.pad(cube, [(0, 0), *zip(before, beyond, strict=True)], mode="edge")
 
 
 def tissue_share(cube: np.ndarray, store: Store, settings: Discover) -> float:

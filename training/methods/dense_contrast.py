@@ -62,7 +62,8 @@ class DenseContrastSettings(MethodSettings):
     """Voxels of the cube; what is nearer to a voxel is not told from it."""
     patterns: float = Field(default=0.0, ge=0, lt=1)
     """With semantics: weight of the voxels at the same place, up to `apart`, of other cubes of the pattern, as equals
-    of a voxel. At 0 they are only not told from it."""
+    of a voxel. At 0 they are only not told from it. Wants `discover.resolutions = 1`: cubes of a random size are moved
+    and scaled, so that the same place in them is another one."""
     nonlinear: float = Field(default=0.7, ge=0, le=1)
     """Largest share of a random monotone curve in a view's intensities."""
     blur: float = Field(default=0.5, ge=0)
