@@ -126,10 +126,8 @@ class FineTuning(LightningModule):
 def loss_of(model: PretrainedModel) -> Loss:
     """Cross-entropy of a classification; of a segmentation cross-entropy and soft Dice."""
     if model.multilabel or model.num_classes == 1:
-        return lambda logits, y: F.binary_cross_entropy_with_logits(logits, _like(y, logits))
-    if not model.head.has_labels:
-        return lambda logits, y: F.cross_entropy(logits, y if y.shape == logits.shape else _classes(y, logits))
-    return lambda logits, y: _of_segmentation(logits, _classes(y, logits))
+        return _of_findings
+    return _of_segmentation if model.head.has_labels else _of_classes
 
 
 def _classes(y: Tensor, logits: Tensor) -> Tensor:
@@ -149,7 +147,17 @@ def _classes(y: Tensor, logits: Tensor) -> Tensor:
     return y.long()
 
 
+def _of_findings(logits: Tensor, y: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, _like(y, logits))
+
+
+def _of_classes(logits: Tensor, y: Tensor) -> Tensor:
+    """Of class numbers, or of probabilities of the classes."""
+    return F.cross_entropy(logits, y if y.shape == logits.shape else _classes(y, logits))
+
+
 def _of_segmentation(logits: Tensor, y: Tensor) -> Tensor:
+    y = _classes(y, logits)
     return F.cross_entropy(logits, y) + _dice_loss(logits, y)
 
 

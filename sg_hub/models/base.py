@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self, TypedDict, Unpack
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -98,7 +99,8 @@ class PretrainedModel(Saved):
         check_counts(in_chans=self.in_chans)
         self.num_classes = 0
         if self.head.has_classes:
-            self.num_classes = shared.get("num_classes", self.PATTERNS)
+            count: Any = shared.get("num_classes", self.PATTERNS)
+            self.num_classes = int(count) if isinstance(count, np.integer) else count
             check_counts(num_classes=self.num_classes)
         self.class_names = checked_class_names(shared.get("class_names", ()), self.head, self.num_classes)
         self.multilabel = shared.get("multilabel", False)

@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -248,7 +247,7 @@ def choose(
     if not wanted.has_classes:
         count = 0
     elif num_classes is not None:
-        count = int(num_classes) if isinstance(num_classes, np.integer) else num_classes
+        count = num_classes
     elif wanted is not carried:
         if class_names is not None:
             count = len(class_names)

@@ -73,7 +73,7 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
     if said.get("store", store.fingerprint) != store.fingerprint:  # coordinates are voxels of that one
         raise InvalidInputError(
             "the patterns were discovered in another store (scans were prepared anew, added or taken away since): run "
-            "autoencode and discover again"
+            "the steps from autoencode (or discover) on again"
         )
     if then := settings_then(recipe, "discover", "discover"):
         raise InvalidInputError(
@@ -98,7 +98,7 @@ def check_table(table: PatternTable, store: Store) -> None:
     if moved:
         raise InvalidInputError(
             f"{len(moved)} patients are in another split than when their patterns were discovered "
-            f"({', '.join(moved[:5])}): run autoencode and discover again"
+            f"({', '.join(moved[:5])}): run the steps from autoencode (or discover) on again"
         )
 
 

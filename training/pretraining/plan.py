@@ -53,7 +53,7 @@ class Plan:
             if len(inputs.data[split]) == 0:
                 raise InvalidInputError(
                     f"there is nothing of the {split} split to train on: give the recipe's split {split} patients (or "
-                    "a validation_share above 0), and run prepare, autoencode and discover again"
+                    "a validation_share above 0), and run the steps from prepare on again"
                 )
         length, size = len(inputs.data["train"]), settings.batch_size
         if size % self.parts or length < self.parts:

@@ -17,7 +17,9 @@ from sg_hub.errors import InvalidInputError, ReadError, shortened
 from ..data.leakage import name_hashes
 from ..data.split_table import check_columns
 from ..run.recipe import Split
+from ..run.recipe_file import RECIPES
 from ..run.seeds import rng
+from ..run.settings import shipped_files
 from .items import Found, Item
 
 if TYPE_CHECKING:
@@ -119,8 +121,8 @@ def read_split(path: str) -> dict[str, Split]:
         InvalidInputError: another part, or two for one patient.
     """
     given: dict[str, Split] = {}
-    shipped = Path(__file__).parent.parent / "recipes" / path
-    for row in read_table(shipped if shipped.is_file() else Path(path), ("patient", "split")):
+    file = shipped_files(RECIPES, ".csv").get(path, Path(path))
+    for row in read_table(file, ("patient", "split")):
         part = next((known for known in PARTS if known == row["split"]), None)
         if part is None:
             whose = f"split {shortened(row['split'], 80)!r} of patient {shortened(row['patient'], 80)}"

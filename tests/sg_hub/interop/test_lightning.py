@@ -1,5 +1,7 @@
 """Fine-tuning in Lightning: the two phases, the rates, and a model that has learned something."""
 
+import pickle
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -92,6 +94,12 @@ def test_labels_may_be_as_monai_gives_them():
         loss(logits, y + 0.5)
     with pytest.raises(InvalidInputError, match=r"labels of shape \(2, 2, 4, 4, 4\) for an output of"):
         loss(logits, torch.stack([y, y], 1))
+
+
+@pytest.mark.parametrize("head", ["segmentation", "classification"])
+def test_a_module_goes_to_other_processes(head):
+    module = pickle.loads(pickle.dumps(FineTuning(model_of(head))))
+    assert module.loss is loss_of(module.model)
 
 
 def test_an_encoder_that_waited_to_the_end_is_no_longer_frozen(batches):

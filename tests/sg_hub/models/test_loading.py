@@ -1,6 +1,7 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -172,6 +173,9 @@ def test_names_of_classes_travel_with_the_weights(tmp_path):
     assert sg_hub.from_pretrained(tmp_path).class_names == NAMES
     assert sg_hub.from_pretrained(tmp_path, num_classes=3, in_chans=2).class_names == NAMES
     assert sg_hub.from_pretrained(tmp_path, num_classes=2).class_names == ()
+    of_numpy = sg_hub.from_pretrained(tmp_path, num_classes=np.int64(2))
+    of_numpy.save_pretrained(tmp_path / "numpy")
+    assert sg_hub.from_pretrained(tmp_path / "numpy").num_classes == 2
     assert sg_hub.from_pretrained(tmp_path, head="classification", num_classes=3).class_names == ()
     renamed = sg_hub.from_pretrained(tmp_path, class_names=["a", "b", "c"])
     assert renamed.class_names == ("a", "b", "c")

@@ -58,7 +58,7 @@ def test_patterns_of_another_store_are_refused(run):
     shutil.rmtree(run / "store.zarr")
     finer = "prepare.spacing=[3.0, 3.0, 3.0]"
     prepare(small_recipe(run, finer), progress=False)
-    with pytest.raises(InvalidInputError, match=r"patterns were discovered in another store .*discover again"):
+    with pytest.raises(InvalidInputError, match=r"patterns were discovered in another store .*on again"):
         opened(run, finer)
     opened(run, finer, *KINDS[RandomCubes])
 

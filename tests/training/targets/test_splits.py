@@ -8,8 +8,8 @@ import pytest
 from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.targets.target_folders import luna16, target_at, write_csv
 from training.data.leakage import name_hashes
-from training.targets import Item, in_parts
-from training.targets.splits import few_patients, label_fraction, read_table
+from training.targets import Item, in_parts, list_targets, load_target
+from training.targets.splits import few_patients, label_fraction, read_split, read_table
 
 SMALL = ("grid.size=[16, 16, 8]", "settings.batch_size=4")
 
@@ -164,3 +164,12 @@ def test_a_column_of_nearly_the_name_that_counts_is_refused(tmp_path, near, mean
         read_table(table, ("image",), ("patient", "split"))
     table.write_text(f"image,{near},{meant},Patient Age\na,b,c,d\n")
     assert read_table(table, ("image",), (meant,))[0][meant] == "c"
+
+
+def test_splits_that_shipped_targets_name_ship_with_them():
+    named = {
+        file for name in list_targets() if (file := load_target(name).splits.file) and not file.startswith("data/")
+    }
+    assert named
+    for file in named:
+        assert set(read_split(file).values()) >= {"train", "test"}

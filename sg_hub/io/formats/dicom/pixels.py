@@ -177,7 +177,7 @@ def by_table(values: np.ndarray, item: Dataset, data: Dataset) -> np.ndarray:
     """
     entries, first, depth = (int(number) for number in item.LUTDescriptor)
     entries = entries or 1 << 16
-    if first >= 1 << 15 and values.max() < first:  # negative, and read as a number without a sign
+    if first >= 1 << 15 and values.dtype.kind != "u" and values.max() < first:  # negative, read without its sign
         first -= 1 << 16
     table = item.LUTData
     if isinstance(table, bytes):  # entries of 8 bits may have 16 to stand in

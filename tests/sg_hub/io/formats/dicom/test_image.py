@@ -7,6 +7,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from sg_hub import load_image
+from sg_hub.io.formats.dicom.pixels import by_table
 from tests.sg_hub.io.xray_files import ramp, shown, write_xray
 
 
@@ -104,6 +105,13 @@ def test_a_table_for_display_that_begins_below_zero(tmp_path):
     path = write_xray(tmp_path / "x.dcm", ramp(4095), VOILUTSequence=[table], **rescaled)
     wanted = (ramp(4095).astype(int) - 1024 + 1000).clip(0, 255) / 255
     np.testing.assert_allclose(load_image(path).array[0], wanted, atol=1e-6)
+
+
+def test_a_table_that_begins_above_all_values_without_a_sign_gives_its_first_entry():
+    table = Dataset()
+    table.add_new("LUTDescriptor", "US", [256, 40000, 8])
+    table.add_new("LUTData", "US", list(range(256)))
+    assert by_table(np.array([0, 100, 39999], np.uint16), table, Dataset()).tolist() == [0, 0, 0]
 
 
 def test_pixel_spacing_is_of_rows_and_columns(tmp_path):
