@@ -57,7 +57,7 @@ MISTAKES = {
         ("propagate {w}/ct.nii.gz gone.nii.gz {w}/ct.nii.gz --model {w}/pretext", "gone.nii.gz: no such", "check"),
         ("convert gone.pt out", "gone.pt does not exist", "expected"),
         ("export ./gone --onnx n.onnx", "./gone: no such folder", "`sg-hub models`"),
-        ("compare-methods gone --out o", "no recipe 'gone'", "methods-3d-tiny"),
+        ("compare-methods gone --out o", "no grid 'gone'", "methods-3d-tiny"),
         ("compare-methods methods-3d-tiny recipe.source=gone --out o", "gone", "folder"),
         ("init-target gone", "gone is no folder", "give the one that holds your images"),
         ("check gone.toml", "'gone.toml'", "check the path"),
