@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,11 @@ class SplitRow:
     """Whether it names one scan or image, and whose that is."""
 
 
+def split_file(name: str) -> Path:
+    """The CSV of that name that comes with the recipes, or else the file."""
+    return shipped_files(RECIPES, ".csv").get(name, Path(os.path.expanduser(name)))
+
+
 def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
     """What the recipe's CSV says of each patient, or of each image where it has a column of that name; None where the
     recipe has no CSV.
@@ -39,10 +45,9 @@ def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
     if not recipe.split:
         return None
     try:
-        path = shipped_files(RECIPES, ".csv").get(recipe.split, Path(recipe.split).expanduser())
-        reader = csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
+        reader = csv.reader(io.StringIO(split_file(recipe.split).read_text(encoding="utf-8-sig"), newline=""))
         header, *lines = [[value.strip() for value in line] for line in reader if line] or [[]]
-    except (OSError, ValueError, RuntimeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise ReadError(
             f"the recipe's split {recipe.split} cannot be read ({getattr(error, 'strerror', None) or error}): give "
             "split=CSV with the columns patient and split, or split= where every patient may train"

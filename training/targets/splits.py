@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING
 from sg_hub.errors import InvalidInputError, ReadError, shortened
 
 from ..data.leakage import name_hashes
-from ..data.split_table import check_columns
+from ..data.split_table import check_columns, split_file
 from ..run.recipe import Split
-from ..run.recipe_file import RECIPES
 from ..run.seeds import rng
-from ..run.settings import shipped_files
 from .items import Found, Item
 
 if TYPE_CHECKING:
@@ -121,8 +119,7 @@ def read_split(path: str) -> dict[str, Split]:
         InvalidInputError: another part, or two for one patient.
     """
     given: dict[str, Split] = {}
-    file = shipped_files(RECIPES, ".csv").get(path, Path(path))
-    for row in read_table(file, ("patient", "split")):
+    for row in read_table(split_file(path), ("patient", "split")):
         part = next((known for known in PARTS if known == row["split"]), None)
         if part is None:
             whose = f"split {shortened(row['split'], 80)!r} of patient {shortened(row['patient'], 80)}"
