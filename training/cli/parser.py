@@ -233,11 +233,10 @@ def _add_with_targets(command: AddCommand) -> None:
         metavar="SHARE",
         type=float,
         nargs="+",
-        default=[1.0],
-        help="of the training patients; several: a curve of few labels",
+        help="of the training patients; several: a curve of few labels (all, where no --patients are given)",
     )
     bench.add_argument(
-        "--patients", metavar="N", type=int, nargs="+", default=[], help="numbers of labelled patients, beside them"
+        "--patients", metavar="N", type=int, nargs="+", default=[], help="numbers of labelled patients, beside shares"
     )
     _add_protocol(bench, ["same"], "same")
     bench.add_argument(

@@ -24,7 +24,7 @@ def benchmark(options: argparse.Namespace) -> None:
         options.inits,
         options.trials,
         options.out,
-        fractions=options.label_fraction,
+        fractions=options.label_fraction or ([] if options.patients else [1.0]),
         patients=options.patients,
         protocols=options.protocol,
         data=options.data,

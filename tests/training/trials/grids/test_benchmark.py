@@ -170,6 +170,16 @@ def test_what_cannot_be_had_is_named(place, tmp_path, more, said):
         run(place, tmp_path / "out", **more)
 
 
+def test_few_labels_are_asked_for_without_all_of_them(place, tmp_path):
+    out = tmp_path / "out"
+    command = ["benchmark", "--targets", "lidc-candidates", "--inits", str(place / "small"), "--data"]
+    command += [str(place / "data"), "--trials", "1", "--out", str(out), "--quiet", *QUICK, "--patients", "2"]
+    assert main(command) == 0
+    assert [row["labelled"] for row in read_results(out).values()] == [2]
+    assert main([*command, "--label-fraction", "1"]) == 0
+    assert {row.get("labelled") for row in read_results(out).values()} == {2, None}
+
+
 def test_the_command_says_what_is_wrong_in_one_line(place, tmp_path, capsys):
     code = main(["benchmark", "--targets", "ncc", "--inits", str(place / "small"), "--out", str(tmp_path / "out")])
     assert code == 2
