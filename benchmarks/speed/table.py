@@ -9,6 +9,7 @@ TITLES = {
     "transforms": "Transformations, per cube or image",
     "loader": "Reading",
     "step": "A training step",
+    "gpu": "On a GPU",
     "discovery": "Discovery",
     "inference": "Whole scans",
 }

@@ -1,12 +1,13 @@
-"""One part of the suite: its rows, and where they come from."""
+"""The parts of the suite, a module each, whose `run()` gives rows."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib
 import os
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from training.run.folder.environment import commit, machine, versions
@@ -24,8 +25,17 @@ def measured(part: str) -> dict[str, Any]:
             "machine": machine(),
             "load": round(load, 1),
             "commit": commit(),
-            "versions": versions() | {name: version(name) for name in BESIDE},
+            "versions": versions() | _beside(),
             "minutes": round((time.monotonic() - start) / 60, 1),
         },
         "rows": [row.as_json() for row in rows],
     }
+
+
+def _beside() -> dict[str, str]:
+    """Versions of what is held against ours; a machine with a GPU may have none of it."""
+    found = {}
+    for name in BESIDE:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -12,7 +12,7 @@ import torch
 from training import transforms as ours
 from training.transforms import reference
 
-from .measuring import Row, alternately, compared, threads
+from ..measuring import Row, alternately, compared, threads
 
 CUBES, SIZE = 16, (64, 64, 32)
 IMAGES, PIXELS = 8, (224, 224)
@@ -31,29 +31,18 @@ def run() -> list[Row]:
         with threads(count) as clock:
             rows += _cubes(count, clock)
     with threads(1) as clock:
-        batch, generator = _batch(IMAGES, PIXELS, "cpu")
-        for name, work in _ours(batch, generator).items():
+        batch, generator = batch_of(IMAGES, PIXELS, "cpu")
+        for name, work in each_of(batch, generator).items():
             taken = alternately({"ours": work}, clock, 5)
             rows += compared(f"{name}, image of 224 x 224, one core", "ms", taken, 1000 / IMAGES)
-    if torch.cuda.is_available():
-        batch, generator = _batch(64, SIZE, "cuda")
-        for name, work in _ours(batch, generator).items():
-            taken = alternately({"ours": work}, threads_clock(), 20)
-            rows += compared(f"{name}, GPU", "ms", taken, 1000 / 64)
     return rows
-
-
-def threads_clock() -> Callable[[], float]:
-    """Of a GPU: the time that passes."""
-    with threads(2) as clock:
-        return clock
 
 
 def _cubes(count: int, clock: Callable[[], float]) -> list[Row]:
     rows = []
-    batch, generator = _batch(CUBES, SIZE, "cpu")
+    batch, generator = batch_of(CUBES, SIZE, "cpu")
     others = {**_monai(batch[0]), **_torchio(batch[0])} if count == 1 else {}
-    for name, work in _ours(batch, generator).items():
+    for name, work in each_of(batch, generator).items():
         mine = alternately({"ours": work}, clock, 7)["ours"]
         mine = [seconds / CUBES for seconds in mine]
         theirs = {label: each for (what, label), each in others.items() if what == name}
@@ -67,12 +56,12 @@ def _cubes(count: int, clock: Callable[[], float]) -> list[Row]:
     return rows
 
 
-def _batch(count: int, size: tuple[int, ...], device: str) -> tuple[torch.Tensor, torch.Generator]:
+def batch_of(count: int, size: tuple[int, ...], device: str) -> tuple[torch.Tensor, torch.Generator]:
     generator = torch.Generator(device).manual_seed(0)
     return torch.rand(count, 1, *size, generator=generator, device=device), generator
 
 
-def _ours(batch: torch.Tensor, generator: torch.Generator) -> dict[str, Callable[[], object]]:
+def each_of(batch: torch.Tensor, generator: torch.Generator) -> dict[str, Callable[[], object]]:
     names = ("elastic", *ours.CHOICES, "semantic_genesis", "models_genesis")
     found: dict[str, Callable[[], object]] = {name: partial(getattr(ours, name), batch, generator) for name in names}
     found["local_shuffle, 10000 windows"] = partial(ours.local_shuffle, batch, generator, windows=10_000)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .measuring import Row, compared
+from ..measuring import Row, compared
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL, WIDTH = (160, 160, 96), 8

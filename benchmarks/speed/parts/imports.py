@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .measuring import Row, compared
+from ..measuring import Row, compared
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "semantic-genesis-3d-tiny"

@@ -13,13 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from sg_hub import SemanticGenesis3D
 from training.run.layout import to_device
 
-from .measuring import Row, alternately, compared, threads
+from ..measuring import Row, alternately, compared, threads
 
 
 def run() -> list[Row]:
     rows = []
-    if torch.cuda.is_available():
-        rows += _on_gpu()
     with threads(1) as clock:
         product, other = torch.rand(1024, 1024), torch.rand(1024, 1024)
         peak = 2 * 1024**3 / statistics.median(alternately({"mm": lambda: product @ other}, clock, 9)["mm"]) / 1e9
@@ -33,14 +31,14 @@ def _of_width(
     width: int, batch: int, size: tuple[int, int, int], rounds: int, clock: Callable[[], float], peak: float
 ) -> list[Row]:
     x = torch.rand(batch, 1, *size)
-    flops = _flops(_ours(width), x)
-    steps = {"ours": _step(_ours(width), x, True), "ours, plain layout": _step(_ours(width), x, False)}
+    flops = flops_of(ours(width), x)
+    steps = {"ours": one_step(ours(width), x, True), "ours, plain layout": one_step(ours(width), x, False)}
     rivals = {"MONAI BasicUNet": _monai, "PlainConvUNet (nnssl, nnU-Net)": _plain_conv}
     counts = {}
     for name, make in rivals.items():
         network = _same_arithmetic(make, width, x, flops)
-        counts[name] = _flops(network, x)
-        steps[name] = _step(network, x, False)
+        counts[name] = flops_of(network, x)
+        steps[name] = one_step(network, x, False)
     taken = alternately(steps, clock, rounds)
     for name, count in counts.items():  # what is left of a difference is taken out
         taken[name] = [seconds * flops / count for seconds in taken[name]]
@@ -50,7 +48,7 @@ def _of_width(
     return [*rows, Row(f"its rate, width {width}", rate, "GFLOP/s", "product of matrices", peak, rate / peak)]
 
 
-def _ours(width: int) -> nn.Module:
+def ours(width: int) -> nn.Module:
     return SemanticGenesis3D(width=width, norm="batch", head="segmentation", num_classes=2)
 
 
@@ -72,10 +70,10 @@ def _plain_conv(width: int) -> nn.Module:
 def _same_arithmetic(make: Callable[[int], nn.Module], width: int, x: torch.Tensor, flops: int) -> nn.Module:
     """The network of that make whose arithmetic is nearest."""
     widths = [width, width + width // 4, width + width // 2, width + 3 * width // 4, 2 * width]
-    return min((make(each) for each in widths), key=lambda network: abs(_flops(network, x) - flops))
+    return min((make(each) for each in widths), key=lambda network: abs(flops_of(network, x) - flops))
 
 
-def _flops(network: nn.Module, x: torch.Tensor) -> int:
+def flops_of(network: nn.Module, x: torch.Tensor) -> int:
     """Of a step, forward and backward, counted on small cubes; a multiplication and an addition are two."""
     small = torch.rand(2, 1, 16, 16, 16)
     with FlopCounterMode(display=False) as counter:
@@ -84,7 +82,7 @@ def _flops(network: nn.Module, x: torch.Tensor) -> int:
     return counter.get_total_flops() * x.numel() // small.numel()
 
 
-def _step(network: Any, x: torch.Tensor, last: bool) -> Callable[[], None]:
+def one_step(network: Any, x: torch.Tensor, last: bool) -> Callable[[], None]:
     if last:
         to_device(network, x.device, 3)
         x = x.contiguous(memory_format=torch.channels_last_3d)
@@ -96,23 +94,3 @@ def _step(network: Any, x: torch.Tensor, last: bool) -> Callable[[], None]:
         optimizer.step()
 
     return step
-
-
-def _on_gpu() -> list[Row]:
-    """bfloat16, channels last and compiled, beside plain float32."""
-    x = torch.rand(64, 1, 64, 64, 32, device="cuda")
-    plain, quick = _ours(32).cuda(), _ours(32).cuda()
-    to_device(quick, "cuda", 3)
-    compiled: Any = torch.compile(quick)
-
-    def half(batch: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cuda", torch.bfloat16):
-            found: torch.Tensor = compiled(batch)
-        return found.float()
-
-    half.parameters = quick.parameters  # type: ignore[attr-defined]
-    with threads(2) as clock:
-        last = x.contiguous(memory_format=torch.channels_last_3d)
-        steps = {"ours": _step(half, last, False), "plain float32": _step(plain, x, False)}
-        taken = alternately(steps, clock, 10)
-    return compared("training step, width 32, 64 cubes of 64 x 64 x 32, GPU", "s", taken, 1)

@@ -11,7 +11,7 @@ from sg_hub import SemanticGenesis3D
 from training.discovery.search import distances, smallest
 from training.run.layout import layout, to_device
 
-from .measuring import Row, alternately, compared, threads
+from ..measuring import Row, alternately, compared, threads
 
 PATIENTS, NUMBERS, NEIGHBOURS = 1_000_000, 512, 200
 SCAN = (64, 64, 32)

@@ -23,7 +23,7 @@ from training.run.precision import autocast
 from training.run.recipe import Recipe
 from training.run.recipe_file import load_recipe
 
-from .measuring import Row, alternately, compared, threads
+from ..measuring import Row, alternately, compared, threads
 
 CROP = (32, 32, 16)
 CROPS = 200
