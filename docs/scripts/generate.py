@@ -173,7 +173,10 @@ def _own_row(weights: PretrainedWeights) -> str:
     called = re.split(r",| \(", network.provenance["data"])[0]
     data = f"on {results['patients']['train']} patients: {called}"
     parameters = f"{sum(value.numel() for value in network.parameters()) / 1e6:.2g} M"
-    measured = "; ".join([*_as_they_are(results.get("worth", [])), *_fine_tuned(results["transfer"])]) or "nothing"
+    of_these = {
+        key: [one for one in results.get(key, []) if one["sha256"] == weights.sha256] for key in ("worth", "transfer")
+    }
+    measured = "; ".join([*_as_they_are(of_these["worth"]), *_fine_tuned(of_these["transfer"])]) or "nothing"
     cells = (_link(weights), _kind(weights), parameters, f"{weights.size_mb:g} MB", data, weights.licence, measured)
     return f"| {' | '.join(cells)} |"
 

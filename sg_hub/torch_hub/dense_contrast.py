@@ -10,6 +10,8 @@ from sg_hub.models.unet import UNetEncoder
 from sg_hub.torch_hub.build import SMALL_2D, build
 
 _RESTORES = {"head": "restoration"}
+_TELLS = {"head": "pretext", "num_classes": 24}
+"""It restores, and tells as many patterns apart."""
 
 
 def dense_contrast_3d_tiny(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis3D:
@@ -46,7 +48,7 @@ def dense_contrast_3d_tiny_encoder(*, pretrained: bool = False, name: str | None
 
 
 def dense_contrast_3d_small(*, pretrained: bool = False, name: str | None = None, **options: Any) -> SemanticGenesis3D:
-    """The U-Net of `semantic_genesis_3d` at width 16; its weights are by dense contrast on head-and-neck CT.
+    """The U-Net of `semantic_genesis_3d` at width 16; its weights are by dense contrast with patterns.
 
         model = torch.hub.load(repo, "dense_contrast_3d_small", pretrained=True, num_classes=2)
         logits = model(x)  # x (N, 1, X, Y, Z) in 0..1, sides multiples of 8; logits (N, 2, X, Y, Z)
@@ -54,12 +56,14 @@ def dense_contrast_3d_small(*, pretrained: bool = False, name: str | None = None
     Args:
         pretrained: load weights, in evaluation mode; otherwise it starts at random, in training mode.
         name: other weights than "dense-contrast-3d-small": a registered name, a folder, or a hub id.
-        options: num_classes, head, in_chans, ... as in `semantic_genesis_3d`; by default it restores.
+        options: num_classes, head, in_chans, ... as in `semantic_genesis_3d`; by default it restores, and
+            tells 24 patterns apart.
 
     Raises:
         InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
     """
-    return build(SemanticGenesis3D, "dense-contrast-3d-small", {"width": 16, **_RESTORES}, pretrained, name, options)
+    sizes = {"width": 16} if "head" in options else {"width": 16, **_TELLS}
+    return build(SemanticGenesis3D, "dense-contrast-3d-small", sizes, pretrained, name, options)
 
 
 def dense_contrast_3d_small_encoder(

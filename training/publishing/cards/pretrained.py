@@ -147,7 +147,7 @@ def _stages(method: Method, results: PretrainedResults) -> str:
     left, said = results.pretrain.epochs, []
     for stage in method.stages(results.recipe.pretrain.epochs):
         done, left = min(stage.epochs, left), max(0, left - stage.epochs)
-        said.append(f"{done} epochs ({stage.name})")
+        said.append(f"{done} epoch{'' if done == 1 else 's'} ({stage.name})")
     return ", then ".join(said)
 
 
