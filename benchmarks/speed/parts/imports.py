@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..measuring import Row, compared
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TINY = "semantic-genesis-3d-tiny"
 LOAD = "import sys, sg_hub; sg_hub.from_pretrained(sys.argv[1])"
 

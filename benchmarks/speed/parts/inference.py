@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..measuring import Row, compared
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SMALL, WIDTH = (160, 160, 96), 8
 LARGE, NARROW = (512, 512, 300), 1
 """The large scan goes through a network of width 1: windows and memory are looked at, and a run takes minutes."""

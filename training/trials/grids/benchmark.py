@@ -89,7 +89,7 @@ def benchmark(
         targets: TOML files or shipped names.
         inits: names or folders of weights, `random:NAME`, `encoder:NAME`, `imagenet:NAME`; each is run on the targets
             that take networks of its dimensions.
-        fractions, patients, protocols: see `Asked`.
+        fractions, patients, protocols: see `Asked`; `fractions=()` for few patients alone.
         data: folder that stands for `data/` in the roots of the shipped targets.
         overrides: `key=value` for every target, `TARGET:key=value` for one.
         engine: of `training.trials.grids.on_ray`; absent: one trial after the other, here, on `device`.
