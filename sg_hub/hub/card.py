@@ -210,7 +210,7 @@ def _origin(provenance: Mapping[str, Any]) -> dict[str, str]:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         if isinstance(value, list) and (len(value) > 8 or key == "patients"):
             text = str(len(value))
-        found[key.replace("_", " ")] = shortened(text)
+        found["hashes of images" if key == "images" else key.replace("_", " ")] = shortened(text)  # one may have two
     return found
 
 

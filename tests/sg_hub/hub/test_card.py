@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 
 import sg_hub
 from sg_hub import SemanticGenesis2D, SemanticGenesis3D, from_pretrained
-from sg_hub.hub.card import NOTICE, build_card, notices
+from sg_hub.hub.card import NOTICE, build_card, notice_of, notices
 from tests.support.hub_user import ALICE
 
 LICENCE = {
@@ -165,6 +165,12 @@ def test_a_card_in_the_folder_is_kept(tmp_path):
 
 
 # -- licences ----------------------------------------------------------------------------------------------------------
+
+
+def test_hashes_of_images_are_not_taken_for_images():
+    hashes = [f"{number:012x}" for number in range(20)]
+    said = notice_of({"licence": "apache-2.0", "patients": hashes[:10], "images": hashes})
+    assert "\npatients: 10\nhashes of images: 20\n" in said
 
 
 def test_a_licence_goes_with_the_weights_through_fine_tuning(tmp_path):
