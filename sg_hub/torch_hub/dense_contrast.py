@@ -62,7 +62,7 @@ def dense_contrast_3d_small(*, pretrained: bool = False, name: str | None = None
     Raises:
         InvalidInputError, ReadError: no such weights, weights that are damaged, or an impossible option.
     """
-    sizes = {"width": 16} if "head" in options else {"width": 16, **_TELLS}
+    sizes = {"width": 16} | (_TELLS if options.get("head", "pretext") == "pretext" else {})
     return build(SemanticGenesis3D, "dense-contrast-3d-small", sizes, pretrained, name, options)
 
 
