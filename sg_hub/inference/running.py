@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
+import weakref
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,22 +17,56 @@ from sg_hub.models.input_checks import all_finite
 from sg_hub.models.loading import moved
 
 
+@dataclass
+class _Before:
+    """How a module was before it ran, and how many runs it is in: threads may share a model, or parts of one."""
+
+    training: bool
+    weights: list[tuple[nn.Parameter, Tensor]]
+    """Those that are laid out anew, and how they were."""
+    runs: int = 0
+
+
+_RUNNING: weakref.WeakKeyDictionary[nn.Module, _Before] = weakref.WeakKeyDictionary()
+_LOCK = threading.Lock()
+
+
 @contextlib.contextmanager
 def evaluation(model: nn.Module, device: str | torch.device | None) -> Iterator[None]:
-    """The model on its device and in evaluation mode; modes and the layout of its weights are put back afterwards."""
-    before = {module: module.training for module in model.modules()}
-    moved(model, device)
-    laid_out = [(p, p.data) for p in model.parameters() if p.ndim == 5 and p.device.type == "cpu"]
+    """The model on its device and in evaluation mode; modes and the layout of its weights are put back afterwards, by
+    the last of several threads that run it."""
+    entered: list[nn.Module] = []
     try:
-        for parameter, data in laid_out:  # at width 8 the network takes 0.6 of the time so
-            parameter.data = data.contiguous(memory_format=torch.channels_last_3d)
-        model.eval()
+        with _LOCK:
+            moved(model, device)
+            for module in model.modules():
+                _enter(module)
+                entered.append(module)
+            model.eval()
         yield
     finally:
-        for parameter, data in laid_out:
+        with _LOCK:
+            for module in reversed(entered):  # of weights that two of them share, the first knows how they were
+                _leave(module)
+
+
+def _enter(module: nn.Module) -> None:
+    if module not in _RUNNING:
+        weights = [(p, p.data) for p in module.parameters(recurse=False) if p.ndim == 5 and p.device.type == "cpu"]
+        _RUNNING[module] = _Before(module.training, weights)
+        for parameter, data in weights:  # at width 8 the network takes 0.6 of the time so
+            parameter.data = data.contiguous(memory_format=torch.channels_last_3d)
+    _RUNNING[module].runs += 1
+
+
+def _leave(module: nn.Module) -> None:
+    before = _RUNNING[module]
+    before.runs -= 1
+    if not before.runs:
+        del _RUNNING[module]
+        module.training = before.training
+        for parameter, data in before.weights:
             parameter.data = data
-        for module, training in before.items():
-            module.training = training
 
 
 def at_home(model: nn.Module, x: Tensor) -> Tensor:
