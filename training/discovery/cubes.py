@@ -98,8 +98,8 @@ class PatternDataset(Cubes):
 class RandomCubes(Cubes):
     """Random cubes of a split: uniform over its scans, then anywhere in one where there is enough tissue.
 
-    Cubes are as large as those of the patterns (`discover.cube`) and need as much tissue. Each epoch has cubes of its
-    own; of the same seed and place it always has the same.
+    Cubes are as large as those of the patterns (`discover.cube`) and need as much tissue; where a scan is smaller, its
+    border is repeated. Each epoch has cubes of its own; of the same seed and place it always has the same.
 
     Args:
         size: voxels that every cube is resized to.
@@ -133,12 +133,11 @@ class RandomCubes(Cubes):
     def _draw(self, index: int) -> tuple[str, tuple[int, ...], np.ndarray]:
         random = rng(self.seed, "random cube", self.split, int(index))
         patient = self.patients[random.integers(len(self.patients))]
-        shape = np.array(self.store.shape(patient))
-        extent = np.minimum(self.settings.cube, shape)
+        spare = np.array(self.store.shape(patient)) - self.settings.cube  # below 0: the scan is in the middle of the cube
         best, most = None, -1.0
         for _ in range(TRIES):
-            corner = tuple(random.integers(0, shape - extent + 1).tolist())
-            cube = self.store.crop(patient, corner, tuple(extent.tolist()))
+            corner = tuple((random.integers(0, spare.clip(0) + 1) + (spare.clip(max=0) // 2)).tolist())
+            cube = _with_context(self.store, patient, corner, self.settings.cube, 1.0)
             share = tissue_share(cube, self.store, self.settings)
             if share > most:
                 best, most = (corner, cube), share

@@ -125,9 +125,18 @@ def test_where_no_place_holds_enough_the_best_is_taken(root, store):
     assert data[0][0].shape == (1, 12, 12, 8)
 
 
-def test_scans_smaller_than_a_cube_are_taken_as_far_as_they_go(root, store):
-    data = random_cubes(root, store, "discover.cube=[64, 12, 8]", length=3)
-    assert data[0][0].shape == (1, 12, 12, 8)
+def test_a_scan_smaller_than_a_cube_is_not_stretched_and_its_border_is_repeated(root, store):
+    data = RandomCubes(store, "train", recipe_of(root, "discover.cube=[64, 12, 8]").discover, (64, 12, 8), 7, 3)
+    name, corner = data.describe(0).split(" at ")
+    x, y, z = (int(v) for v in corner.split())
+    length = store.shape(name)[0]
+    assert x == -((64 - length + 1) // 2), "the scan is in the middle"
+    inside = to_network(store.crop(name, [0, y, z], [length, 12, 8]), store.window, (length, 12, 8))
+    cube = data[0][0]
+    assert cube.shape == (1, 64, 12, 8)
+    torch.testing.assert_close(cube[:, -x : length - x], inside, rtol=0, atol=0)
+    torch.testing.assert_close(cube[:, :-x], inside[:, :1].expand(1, -x, 12, 8), rtol=0, atol=0)
+    torch.testing.assert_close(cube[:, length - x :], inside[:, -1:].expand(1, 64 - length + x, 12, 8), rtol=0, atol=0)
 
 
 def test_each_epoch_has_cubes_of_its_own_and_the_same_ones_again(root, store):
