@@ -32,7 +32,7 @@ from ..run.processes.process_group import Process, training_device
 from ..run.recipe import Recipe
 from ..run.seeds import generator
 from . import published
-from .inputs import Reader, open_inputs
+from .inputs import OF_RANDOM_CUBES, Reader, open_inputs
 from .published import FOLDER
 
 
@@ -44,12 +44,13 @@ def evaluate(recipe: Recipe, *, device: str = "auto", progress: bool = True) -> 
         InvalidInputError: the weights were trained with other settings.
     """
     recipe = resolve(recipe)
-    if then := settings_then(recipe, "pretrain", "model", "method", "pretrain.size"):
+    method, me = method_of(recipe), Process(0, 1, training_device(device))
+    cubes = [f"discover.{key}" for key in OF_RANDOM_CUBES] if method.needs == "patches" else []
+    if then := settings_then(recipe, "pretrain", "model", "method", "pretrain.size", *cubes):
         raise InvalidInputError(
             f"the weights were trained with other settings than the recipe's ({then}): set them back, or run "
             "`sg-hub pretrain` in another run=FOLDER"
         )
-    method, me = method_of(recipe), Process(0, 1, training_device(device))
     inputs = open_inputs(recipe, method, me, progress)
     split = "test" if len(inputs.data["test"]) else "validation"
     data = inputs.data[split]

@@ -25,6 +25,9 @@ from ..run.folder.record import read_json
 from ..run.processes.process_group import Process
 from ..run.recipe import Pretrain, Recipe
 
+OF_RANDOM_CUBES = ("cube", "tissue", "tissue_hu", "tissue_level")
+"""Settings of `discover` that random cubes depend on."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -61,8 +64,7 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
         length = {"train": recipe.pretrain.samples_per_epoch}
         cubes = recipe.discover.model_copy(update={"cube": enlarged(recipe.discover.cube, context)})
         data = {split: RandomCubes(store, split, cubes, size, recipe.seed, length.get(split)) for split in SPLITS}
-        keys = {"cube", "tissue", "tissue_hu", "tissue_level"}
-        fingerprint = f"{store.fingerprint} {recipe.discover.model_dump_json(include=keys)}"
+        fingerprint = f"{store.fingerprint} {recipe.discover.model_dump_json(include=set(OF_RANDOM_CUBES))}"
         return Inputs(store, dict(data), None, fingerprint)
     path, record, said = table_path(recipe), recipe.run_dir / "discover.json", dict[str, Any]()
     if path.is_file() and (record.is_file() or recipe.discover.weights):  # whom these have seen stands in the record

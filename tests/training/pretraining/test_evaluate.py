@@ -71,6 +71,15 @@ def test_figures_of_another_method_than_was_trained_are_refused(run, recipe):
             evaluate(small_recipe(run, other), progress=False)
 
 
+def test_random_cubes_of_another_kind_than_was_trained_on_are_refused(run):
+    alone = ('method={ name = "restoration" }', "pretrain.samples_per_epoch=8")
+    pretrain(small_recipe(run, *alone), progress=False)
+    for other in ("discover.cube=[12, 12, 12]", "discover.tissue=0.2"):
+        with pytest.raises(InvalidInputError, match=f"trained with other settings .*{other.partition('=')[0]}="):
+            evaluate(small_recipe(run, *alone, other), progress=False)
+    assert evaluate(small_recipe(run, *alone, "discover.patterns=2"), progress=False).is_file(), "there are no patterns"
+
+
 def test_without_anyone_held_out_there_is_nothing_to_measure(run, recipe):
     table = run / "discovery" / "patterns.csv"
     lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
