@@ -1,7 +1,10 @@
 """What a trial works on: a target found, split, checked, read and drawn from, and where its network starts from."""
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Raised when a change of the code makes older results incomparable: items are read, and trials computed, anew.
+
+4: an item that is smaller than the patch is in the middle of it, its border repeated, as in prediction; it was padded
+with 0 behind.
 
 3: a class that is neither in the truth nor found is left out of the mean; findings are the same in the validation and
 the test part; numbers of no class are no background; patients of the pre-training are not tested on in ncc and ncs. The

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from sg_hub.preprocessing.steps import pad_to
 
 from ...targets import Item, Target
 from .item_arrays import ItemArrays, Pair
@@ -73,14 +74,16 @@ class Batches:
 
 
 def _cut(image: Tensor, label: Tensor, centre: Tensor, size: Sequence[int]) -> Pair:
-    """The patch around a voxel, within the item where it fits, padded with 0 where it is larger."""
+    """The patch around a voxel, within the item where it fits; where it is larger, the item is in the middle and its
+    border is repeated, as `predict` does it."""
     shape, sides = torch.tensor(label.shape), torch.tensor(tuple(size))
     corner = (centre - sides // 2).minimum(shape - sides).clamp(min=0)
     part = tuple(slice(int(c), int(c + s)) for c, s in zip(corner, sides, strict=True))
     image, label = image[(slice(None), *part)], label[part]
-    short = [int(s - have) for s, have in zip(sides, label.shape, strict=True)]
-    padding = [value for amount in reversed(short) for value in (0, amount)]
-    return (F.pad(image, padding), F.pad(label, padding)) if any(short) else (image, label)
+    return (
+        pad_to(image[None], size, mode="replicate")[0],
+        pad_to(label[None, None].float(), size, mode="replicate")[0, 0].to(label.dtype),
+    )
 
 
 def _moved(target: Target, image: Tensor, label: Tensor, noise: torch.Generator) -> Pair:
