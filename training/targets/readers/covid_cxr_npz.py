@@ -21,6 +21,8 @@ from ..protocol import Target
 from ._npz_archive import read_archive
 
 ARRAYS = ("image", "lung", "ignore", "patient")
+_SAME = {128: 36}
+"""Patients who are another one: their X-rays are four of the other's, but for three grey levels of 256."""
 
 
 class CovidCxrNpz(Target):
@@ -42,11 +44,12 @@ class CovidCxrNpz(Target):
         path, archive = self._archive()
         found = Found()
         images: dict[int, int] = {}
-        for index, patient in enumerate(archive["patient"]):
-            number = images[patient] = images.get(patient, -1) + 1
-            name = f"patient_{int(patient):03d}_{number}"
+        for index, number in enumerate(archive["patient"].tolist()):
+            images[number] = images.get(number, -1) + 1
+            name = f"patient_{number:03d}_{images[number]}"
             if archive["lung"][index].any():
-                found.items.append(Item(name, f"patient_{int(patient):03d}", str(path), None, (index,)))
+                patient = f"patient_{_SAME.get(number, number):03d}"
+                found.items.append(Item(name, patient, str(path), None, (index,)))
             else:
                 found.skipped[name] = "no lung is outlined"
         return found
