@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 from huggingface_hub import HfFileMetadata, constants, file_download, get_hf_file_metadata, get_session
 from huggingface_hub.errors import (
@@ -68,10 +69,16 @@ def ask(url: str, revision: str | None, token: str | bool | None) -> HfFileMetad
         wrong.append(f"location {shortened(repr(found.location), 80)}")
     if wrong:
         raise ReadError(
-            f"{url} gives what no hub answers ({', '.join(wrong)}), and nothing of it was used: is HF_ENDPOINT that of "
-            "a hub, and no proxy in between?"
+            f"{_shown(url)} gives what no hub answers ({', '.join(wrong)}), and nothing of it was used: is HF_ENDPOINT "
+            "that of a hub, and no proxy in between?"
         )
     return found
+
+
+def _shown(url: str) -> str:
+    """Without a user and password, which HF_ENDPOINT may hold."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _is(form: re.Pattern[str], value: object) -> bool:

@@ -10,20 +10,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors.torch import save
 from torch import Tensor
 
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.hub.config_file import CONFIG, sha256_of_weights, write_config
 from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import given_path, remove_unfinished, unwritable, write_atomic, writing_path
 
 OLDER_WEIGHTS = f".{WEIGHTS}.older"
 """Where the weights of the config that is still there are, while new ones take their place."""
+_TRIES, _PAUSE = 9, 0.05
+"""Of a folder into which somebody saves all the time; seconds."""
+Result = TypeVar("Result")
 
 
 def new_folder(path: str | os.PathLike[str]) -> Path:
@@ -89,6 +93,33 @@ def weights_of(folder: Path) -> tuple[Path, str | None]:
     if older.is_file() and (expected is None or sha256_of(older) == expected):
         return older, expected
     return folder / WEIGHTS, expected
+
+
+def undisturbed(name: str | os.PathLike[str], load: Callable[[], Result]) -> Result:
+    """What `load` gives of a name's files. Where these are in a folder into which another process saves meanwhile, what
+    was read of two models goes wrong, and is read again.
+
+    Raises:
+        ReadError: of `load`, in a folder that stays as it is.
+    """
+    for _ in range(_TRIES):
+        before = _state_of(name)
+        try:
+            return load()
+        except ReadError:
+            if _state_of(name) == before:
+                raise
+            time.sleep(_PAUSE)
+    return load()
+
+
+def _state_of(name: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Of the config, which a save replaces last."""
+    try:
+        found = os.stat(os.path.join(os.path.expanduser(name), CONFIG))
+    except (OSError, TypeError, ValueError):
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def sha256_of(path: Path) -> str:

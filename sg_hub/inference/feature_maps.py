@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from sg_hub.errors import InvalidInputError
 from sg_hub.inference.running import at_home, finite
 from sg_hub.inference.sliding_window import Size, Windows, batches, patch_of
 from sg_hub.models.input_checks import pad_to_multiple, per_axis
@@ -144,10 +145,25 @@ def feature_maps(
             bar.update(len(corners))
     return FeatureMaps(
         tuple(names),
-        tuple(finite(one.finished(), network) for one in gathered),
+        tuple(_held(one.finished(), network, name) for one, name in zip(gathered, names, strict=True)),
         tuple(one.stride for one in gathered),
         tuple(x.shape[2:]),
     )
+
+
+def _held(map_: Tensor, model: nn.Module, name: str) -> Tensor:
+    """A map in half precision that is numbers.
+
+    Raises:
+        InvalidInputError: it is not, because its windows were not or went beyond half precision.
+    """
+    try:
+        return finite(map_, model)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"{error}; or its features ({name}) are above 65504, the largest number of the half precision in which "
+            "maps of whole scans are held"
+        ) from None
 
 
 def level_names(model: Any, part: str) -> list[str]:

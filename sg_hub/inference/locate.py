@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Sequence
@@ -149,8 +150,8 @@ class Locator:
         if isinstance(kept, bool) or not isinstance(kept, int) or kept < 1:
             raise InvalidInputError(f"kept={kept!r}: expected a number of scans, at least 1")
         self._kept = kept
-        self._maps: dict[tuple[Scan, int], Mapped] = {}
-        """By scan and size of the cells, the one that was used last at the end."""
+        self._maps: dict[tuple[Scan, int, int], Mapped] = {}
+        """By scan, size of the cells and state of the weights, the one that was used last at the end."""
 
     def __call__(
         self, scan: Scan | Sequence[Scan], points: Any, other: Scan, *, similarity: bool = False, least: float = FOUND
@@ -176,12 +177,18 @@ class Locator:
         return result, score, _on_grid(target.maps, mean_vectors(templates, at), other.size)
 
     def _whole(self, described: Describer, scan: Scan) -> Mapped:
-        key = (scan, described.finest)
+        key = (scan, described.finest, _changes(self._model))
         maps = self._maps.pop(key, None)
         while maps is None and len(self._maps) >= self._kept:
             del self._maps[next(iter(self._maps))]  # before there are more
         self._maps[key] = maps or described.whole(scan)
         return self._maps[key]
+
+
+def _changes(model: nn.Module) -> int:
+    """How often the weights were changed so far; those of inference mode, which torch does not count, never were."""
+    state = itertools.chain(model.parameters(), model.buffers())
+    return sum(tensor._version for tensor in state if not tensor.is_inference())
 
 
 class Describer:

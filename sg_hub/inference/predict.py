@@ -86,10 +86,12 @@ def predict(
         )
     x, windows = prepare(model, scan, patch_size, overlap)
     with evaluation(model, device):
-        blocks = [block.clone() for block in windows.blocks(x)]
-        del x  # from here on it is given up block by block, while the result grows
-        given_up = (blocks.pop(0) for _ in range(len(blocks)))
-        slabs = slabs_of(model, given_up, windows, batch_size, progress and isinstance(scan, Scan))
+        blocks = windows.blocks(x)
+        if output != "labels":  # a large result: while it grows, the input is given up block by block
+            copies = [block.clone() for block in blocks]
+            blocks = (copies.pop(0) for _ in range(len(copies)))
+        del x
+        slabs = slabs_of(model, blocks, windows, batch_size, progress and isinstance(scan, Scan))
         return (collect_labels if output == "labels" else collect)(slabs, windows.size, scan.size)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
+import itertools
 import json
 import os
 import platform
@@ -12,6 +14,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,6 +30,8 @@ what a killed process left can be told from what is still being written."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _LONGEST_NAME = 255
 """Bytes, on every usual file system."""
+_numbers = itertools.count()
+"""Of files that are being written: threads may write to one path."""
 _cleared: set[Path] = set()
 """Folders in which this process has written a file, and before it cleared away what killed ones had left."""
 _EXCHANGE = 2
@@ -125,7 +130,7 @@ def writing_path(path: str | os.PathLike[str], suffix: str = "") -> Iterator[Pat
         ReadError: it cannot be written.
     """
     path = Path(path)
-    name = os.fsencode(f"{_own_prefix()}{path.name}")[: _LONGEST_NAME - len(suffix)]
+    name = os.fsencode(f"{_own_prefix()}{next(_numbers)}-{path.name}")[: _LONGEST_NAME - len(suffix)]
     temporary = path.with_name(name.decode("utf-8", "ignore") + suffix)  # a letter may be cut in two
     if path.parent not in _cleared:
         _cleared.add(path.parent)
@@ -201,7 +206,7 @@ def working_folder(parent: str | os.PathLike[str] | None = None) -> Iterator[Pat
 
 def remove_unfinished(folder: str | os.PathLike[str]) -> None:
     """Take away what killed processes of this machine left unfinished in a folder."""
-    host = _own_prefix().rsplit("-", 2)[0] + "-"
+    host = f"{_UNFINISHED}{_machine()}-"
     with contextlib.suppress(OSError):
         for path in Path(folder).glob(f"{_UNFINISHED}*"):
             number = path.name.removeprefix(host).partition("-")[0]
@@ -278,8 +283,19 @@ def _to_disk(path: Path) -> None:
 
 
 def _own_prefix() -> str:
+    return f"{_UNFINISHED}{_machine()}-{os.getpid()}-"
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """Where a process's number means something: hosts of one name, and containers, have numbers of their own."""
+    told = []
+    with contextlib.suppress(OSError):
+        told.append(Path("/etc/machine-id").read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError, AttributeError):
+        told.append(os.readlink("/proc/self/ns/pid"))
     host = "".join(letter if letter.isalnum() else "_" for letter in platform.node())[:40]
-    return f"{_UNFINISHED}{host}-{os.getpid()}-"
+    return f"{host}_{hashlib.sha256(' '.join(told).encode()).hexdigest()[:8]}"
 
 
 def _is_running(number: int) -> bool:

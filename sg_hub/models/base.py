@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
 from sg_hub.hub.find import ModelFiles, find_files
+from sg_hub.hub.model_folder import undisturbed
 from sg_hub.hub.weights_file import read_weights
 from sg_hub.models import loading
 from sg_hub.models.heads import Classifier, Head, add_parts, checked_class_names, head_of
@@ -202,7 +203,9 @@ class PretrainedModel(Saved):
             multilabel: the classes are findings that do not exclude one another (classification). Absent: as with
                 the weights, where the head and its classes stay.
             in_chans: input channels. The first convolution is averaged over its input channels and repeated,
-                scaled so that the same image in every channel gives the same features as before.
+                scaled so that the same image in every channel gives the same features as before; but nearly so from
+                timm's weights of colour images, which scale each colour on its own, to 2, 4 or more channels, and
+                not where that convolution standardises its weights (a warning says so).
             part: `encoder` takes the encoder's weights alone, and everything behind it starts afresh.
             revision: branch, tag or commit of the hub repository; a registered name has its own pinned.
             token, cache_dir, local_files_only, force_download: as in huggingface_hub.
@@ -214,13 +217,14 @@ class PretrainedModel(Saved):
             InvalidInputError: unknown name or option, or weights that do not fit the network.
             ReadError: a missing, damaged, newer or wrong file; no network.
         """
+        asked = {"head": head, "num_classes": num_classes, "class_names": class_names, "multilabel": multilabel}
+        changed = {"in_chans": in_chans, **settings}
         if isinstance(name, ModelFiles):  # sg_hub.from_pretrained has them, to see which class it is
-            files = name
+            model = loading.load_model(cls, name, asked, changed, part)
         else:
             where = {"revision": revision, "token": token, "cache_dir": cache_dir}
-            files = cls.find(name, **where, local_files_only=local_files_only, force_download=force_download)
-        asked = {"head": head, "num_classes": num_classes, "class_names": class_names, "multilabel": multilabel}
-        model = loading.load_model(cls, files, asked, {"in_chans": in_chans, **settings}, part)
+            where |= {"local_files_only": local_files_only, "force_download": force_download}
+            model = undisturbed(name, lambda: loading.load_model(cls, cls.find(name, **where), asked, changed, part))
         moved: Self = loading.moved(model.eval(), device)
         return moved
 

@@ -129,8 +129,12 @@ def load_model(
         part=part,
     )
     report.revision, report.sha256 = files.revision, sha256
+    drawn = torch.get_rng_state()
     model = cls(**wanted)
+    if not report.reset:  # nothing of what was drawn is left in it
+        torch.set_rng_state(drawn)
     load_state(model, state, report)
+    _warn_of_standardised(model, report)
     model.load_report = report
     model.origin = Origin(
         files, sha256, before.config(), None if files.cache_dir else texts_beside(files.config.parent)
@@ -309,6 +313,21 @@ def _misfit(key: str, found: Tensor | None, wanted: Tensor) -> str | None:
 def _seen(network: Any) -> int:
     """Channels that the encoder's first convolution sees."""
     return int(network.encoder.get_parameter(network.encoder.input_key).shape[1])
+
+
+def _warn_of_standardised(network: Any, report: LoadReport) -> None:
+    """Say where the response to another number of channels is not the old one: the layer scales its weights itself."""
+    key = network.encoder.input_key
+    if f"encoder.{key}" not in report.adapted:
+        return
+    kind = type(network.encoder.get_submodule(key.rpartition(".")[0])).__name__
+    if "StdConv" in kind:  # StdConv2d, ScaledStdConv2d, ...Same of timm
+        logger.warning(
+            "%s: its first convolution (%s) standardises its weights, so that with another number of input channels "
+            "its features are scaled otherwise than they were: fine-tune it before they are used",
+            report.source,
+            kind,
+        )
 
 
 def _channel_axis(

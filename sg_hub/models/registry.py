@@ -12,6 +12,7 @@ from typing import Any
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError, shortened
 from sg_hub.hub.config_file import architecture_of
 from sg_hub.hub.find import ModelFiles, find_files
+from sg_hub.hub.model_folder import undisturbed
 from sg_hub.models import loading
 from sg_hub.models.base import PretrainedModel
 from sg_hub.models.loading import read_skeleton
@@ -40,8 +41,12 @@ def from_pretrained(name: str | os.PathLike[str], **options: Any) -> PretrainedM
         InvalidInputError, ReadError: see `PretrainedModel.from_pretrained`.
     """
     where = {key: options.pop(key) for key in _WHERE if key in options}
-    cls, files = _find(name, **where)  # once, for a branch may move
-    return cls.from_pretrained(files, **options)
+
+    def load() -> PretrainedModel:
+        cls, files = _find(name, **where)  # once, for a branch may move
+        return cls.from_pretrained(files, **options)
+
+    return undisturbed(name, load)
 
 
 def blueprint(name: str | os.PathLike[str]) -> PretrainedModel:

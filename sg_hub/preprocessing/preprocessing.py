@@ -100,10 +100,7 @@ class BasePreprocessing(ABC):
         if doubt := self.doubt(scan):
             _log.warning("%s", doubt)
         x = steps.window(steps.tensor_of(scan.array)[None], low, high)
-        least = x.amin()
-        if least.isnan():
-            raise _no_numbers(scan)
-        if bool(least == x.amax()):
+        if bool(x.amin() == x.amax()):
             raise InvalidInputError(
                 f"{scan.source}: its values ({scan.array.min():g} to {scan.array.max():g}) are all on one side of the "
                 f"{self.intensity} {self.low:g} to {self.high:g} ({self.modality}) that the weights expect. Is it "
@@ -124,6 +121,8 @@ class BasePreprocessing(ABC):
         """
         if not isinstance(scan, self._TAKES):
             raise InvalidInputError(f"preprocessing takes {self._OTHERWISE.format(type(scan).__name__)}")
+        if not np.isfinite(float(scan.array.min()) + float(scan.array.max())):
+            raise _no_numbers(scan)
         array = scan.array[None].reshape(1, 1, -1) if self._SHARED_LIMITS else scan.array
         if self.intensity == "window":
             low, high = (np.full(len(array), value) for value in (self.low, self.high))
@@ -133,8 +132,6 @@ class BasePreprocessing(ABC):
             mean, deviation = steps.mean_and_deviation(array)
             low, high = mean + self.low * deviation, mean + self.high * deviation
         if not (low < high).all():
-            if not np.isfinite(float(array.min()) + float(array.max())):
-                raise _no_numbers(scan)
             percentiles = f"percentiles {self.low:g} and {self.high:g}"
             what = percentiles if self.intensity == "percentile" else "voxels above its background"
             raise InvalidInputError(

@@ -39,8 +39,9 @@ def window(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
 def percentiles(array: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     """Two percentiles of each channel of (C, spatial...), (C,) each; of a sample where there are many voxels."""
     flat = array.reshape(array.shape[0], -1)
-    # An odd step does not keep to a few columns of a grid with even sides.
-    step = 1 + 2 * math.ceil((flat.shape[1] / _SAMPLES - 1) / 2)
+    step = max(1, math.ceil(flat.shape[1] / _SAMPLES))
+    while math.gcd(step, flat.shape[1]) > 1:  # it would keep to a few slices, or to a few columns of them
+        step += 1
     first, second = np.percentile(flat[:, ::step], [low, high], axis=1)
     return first, second
 

@@ -4,12 +4,12 @@ damaged file is an error that names it."""
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError, shortened
+from sg_hub.io.for_all_threads import without_warnings
 from sg_hub.io.formats.limits import IMAGE_BYTES, most_bytes, refuse_large
 from sg_hub.io.formats.others import other_format_of
 
@@ -37,19 +37,17 @@ def opened(path: Path, formats: tuple[str, ...], expected: str) -> Iterator[Any]
     if most > IMAGE_BYTES and Image.MAX_IMAGE_PIXELS is not None:  # pillow has a limit of its own, and lifts it so
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, most)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # By its path pillow would map the file, and tear the rows of a TIFF that is to be turned by 90 degrees.
-            with open(path, "rb") as file, Image.open(file) as picture:
-                if picture.format not in formats:
-                    raise InvalidInputError(f"{path} is a {picture.format} file: expected {expected}")
-                refuse_large(path, (*picture.size[::-1], len(picture.getbands())), IMAGE_BYTES)
-                if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
-                    count = picture.n_frames  # type: ignore[attr-defined]
-                    raise InvalidInputError(f"{path} holds {count} images: save the one that you need alone")
-                if picture.format == "BMP":
-                    _refuse_misread(path, file, packing(picture))
-                yield picture
+        # By its path pillow would map the file, and tear the rows of a TIFF that is to be turned by 90 degrees.
+        with without_warnings, open(path, "rb") as file, Image.open(file) as picture:
+            if picture.format not in formats:
+                raise InvalidInputError(f"{path} is a {picture.format} file: expected {expected}")
+            refuse_large(path, (*picture.size[::-1], len(picture.getbands())), IMAGE_BYTES)
+            if picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1:
+                count = picture.n_frames  # type: ignore[attr-defined]
+                raise InvalidInputError(f"{path} holds {count} images: save the one that you need alone")
+            if picture.format == "BMP":
+                _refuse_misread(path, file, packing(picture))
+            yield picture
     except UnidentifiedImageError:
         raise _unknown(path, expected) from None
     except (SgHubError, PermissionError, FileNotFoundError, NotADirectoryError):

@@ -24,6 +24,7 @@ from sg_hub.hub.config_file import CONFIG
 from sg_hub.hub.download import download
 from sg_hub.hub.find import ModelFiles
 from sg_hub.hub.weights_file import WEIGHTS, read_weights
+from sg_hub.io.for_all_threads import ForAllThreads
 from sg_hub.models.families.timm_encoder import Scaling, TimmEncoder, build_body
 from sg_hub.models.families.timm_import import import_timm
 from sg_hub.models.input_checks import all_finite
@@ -126,7 +127,7 @@ def read(encoder: str, in_chans: int, file: Path) -> tuple[dict[str, Tensor], st
     _check_keys(encoder, state, file)
     overlay = {"state_dict": state, "custom_load": False}
     try:
-        with _quiet():  # its classifier is named as unexpected
+        with _quiet:  # its classifier is named as unexpected
             body = build_body(encoder, in_chans, pretrained=True, pretrained_cfg_overlay=overlay)
     except (RuntimeError, ValueError, KeyError) as error:  # tensors of other shapes
         raise ReadError(f"{file} does not fit encoder={encoder!r}: {shortened(error, 300)}") from error
@@ -200,8 +201,7 @@ def load_encoder_weights(encoder: TimmEncoder, name: str, weights: str) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without timm's warnings."""
+def _errors_alone() -> Iterator[None]:
     logger = logging.getLogger("timm")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -209,6 +209,10 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
+
+
+_quiet = ForAllThreads(_errors_alone)
+"""Without timm's warnings."""
 
 
 def _check_keys(name: str, state: Mapping[str, Tensor], file: Path) -> None:

@@ -6,13 +6,13 @@ import contextlib
 import io
 import math
 import os
-import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sg_hub.errors import ReadError, SgHubError, shortened
+from sg_hub.io.for_all_threads import without_warnings
 from sg_hub.io.formats.limits import refuse_long
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ _UNDEFINED = 0xFFFFFFFF
 def reading(path: Path) -> Iterator[None]:
     """Turn what pydicom raises on values that are none into a ReadError, and keep its warnings to itself."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_warnings:
             yield
     except (SgHubError, PermissionError, FileNotFoundError):
         raise
