@@ -35,9 +35,9 @@ def predict(
     """Run a segmentation or pretext model over a whole scan or image and give the result in its own grid.
 
     A scan goes through a 3D model in windows: they are weighed by a Gaussian and blended. An image goes through a 2D
-    model in one window, resized as `model.preprocess` does. What is held at any time is the preprocessed scan, the
-    result, and one slab of patch_size[0] planes of the network's output: memory does not grow with the
-    number of windows. With `output="labels"` the result is one byte per voxel, whatever the number of
+    model in one window, resized as `model.preprocess` does. The preprocessed scan is held twice at first, and is given
+    up while the result grows; beside them there is one slab of patch_size[0] planes of the network's output: memory
+    does not grow with the number of windows. With `output="labels"` the result is one byte per voxel, whatever the number of
     classes.
 
     Args:
@@ -86,12 +86,10 @@ def predict(
         )
     x, windows = prepare(model, scan, patch_size, overlap)
     with evaluation(model, device):
-        blocks = windows.blocks(x)
-        if output != "labels":  # a large result: while it grows, the input is given up block by block
-            copies = [block.clone() for block in blocks]
-            blocks = (copies.pop(0) for _ in range(len(copies)))
-        del x
-        slabs = slabs_of(model, blocks, windows, batch_size, progress and isinstance(scan, Scan))
+        blocks = [block.clone() for block in windows.blocks(x)]
+        del x  # from here on it is given up block by block, while the result grows
+        given_up = (blocks.pop(0) for _ in range(len(blocks)))
+        slabs = slabs_of(model, given_up, windows, batch_size, progress and isinstance(scan, Scan))
         return (collect_labels if output == "labels" else collect)(slabs, windows.size, scan.size)
 
 
