@@ -59,8 +59,9 @@ class Measure(ABC):
         """Of all that have one."""
 
     @abstractmethod
-    def gap(self, one: str, other: str) -> Gap | None:
-        """What two of them differ by; None where one is missing, or they were measured on different patients."""
+    def gap(self, one: str, other: str, comparisons: int) -> Gap | None:
+        """What two of them differ by, one of at most so many comparisons; None where one is missing, or they were
+        measured on different patients."""
 
 
 class Worth(Measure):
@@ -84,13 +85,13 @@ class Worth(Measure):
             for name, row in self.found.items()
         }
 
-    def gap(self, one: str, other: str) -> Gap | None:
+    def gap(self, one: str, other: str, comparisons: int) -> Gap | None:
         if one not in self.found or other not in self.found:
             return None
         a, b = self.found[one], self.found[other]
         if not a.is_paired(b):
             return None
-        apart = patients.difference(self.measure, a.array, b.array, a.joint, a.patients)
+        apart = patients.difference(self.measure, a.array, b.array, a.joint, a.patients, comparisons)
         return Gap(apart.value, apart.low, apart.high, apart.p, apart.welch, main=apart.p)
 
 
@@ -107,7 +108,7 @@ class Trials(Measure):
         summaries = {name: summarise([value / 100 for value in trials.values()]) for name, trials in self.found.items()}
         return {name: Value(100 * s.mean, 100 * s.low, 100 * s.high, s.trials) for name, s in summaries.items()}
 
-    def gap(self, one: str, other: str) -> Gap | None:
+    def gap(self, one: str, other: str, comparisons: int) -> Gap | None:
         if one not in self.found or other not in self.found:
             return None
         a, b = self.found[one], self.found[other]

@@ -149,7 +149,7 @@ def _gaps(
     found: dict[tuple[Measure, str, str], Gap] = {}
     for measure in measures:
         for one, other in pairs:
-            gap = measure.gap(one, other)
+            gap = measure.gap(one, other, len(measures) * len(pairs))
             if gap is not None and not math.isnan(gap.value):
                 found[measure, one, other] = gap
     if not found:
