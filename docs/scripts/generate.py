@@ -25,6 +25,7 @@ from training.targets.readers import reader_class, reader_names
 
 ROOT = Path(__file__).parent.parent.parent
 MARK = re.compile(r"(<!-- weights: .*?-->\n).*?(<!-- end of weights -->)", re.DOTALL)
+LEVEL = re.compile("not significantly|level with")
 _NONE = ("", '""')
 HEADER = "| key | what it is | takes | absent |\n|---|---|---|---|"
 MADE = "<!-- Made by `python -m docs.scripts.generate`: edit the settings' own texts instead. -->\n"
@@ -206,7 +207,7 @@ def _fine_tuned(transfer: list[dict]) -> Iterable[str]:
     few = [one for one in transfer if one.get("labels")]
     for given, which in (([one for one in transfer if one not in few], ""), (few, " with few labels")):
         verdicts = Counter(
-            "level" if "not significantly" in one["verdict"] else "better" if " better " in one["verdict"] else "worse"
+            "level" if LEVEL.search(one["verdict"]) else "better" if " better " in one["verdict"] else "worse"
             for one in given
         )
         said = ", ".join(f"{word} in {verdicts[word]}" for word in ("better", "level", "worse") if verdicts[word])

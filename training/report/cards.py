@@ -33,9 +33,6 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
         name: compare([row["values"][name] for row in rows], [row["values"][name] for row in baseline])
         for name in names
     }
-    overall, word = tests[metric], "better" if tests[metric].difference > 0 else "worse"
-    certainty = "significantly" if overall.p < LEVEL else "not significantly"
-    paired = p_text(column.paired(init, random).p) or "undefined"
     training, title = column.settings["settings"], column.settings["title"]
     labels = f"{column.labels}, own settings" if column.own else column.labels
     part = "-encoder" if kind_of(init) == ENCODER else ""
@@ -69,10 +66,7 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
             }
             for name, test in tests.items()
         ],
-        "verdict": (
-            f"These weights are {abs(overall.difference):.3f} {METRICS[metric]} {word} than a random initialisation, "
-            f"{certainty} at p = {LEVEL:g} (p = {p_text(overall.p) or 'undefined'}; paired by trial {paired})."
-        ),
+        "verdict": _verdict(column, tests[metric], init, random),
         "sha256": sha256,
         **(
             {"doubtful": {"items": len(column.doubtful), "value": _plain_of(column, init)}}
@@ -81,6 +75,19 @@ def write_card_record(folder: Path, column: Column, init: str) -> None:
         ),
     }
     write_json(folder / column.slug / f"{Path(name_of(init)).name}{part}-{sha256[:8]}.json", sealed(record))
+
+
+def _verdict(column: Column, test: Comparison, init: str, fresh: str) -> str:
+    """Whether the weights are better than a random initialisation."""
+    metric = METRICS[column.settings["metric"]]
+    if test.is_level:
+        return f"These weights are level with a random initialisation: both have the same mean {metric}."
+    word, certainty = "better" if test.difference > 0 else "worse", "" if test.p < LEVEL else "not "
+    p, paired = (p_text(one) or "undefined" for one in (test.p, column.paired(init, fresh).p))
+    return (
+        f"These weights are {abs(test.difference):.3f} {metric} {word} than a random initialisation, "
+        f"{certainty}significantly at p = {LEVEL:g} (p = {p}; paired by trial {paired})."
+    )
 
 
 def _own(column: Column, init: str, fresh: str) -> str:

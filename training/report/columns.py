@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,8 +129,9 @@ class Column:
         return paired(self.by_trial(init), self.by_trial(other))
 
     def equals_best(self, init: str) -> bool:
-        """Whether an initialisation cannot be told from the best: Welch's p, corrected (Holm), is not below 0.05."""
-        return self.holm.get(init, math.nan) >= LEVEL  # of NaN it is not so
+        """Whether an initialisation cannot be told from the best: Welch's p, corrected (Holm), is not below 0.05, or
+        there is none because nothing scatters, and both have the same mean."""
+        return init in self.tests and (self.holm[init] >= LEVEL or self.tests[init].is_level)  # of NaN p is neither
 
 
 def columns_of(rows: Mapping[str, Row]) -> list[Column]:

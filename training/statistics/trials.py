@@ -49,6 +49,11 @@ class Comparison:
     p_plain: float
     """The plain two-sample t-test, as in the paper: equal variances assumed."""
 
+    @property
+    def is_level(self) -> bool:
+        """Whether both have the same mean."""
+        return abs(self.difference) < 1e-12
+
 
 @dataclass(frozen=True)
 class Paired:

@@ -1,5 +1,7 @@
 """Which trials stand in one column of a report, and what each is called."""
 
+import json
+
 import pytest
 
 from sg_hub.errors import InvalidInputError
@@ -110,3 +112,13 @@ def test_a_target_without_a_title_of_its_own_is_not_said_twice(tmp_path):
         "Livers in CT.",
     ]
     assert "Task." not in report(tmp_path / "task").read_text(encoding="utf-8")
+
+
+def test_equal_trials_without_scatter_are_level(tmp_path):
+    for init in ("a", "random:a"):
+        for trial in range(3):
+            append(tmp_path, row(init, trial, 0.9))
+    page = report(tmp_path).read_text(encoding="utf-8")
+    assert page.count("90.00±0.00†") == 1
+    verdict = json.loads((tmp_path / "task" / "a-a.json").read_text(encoding="utf-8"))["verdict"]
+    assert verdict == "These weights are level with a random initialisation: both have the same mean AUC."
