@@ -98,6 +98,9 @@ class Asked:
         described = self.on_its_grid.model_dump(
             mode="json", exclude={"root", "title", "description", "code", "settings"}
         )
+        patch = self.on_its_grid.settings.patch  # else it is of the grid's size
+        if network and self.contender.is_calibrated and patch:
+            settings = settings | {"calibrated on": patch}
         text = json.dumps([PROTOCOL, part, what, settings, described, self.contender.key if network else ""])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

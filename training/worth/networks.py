@@ -49,6 +49,11 @@ class Contender:
         return self.start.kind == RANDOM
 
     @property
+    def is_calibrated(self) -> bool:
+        """Whether its statistics are those of clean patches."""
+        return self.is_random or self.calibrated
+
+    @property
     def key(self) -> str:
         """A hash of the weights, or of the architecture and the draw, and of whose the statistics are."""
         more = ["calibrated"] if self.calibrated and not self.is_random else []
@@ -71,7 +76,7 @@ class Contender:
                 config["norm"] = "batch"
             network = self.start.family(**config)
         to_device(network, device, self.start.ndim)
-        if self.is_random or self.calibrated:
+        if self.is_calibrated:
             calibrate(network, torch.stack([next(patches) for _ in range(PATCHES)]), device)
         return network
 

@@ -295,3 +295,12 @@ def test_of_a_classification_all_networks_are_given_the_same_patches_whatever_th
     found = contenders([str(place / "net"), f"random:{tmp_path / 'finer'}"], 1)
     one, random = (Asked(load_target("lidc-malignancy"), contender, None) for contender in found)
     assert fresh_of(one, [one, random]) == [random]
+
+
+def test_what_statistics_are_calibrated_on_is_part_of_a_key(place):
+    small, large = ([f"settings.patch={size}"] for size in ("[16,16,8]", "[24,24,8]"))
+    for weights, calibrated, same in (("net", False, True), ("net", True, False), ("random:net", False, False)):
+        name = weights.replace("net", str(place / "net"))
+        (one,) = contenders([name], 1, calibrated)
+        keys = [Asked(load_target("lidc-malignancy", patch), one, None).classified[NEAREST] for patch in (small, large)]
+        assert (keys[0] == keys[1]) is same
