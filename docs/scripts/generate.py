@@ -195,7 +195,7 @@ def _release_row(found: list[PretrainedWeights]) -> str:
 
 def _as_they_are(worth: list[dict]) -> Iterable[str]:
     """What the weights are worth without fine-tuning, of all that was tested."""
-    verdict = r"Better than a random network in (\d+) of (\d+) measures, worse in (\d+)"
+    verdict = r"Better than (?:a|one) random network in (\d+) of (\d+) measures, worse in (\d+)"
     found = [[int(count) for count in one.groups()] for text in worth if (one := re.match(verdict, text["verdict"]))]
     if found:
         better, of, worse = map(sum, zip(*found, strict=True))

@@ -11,7 +11,7 @@ from sg_hub.io.files import write_json
 from ..data.leakage import check_unseen
 from ..report.page import p_text
 from ..run.folder.checksums import sealed
-from ..statistics.patients import CENTRES, LOWER_IS_BETTER, UNITS, VOTED, Difference, corrected, found_share
+from ..statistics.patients import CENTRES, LOWER_IS_BETTER, UNITS, VOTED, Difference, corrected, found_share, summary
 from ..statistics.trials import LEVEL
 from ..trials.task.initialisation import FRESH, name_of
 from .asked import FROZEN, POSITION, ZERO, Asked, fresh_of, of_these
@@ -21,7 +21,7 @@ from .measures.landmarks import DRAWS, VOTERS
 from .measures.light_decoder import CHANNELS, STEPS
 from .measures.probes import LABELLED, SUBSETS
 from .networks import PATCHES
-from .page import Cell, cells_of, gap_of, number_text, with_interval
+from .page import Cell, cells_of, doubtful_of, gap_of, number_text, with_interval
 from .rows import Row
 
 SUFFIX = ".worth.json"
@@ -69,20 +69,20 @@ def _record(cells: dict[Cell, dict[str, Row]], one: Asked, fresh: str) -> dict[s
             }
             for cell, found in both.items()
         ],
-        "verdict": _verdict(gaps, holm),
+        "verdict": _verdict(gaps, holm, one_draw=all(found[fresh].networks == 1 for found in both.values())),
         "sha256": start.sha256,
     }
 
 
-def _verdict(gaps: dict[Cell, Difference], holm: dict[Cell, float]) -> str:
+def _verdict(gaps: dict[Cell, Difference], holm: dict[Cell, float], one_draw: bool) -> str:
     """In how many measures the weights differ from a random network."""
     if not gaps:
         return "Whether that differs from a random network was not tested: it was measured on other patients."
     sure = {cell: gap for cell, gap in gaps.items() if holm[cell] < LEVEL}
     better = sum((gap.value < 0) == (cell[2] in LOWER_IS_BETTER) for cell, gap in sure.items())
     return (
-        f"Better than a random network in {better} of {len(gaps)} measures, worse in {len(sure) - better}, at p < "
-        f"{LEVEL:g} (Holm)."
+        f"Better than {'one' if one_draw else 'a'} random network in {better} of {len(gaps)} measures, worse in "
+        f"{len(sure) - better}, at p < {LEVEL:g} (Holm)."
     )
 
 
@@ -134,13 +134,26 @@ def _about(cells: dict[Cell, dict[str, Row]], one: Asked, fresh: str) -> str:
     if start.config.get("norm") in ("batch", "batch_stats"):
         own = "" if one.contender.calibrated else "; these weights have their own"
         said.append(f"Statistics of the random network's norms are of {PATCHES} clean patches{own}.")
-    drawn = max((len(found[fresh].values) for found in cells.values() if found[fresh].array.ndim > 3), default=1)
-    if drawn > 1:
-        said.append(f"The random network is the mean of {drawn}.")
+    drawn = max((found[fresh].networks for found in cells.values()), default=1)
+    said.append(f"The random network is {f'the mean of {drawn}' if drawn > 1 else 'one draw'}.")
     if tested:
         means = "Medians (landmarks) and means" if patients[ZERO] else "Means"
         said.append(f"{means}, with 95 % intervals of a bootstrap of patients and draws.")
+    named, sure = doubtful_of(cells, target.doubtful)
+    if named:
+        values = [
+            f"{_name(cell)} {' (random '.join(_value(cell, found[name]) for name in (start.init, fresh))})"
+            for cell, found in sure.items()
+        ]
+        said.append(
+            f"Without the {len(named)} test patients whose reference is known to be wrong ({', '.join(named)}): "
+            f"{'; '.join(values)}."
+        )
     return " ".join(said)
+
+
+def _value(cell: Cell, row: Row) -> str:
+    return number_text(cell, summary(cell[2], row.array))
 
 
 def _percent(one: Row, other: Row) -> str:

@@ -41,12 +41,20 @@ Cell = tuple[str, str, str]
 """Part, what of the network, measure."""
 
 
-def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str], random: Mapping[str, str], task: str) -> Path:
+def write_page(
+    out: Path,
+    rows: Sequence[Row],
+    weights: Sequence[str],
+    random: Mapping[str, str],
+    task: str,
+    doubtful: Mapping[str, str],
+) -> Path:
     """`worth.md` and its figures of what there is of these weights (and of what needs none).
 
     Args:
         random: of weights, the random network of their architecture; others are held against the first one.
         task: title of the target.
+        doubtful: test patients whose reference is known to be wrong, and why.
     """
     cells = cells_of(rows, weights)
     names = [*weights, *sorted({row.weights for row in rows} - {*weights} & {_plain(row) for row in rows})]
@@ -55,6 +63,8 @@ def write_page(out: Path, rows: Sequence[Row], weights: Sequence[str], random: M
     lines = [f"# What the weights are worth: {task}", ""]
     lines += [f"{SHOWN}, and the 95 % interval of a bootstrap", ""]
     lines += _table(cells, names)
+    lines += _draws(cells)
+    lines += _without_doubtful(cells, names, doubtful)
     if any(cell[2] == VOTED for cell in cells):
         lines += ["", f"Voted: by up to {VOTERS} other patients, in {DRAWS} draws; {OF_VOTERS}."]
     lines += ["", *_found(cells, names)]
@@ -110,6 +120,42 @@ def _table(cells: dict[Cell, dict[str, Row]], names: Sequence[str]) -> list[str]
         texts = []
         for name in names:
             texts.append(with_interval(cell, found[name]) if name in found else "")
+        lines.append(markdown.row([_title(cell), *texts]))
+    return lines
+
+
+def _draws(cells: dict[Cell, dict[str, Row]]) -> list[str]:
+    """Of how many draws the random networks are."""
+    drawn = {name: row.networks for found in cells.values() for name, row in found.items() if kind_of(name) == RANDOM}
+    said = [f"{name} is {'one draw' if count == 1 else f'the mean of {count} draws'}" for name, count in drawn.items()]
+    return ["", f"{'; '.join(said)}."] if said else []
+
+
+def doubtful_of(
+    cells: dict[Cell, dict[str, Row]], doubtful: Mapping[str, str]
+) -> tuple[list[str], dict[Cell, dict[str, Row]]]:
+    """Which of these patients were tested; and the rows without them, of measures that they are in."""
+    tested = {patient: None for found in cells.values() for row in found.values() for patient in row.patients}
+    named = [patient for patient in doubtful if patient in tested]
+    return named, {
+        cell: {name: row.without(named) for name, row in found.items()}
+        for cell, found in cells.items()
+        if any(not {*named}.isdisjoint(row.patients) for row in found.values())
+    }
+
+
+def _without_doubtful(
+    cells: dict[Cell, dict[str, Row]], names: Sequence[str], doubtful: Mapping[str, str]
+) -> list[str]:
+    """The same figures without the test patients whose reference is known to be wrong."""
+    named, sure = doubtful_of(cells, doubtful)
+    if not named:
+        return []
+    why = "; ".join(f"{patient}: {doubtful[patient]}" for patient in named)
+    lines = ["", f"Without {len(named)} test patients whose reference is known to be wrong ({why}):", ""]
+    lines += markdown.header(["", *names])
+    for cell, found in sure.items():
+        texts = [number_text(cell, summary(cell[2], found[name].array)) if name in found else "" for name in names]
         lines.append(markdown.row([_title(cell), *texts]))
     return lines
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,19 @@ class Row:
     def array(self) -> np.ndarray:
         result: np.ndarray = np.array(self.values, dtype=float)
         return result
+
+    @property
+    def networks(self) -> int:
+        """That the values are of."""
+        return len(self.values) if self.array.ndim > 3 else 1
+
+    def without(self, patients: Collection[str]) -> Row:
+        """The same without these, nor templates of them."""
+        kept = [patient not in patients for patient in self.patients]
+        array = self.array.compress(kept, -2)
+        array = array.compress(kept, -3) if self.joint else array
+        names = [patient for patient in self.patients if patient not in patients]
+        return replace(self, values=array.tolist(), patients=names, draws=names if self.joint else self.draws)
 
     def is_of(self, data: str) -> bool:
         """Whether it is of these data, as far as it can be told."""

@@ -97,7 +97,7 @@ def worth(
         write_card_records(out, rows, asked)
         random = {one.contender.start.init: fresh_of(one, asked) for one in asked}
         names = {name: found[0].contender.start.init for name, found in random.items() if found}
-        return write_page(out, of_these(rows, asked, parts), list(weights), names, task.title)
+        return write_page(out, of_these(rows, asked, parts), list(weights), names, task.title, task.doubtful)
 
 
 def measured(

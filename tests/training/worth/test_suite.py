@@ -81,7 +81,7 @@ def test_the_suite_measures_once_and_goes_on_where_it_was(place, tmp_path, quick
         assert bool(line["position"]) == ("landmark" in line["name"])
     assert "Whether test patients were in pre-training cannot be told" in record["about"]
     assert "is trained on the frozen encoder, 4 steps of one scan of the same labelled patients" in record["about"]
-    assert re.fullmatch(r"Better than a random network in \d+ of 13 measures, worse in \d, .*", record["verdict"])
+    assert re.fullmatch(r"Better than one random network in \d+ of 13 measures, worse in \d, .*", record["verdict"])
     assert (out / "zero.png").is_file()
     assert (out / "frozen.png").is_file()
     assert not list((out / "maps").glob("*/*"))
@@ -266,7 +266,7 @@ def test_a_classification_is_tested_over_patients_and_has_a_card(place, tmp_path
     assert line["difference"].startswith("+0.100 (+0.100")
     assert float(line["p"]) < 0.01
     assert line["pretrained"].endswith("to 1.000)") or float(line["pretrained"][-6:-1]) <= 1
-    assert "Better than a random network in 1 of 1 measures" in record["verdict"]
+    assert "Better than one random network in 1 of 1 measures" in record["verdict"]
     assert "20 patients test it" in record["about"]
 
 
@@ -274,7 +274,7 @@ def test_one_of_weights_alone_is_held_against_nothing(tmp_path):
     common = {"key": "0", "part": "frozen", "what": "linear probe", "measure": "iou", "weights": "net"}
     values = np.random.default_rng(0).random((2, 3, 1))
     found = row(values, **common, draws=["0", "1"], patients=["a", "b", "c"], classes=["cord"])
-    text = write_page(tmp_path, [found], ["net"], {}, "a task").read_text(encoding="utf-8")
+    text = write_page(tmp_path, [found], ["net"], {}, "a task", {}).read_text(encoding="utf-8")
     assert "Give others, or random:NAME, beside them." in text
     assert "p (Holm)" not in text, "a table without a row"
     assert "Voted" not in text
@@ -304,3 +304,15 @@ def test_what_statistics_are_calibrated_on_is_part_of_a_key(place):
         (one,) = contenders([name], 1, calibrated)
         keys = [Asked(load_target("lidc-malignancy", patch), one, None).classified[NEAREST] for patch in (small, large)]
         assert (keys[0] == keys[1]) is same
+
+
+def test_a_page_says_what_is_without_wrong_references_and_of_how_many_draws(tmp_path):
+    common = {"key": "0", "part": "zero", "what": "encoder", "measure": "landmark error", "joint": True}
+    values = np.array([[np.nan, 9, 9], [9, np.nan, 1], [9, 1, np.nan]])[..., None]
+    people = {"draws": ["a", "b", "c"], "patients": ["a", "b", "c"], "classes": ["cord"]}
+    rows = [row(values, **common, **people, weights=name) for name in ("net", "random:net")]
+    page = write_page(tmp_path, rows, ["net", "random:net"], {}, "a task", {"a": "cut off", "z": "no test patient"})
+    text = page.read_text(encoding="utf-8")
+    assert "\nrandom:net is one draw.\n" in text
+    _, _, without = text.partition("Without 1 test patients whose reference is known to be wrong (a: cut off):\n")
+    assert without.splitlines()[3] == "| zero: encoder: landmark error (mm, lower is better) | 1.0 | 1.0 |"
