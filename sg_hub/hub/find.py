@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from sg_hub.hub.model_folder import weights_of
 from sg_hub.hub.registry import HINT, get_weights, is_registered, unknown_name
 from sg_hub.hub.weights_file import WEIGHTS
 from sg_hub.io.files import given_path
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,21 @@ def find_files(
 ) -> ModelFiles:
     """The two files of a registered name, a local folder or a hub id, downloaded where that is needed.
 
+    A `Path` is of a folder, where there is one: pathlib leaves out the `./` that tells it from a registered name.
+
     Raises:
         InvalidInputError: an unknown name.
         ReadError: a folder without the files; a hub that has no such model, or cannot be reached.
     """
     resolved = given_path(name, "a registered name, a folder or a hub id")
-    text = os.fspath(name)  # which the path is not: ./NAME is a folder, NAME may be registered
+    text = os.fspath(name)  # which the path is not: "./NAME" is a folder, "NAME" may be registered
     if text.startswith("~"):
         text = os.fspath(resolved)
     sha256 = None
     repo_id = text
-    if is_registered(text):
+    if is_registered(text) and not (isinstance(name, os.PathLike) and os.path.isdir(text)):
+        if os.path.isfile(os.path.join(text, CONFIG)):
+            _log.warning("%s is taken for the registered model of that name: for the folder here give ./%s", text, text)
         weights = get_weights(text)
         if weights.how_to_get is not None:
             raise ReadError(f"{text} comes neither with this package nor from a hub: {weights.how_to_get}")

@@ -194,7 +194,7 @@ class PretrainedModel(Saved):
 
         Args:
             name: a registered name (`sg_hub.list_models()`), a folder with config.json and model.safetensors
-                (one named like a registered model: write ./NAME), or a hub id.
+                (one named like a registered model: write ./NAME, or give a `Path`), or a hub id.
             head: `pretext`, `restoration`, `segmentation`, `classification` or `features`; absent: the weights' own.
                 With `num_classes` and no head, weights of pre-training get a segmentation head. A new head's last
                 layer starts afresh; what the weights lack altogether does, too.

@@ -1,5 +1,6 @@
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -338,6 +339,16 @@ def test_a_registered_name_loads_what_was_pinned(registered):
     model = sg_hub.from_pretrained("model")
     assert model.load_report.revision == "abc"
     assert model.load_report.source == "model (shipped)"
+
+
+def test_of_a_name_and_a_folder_of_that_name_a_path_is_of_the_folder(registered, tmp_path, monkeypatch, caplog):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    build(num_classes=3).save_pretrained(Path("model"))
+    assert [sg_hub.from_pretrained(where).num_classes for where in (Path(".") / "model", "./model")] == [3, 3]
+    assert not caplog.records
+    assert sg_hub.from_pretrained("model").num_classes == 5
+    assert "for the folder here give ./model" in caplog.text
 
 
 def test_a_wrong_sha256_is_refused(registered):
