@@ -6,7 +6,6 @@ import itertools
 import math
 import operator
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.given import real, whole
 from sg_hub.inference.feature_maps import FeatureMaps, Part, feature_maps, has_decoder, level_names
 from sg_hub.inference.matching import Mapped, Matches, match, mean_vectors, refined, vectors_at
 from sg_hub.inference.running import evaluation
@@ -147,9 +147,9 @@ class Locator:
         self._model, self._device = unwrapped(model), device
         self._chosen = (part, levels)
         self._settings = (patch_size, batch_size, progress)
-        if isinstance(kept, bool) or not isinstance(kept, int) or kept < 1:
+        self._kept = whole(kept) or 0
+        if self._kept < 1:
             raise InvalidInputError(f"kept={kept!r}: expected a number of scans, at least 1")
-        self._kept = kept
         self._maps: dict[tuple[Scan, int, int], Mapped] = {}
         """By scan, size of the cells and state of the weights, the one that was used last at the end."""
 
@@ -157,7 +157,8 @@ class Locator:
         self, scan: Scan | Sequence[Scan], points: Any, other: Scan, *, similarity: bool = False, least: float = FOUND
     ) -> Any:
         model = self._model
-        if isinstance(least, bool) or not isinstance(least, Real) or not 0 <= least <= 1:
+        lowest = real(least)
+        if lowest is None or not 0 <= lowest <= 1:
             raise InvalidInputError(f"least={least!r}: expected a score from 0 to 1, such as {FOUND}")
         scans, given = _templates(scan, points)
         for number, one in enumerate((*scans, other)):
@@ -171,7 +172,7 @@ class Locator:
             places = described.closer(scans, at, other, found, target.maps.strides)
         result = _in_mm(model, other, places)
         score = found.score.numpy().astype(np.float32)
-        result[score < least] = math.nan
+        result[score < lowest] = math.nan
         if not similarity:
             return result, score
         return result, score, _on_grid(target.maps, mean_vectors(templates, at), other.size)

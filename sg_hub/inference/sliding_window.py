@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.given import real, whole
 from sg_hub.inference.running import at_home, evaluation, finite
 from sg_hub.io.image import Image
 from sg_hub.io.scan import Scan
@@ -54,11 +55,12 @@ class Windows:
         Args:
             margins: of the grid that are not content, before and behind along each axis.
         """
-        if isinstance(overlap, bool) or not isinstance(overlap, (int, float)) or not 0 <= overlap < 1:
+        share = real(overlap)
+        if share is None or not 0 <= share < 1:
             raise InvalidInputError(f"overlap={overlap!r}: expected a share from 0 to below 1, such as 0.5")
         margins = margins or [(0, 0)] * len(grid)
         missing = [max(0, side - have) for side, have in zip(patch, grid, strict=True)]
-        starts = (_starts(have + short, side, overlap) for have, short, side in zip(grid, missing, patch, strict=True))
+        starts = (_starts(have + short, side, share) for have, short, side in zip(grid, missing, patch, strict=True))
         return cls(
             tuple(have - sum(ends) for have, ends in zip(grid, margins, strict=True)),
             patch,
@@ -216,10 +218,11 @@ def mean_of(
 
 def batches(corners: Iterable[Any], batch_size: int) -> Iterator[list[Any]]:
     """Lists of at most that many corners."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+    most = whole(batch_size) or 0
+    if most < 1:
         raise InvalidInputError(f"batch_size={batch_size!r}: expected a whole number of at least 1")
     corners = iter(corners)
-    while batch := list(itertools.islice(corners, batch_size)):
+    while batch := list(itertools.islice(corners, most)):
         yield batch
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from sg_hub.errors import InvalidInputError, SgHubError
+from sg_hub.given import whole
 from sg_hub.io.files import check_output, working_folder
 from sg_hub.models import PretrainedModel
 from sg_hub.models.input_checks import AXES, per_axis
@@ -112,12 +113,11 @@ def _installed(name: str) -> bool:
 def _check_size(size: Sequence[int] | None, steps: tuple[int, ...]) -> tuple[int, ...]:
     if size is None:
         return tuple(step * (2 + axis) for axis, step in enumerate(steps))
-    shape, ndim = tuple(size), len(steps)
-    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in shape)
-    if len(shape) != ndim or not whole or any(side % step for side, step in zip(shape, steps, strict=True)):
+    shape, ndim = tuple(whole(side) or 0 for side in size), len(steps)
+    if len(shape) != ndim or min(shape) < 1 or any(side % step for side, step in zip(shape, steps, strict=True)):
         divisor = f"{steps[0]} divides" if len(set(steps)) == 1 else f"{' '.join(map(str, steps))} divide"
         raise InvalidInputError(
-            f"size={' '.join(map(str, shape))}: a {ndim}D model takes {AXES[ndim]}, so give {ndim} whole numbers that "
+            f"size={' '.join(map(str, size))}: a {ndim}D model takes {AXES[ndim]}, so give {ndim} whole numbers that "
             f"{divisor}, such as {' '.join(str(4 * step) for step in steps)}"
         )
     return shape

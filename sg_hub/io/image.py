@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.given import whole
 from sg_hub.io.files import LABEL_IMAGES, check_output, given_path, writing
 from sg_hub.io.formats.dicom.files import SUFFIXES as DICOM_SUFFIXES
 from sg_hub.io.formats.dicom.files import starts_as_dicom
@@ -130,8 +131,11 @@ def load_image(path: str | os.PathLike[str], *, bits: int | None = None) -> Imag
             supported, the same value everywhere, or more pixels than are read (SG_HUB_MAX_BYTES in the environment
             allows more).
     """
-    if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 32):
-        raise InvalidInputError(f"bits={bits!r}: expected the number of bits of a value, such as 8, 12 or 16")
+    if bits is not None:
+        depth = whole(bits) or 0
+        if not 1 <= depth <= 32:
+            raise InvalidInputError(f"bits={bits!r}: expected the number of bits of a value, such as 8, 12 or 16")
+        bits = depth
     path = given_path(path, f"a file ({FORMATS})")
     try:
         if path.is_dir():

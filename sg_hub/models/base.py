@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self, TypedDict, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.given import whole
 from sg_hub.hub.find import ModelFiles, find_files
 from sg_hub.hub.model_folder import undisturbed
 from sg_hub.hub.weights_file import read_weights
@@ -96,13 +96,10 @@ class PretrainedModel(Saved):
         if unknown := sorted(shared.keys() - Shared.__annotations__.keys()):
             raise TypeError(f"{type(self).__name__}.__init__() got an unexpected keyword argument {unknown[0]!r}")
         self.head: Head = head_of(shared.get("head", "pretext"))
-        self.in_chans = shared.get("in_chans", 1)
-        check_counts(in_chans=self.in_chans)
+        (self.in_chans,) = check_counts(in_chans=shared.get("in_chans", 1))
         self.num_classes = 0
         if self.head.has_classes:
-            count: Any = shared.get("num_classes", self.PATTERNS)
-            self.num_classes = int(count) if isinstance(count, np.integer) else count
-            check_counts(num_classes=self.num_classes)
+            (self.num_classes,) = check_counts(num_classes=shared.get("num_classes", self.PATTERNS))
         self.class_names = checked_class_names(shared.get("class_names", ()), self.head, self.num_classes)
         self.multilabel = shared.get("multilabel", False)
         if not isinstance(self.multilabel, bool) or (self.multilabel and not self.head.classifies):
@@ -313,12 +310,14 @@ class PretrainedModel(Saved):
         return given
 
 
-def check_counts(**counts: object) -> None:
-    """Refuse counts that are no whole numbers of at least 1.
+def check_counts(**counts: object) -> tuple[int, ...]:
+    """Counts as whole numbers of at least 1, in the order in which they are given.
 
     Raises:
-        InvalidInputError: naming the argument.
+        InvalidInputError: naming the argument that is none.
     """
-    for name, value in counts.items():
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST:
+    found = [whole(value) or 0 for value in counts.values()]
+    for (name, value), count in zip(counts.items(), found, strict=True):
+        if not 1 <= count <= _MOST:
             raise InvalidInputError(f"{name}={value!r}: expected a whole number of at least 1")
+    return tuple(found)

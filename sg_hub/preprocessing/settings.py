@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal, get_args
 
 from sg_hub.errors import InvalidInputError, shortened
+from sg_hub.given import real
 
 Intensity = Literal["window", "percentile", "zscore"]
 INTENSITIES: tuple[str, ...] = get_args(Intensity)
-_LARGEST: Any = 1e30
+_LARGEST = 1e30
 _MOST_DEVIATIONS = 100.0
 _MOST_VOXELS = 1 << 20
 """Along an axis."""
@@ -103,9 +103,10 @@ def number(name: str, value: Any) -> float:
     Raises:
         InvalidInputError: anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not abs(value) <= _LARGEST:
+    found = real(value)
+    if found is None or abs(found) > _LARGEST:
         raise InvalidInputError(f"{name}: {shortened(repr(value), 80)} is not a finite number")
-    return float(value)
+    return found
 
 
 def _several(name: str, values: Any, count: int, wanted: str) -> tuple[Any, ...]:

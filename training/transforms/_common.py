@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.given import real, whole
 
 SLACK = 0.05
 """How far outside 0..1 a value may lie (resampling overshoots a little) before the batch is refused."""
@@ -58,14 +59,18 @@ def check_batch(batch: Tensor, generator: torch.Generator) -> None:
         )
 
 
-def check_probability(name: str, value: float) -> None:
-    if not 0 <= value <= 1:
+def check_probability(name: str, value: float) -> float:
+    found = real(value)
+    if found is None or not 0 <= found <= 1:
         raise InvalidInputError(f"{name} is a probability in 0..1, got {value}")
+    return found
 
 
-def check_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+def check_count(name: str, value: int) -> int:
+    found = whole(value)
+    if found is None or found < 0:
         raise InvalidInputError(f"{name} is a whole number of at least 0, got {value!r}")
+    return found
 
 
 def _same_device(a: torch.device, b: torch.device) -> bool:

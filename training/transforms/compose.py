@@ -55,7 +55,7 @@ def semantic_genesis(
     """
     check_batch(batch, generator)
     check_sides(batch, 7)
-    check_count("windows", windows)
+    windows = check_count("windows", windows)
     if not choices or not set(choices) <= set(CHOICES):
         raise InvalidInputError(f"choices are one or more of {', '.join(CHOICES)}; got {choices!r}")
     if not (math.isfinite(alpha) and alpha >= 0 and math.isfinite(sigma) and sigma > 0):

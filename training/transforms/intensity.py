@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.given import whole
 
 from ._common import check_batch, check_probability, parts
 
@@ -40,10 +41,10 @@ def nonlinear(batch: Tensor, generator: torch.Generator, *, reverse: float = 0.5
     Source: the paper's published settings; reversed half of the time, by sorting one coordinate only.
     """
     check_batch(batch, generator)
-    check_probability("reverse", reverse)
-    if not 2 <= knots <= LEVELS:
+    reverse, steps = check_probability("reverse", reverse), whole(knots) or 0
+    if not 2 <= steps <= LEVELS:
         raise InvalidInputError(f"knots is a whole number from 2 to {LEVELS}, got {knots}")
-    return map_intensity(batch, generator, reverse, knots)
+    return map_intensity(batch, generator, reverse, steps)
 
 
 def map_intensity(batch: Tensor, generator: torch.Generator, reverse: float = 0.5, knots: int = KNOTS) -> Tensor:

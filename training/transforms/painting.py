@@ -35,8 +35,7 @@ def in_paint(batch: Tensor, generator: torch.Generator, *, boxes: int = 1, conti
     Source: the paper's published settings.
     """
     check_batch(batch, generator)
-    _check_boxes(batch, boxes, continuing, smallest=6)
-    return paint_inside(batch, generator, boxes, continuing)
+    return paint_inside(batch, generator, *_checked(batch, boxes, continuing, smallest=6))
 
 
 @torch.no_grad()
@@ -61,8 +60,7 @@ def out_paint(batch: Tensor, generator: torch.Generator, *, boxes: int = 1, cont
     Source: the paper's published settings.
     """
     check_batch(batch, generator)
-    _check_boxes(batch, boxes, continuing, smallest=7)
-    return paint_outside(batch, generator, boxes, continuing)
+    return paint_outside(batch, generator, *_checked(batch, boxes, continuing, smallest=7))
 
 
 def paint_inside(batch: Tensor, generator: torch.Generator, boxes: int = 1, continuing: float = 1.0) -> Tensor:
@@ -121,12 +119,12 @@ def paint_outside(batch: Tensor, generator: torch.Generator, boxes: int = 1, con
     return torch.where(kept[:, None], batch, noise, out=noise)
 
 
-def _check_boxes(batch: Tensor, boxes: int, continuing: float, smallest: int) -> None:
-    check_count("boxes", boxes)
-    check_probability("continuing", continuing)
-    if boxes == 0:
+def _checked(batch: Tensor, boxes: int, continuing: float, smallest: int) -> tuple[int, float]:
+    count, probability = check_count("boxes", boxes), check_probability("continuing", continuing)
+    if count == 0:
         raise InvalidInputError("boxes is at least 1, got 0")
     check_sides(batch, smallest)
+    return count, probability
 
 
 def check_sides(batch: Tensor, smallest: int) -> None:

@@ -39,8 +39,7 @@ def local_shuffle(batch: Tensor, generator: torch.Generator, *, windows: int = 5
     Source: the paper's published settings.
     """
     check_batch(batch, generator)
-    check_count("windows", windows)
-    return shuffle_windows(batch, generator, windows)
+    return shuffle_windows(batch, generator, check_count("windows", windows))
 
 
 def shuffle_windows(batch: Tensor, generator: torch.Generator, windows: int = 5) -> Tensor:

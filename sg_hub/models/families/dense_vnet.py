@@ -142,7 +142,7 @@ class DenseVNet(PretrainedModel):
 
     def __init__(self, *, width: int = 24, **shared: Unpack[Shared]) -> None:
         super().__init__(**shared)
-        check_counts(width=width)
+        (width,) = check_counts(width=width)
         self.width = width
         self.assemble(DenseVNetEncoder(self.in_chans, width), width=width)
 

@@ -36,6 +36,4 @@ def check_levels(**given: Any) -> list[int]:
     [(name, values)] = given.items()
     if not isinstance(values, (list, tuple)) or not 2 <= len(values) <= _MOST_LEVELS:
         raise InvalidInputError(f"{name}={values!r}: expected 2 to {_MOST_LEVELS} whole numbers, one for each level")
-    for value in values:
-        check_counts(**{name: value})
-    return list(values)
+    return [count for value in values for count in check_counts(**{name: value})]

@@ -5,13 +5,13 @@ A scan is a film of its axial slices: frames are z, rows y, columns x.
 
 from __future__ import annotations
 
-import math
 from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.given import real
 from sg_hub.models.base import PretrainedModel, Shared, check_counts
 from sg_hub.models.input_checks import check_shape
 from sg_hub.models.same_padding import SameConv3d, max_pool_same
@@ -160,13 +160,13 @@ class I3D(PretrainedModel):
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(**shared)
-        check_counts(width=width, decoder_width=decoder_width)
+        width, decoder_width = check_counts(width=width, decoder_width=decoder_width)
+        self.decoder_width, scaling = decoder_width, {}
         for key, value in (("mean", mean), ("std", std)):
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-            if not number or (key == "std" and value <= 0):
+            number = real(value)
+            if number is None or (key == "std" and number <= 0):
                 raise InvalidInputError(f"{key}={value!r}: expected a number{' above 0' if key == 'std' else ''}")
-        self.decoder_width = decoder_width
-        scaling = {"mean": float(mean), "std": float(std)}
+            scaling[key] = number
         encoder = I3DEncoder(self.in_chans, width, **scaling)
         self.assemble(encoder, width=width, decoder_width=decoder_width, **scaling)
 

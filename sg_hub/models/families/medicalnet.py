@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.given import whole
 from sg_hub.models.base import PretrainedModel, Shared, check_counts
 from sg_hub.models.input_checks import check_shape
 from sg_hub.models.unet import UNetDecoder
@@ -153,14 +154,15 @@ class MedicalNet(PretrainedModel):
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(**shared)
-        check_counts(width=width, decoder_width=decoder_width)
-        if isinstance(depth, bool) or not isinstance(depth, int) or depth not in DEPTHS:
+        width, decoder_width = check_counts(width=width, decoder_width=decoder_width)
+        layers = whole(depth) or 0
+        if layers not in DEPTHS:
             raise InvalidInputError(f"depth={depth!r}: expected one of {', '.join(map(str, DEPTHS))}")
-        kind = shortcut if shortcut is not None else shortcut_of(depth)
+        kind = shortcut if shortcut is not None else shortcut_of(layers)
         if kind not in SHORTCUTS:
             raise InvalidInputError(f"shortcut={shortcut!r}: expected 'A' or 'B'")
         self.decoder_width = decoder_width
-        settings: dict[str, Any] = {"depth": depth, "shortcut": kind, "width": width}
+        settings: dict[str, Any] = {"depth": layers, "shortcut": kind, "width": width}
         self.assemble(MedicalNetEncoder(self.in_chans, **settings), **settings, decoder_width=decoder_width)
 
     def build_decoder(self, skips: bool = True) -> nn.Module:

@@ -77,7 +77,7 @@ class SegResNet(PretrainedModel):
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(**shared)
-        check_counts(width=width)
+        (width,) = check_counts(width=width)
         levels = check_levels(blocks=blocks)
         if norm not in NORMS:
             raise InvalidInputError(f"norm={norm!r}: expected one of {', '.join(NORMS)}")

@@ -40,7 +40,7 @@ class SemanticGenesis3D(PretrainedModel):
 
     def __init__(self, *, width: int = 32, norm: Norm | str = "batch_stats", **shared: Unpack[Shared]) -> None:
         super().__init__(**shared)
-        check_counts(width=width)
+        (width,) = check_counts(width=width)
         check_norm(norm)
         self.width, self.norm = width, norm
         self.assemble(UNetEncoder(self.in_chans, width, norm), width=width, norm=norm)

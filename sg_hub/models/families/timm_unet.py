@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Self, Unpack
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.given import real
 from sg_hub.hub.find import ModelFiles
 from sg_hub.models import loading
 from sg_hub.models.base import PretrainedModel, Shared, check_counts
@@ -62,8 +62,8 @@ class TimmUNet(PretrainedModel):
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(**shared)
-        check_counts(decoder_width=decoder_width)
-        _check_scaling(mean=mean, std=std)
+        (decoder_width,) = check_counts(decoder_width=decoder_width)
+        mean, std = _checked_scaling("mean", mean), _checked_scaling("std", std)
         self.encoder_name, self.decoder_width = encoder, decoder_width
         default = (0.0, 1.0) if encoder_weights is None else timm_weights.scaling(encoder)
         used = [default[0] if mean is None else mean, default[1] if std is None else std]
@@ -142,18 +142,16 @@ class TimmUNet(PretrainedModel):
         }
 
 
-def _check_scaling(**given: Any) -> None:
-    for key, value in given.items():
-        values = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
-        good = [_is_number(number) and (key != "std" or number > 0) for number in values]
-        if value is not None and not (good and all(good)):
-            above = " above 0" if key == "std" else ""
-            raise InvalidInputError(f"{key}={value!r}: expected a number{above}, or one for each channel")
+def _checked_scaling(key: str, value: Any) -> Scaling | None:
+    if value is None:
+        return None
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    found = [number for each in (value if several else (value,)) if (number := real(each)) is not None]
+    if not found or len(found) != (len(value) if several else 1) or (key == "std" and min(found) <= 0):
+        above = " above 0" if key == "std" else ""
+        raise InvalidInputError(f"{key}={value!r}: expected a number{above}, or one for each channel")
+    return found if several else found[0]
 
 
 def _in_json(values: Scaling) -> float | list[float]:
     return float(values) if isinstance(values, (int, float)) else list(values)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf

@@ -163,6 +163,9 @@ def test_the_mode_is_put_back_after_an_error():
         ({"overlap": 1.0}, r"overlap=1\.0: expected a share from 0 to below 1"),
         ({"overlap": -0.1}, "overlap=-0.1"),
         ({"overlap": "half"}, "overlap='half'"),
+        ({"overlap": True}, "overlap=True"),
+        ({"overlap": 10**400}, "overlap=1000"),
+        ({"batch_size": True}, "batch_size=True"),
         ({"batch_size": 0}, "batch_size=0: expected a whole number of at least 1"),
         ({"patch_size": (16, 16)}, r"patch_size=\(16, 16\): expected three whole numbers"),
         ({"patch_size": (16, 16, 13)}, r"multiple of 8, for instance \(16, 16, 16\)"),
@@ -173,6 +176,13 @@ def test_the_mode_is_put_back_after_an_error():
 def test_impossible_settings(settings, message):
     with pytest.raises(InvalidInputError, match=message):
         predict(make_model(head="segmentation"), make_scan(), progress=False, **settings)
+
+
+def test_settings_of_numpy_are_numbers():
+    model, scan = make_model(head="segmentation"), make_scan()
+    given = {"overlap": np.float32(0.25), "batch_size": np.int64(2), "patch_size": np.array([16, 16, 16])}
+    expected = predict(model, scan, overlap=0.25, batch_size=2, patch_size=(16, 16, 16), progress=False)
+    assert np.array_equal(predict(model, scan, progress=False, **given), expected)
 
 
 def test_models_and_scans_that_cannot_be_used():

@@ -70,7 +70,7 @@ def test_twelve_bits_in_sixteen_are_warned_of_and_can_be_said(tmp_path, caplog):
     path = save(tmp_path, pixels)
     assert load_image(path).array.max() == pytest.approx(4095 / 65535)
     assert "load_image(path, bits=12)" in caplog.text
-    np.testing.assert_allclose(load_image(path, bits=12).array[0], pixels / 4095, atol=1e-6)
+    np.testing.assert_allclose(load_image(path, bits=np.uint8(12)).array[0], pixels / 4095, atol=1e-6)
     with pytest.raises(InvalidInputError, match="10 bits"):
         load_image(path, bits=10)
 

@@ -1,12 +1,17 @@
 """What every model checks and has, whatever its family."""
 
 import dataclasses
+import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from sg_hub import InvalidInputError, SemanticGenesis2D, SemanticGenesis3D
+from sg_hub.models.families.i3d import I3D
+from sg_hub.models.families.medicalnet import MedicalNet
+from sg_hub.models.families.timm_unet import TimmUNet
 
 
 def build(ndim=3, **options):
@@ -77,6 +82,28 @@ def test_an_error_of_another_kind_is_not_renamed(monkeypatch):
 def test_a_module_that_is_no_tensors_network_is_told_what_it_takes():
     with pytest.raises(InvalidInputError, match=r"input is a list: a model takes a tensor \(N, C, X, Y, Z\)"):
         build()([1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        (SemanticGenesis3D, {"width": np.int64(2), "in_chans": np.uint8(2), "num_classes": np.int32(3)}),
+        (MedicalNet, {"depth": np.int64(10), "width": np.int64(2), "decoder_width": np.int64(2), "head": "features"}),
+        (I3D, {"width": np.int64(2), "mean": np.float32(0.5), "std": np.int64(1), "head": "features"}),
+        (TimmUNet, {"encoder": "test_resnet", "mean": [np.float32(0.5)], "std": np.float32(0.5), "head": "features"}),
+    ],
+)
+def test_numbers_of_numpy_are_numbers_and_plain_in_the_config(family, options, tmp_path):
+    network = family(**options)
+    assert json.loads(json.dumps(network.config())) == network.config()
+    network.save_pretrained(tmp_path)
+    assert family.from_pretrained(tmp_path).config() == network.config()
+
+
+@pytest.mark.parametrize("value", [True, np.True_, np.float64(2), "2", 0, np.int64(0)])
+def test_what_is_no_count_is_refused(value):
+    with pytest.raises(InvalidInputError, match="expected a whole number of at least 1"):
+        build(width=value)
 
 
 def test_options_that_are_none_are_named_with_their_class():

@@ -35,7 +35,7 @@ class Tiny(PretrainedModel):
 
     def __init__(self, *, width: int = 4, **shared: Unpack[Shared]) -> None:
         super().__init__(**shared)
-        check_counts(width=width)
+        (width,) = check_counts(width=width)
         self.assemble(Encoder(self.in_chans, width), width=width)
 '''
 ENTRY = "[sg_hub.models]\nTiny = tiny_family:Tiny\nAbsent = tiny_family:Absent\nEncoder = tiny_family:Encoder\n"

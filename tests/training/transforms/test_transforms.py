@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -126,6 +128,7 @@ def test_a_cube_too_small_for_a_box_is_refused(name: str) -> None:
         ("nonlinear", {"reverse": 1.5}, "reverse"),
         ("nonlinear", {"knots": 1}, "knots"),
         ("local_shuffle", {"windows": -1}, "windows"),
+        ("local_shuffle", {"windows": True}, "windows"),
         ("in_paint", {"boxes": 0}, "boxes"),
         ("out_paint", {"continuing": 2.0}, "continuing"),
         ("semantic_genesis", {"choices": ("blur",)}, "blur"),
@@ -135,6 +138,19 @@ def test_a_cube_too_small_for_a_box_is_refused(name: str) -> None:
 def test_unusable_options_are_refused(name: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         getattr(T, name)(GOOD, seeded(), **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("nonlinear", {"reverse": np.float32(0.5), "knots": np.int64(64)}),
+        ("local_shuffle", {"windows": np.int64(3)}),
+        ("in_paint", {"boxes": np.int64(2), "continuing": np.float32(0.5)}),
+    ],
+)
+def test_numbers_of_numpy_are_numbers(name: str, options: dict[str, Any]) -> None:
+    plain = {key: value.item() for key, value in options.items()}
+    assert torch.equal(getattr(T, name)(GOOD, seeded(), **options), getattr(T, name)(GOOD, seeded(), **plain))
 
 
 def test_values_a_little_outside_are_accepted() -> None:
