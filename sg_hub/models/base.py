@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, TypedDict, Unpack
 
 import torch
@@ -107,7 +107,12 @@ class PretrainedModel(Saved):
                 f"multilabel={self.multilabel!r}: expected True or False, and True with head='classification' only"
             )
         self.preprocessing = self._checked_preprocessing(shared.get("preprocessing"))
-        self.provenance = dict(shared.get("provenance") or {})
+        provenance = shared.get("provenance") or {}
+        if not isinstance(provenance, Mapping):
+            raise InvalidInputError(
+                f"provenance is a {type(provenance).__name__}: expected facts by name, such as {{'licence': 'mit'}}"
+            )
+        self.provenance = dict(provenance)
         self._looked_at = False
 
     def assemble(self, encoder: nn.Module, /, **settings: Any) -> None:

@@ -129,6 +129,12 @@ def test_a_provenance_that_json_cannot_hold_is_said(tmp_path, provenance):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("provenance", ["abc", [1], 5])
+def test_a_provenance_that_is_no_mapping_is_refused(provenance):
+    with pytest.raises(InvalidInputError, match="expected facts by name"):
+        build(3, "segmentation", provenance=provenance)
+
+
 def test_a_citation_may_be_a_list(tmp_path):
     model = build(3, "segmentation", provenance={"licence": "mit", "citation": ["Doe 2020", "Doe 2021"]})
     model.save_pretrained(tmp_path)
