@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
 
 
 def whole(value: object) -> int | None:
@@ -20,3 +23,12 @@ def real(value: object) -> float | None:
     except OverflowError:  # a whole number of hundreds of digits
         return None
     return found if math.isfinite(found) else None
+
+
+def several(values: Any, count: int) -> tuple[float, ...] | None:
+    """That many numbers, of a sequence or an array; None: they are none, or more, or fewer."""
+    try:
+        found = np.asarray(values)
+    except (TypeError, ValueError):
+        return None
+    return tuple(float(value) for value in found.ravel()) if found.dtype.kind in "iuf" and found.size == count else None

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from sg_hub.errors import InvalidInputError, ReadError
-from sg_hub.given import whole
+from sg_hub.errors import InvalidInputError, ReadError, shortened
+from sg_hub.given import several, whole
 from sg_hub.io.files import LABEL_IMAGES, check_output, given_path, writing
 from sg_hub.io.formats.dicom.files import SUFFIXES as DICOM_SUFFIXES
 from sg_hub.io.formats.dicom.files import starts_as_dicom
 from sg_hub.io.formats.kinds import picture_format
+from sg_hub.io.formats.orientation import is_spacing
 from sg_hub.io.formats.others import other_format
 from sg_hub.io.formats.picture_files import BITS, FORMATS, opened, packing, white_is_zero
 from sg_hub.io.results import plain
@@ -54,6 +55,14 @@ class Image:
                 f"{self.source}: values {low:g} to {high:g}; an Image holds grey levels in 0..1: divide by the largest "
                 "value that its bit depth allows (255, 4095, 65535)"
             )
+        if self.spacing is not None:
+            spacing = several(self.spacing, 2)
+            if spacing is None or not is_spacing(spacing):
+                raise InvalidInputError(
+                    f"{self.source}: spacing={shortened(repr(self.spacing), 80)}; expected two positive numbers (rows, "
+                    "columns) in mm, or None"
+                )
+            object.__setattr__(self, "spacing", spacing)
 
     @property
     def size(self) -> tuple[int, int]:

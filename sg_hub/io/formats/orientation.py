@@ -155,6 +155,11 @@ def from_affine(array: np.ndarray, affine: np.ndarray, source: str) -> Stored:
     )
 
 
+def is_spacing(values: Sequence[float]) -> bool:
+    """Whether they can be distances of voxels in mm."""
+    return all(0 < value < math.inf for value in values)
+
+
 def check_spacing(source: Path | str, spacing: Sequence[float | None], field: str) -> None:
     """Raise InvalidInputError unless every spacing (mm) is positive and finite; `field` is its name."""
     if any(value is None for value in spacing):
@@ -162,7 +167,7 @@ def check_spacing(source: Path | str, spacing: Sequence[float | None], field: st
             f"{source} does not say its spacing ({field}), and none is made up: give it in mm, along x (left), y "
             "(posterior) and z (superior): load_scan(path, spacing=(x, y, z)) (command: --spacing X Y Z)"
         )
-    if not all(math.isfinite(value) and value > 0 for value in spacing if value is not None):
+    if not is_spacing([value for value in spacing if value is not None]):
         raise InvalidInputError(
             f"{source}: spacing ({', '.join(f'{value:g}' for value in spacing)}) in its header ({field}); "
             "expected positive numbers in mm. Convert the scan again from its source, correct the header "

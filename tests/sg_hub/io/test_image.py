@@ -256,6 +256,19 @@ def test_arrays_that_are_no_image(array):
         Image(array)
 
 
+@pytest.mark.parametrize("spacing", [(0, -1), "ab", "12", (1,), (1, 2, 3), (True, True), (1, np.inf), 1.0])
+def test_a_spacing_that_is_none_is_refused(spacing):
+    with pytest.raises(InvalidInputError, match=r"two positive numbers \(rows, columns\) in mm, or None"):
+        Image(np.zeros((1, 4, 4), np.float32), spacing)
+
+
+def test_a_spacing_is_kept_as_plain_numbers():
+    image = Image(np.zeros((1, 4, 4), np.float32), np.array([1, 2]))
+    assert image.spacing == (1.0, 2.0)
+    assert all(type(value) is float for value in image.spacing)
+    assert "of 1 x 2 mm" in repr(image)
+
+
 # -- results and preprocessing ----------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from sg_hub.io.formats.dicom.frames import Groups, frame_count, modality_of, ref
 from sg_hub.io.formats.dicom.header import numbers, read_dataset, reading, text, whole
 from sg_hub.io.formats.dicom.pixels import Pixels, by_table, rescaled
 from sg_hub.io.formats.limits import IMAGE_BYTES
+from sg_hub.io.formats.orientation import is_spacing
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -159,6 +160,6 @@ def _first(data: Dataset, keyword: str) -> float:
 def _spacing(groups: Groups) -> tuple[float, float] | None:
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
         found = numbers(groups.get("PixelMeasuresSequence", keyword), 2)
-        if found and min(found) > 0:
+        if found and is_spacing(found):
             return found[0], found[1]
     return None
