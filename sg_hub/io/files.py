@@ -45,11 +45,14 @@ def given_path(path: Any, what: str) -> Path:
         what: what is to be given, for the message.
 
     Raises:
-        InvalidInputError: no path, or characters that no path has, or that would break the lines of tables and cards.
+        InvalidInputError: no path, an empty one, or characters that no path has, or that would break the lines of
+            tables and cards.
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
         raise InvalidInputError(f"a path is needed, not a value of type {type(path).__name__}: give {what}")
     text = os.fspath(path)
+    if not text:
+        raise InvalidInputError(f"the path is empty: give {what}, or '.' for the current folder")
     try:
         possible = b"\0" not in os.fsencode(text)
     except UnicodeError:

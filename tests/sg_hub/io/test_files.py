@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from sg_hub import load_scan
+from sg_hub import from_pretrained, load_image, load_scan
 from sg_hub.errors import InvalidInputError
 from sg_hub.io.files import LABEL_MAPS, check_output, given_path, remove_unfinished, working_folder, writing
 from tests.support.folders import DEMO_SAMPLES
@@ -44,6 +44,12 @@ def test_a_write_that_fails_leaves_the_older_file(tmp_path):
 def test_names_that_break_lines_are_refused(path):
     with pytest.raises(InvalidInputError, match="control characters"):
         given_path(path, "a file")
+
+
+@pytest.mark.parametrize("use", [load_scan, load_image, from_pretrained])
+def test_an_empty_path_is_not_the_current_folder(use):
+    with pytest.raises(InvalidInputError, match="the path is empty"):
+        use("")
 
 
 def test_names_that_no_file_can_have_are_refused(tmp_path):
