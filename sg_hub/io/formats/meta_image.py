@@ -17,7 +17,15 @@ from sg_hub.io.formats.byte_stream import ByteStream, Packing, truncated
 from sg_hub.io.formats.data_files import TEXT_HEADER, named_file, numbered_names, read_parts, real_numbers, whole_number
 from sg_hub.io.formats.kinds import check_shape, looks_like_colour, refuse_colour
 from sg_hub.io.formats.limits import refuse_large
-from sg_hub.io.formats.orientation import IDENTITY, Stored, Triple, check_spacing, planes_of, triple
+from sg_hub.io.formats.orientation import (
+    IDENTITY,
+    Stored,
+    Triple,
+    check_spacing,
+    planes_of,
+    triple,
+    warn_of_no_orientation,
+)
 
 SUFFIXES = (".mha", ".mhd")
 _TYPES = {
@@ -114,6 +122,8 @@ def _place(
     if "TransformMatrix" in fields:
         numbers = real_numbers(fields["TransformMatrix"], path, "TransformMatrix", dimensions**2)
         matrix = tuple(np.array(numbers).reshape(dimensions, -1)[:3, :3].T.ravel().tolist())  # a row for each axis
+    else:
+        warn_of_no_orientation(path, "it has no TransformMatrix")
     unit = _UNITS.get(fields.get("DistanceUnits", "mm").lower())
     if unit is None:
         raise InvalidInputError(

@@ -27,6 +27,7 @@ from sg_hub.io.formats.orientation import (
     Triple,
     planes_of,
     triple,
+    warn_of_no_orientation,
 )
 
 if TYPE_CHECKING:
@@ -211,11 +212,7 @@ def _place(
         sform = None
     affine = qform if sform is None else sform
     if affine is None:
-        _log.warning(
-            "%s says nothing of its orientation (qform_code and sform_code are 0): its axes are taken to go left, "
-            "posterior and superior",
-            path,
-        )
+        warn_of_no_orientation(path, "qform_code and sform_code are 0")
         return [*pixdim], (0.0, 0.0, 0.0), IDENTITY
     lengths = np.sqrt((affine[:3, :3] ** 2).sum(0))
     spacing = list(pixdim)

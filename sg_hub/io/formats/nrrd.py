@@ -20,7 +20,7 @@ from sg_hub.io.formats.byte_stream import ByteStream, Packing, truncated
 from sg_hub.io.formats.data_files import TEXT_HEADER, numbered_names, read_parts, real_numbers, whole_number
 from sg_hub.io.formats.kinds import check_shape, looks_like_colour, refuse_colour, refuse_complex
 from sg_hub.io.formats.limits import refuse_large
-from sg_hub.io.formats.orientation import IDENTITY, Stored, Triple, planes_of, triple
+from sg_hub.io.formats.orientation import IDENTITY, Stored, Triple, planes_of, triple, warn_of_no_orientation
 
 SUFFIXES = (".nrrd", ".nhdr")
 _log = logging.getLogger(__name__)
@@ -208,6 +208,8 @@ def _place(
         with np.errstate(invalid="ignore"):
             origin = turn @ (np.array(given) * units)
     if directions is not None:
+        if not fields.get("space"):
+            _log.warning("%s has space directions and no space, so where left is is not said; taken for LPS", path)
         _refuse_others(fields, path)
         vectors = np.array([directions[axis] for axis in axes.space], dtype=float) * units
         with np.errstate(all="ignore"):
@@ -216,6 +218,8 @@ def _place(
         return [float(value) for value in lengths], triple(origin), tuple(matrix.ravel().tolist())
     if fields.get("space"):
         _log.warning("%s names its space but no directions: its axes are taken for those of the space", path)
+    else:
+        warn_of_no_orientation(path, "it has neither space nor space directions")
     spacing: list[float | None] = [None] * 3
     if "spacings" in fields:
         count = whole_number(fields["dimension"], path, "dimension")

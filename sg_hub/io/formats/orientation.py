@@ -317,6 +317,17 @@ def check_values(array: np.ndarray, source: str, nan: float | None, labels: bool
         )
 
 
+def warn_of_no_orientation(source: Path | str, lacks: str) -> None:
+    """Say what is taken where a file does not say where its axes go.
+
+    Args:
+        lacks: what would have said it.
+    """
+    _log.warning(
+        "%s says nothing of its orientation (%s): its axes are taken to go left, posterior and superior", source, lacks
+    )
+
+
 def triple(values: Any) -> Triple:
     x, y, z = (float(value) for value in values)
     return x, y, z

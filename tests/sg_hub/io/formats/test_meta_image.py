@@ -207,6 +207,13 @@ def test_a_given_spacing_is_along_the_axes_of_the_patient(tmp_path):
     assert scan.file_grid.spacing == (3, 1, 2)
 
 
+def test_without_a_matrix_the_axes_are_taken_for_those_of_lps(tmp_path, caplog):
+    load_scan(write(tmp_path / "a.mha", TransformMatrix="1 0 0 0 1 0 0 0 1"))
+    assert not caplog.text
+    assert load_scan(write(tmp_path / "a.mha")).file_grid.orientation == "LPS"
+    assert "a.mha says nothing of its orientation (it has no TransformMatrix): its axes are taken" in caplog.text
+
+
 def test_the_rows_of_the_matrix_are_the_axes(tmp_path):
     turned = "0.6 0.8 0 -0.8 0.6 0 0 0 1"
     path = write(tmp_path / "a.mha", TransformMatrix=turned, Offset="1 2 3")

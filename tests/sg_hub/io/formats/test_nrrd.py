@@ -98,6 +98,15 @@ def test_units_that_are_none(tmp_path, units):
         read(tmp_path, PLAIN | {"spacings": "1 1 1", "units": units})
 
 
+def test_without_a_space_it_is_taken_for_lps(tmp_path, caplog):
+    read(tmp_path)
+    assert not caplog.text
+    assert read(tmp_path, PLAIN | {"spacings": "1 2 3"}).file_grid.orientation == "LPS"
+    assert "a.nrrd says nothing of its orientation (it has neither space nor space directions)" in caplog.text
+    assert read(tmp_path, {"space": None}).file_grid.orientation == "LPS"
+    assert "a.nrrd has space directions and no space" in caplog.text
+
+
 def test_a_missing_spacing_is_not_made_up(tmp_path):
     with pytest.raises(InvalidInputError, match=r"does not say its spacing \(space directions\).*spacing=\(x, y, z\)"):
         read(tmp_path, PLAIN)
