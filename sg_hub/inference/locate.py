@@ -165,6 +165,9 @@ class Locator:
             check_scan(model, one, "other" if number == len(scans) else "scan")
         at = [_in_voxels(model, one, places) for one, places in zip(scans, given, strict=True)]
         described = Describer(model, chosen_levels(model, *self._chosen), *self._settings)
+        if not len(given[0]):
+            nothing = np.empty((0, 3)), np.empty(0, np.float32), np.empty((0, *other.size), np.float32)
+            return nothing if similarity else nothing[:2]
         with evaluation(model, self._device):
             described.fit([*scans, other])
             templates, target = [self._whole(described, one) for one in scans], self._whole(described, other)
@@ -307,10 +310,16 @@ def _points(points: Any) -> np.ndarray:
         array = np.asarray(points, dtype=float)
     except (TypeError, ValueError):
         array = np.empty(0)
-    if array.ndim != 2 or array.shape[1:] != (3,) or not len(array) or not np.isfinite(array).all():
+    if array.ndim != 2 or array.shape[1:] != (3,):
         shape = f"shape {array.shape}" if array.size else f"{type(points).__name__}"
         raise InvalidInputError(
             f"points of {shape}: expected (n, 3) numbers, x, y and z in mm (LPS), such as [(12.0, -160.5, 40.0)]"
+        )
+    if (bad := ~np.isfinite(array).all(1)).any():
+        number = int(bad.argmax())
+        raise InvalidInputError(
+            f"point {number + 1} at ({', '.join(f'{value:g}' for value in array[number])}) is no place: expected "
+            "finite numbers of mm; leave out points that were not found"
         )
     return array
 

@@ -133,7 +133,7 @@ POINT = [(40.0, 20.0, 50.0)]
         ([(1.0, 2.0)], r"shape \(1, 2\): expected \(n, 3\)"),
         ([40.0, 20.0, 50.0], r"shape \(3,\): expected \(n, 3\)"),
         ("here", r"points of str: expected \(n, 3\)"),
-        ([(40.0, float("nan"), 50.0)], r"expected \(n, 3\) numbers"),
+        ([(40.0, 20.0, 50.0), (40.0, float("nan"), 50.0)], r"point 2 at \(40, nan, 50\) is no place: .*leave out"),
         (
             [(40.0, 20.0, 50.0), (40.0, 900.0, 50.0)],
             r"point 2 at \(40, 900, 50\) mm lies outside.*y -20\.0 to 90\.0.*RA",
@@ -143,6 +143,16 @@ POINT = [(40.0, 20.0, 50.0)]
 def test_points_that_cannot_be_are_refused(whole, points, words):
     with pytest.raises(InvalidInputError, match=words):
         locate(make_model(), whole, points, whole)
+
+
+def test_no_points_are_in_no_places(whole):
+    found = locate(make_model(), whole, np.empty((0, 3)), whole, similarity=True, progress=False)
+    assert [(each.shape, each.dtype) for each in found] == [
+        ((0, 3), np.float64),
+        ((0,), np.float32),
+        ((0, *whole.size), np.float32),
+    ]
+    assert len(locate(make_model(), [whole] * 2, [np.empty((0, 3))] * 2, whole, progress=False)) == 2
 
 
 def test_what_does_not_go_together_is_refused(whole):
