@@ -236,7 +236,7 @@ def choose(
     """
     carried = head_of(config["head"])
     if class_names is not None:
-        _check_is_list(class_names)
+        class_names = _as_list(class_names)
     if head is None and (num_classes is not None or class_names is not None) and not carried.is_task:
         head = CLASSES_MEAN
     wanted = carried if head is None else head_of(head)
@@ -271,7 +271,7 @@ def checked_class_names(names: object, head: Head, num_classes: int) -> tuple[st
     Raises:
         InvalidInputError: another number of them, or names that are not different words.
     """
-    names = _check_is_list(names)
+    names = _as_list(names)
     words = all(isinstance(name, str) and name.strip() and name.isprintable() for name in names)
     if not words or len(set(names)) != len(names):
         raise InvalidInputError(f"class_names={list(names)}: expected names that are words, each another one")
@@ -285,12 +285,16 @@ def checked_class_names(names: object, head: Head, num_classes: int) -> tuple[st
     return tuple(names)
 
 
-def _check_is_list(names: object) -> Sequence[Any]:
-    if isinstance(names, str) or not isinstance(names, Sequence):
+def _as_list(names: Any) -> list[Any]:
+    try:
+        if isinstance(names, (str, bytes, set, frozenset)):  # sets have no order
+            raise TypeError
+        found = [*names]
+    except TypeError:
         raise InvalidInputError(
             f"class_names={names!r}: expected one name for each class, such as ['background', 'liver']"
-        )
-    return names
+        ) from None
+    return [str(name) if isinstance(name, str) else name for name in found]  # those of numpy are of its own kind
 
 
 def found_names(class_names: Sequence[str]) -> tuple[str, ...]:

@@ -107,7 +107,14 @@ def test_classes_that_cannot_be_are_refused(options, words):
         build(3, "features", class_names=["a"])
 
 
-@pytest.mark.parametrize("names", [5, iter(["a", "b"]), np.array(["a", "b"])])
+@pytest.mark.parametrize("names", [["a", "b"], np.array(["a", "b"]), iter(["a", "b"]), {"a": 1, "b": 2}.keys()])
+def test_names_may_be_of_any_kind_of_sequence(names):
+    found = from_pretrained("semantic-genesis-3d-tiny", class_names=names)
+    assert (found.num_classes, found.class_names) == (2, ("a", "b"))
+    assert all(type(name) is str for name in found.class_names)
+
+
+@pytest.mark.parametrize("names", [5, "ab", b"ab", {"a", "b"}, np.array("a")])
 def test_names_that_are_no_list_are_refused_before_they_are_counted(names):
     with pytest.raises(InvalidInputError, match="one name for each class"):
         from_pretrained("semantic-genesis-3d-tiny", class_names=names)
