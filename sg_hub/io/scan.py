@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError, shortened
+from sg_hub.given import real, several
 from sg_hub.io.files import LABEL_MAPS, check_output, given_path, writing
 from sg_hub.io.formats.byte_stream import GZIP
 from sg_hub.io.formats.dicom.files import SUFFIXES as DICOM_SUFFIXES
@@ -36,6 +36,7 @@ from sg_hub.io.formats.orientation import (
     from_sitk,
     grid_of,
     in_units,
+    is_spacing,
     lps_array,
     ras_affine,
     triple,
@@ -89,15 +90,12 @@ class Scan:
         check_direction(self.source, self.direction)
 
     def _numbers(self, name: str, count: int) -> tuple[float, ...]:
-        try:
-            values = np.asarray(getattr(self, name), dtype=float).ravel()
-        except (TypeError, ValueError):
-            values = np.empty(0)
-        if len(values) != count or (name != "spacing" and not np.isfinite(values).all()):
+        values = several(getattr(self, name), count)
+        if values is None or (name != "spacing" and not np.isfinite(values).all()):
             raise InvalidInputError(
                 f"{self.source}: {name}={shortened(repr(getattr(self, name)), 80)}; expected {count} numbers"
             )
-        return tuple(values.tolist())
+        return values
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -343,21 +341,15 @@ def _read(path: Path, series: str | None, outside: bool) -> Stored:
 
 
 def _given_spacing(spacing: Sequence[float]) -> tuple[float, ...]:
-    try:
-        values = tuple(float(value) for value in spacing)
-    except (TypeError, ValueError):
-        values = ()
-    if len(values) != 3 or not all(math.isfinite(value) and value > 0 for value in values):
+    values = several(spacing, 3)
+    if values is None or not is_spacing(values):
         raise InvalidInputError(f"spacing={spacing!r}: expected three positive numbers (x, y, z) in mm")
     return values
 
 
 def _given_nan(nan: Any) -> float:
-    try:
-        value = float(nan)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not abs(value) <= float(np.finfo(np.float32).max):
+    value = real(nan)
+    if value is None or abs(value) > float(np.finfo(np.float32).max):
         raise InvalidInputError(f"nan={nan!r}: expected a number to replace NaN and infinite voxels by, such as -1000")
     return value
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 import os
 import sys
 from collections import Counter, OrderedDict
@@ -140,17 +141,21 @@ class Store:
         """(C, *size) int16 in HU (or grey levels) from voxel `corner` on, (x, y, z) or (row, column); a new array.
 
         Raises:
-            InvalidInputError: no such patient, or a crop that reaches outside.
+            InvalidInputError: no such patient, or a crop that reaches outside, or is not of whole voxels.
             ReadError: a chunk is missing or damaged.
         """
         shape = self._item(name).shape
         if len(corner) != len(shape) or len(size) != len(shape):
             raise InvalidInputError(f"crop at {corner} of size {size}: both take {len(shape)} numbers here")
+        try:
+            corner, size = [operator.index(c) for c in corner], [operator.index(s) for s in size]
+        except TypeError:
+            raise InvalidInputError(f"crop at {corner} of size {size}: both take whole numbers of voxels") from None
         if any(c < 0 or s < 1 or c + s > n for c, s, n in zip(corner, size, shape, strict=True)):
             raise InvalidInputError(
                 f"crop at {tuple(corner)} of size {tuple(size)} reaches outside patient {name}, whose size is {shape}"
             )
-        place = (slice(None), *(slice(int(c), int(c + s)) for c, s in zip(corner, size, strict=True)))
+        place = (slice(None), *(slice(c, c + s) for c, s in zip(corner, size, strict=True)))
         scan = self._cached(name)
         if scan is not None:
             return scan[place].copy()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.given import several
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -193,10 +194,7 @@ def in_units(stored: Stored, rescale: Sequence[float] | None, labels: bool) -> S
         )
     if rescale is None:
         return stored
-    try:
-        slope, intercept = (float(value) for value in rescale)
-    except (TypeError, ValueError):
-        slope = intercept = math.nan
+    slope, intercept = several(rescale, 2) or (math.nan, math.nan)
     if not math.isfinite(slope) or not math.isfinite(intercept) or slope == 0:
         raise InvalidInputError(f"rescale={rescale!r}: expected a slope other than 0 and an intercept")
     if not stored.unscaled:

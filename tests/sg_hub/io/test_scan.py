@@ -371,7 +371,7 @@ def test_nan_voxels_are_counted_and_can_be_replaced(tmp_path, suffix):
     assert scan.array[0, 1, 2, 3] == -1000
 
 
-@pytest.mark.parametrize("nan", [float("nan"), float("inf"), 1e39, "air"])
+@pytest.mark.parametrize("nan", [float("nan"), float("inf"), 1e39, "air", "5", True])
 def test_nan_voxels_are_replaced_by_numbers_alone(tmp_path, nan):
     image = make_image(kind=np.float32)
     image[0, 0, 0] = float("nan")

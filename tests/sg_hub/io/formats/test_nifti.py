@@ -306,7 +306,9 @@ def test_a_spacing_that_is_there_and_another_is_given_is_said(tmp_path, caplog):
     assert "replaced by the one that was given, 9 x 9 x 9 mm" in caplog.text
 
 
-@pytest.mark.parametrize("wrong", [(1, 2), (1, 0, 2), (1, 2, np.nan), 3, "abc", (1, 2, 3, 4)])
+@pytest.mark.parametrize(
+    "wrong", [(1, 2), (1, 0, 2), (1, 2, np.nan), 3, "abc", "123", (1, 2, "3"), [True] * 3, (1, 2, 3, 4)]
+)
 def test_spacings_that_cannot_be(tmp_path, wrong):
     with pytest.raises(InvalidInputError, match="expected three positive numbers"):
         load_scan(write(tmp_path / "a.nii", codes=(1, 1)), spacing=wrong)

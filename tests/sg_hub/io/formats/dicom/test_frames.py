@@ -158,7 +158,7 @@ def test_a_rescaling_that_is_not_there_is_asked_for(tmp_path, kind, called):
     values = VOLUME.transpose(2, 1, 0).astype(np.float32)
     assert np.array_equal(load_scan(tmp_path, rescale=(2, -1024)).array[0], 2 * values - 1024)
     assert np.array_equal(load_scan(tmp_path, labels=True).array[0], values), "numbers of classes have no unit"
-    for wrong in ((0, 1), (1,), "ab", (float("nan"), 0)):
+    for wrong in ((0, 1), (1,), "ab", "12", (float("nan"), 0)):
         with pytest.raises(InvalidInputError, match="expected a slope other than 0 and an intercept"):
             load_scan(tmp_path, rescale=wrong)
 
