@@ -28,6 +28,8 @@ _ROUNDING = 1e-3
 _EXACT = 1 << 24
 """Up to here float32 holds every whole number."""
 _LPS_AND_RAS = np.diag((-1.0, -1.0, 1.0, 1.0))
+_LEAST_SPACING, _MOST_SPACING = 1e-9, 1e6
+"""mm, from a picometre to a kilometre: what is beyond is damage, not a distance of voxels."""
 _SLAB = 16
 """Planes that are turned together: memory is then read and written in long enough pieces (three times faster)."""
 _log = logging.getLogger(__name__)
@@ -158,7 +160,7 @@ def from_affine(array: np.ndarray, affine: np.ndarray, source: str) -> Stored:
 
 def is_spacing(values: Sequence[float]) -> bool:
     """Whether they can be distances of voxels in mm."""
-    return all(0 < value < math.inf for value in values)
+    return all(_LEAST_SPACING <= value <= _MOST_SPACING for value in values)
 
 
 def check_spacing(source: Path | str, spacing: Sequence[float | None], field: str) -> None:
@@ -171,7 +173,8 @@ def check_spacing(source: Path | str, spacing: Sequence[float | None], field: st
     if not is_spacing([value for value in spacing if value is not None]):
         raise InvalidInputError(
             f"{source}: spacing ({', '.join(f'{value:g}' for value in spacing)}) in its header ({field}); "
-            "expected positive numbers in mm. Convert the scan again from its source, correct the header "
+            f"expected positive numbers in mm, {_LEAST_SPACING:g} to {_MOST_SPACING:g}. Convert the scan again from "
+            "its source, correct the header "
             "(SimpleITK: image.SetSpacing(...), then WriteImage), or give the spacing: "
             "load_scan(path, spacing=(x, y, z)) (command: --spacing X Y Z)"
         )

@@ -15,8 +15,9 @@ def test_a_scan_of_an_array():
     assert scan.to_image(np.zeros((4, 5, 6))).GetSpacing() == (1.0, 2.0, 3.0)
     with pytest.raises(InvalidInputError, match=r"\(C, X, Y, Z\) float32"):
         Scan(np.zeros((4, 5, 6), dtype=np.float32))
-    with pytest.raises(InvalidInputError, match=r"expected positive numbers in mm"):
-        Scan(np.zeros((1, 4, 5, 6), dtype=np.float32), spacing=(1.0, 0.0, 3.0))
+    for wrong in (0.0, 3e38, 1e-38):
+        with pytest.raises(InvalidInputError, match=r"expected positive numbers in mm, 1e-09 to 1e\+06"):
+            Scan(np.zeros((1, 4, 5, 6), dtype=np.float32), spacing=(1.0, wrong, 3.0))
 
 
 @pytest.mark.parametrize("array", [[[[[1.0, 2.0]]]], torch.zeros(1, 4, 5, 6), np.zeros((1, 0, 5, 6), np.float32)])

@@ -235,6 +235,7 @@ def test_the_rows_of_the_matrix_are_the_axes(tmp_path):
         ({"DimSize": "5 6 999999999999"}, "at most 4 GiB"),
         ({"DimSize": "5 6 7 3", "NDims": "4", "ElementSpacing": "1 1 1 1"}, "4D: 3 volumes"),
         ({"DimSize": "5 42", "NDims": "2"}, "2D image"),
+        ({"ElementSpacing": "1 1 1e-38"}, r"spacing \(1, 1, 1e-38\)"),
         ({"TransformMatrix": "1 0 0 0 1 0 0 0"}, "TransformMatrix is '1 0 0 0 1 0 0 0'; expected 9 numbers"),
         ({"TransformMatrix": "1 0 0 0 nan 0 0 0 1"}, "singular or sheared"),
         ({"Offset": "0 inf 0"}, "its origin .* is not three numbers"),

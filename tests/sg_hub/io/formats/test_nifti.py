@@ -307,11 +307,30 @@ def test_a_spacing_that_is_there_and_another_is_given_is_said(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    "wrong", [(1, 2), (1, 0, 2), (1, 2, np.nan), 3, "abc", "123", (1, 2, "3"), [True] * 3, (1, 2, 3, 4)]
+    "wrong",
+    [
+        (1, 2),
+        (1, 0, 2),
+        (1, 2, np.nan),
+        3,
+        "abc",
+        "123",
+        (1, 2, "3"),
+        (1, 2, 1e-38),
+        (1, 2, 3e38),
+        [True] * 3,
+        (1, 2, 3, 4),
+    ],
 )
 def test_spacings_that_cannot_be(tmp_path, wrong):
     with pytest.raises(InvalidInputError, match="expected three positive numbers"):
         load_scan(write(tmp_path / "a.nii", codes=(1, 1)), spacing=wrong)
+
+
+@pytest.mark.parametrize("size", [1e-38, 3e38])
+def test_voxels_of_no_size_that_there_is_are_refused(tmp_path, size):
+    with pytest.raises(InvalidInputError, match=r"\(pixdim\); expected positive numbers in mm, 1e-09 to 1e\+06"):
+        load_scan(write(tmp_path / "a.nii", pixdim=(80, "<f", size)))
 
 
 @pytest.mark.parametrize(("sign", "turned"), [(0.0, False), (7.0, False), (-1.0, True), (-3.0, True)])

@@ -236,6 +236,7 @@ def test_four_axes_without_kinds(tmp_path):
         ({"space directions": "(1,0,0) (0,1,0) (0,0,1) x"}, "expected 3 of the form"),
         ({"space directions": "(1,0,0) (0,1,0) (0,0,0)"}, r"spacing \(1, 1, 0\)"),
         ({"space directions": "(1,0,0) (0,1,0) (0,0,nan)"}, "spacing"),
+        ({"space directions": "(1,0,0) (0,1,0) (0,0,3e38)"}, r"spacing \(1, 1, 3e\+38\)"),
         ({"space directions": "(1,0,0) (0,1,0) (0,1,1)"}, "singular or sheared"),
         ({"space origin": "(0,0)"}, "space origin is '0 0'; expected 3 numbers"),
         ({"space origin": "none"}, "space origin is none"),
