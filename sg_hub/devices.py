@@ -12,6 +12,14 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
+def there() -> list[str]:
+    """Kinds of devices of this machine, the CPU last."""
+    import torch
+
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [kind for kind, is_there in found.items() if is_there]
+
+
 def device_of(name: str) -> torch.device:
     """Of `auto` the first GPU there is, or the CPU.
 
@@ -20,9 +28,9 @@ def device_of(name: str) -> torch.device:
     """
     import torch
 
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    found = there()
     if name == "auto":
-        name = next(kind for kind, found in there.items() if found)
-    if not there[name]:
+        name = found[0]
+    if name not in found:
         raise InvalidInputError(f"--device {name}: torch finds no such device here; leave it out, or give --device cpu")
     return torch.device(name)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from sg_hub.devices import there
 from sg_hub.errors import InvalidInputError, ReadError, SgHubError, shortened
 from sg_hub.hub.card import texts_beside
 from sg_hub.hub.config_file import read_config
@@ -264,7 +265,8 @@ def moved(model: Model, device: str | torch.device | None) -> Model:
         return model if device is None else model.to(device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InvalidInputError(f"device={str(device)!r} cannot be used ({reason}): try 'cpu' or 'cuda'") from error
+        others = " or ".join(repr(kind) for kind in there() if kind != str(device))
+        raise InvalidInputError(f"device={str(device)!r} cannot be used ({reason}): try {others}") from error
 
 
 def skeleton(cls: type[Any], config: Mapping[str, Any]) -> Any:
