@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,8 @@ def overlay(image: np.ndarray, labels: np.ndarray, opacity: float = 0.5) -> np.n
 
 
 def montage(rows: Sequence[Row], cell: int = 128, legend: Mapping[str, int] | None = None) -> Image.Image:
-    """A picture with a labelled row of slices per entry, and a legend of label colours at the bottom.
+    """A picture with a labelled row of slices per entry, and a legend of label colours at the bottom. Texts are written
+    in the letters that there are everywhere: `in_ascii`.
 
     Args:
         rows: from top to bottom.
@@ -97,26 +99,27 @@ def montage(rows: Sequence[Row], cell: int = 128, legend: Mapping[str, int] | No
         legend: label by text; the square before the text has the colour that `overlay` gives the label.
     """
     font = ImageFont.load_default(size=12)
+    labels = [in_ascii(row.label) for row in rows]
     scaled = [[_scale(image, row.pixel, cell) for image in row.images] for row in rows]
     width = max(
         *(sum(image.width + _GAP for image in images) for images in scaled),
-        *(round(font.getlength(row.label)) + _GAP for row in rows),
+        *(round(font.getlength(label)) + _GAP for label in labels),
     )
     heights = [max(image.height for image in images) + _TEXT + _GAP for images in scaled]
     lines = _legend_lines(legend or {}, font, width)
     picture = Image.new("RGB", (width + _GAP, sum(heights) + _TEXT * len(lines) + _GAP), "white")
     draw = ImageDraw.Draw(picture)
     top = _GAP
-    for row, images, height in zip(rows, scaled, heights, strict=True):
-        draw.text((_GAP, top), row.label, fill="black", font=font)
+    for label, images, height in zip(labels, scaled, heights, strict=True):
+        draw.text((_GAP, top), label, fill="black", font=font)
         left = _GAP
         for image in images:
             picture.paste(image, (left, top + _TEXT))
             left += image.width + _GAP
         top += height
     for line in lines:
-        for left, text, label in line:
-            draw.rectangle((left, top, left + 11, top + 11), fill=colour_of(label))
+        for left, text, number in line:
+            draw.rectangle((left, top, left + 11, top + 11), fill=colour_of(number))
             draw.text((left + 16, top - 1), text, fill="black", font=font)
         top += _TEXT
     return picture
@@ -131,13 +134,20 @@ def save_png(picture: Image.Image, path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
+def in_ascii(text: str) -> str:
+    """A text in the letters of Pillow's own font: u for ü, ss for ß, and ? for what has no such letter."""
+    letters = unicodedata.normalize("NFKD", text.replace("\u00df", "ss"))
+    return "".join(letter if letter.isascii() else "?" for letter in letters if not unicodedata.combining(letter))
+
+
 def _legend_lines(
     legend: Mapping[str, int], font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
 ) -> list[list[tuple[int, str, int]]]:
     """(left, text, label) of every entry, in as many lines as the width asks for."""
     lines: list[list[tuple[int, str, int]]] = []
     left = width + 1
-    for text, label in legend.items():
+    for name, label in legend.items():
+        text = in_ascii(name)
         needed = round(font.getlength(text)) + 32
         if left + needed > width:
             lines.append([])

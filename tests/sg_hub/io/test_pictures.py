@@ -71,6 +71,12 @@ def test_rows_have_room_for_every_slice_and_their_label():
     assert long.width > short.width + 100
 
 
+@pytest.mark.parametrize(("text", "drawn"), [("Größe é", "Grosse e"), ("漢 1", "? 1"), ("a_b, 0.5", "a_b, 0.5")])
+def test_texts_are_drawn_in_letters_that_the_font_has(text, drawn):
+    pictures = [montage([Row(label, [white(10, 10)])], legend={label: 1}) for label in (text, drawn)]
+    assert np.array_equal(*map(np.asarray, pictures))
+
+
 def test_overlay_colours_labels_and_leaves_the_rest():
     labels = np.array([[0, 1, 2]], dtype=np.uint8)
     drawn = overlay(np.full((1, 3), 0.5), labels, opacity=1)
