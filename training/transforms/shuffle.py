@@ -23,7 +23,8 @@ def local_shuffle(batch: Tensor, generator: torch.Generator, *, windows: int = 5
 
     Each side of a window is uniform in 1..a tenth of the cube's side (at least 1 voxel), and it lies anywhere
     inside the cube. A window reads from the original cube and is written into the result; where windows
-    overlap, the later one is seen. All channels of a cube are permuted together.
+    overlap, the later one is seen. All channels of a cube are permuted together. A cube whose sides are all below 20
+    voxels has windows of one voxel alone, and comes out as it went in.
 
     Args:
         batch: (N, C, H, W) or (N, C, X, Y, Z), floating, in 0..1.

@@ -30,6 +30,11 @@ def test_one_window_is_permuted_and_nothing_else(shape: tuple[int, ...]) -> None
     assert (extent.max(0).values == limit).all()
 
 
+def test_windows_of_one_voxel_change_nothing() -> None:
+    batch = torch.rand(2, 1, 19, 19, 19, generator=seeded())
+    assert torch.equal(T.local_shuffle(batch, seeded(), windows=100), batch)
+
+
 def test_shuffling_is_a_uniform_permutation() -> None:
     """A side of 20 to 29 gives windows of 1 or 2 voxels: a window of 2 x 2 moves each voxel equally often."""
     pixels = torch.arange(400).view(1, 1, 20, 20) / 400
