@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,12 +109,13 @@ class PatternTable:
         write_atomic(path, text.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> PatternTable:
+    def load(cls, path: str | os.PathLike[str]) -> PatternTable:
         """Read the CSV that `save` wrote.
 
         Raises:
             ReadError: it is not there, or is not a patterns table.
         """
+        path = Path(path)
         if not path.is_file():
             raise ReadError(f"{path} is not there yet: run `sg-hub discover` first")
         index: dict[str, int] = {}
@@ -131,6 +133,8 @@ class PatternTable:
                     where = [int(value) for value in numbers]
                     if not (0 <= int(pattern) < 2**15 and min(where) >= 0 and max(where) < 2**31 and where[-1] < 2**7):
                         raise ValueError("a number that cannot be")
+                    if min(where[len(where) // 2 : -1]) < 1 or not (patient and reference):
+                        raise ValueError("a size of 0, or a patient without a name")
                     ids = (index.setdefault(name, len(index)) for name in (patient, reference))
                     rows.append((int(pattern), *ids, *where, SPLITS.index(split)))
             except (ValueError, csv.Error) as error:

@@ -18,7 +18,7 @@ def test_the_table_survives_its_file(tmp_path, far):
     lines = [(0, 2, 2, 1, 2, far, 12, 12, 8, 0, 0), (1, 1, 2, 4, 5, 6, 12, 14, 8, 2, 2)]
     table = PatternTable.from_rows(["never used", "a, b", 'the "c"'], lines)
     table.save(tmp_path / "new" / "t.csv")
-    again = PatternTable.load(tmp_path / "new" / "t.csv")
+    again = PatternTable.load(str(tmp_path / "new" / "t.csv"))
     assert names(again, again.patient) == ['the "c"', "a, b"]
     assert names(again, again.reference) == ['the "c"'] * 2
     for column in ("pattern", "corner", "size", "resolution", "split"):
@@ -55,6 +55,9 @@ def test_rows_of_a_split():
         ("0,a,a,1,2,x,12,12,8,0,train", "line 3"),
         ("0,a,a,1,2,3.5,12,12,8,0,train", "line 3"),
         ("0,a,a,1,2,3,12,12,8,0,tra", "line 3"),
+        ("0,a,a,1,2,3,12,0,8,0,train", r"line 3 .*a size of 0"),
+        ("0,,a,1,2,3,12,12,8,0,train", r"line 3 .*a patient without a name"),
+        ("0,a,,1,2,3,12,12,8,0,train", r"line 3 .*a patient without a name"),
         ("", "line 3"),
     ],
 )
