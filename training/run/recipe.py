@@ -6,7 +6,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from sg_hub.io.files import given_path
 
@@ -321,15 +330,15 @@ class Recipe(Section):
 
     @field_validator("source", "run", "split")
     @classmethod
-    def _home_is_resolved(cls, path: str | None) -> str | None:
-        if path is not None and "://" in path:
+    def _home_is_resolved(cls, path: str | None, info: ValidationInfo) -> str | None:
+        if path is None or (not path and info.field_name == "split"):  # which says that there is none
+            return path
+        if "://" in path:
             if "@" in path.partition("://")[2].partition("/")[0]:
                 raise ValueError(
                     "the address holds a name or a password, which every record would show: give it without, and these "
                     "as the storage's library expects them (of S3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
                 )
-            return path
-        if path is None:
             return path
         resolved_path = given_path(path, "a file or folder")
         return str(resolved_path) if path.startswith("~") else path

@@ -7,9 +7,18 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from sg_hub.errors import InvalidInputError, ReadError
 
@@ -42,12 +51,29 @@ Name = Annotated[str, AfterValidator(checked_name)]
 
 
 class Section(BaseModel):
-    """Settings of which unknown keys are errors, whose numbers are finite, and which do not change.
+    """Settings of which unknown keys are errors, whose numbers are finite and no booleans, and which do not change.
 
     The text below a field is its description, which messages and docs/reference show.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, given: Any, info: ValidationInfo) -> Any:
+        """pydantic takes true for 1."""
+        field = cls.model_fields[info.field_name or ""]
+        if _holds_truth(given) and not _takes_truth(field.annotation):
+            raise PydanticCustomError("truth", "true and false are not expected")
+        return given
+
+
+def _holds_truth(given: Any) -> bool:
+    return any(map(_holds_truth, given)) if isinstance(given, (list, tuple)) else isinstance(given, bool)
+
+
+def _takes_truth(kind: Any) -> bool:
+    return kind in (bool, Any) or any(map(_takes_truth, get_args(kind)))
 
 
 Settings = TypeVar("Settings", bound=BaseModel)
