@@ -183,3 +183,8 @@ def test_messages_hold_no_whole_page(error):
     assert len(said) < 700
     assert "owner/name" in said
     assert os.linesep not in said
+
+
+def test_messages_hold_no_password_of_the_endpoint():
+    shown = answers._shown("https://ann:secret@hub.example:8080/owner/name?x=1")
+    assert shown == "https://hub.example:8080/owner/name?x=1"

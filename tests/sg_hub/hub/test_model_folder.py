@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sg_hub import ImagePreprocessing, InvalidInputError, ReadError, SemanticGenesis3D, from_pretrained
-from sg_hub.hub.model_folder import OLDER_WEIGHTS, sha256_of
+from sg_hub.hub.model_folder import OLDER_WEIGHTS, sha256_of, undisturbed
 
 STEPS = ("open", "os.rename", "os.remove", "os.link", "os.chmod", "shutil.rmtree")
 """Audit events of what changes a folder, or is about to."""
@@ -291,3 +291,30 @@ def test_a_model_that_was_changed_beside_its_config_replaces_none(tmp_path, chan
         model.save_pretrained(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert torch.equal(torch.get_rng_state(), generator)
+
+
+def test_a_folder_that_is_replaced_while_it_is_read_is_read_again(tmp_path):
+    build(0).save_pretrained(tmp_path)
+    tries = []
+
+    def load():
+        tries.append(1)
+        if len(tries) == 1:
+            build(1).save_pretrained(tmp_path)
+            raise ReadError("halves of two models")
+        return which(tmp_path)
+
+    assert (undisturbed(tmp_path, load), len(tries)) == (1, 2)
+
+
+def test_a_damaged_folder_that_nobody_changes_is_refused_at_once(tmp_path):
+    build(0).save_pretrained(tmp_path)
+    tries = []
+
+    def load():
+        tries.append(1)
+        raise ReadError("damaged")
+
+    with pytest.raises(ReadError, match="damaged"):
+        undisturbed(tmp_path, load)
+    assert len(tries) == 1

@@ -199,3 +199,15 @@ def test_a_locator_describes_a_scan_once_and_keeps_the_last_ones(whole, monkeypa
         assert np.array_equal(score, expected[1])
         del described[-2:]  # of `locate`
     assert described == ["one", "other 0", "other 1", "other 2", "other 0"]
+
+
+def test_a_locator_describes_scans_anew_after_the_weights_changed(whole):
+    model = make_model()
+    locator = module.Locator(model, progress=False)
+    before = locator(whole, POINT, whole, similarity=True)[2]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    after = locator(whole, POINT, whole, similarity=True)[2]
+    assert not np.array_equal(after, before)
+    assert np.array_equal(after, locate(model, whole, POINT, whole, similarity=True, progress=False)[2])

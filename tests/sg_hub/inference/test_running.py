@@ -66,3 +66,22 @@ def test_a_device_that_cannot_be_used_changes_nothing() -> None:
     with pytest.raises(Exception, match="cannot be used"), evaluation(model, "cuda:77"):
         pass
     assert _state(model) == before
+
+
+def test_weights_that_are_loaded_while_another_thread_runs_stay() -> None:
+    model, other = _model(), _model()
+    runs, is_loaded = threading.Event(), threading.Event()
+
+    def run() -> None:
+        with evaluation(model, None):
+            runs.set()
+            assert is_loaded.wait(10)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert runs.wait(10)
+    model.load_state_dict(other.state_dict())
+    is_loaded.set()
+    thread.join(10)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, other.state_dict()[key])

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import threading
 
 import numpy as np
 import pytest
 
 from sg_hub import from_pretrained, load_image, load_scan
 from sg_hub.errors import InvalidInputError
+from sg_hub.io import files
 from sg_hub.io.files import LABEL_MAPS, check_output, given_path, remove_unfinished, working_folder, writing
 from tests.support.folders import DEMO_SAMPLES
 
@@ -94,3 +96,33 @@ def test_before_a_file_is_written_what_killed_processes_left_beside_it_is_cleare
     with writing(tmp_path / "b") as file:
         file.write(b"x")
     assert os.listdir(tmp_path) == ["b"]
+
+
+def test_two_threads_that_write_one_path_leave_one_whole_file(tmp_path):
+    path, texts = tmp_path / "a.txt", [b"a" * 9, b"b" * 5]
+    both_write = threading.Barrier(2, timeout=10)
+
+    def write(text):
+        with writing(path) as file:
+            file.write(text[:3])
+            file.flush()
+            both_write.wait()
+            file.write(text[3:])
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert path.read_bytes() in texts
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_machines_of_one_name_have_names_of_their_own_for_what_is_unfinished(monkeypatch):
+    prefixes = set()
+    for space in ("pid:[1]", "pid:[2]"):
+        monkeypatch.setattr(files.os, "readlink", lambda path, space=space: space)
+        files._machine.cache_clear()
+        prefixes.add(files._own_prefix())
+    files._machine.cache_clear()
+    assert len(prefixes) == 2

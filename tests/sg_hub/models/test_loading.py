@@ -165,6 +165,12 @@ def test_loading_without_changes_draws_no_random_numbers_before_the_network_does
     assert torch.equal(model.segmentation.weight, fresh.segmentation.weight)
 
 
+def test_loading_without_changes_leaves_the_generator_as_it_was(folder):
+    before = torch.get_rng_state()
+    SemanticGenesis3D.from_pretrained(folder)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 NAMES = ("background", "liver", "tumour")
 
 
