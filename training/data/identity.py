@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from sg_hub import Image, Scan, load_image, load_scan
+from sg_hub.io.finder import PICTURE_SUFFIXES, SCAN_SUFFIXES
 from sg_hub.io.formats.dicom.files import is_dicom_image
 
 DIGITS = 12
@@ -99,6 +100,13 @@ def identifier_hashes(path: str | Path) -> tuple[str, ...]:
     found = [f"patient {patient}"] if number and (own or patient != f"{number}//") else []
     found += [f"{tag} {named[tag]}" for tag in TAGS[3:] if named.get(tag)]
     return tuple(_hash(text.encode()) for text in found)
+
+
+def patient_of(path: str | Path) -> str:
+    """The PatientID of a DICOM file, or of the first one in a folder; empty where there is none."""
+    path = Path(path)
+    other = path.name.lower().endswith(SCAN_SUFFIXES + PICTURE_SUFFIXES) and path.is_file()
+    return "" if other else _identifiers(path).get("PatientID", "")
 
 
 def _identifiers(path: Path) -> dict[str, str]:

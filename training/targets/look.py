@@ -23,6 +23,7 @@ from sg_hub.io.finder import find_images, find_scans
 from sg_hub.io.labels import load_labels, read_label_image
 from sg_hub.preprocessing.preprocessing import GREY
 
+from ..data.identity import patient_of
 from .defaults import dims_of
 from .readers.folder import of_case
 from .splits import read_table
@@ -110,6 +111,10 @@ def look(root: str | Path) -> Look:
         )
     if not found.table:
         found.patients = patients_of(found.files, in_classes=bool(found.rows))
+        said = {name: patient for name, path in found.files.items() if (patient := patient_of(path))}
+        if said:
+            found.patients = {name: said.get(name, name) for name in found.files}
+            found.whose = "by the PatientID of DICOM files"
     _read_images(found)
     if found.segments:
         _read_labels(found)

@@ -13,7 +13,8 @@ from sg_hub.errors import InputsError, InvalidInputError, SgHubError
 
 from ..targets import Item, Target, in_parts, load_target
 from .task.initialisation import Initialisation, look_up, say_taken
-from .task.prepared_task import check_seen, scored_classes
+from .task.item_arrays import pixel_hash
+from .task.prepared_task import check_seen, copies, scored_classes
 
 _SHOWN = 5
 """Faults of files that are told apart."""
@@ -53,13 +54,15 @@ def check(name: str, overrides: Sequence[str] = (), init: str | None = None, *, 
             say_taken(target, start.init)
         wrong += _fits(start, target)
     items, skipped, split = _items(target, wrong)
-    unreadable, present = _read(target, items, progress)
+    unreadable, present, pixels = _read(target, items, progress)
     wrong += [*unreadable, *_absent(target, items if split else [], present)]
     if start is not None and start.ndim == target.ndim and split:
         _try(wrong, lambda: check_seen([start], target, items, progress=progress))
     if wrong:
         raise TargetError(wrong, name)
-    lines = [f"{target.name}: {_counted(items)}, nothing is wrong"]
+    copied = copies(target, items, pixels)
+    lines = [f"{target.name}: {_counted(items)}, {'with copies' if copied else 'nothing is wrong'}"]
+    lines += [f"  warning: {copied}"] if copied else []
     lines += [f"  {part}: {_counted(found)}" for part, found in in_parts(items).items()]
     reasons: dict[str, list[str]] = defaultdict(list)
     for item, why in skipped.items():
@@ -110,10 +113,13 @@ def _items(target: Target, wrong: list[SgHubError]) -> tuple[list[Item], dict[st
     return found.items, found.skipped, False
 
 
-def _read(target: Target, items: list[Item], progress: bool) -> tuple[list[SgHubError], dict[str, set[int]]]:
-    """What is wrong with the files, and the classes in each of the label maps."""
+def _read(
+    target: Target, items: list[Item], progress: bool
+) -> tuple[list[SgHubError], dict[str, set[int]], dict[str, str]]:
+    """What is wrong with the files, the classes in each of the label maps, and hashes of the images."""
     faults: dict[str, list[SgHubError]] = defaultdict(list)  # by their words, but for the files' names
     present: dict[str, set[int]] = {}
+    pixels: dict[str, str] = {}
     for item in tqdm(items, "reading", unit="item", disable=not progress, leave=False):
         try:
             loaded = target.load(item)
@@ -126,6 +132,7 @@ def _read(target: Target, items: list[Item], progress: bool) -> tuple[list[SgHub
             same = words.replace(str(item.image), "").replace(str(item.label), "")
             faults[same].append(error if item.name in words else InvalidInputError(f"{item.name}: {words}"))
             continue
+        pixels[item.name] = pixel_hash(loaded.image)
         present[item.name] = {int(value) for value in np.unique(loaded.label)} if loaded.label.ndim > 1 else set()
     wrong: list[SgHubError] = [
         found[0]
@@ -136,7 +143,7 @@ def _read(target: Target, items: list[Item], progress: bool) -> tuple[list[SgHub
     if len(wrong) > _SHOWN:
         left = sum(map(len, [*faults.values()][_SHOWN:]))
         wrong = [*wrong[:_SHOWN], InvalidInputError(f"and {left} more of {len(items)} items cannot be used")]
-    return wrong, present
+    return wrong, present, pixels
 
 
 def _absent(target: Target, items: list[Item], present: dict[str, set[int]]) -> list[SgHubError]:

@@ -21,7 +21,7 @@ def folder(tmp_path, monkeypatch):
     for number in range(8):
         labels = np.zeros((8, 8, 8), np.uint8)
         labels[2:4, 2:6, 2:6], labels[4:6, 2:6, 2:6] = 1, 2
-        write_scan(tmp_path / "data" / "images" / f"{number}.nii.gz", labels.astype(np.int16) * 100 - 500)
+        write_scan(tmp_path / "data" / "images" / f"{number}.nii.gz", labels.astype(np.int16) * 100 - 500 + number)
         write_scan(tmp_path / "data" / "labels" / f"{number}.nii.gz", labels)
     (tmp_path / "mine.toml").write_text(HEAD + SEGMENTATION, encoding="utf-8")
     return tmp_path / "data"
@@ -125,3 +125,17 @@ def test_the_command_gives_a_line_each_and_exit_code_2(folder, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert lines[-1] == "sg-hub: error: mine.toml: 2 things to put right"
+
+
+def test_the_same_pixels_in_two_parts(folder):
+    """Whatever the files are: one is compressed, the other not."""
+    scan = np.random.default_rng(0).integers(-900, 300, (8, 8, 8)).astype(np.int16)
+    parts = ("train", "train", "train", "train", "validation", "validation", "test", "test")
+    write_csv(folder / "table.csv", ("image", "split"), [(f"{number}", part) for number, part in enumerate(parts)])
+    for number in range(8):
+        (folder / "images" / f"{number}.nii.gz").unlink()
+        same = scan if number in (0, 5) else scan + number
+        write_scan(folder / "images" / f"{number}.{'mha' if number == 5 else 'nii.gz'}", same.astype(np.int16))
+    said = check("mine.toml", ["table=table.csv"], progress=False)
+    assert "nothing is wrong" not in said
+    assert "1 items have the image of one in another part, such as 5 (validation) that of 0 (train)" in said

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from sg_hub.cli import main
+from tests.sg_hub.io.formats.dicom.dicom_files import write_series
 from tests.training.targets.target_folders import write_csv, write_scan
 from training.targets import in_parts, load_target
 from training.targets.look import patients_of
@@ -16,7 +17,7 @@ from training.trials.check import check
 
 
 def scan(path, value=-500):
-    array = np.random.default_rng(0).integers(value, 300, (8, 8, 6)).astype(np.int16)
+    array = np.random.default_rng(list(path.name.encode())).integers(value, 300, (8, 8, 6)).astype(np.int16)
     write_scan(path, array, spacing=(2.0, 2.0, 3.0))
 
 
@@ -245,3 +246,16 @@ def test_what_cannot_be_a_target_is_said(init, tmp_path):
     assert (code, target.classes) == (0, ("class 1", "class 2"))
     assert "cannot be trained on yet" in said
     assert "there already" in init("mine")[1]
+
+
+def test_whose_dicom_files_are(init, tmp_path):
+    for number in range(10):
+        write_series(
+            tmp_path / "mine" / "ab"[number % 2] / f"s{number}",
+            SeriesInstanceUID=f"1.2.{number}",
+            PatientID=f"P{number // 2}",
+        )
+    code, said, target = init("mine")
+    assert code == 0
+    assert "patients: 5 (by the PatientID of DICOM files)" in said
+    assert {item.patient for item in target.find().items} == {f"P{number}" for number in range(5)}

@@ -3,8 +3,9 @@
 Segmentation: `images` and `labels` are folders of files of the same name (NIfTI, MHA, NRRD, an image also a folder of
 DICOM; in 2D PNG or TIFF), `values` says which value of the label maps is which class, and `background` which are none.
 Classification: `table` is a CSV with the column image, a file in `images`, and label (one of `classes`; of findings any
-number, separated by |). Optional columns in either: patient (else every image is a patient of its own) and split
-(train, validation, test; else drawn by patient). `table` is optional for a segmentation, and lists the images to use.
+number, separated by |). Optional columns in either: patient (else the PatientID of a DICOM image; any other image is a
+patient of its own) and split (train, validation, test; else drawn by patient). `table` is optional for a segmentation,
+and lists the images to use.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES, find_images, find_scans, plain_name
 from sg_hub.io.labels import read_label_image
 
+from ...data.identity import patient_of
 from ...run.recipe import Split
 from ..defaults import AnyPreprocessing, as_weights_expect, dims_of
 from ..items import Found, Item, LoadedItem
@@ -85,7 +87,8 @@ class Folder(LabelMapTarget):
                 continue
             label = str(mask) if self.head == "segmentation" else self._label(row)
             part: Split | None = split
-            found.items.append(Item(name, row.get("patient") or name, str(files[name]), label, split=part))
+            patient = row.get("patient") or patient_of(files[name]) or name
+            found.items.append(Item(name, patient, str(files[name]), label, split=part))
         return found
 
     def _whole(self, folder: Path) -> tuple[dict[str, Path], dict[str, Path], list[dict[str, str]]]:

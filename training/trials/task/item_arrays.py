@@ -79,6 +79,10 @@ class ItemArrays:
         images = "".join(self._hashes.of(file) for file in (item.image, *item.sequences))
         return images, self._hashes.of(item.label) if isinstance(item.label, str) else ""
 
+    def pixels(self, item: Item) -> str:
+        """A hash of the image as it is kept: the same of the same pixels, whatever file they came from."""
+        return pixel_hash(self._arrays(item)[0])
+
     def save_hashes(self) -> None:
         """Write down what was computed of files, for the next process."""
         self._hashes.save()
@@ -122,6 +126,14 @@ class ItemArrays:
             )
         for path, array in zip(self._paths(item), (image.astype(np.float16), loaded.label), strict=True):
             _keep(path, array)
+
+
+def pixel_hash(image: np.ndarray) -> str:
+    """Of an item's image in half precision; empty where all of it is the same: such images are no one's."""
+    image = np.ascontiguousarray(image, dtype=np.float16)
+    if (image == image.flat[0]).all():
+        return ""
+    return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()
 
 
 def _keep(path: Path, array: np.ndarray) -> None:

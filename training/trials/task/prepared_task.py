@@ -148,25 +148,33 @@ def read_items(task: FoundTask, out: str | Path, *, progress: bool = True) -> Pr
     items = [item for item in found.items if item.name not in unreadable]
     scored = scored_classes(target, items)
     check_labels(target, arrays, items)
-    _say_copies(target, arrays, items)
+    if said := copies(target, items, {item.name: arrays.pixels(item) for item in items}):
+        print(f"warning: {said}", flush=True)
     skipped = found.skipped | unreadable
     _write_skipped(target, len(items), skipped, Path(out))
     key = _key(target, arrays, items)
     return PreparedTask(target, items, arrays, scored, key, skipped, found.seen, task.unchecked)
 
 
-def _say_copies(target: Target, arrays: ItemArrays, items: list[Item]) -> None:
-    """Warn of test items whose image is, under another name, trained or validated on, too."""
-    parts = in_parts(items)
-    known = {(arrays.content(item)[0], item.place): item for part in ("train", "validation") for item in parts[part]}
-    pairs = [(item, known.get((arrays.content(item)[0], item.place))) for item in parts["test"]]
-    copies = [(item.name, other.name) for item, other in pairs if other is not None and other.image != item.image]
-    if copies:
-        print(
-            f"warning: target {target.name}: {len(copies)} test items have the image of one that is trained or "
-            f"validated on, such as {copies[0][0]} that of {copies[0][1]}: give both the same patient, or leave one",
-            flush=True,
-        )
+def copies(target: Target, items: list[Item], pixels: Mapping[str, str]) -> str:
+    """What is said of items whose image is, under another name, in another part, too; empty where there are none.
+
+    Args:
+        pixels: hashes of the images, by item; items without one are not compared.
+    """
+    known: dict[str, Item] = {}
+    pairs: list[tuple[Item, Item]] = []
+    for item in (item for found in in_parts(items).values() for item in found):
+        other = known.setdefault(pixels.get(item.name) or item.name, item)
+        if other.split != item.split and other.image != item.image:
+            pairs.append((item, other))
+    if not pairs:
+        return ""
+    item, other = pairs[-1]
+    return (
+        f"target {target.name}: {len(pairs)} items have the image of one in another part, such as {item.name} "
+        f"({item.split}) that of {other.name} ({other.split}): give both the same patient, or leave one"
+    )
 
 
 def _write_skipped(target: Target, items: int, skipped: dict[str, str], out: Path) -> None:

@@ -92,3 +92,12 @@ def test_a_label_map_of_nearly_the_same_name_is_proposed(root):
     (skipped,) = target(root).find().skipped.items()
     assert skipped[0] == "c1"
     assert skipped[1].endswith("(there is C1: names have to be the same, their capitals too)")
+
+
+def test_whose_a_dicom_image_is(tmp_path):
+    for number in range(3):
+        write_series(tmp_path / "images" / f"c{number}", SeriesInstanceUID=f"1.2.{number}", PatientID=f"P{number // 2}")
+        write_scan(tmp_path / "labels" / f"c{number}.nii.gz", np.ones((12, 10, 6), dtype=np.int16))
+    assert [item.patient for item in target(tmp_path).find().items] == ["P0", "P0", "P1"]
+    (tmp_path / "t.csv").write_text("image,patient\nc0,a\nc1,b\n", encoding="utf-8")
+    assert [item.patient for item in target(tmp_path, table="t.csv").find().items] == ["a", "b"]

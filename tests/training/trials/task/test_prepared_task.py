@@ -335,3 +335,20 @@ def test_settings_that_are_younger_than_the_protocol_leave_older_keys_as_they_we
     assert task_of(name, tmp_path, "settings.lr_factor=1", "settings.keep=best").key == task.key
     others = ("settings.lr_factor=0.3", "settings.keep=last", "settings.head_first=0.3")
     assert len({task.key, *(task_of(name, tmp_path, other).key for other in others)}) == 4
+
+
+def test_the_same_pixels_in_two_parts_are_said(tmp_path, capsys):
+    """Of files of two formats, in training and in validation too."""
+    name = scans(tmp_path / "mine")
+    parts = ["train"] * 6 + ["validation"] * 3 + ["test"] * 3
+    table = [(f"p{k:02d}", part) for k, part in enumerate(parts)]
+    write_csv(tmp_path / "mine" / "t.csv", ("image", "split"), table)
+    task_of(name, tmp_path / "out", "table=t.csv")
+    assert "warning" not in capsys.readouterr().out
+    images = tmp_path / "mine" / "images"
+    (images / "p07.nii.gz").unlink()
+    sitk.WriteImage(sitk.ReadImage(str(images / "p01.nii.gz")), str(images / "p07.mha"))
+    task_of(name, tmp_path / "out", "table=t.csv")
+    assert (
+        "1 items have the image of one in another part, such as p07 (validation) that of p01" in capsys.readouterr().out
+    )
