@@ -12,6 +12,7 @@ the scans (those of several machines see one folder), and with --ray each is a t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from contextlib import closing
@@ -33,11 +34,14 @@ from ..run.seeds import permutation
 from .convert import Converter, convert_all, stored_item
 from .items import Item, Items, list_items
 from .provenance import said_of
+from .split_table import read_split
 from .store import LEVELS, Store
 from .store_files import FORMAT, StoredItem, read_settings, unfinish, write_table
 
 STORE = "store.zarr"
 """Below the run."""
+SPLIT = "split"
+"""Attribute of the store: what said who is in which split. Stores of before have none."""
 
 
 @dataclass
@@ -102,13 +106,15 @@ def open_store(recipe: Recipe, **how: Any) -> Store:
 
     Raises:
         ReadError: as `Store.open`.
-        InvalidInputError: the voxels of the run's own store were prepared with other settings.
+        InvalidInputError: the voxels of the run's own store were prepared with other settings, or split otherwise.
     """
     path = store_path(recipe)
     store = Store.open(path, **how)
     if path != recipe.source:
         settings = {key: value for key, value in _settings_of(recipe).items() if key not in ("sg_hub_store", "chunk")}
         _check_settings(path, store.settings, settings)
+        if there := store.settings.get(SPLIT):
+            _check_split(path, there, _split_of(recipe))
     return store
 
 
@@ -185,6 +191,10 @@ def _fill(recipe: Recipe, items: Items, converter: Converter, me: Process, progr
     if me.is_main:
         lines = [json.dumps({"source": s, "reason": r}) + "\n" for s, r in sorted(summary.skipped.items())]
         write_atomic(folder / "skipped.jsonl", "".join(lines))
+        attributes, split = zarr.open_group(str(folder), mode="r+").attrs, _split_of(recipe)
+        if attributes.get(SPLIT) != split:
+            unfinish(folder)
+            attributes[SPLIT] = split
         write_table(folder, summary.kept)
         summary.megabytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
     me.barrier()
@@ -221,6 +231,27 @@ def _check_settings(folder: str | Path, there: dict[str, Any], settings: dict[st
         raise InvalidInputError(
             f"the store {folder} was prepared with another {', '.join(changed)}: give another run=FOLDER, "
             "set it back in the recipe, or remove the store to prepare it anew"
+        )
+
+
+def _split_of(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe says who is in which split, but for its seed; the CSV by its content, wherever it lies."""
+    rows = {key: [row.split, row.patient, row.of_image] for key, row in (read_split(recipe) or {}).items()}
+    names = {str(word): recipe.split_names.get(str(word)) for word in sorted({str(row[0]) for row in rows.values()})}
+    return {
+        "split": hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16] if rows else None,
+        "split_names": names,
+        "patient": recipe.patient,
+        "validation_share": None if "validation" in names.values() else recipe.validation_share,
+    }
+
+
+def _check_split(folder: str | Path, there: dict[str, Any], split: dict[str, Any]) -> None:
+    changed = [key for key in split if there.get(key) != split[key]]
+    if changed:
+        raise InvalidInputError(
+            f"the store {folder} was split with another {', '.join(changed)}, and still is: run `sg-hub prepare` again "
+            "for what the recipe says now, or set it back"
         )
 
 

@@ -6,10 +6,10 @@ A zarr group (version 3), chunked and compressed, in a folder or on object stora
     checksums.json       sha256 of the table and of the settings
     scans/<patient>      int16 (C, X, Y, Z) in HU, LPS order, clipped to the window and resampled
 
-What the scans were prepared with (window, spacing, chunk) is in the group's attributes, in zarr.json. A store of images
-holds one array (C, H, W) per image, with grey levels 0 to 4095, and its table has one more column: the person whose
-image it is. Every chunk carries a checksum (crc32c), so that a flipped bit is an error and no other voxel; stores that
-were written before have none, and are read as they are.
+What the scans were prepared with (window, spacing, chunk; who is in which split by what) is in the group's attributes,
+in zarr.json. A store of images holds one array (C, H, W) per image, with grey levels 0 to 4095, and its table has one
+more column: the person whose image it is. Every chunk carries a checksum (crc32c), so that a flipped bit is an error
+and no other voxel; stores that were written before have none, and are read as they are.
 """
 
 from __future__ import annotations

@@ -156,6 +156,30 @@ def test_the_steps_behind_it_take_no_voxels_of_other_settings(recipe):
     assert open_store(recipe("prepare.chunk=[8, 8, 8]"), cache_mib=1).names() == open_store(recipe()).names()
 
 
+@pytest.mark.parametrize(
+    "changed", ["split={other}", 'split_names={train = "train", test = "validation"}', "patient=(.)", "split="]
+)
+def test_the_steps_behind_it_take_no_other_split(recipe, tmp_path, changed):
+    rows = dict.fromkeys("abcde", "train") | {"f": "test"}
+    path, other = write_split(tmp_path / "split.csv", rows), write_split(tmp_path / "other.csv", rows | {"a": "test"})
+    prepare(recipe(f"split={path}"), progress=False)
+    with pytest.raises(InvalidInputError, match=r"was split with another (split|patient).*run `sg-hub prepare` again"):
+        open_store(recipe(f"split={path}", changed.replace("{other}", str(other))))
+    moved = write_split(tmp_path / "moved.csv", dict(reversed(rows.items())))
+    assert open_store(recipe(f"split={moved}", "seed=9")).names("test") == ["f"]
+    prepare(recipe(f"split={other}"), progress=False)
+    assert open_store(recipe(f"split={other}")).names("test") == ["a", "f"]
+
+
+def test_another_share_of_drawn_patients(recipe, tmp_path):
+    prepare(recipe(), progress=False)
+    with pytest.raises(InvalidInputError, match="another validation_share"):
+        open_store(recipe("validation_share=0.5"))
+    zarr.open_group(store_path(recipe()), mode="r+").attrs.pop("split")
+    (Path(store_path(recipe())) / "checksums.json").unlink()  # as stores of before
+    assert open_store(recipe("validation_share=0.5")).names()
+
+
 def test_a_half_written_patient_is_written_again(recipe):
     prepare(recipe(), progress=False)
     store = Path(store_path(recipe()))
