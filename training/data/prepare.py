@@ -34,7 +34,7 @@ from ..run.seeds import permutation
 from .convert import Converter, convert_all, stored_item
 from .items import Item, Items, list_items
 from .provenance import said_of
-from .split_table import read_split
+from .split_table import read_split, split_file
 from .store import LEVELS, Store
 from .store_files import FORMAT, StoredItem, read_settings, unfinish, write_table
 
@@ -106,15 +106,22 @@ def open_store(recipe: Recipe, **how: Any) -> Store:
 
     Raises:
         ReadError: as `Store.open`.
-        InvalidInputError: the voxels of the run's own store were prepared with other settings, or split otherwise.
+        InvalidInputError: its voxels were prepared with other settings, or split otherwise. Of a source that is a store
+            what the recipe gives is compared; not a CSV that is not on this machine.
     """
     path = store_path(recipe)
     store = Store.open(path, **how)
-    if path != recipe.source:
-        settings = {key: value for key, value in _settings_of(recipe).items() if key not in ("sg_hub_store", "chunk")}
-        _check_settings(path, store.settings, settings)
-        if there := store.settings.get(SPLIT):
-            _check_split(path, there, _split_of(recipe))
+    settings = {key: value for key, value in _settings_of(recipe).items() if key not in ("sg_hub_store", "chunk")}
+    there, own = store.settings.get(SPLIT), path != recipe.source
+    if not own:
+        settings = {key: value for key, value in settings.items() if key in recipe.prepare.model_fields_set}
+        if recipe.split and not split_file(recipe.split).is_file():
+            there = None
+    _check_settings(path, store.settings, settings)
+    if there:
+        split = _split_of(recipe)
+        given = {key for key in recipe.model_fields_set if getattr(recipe, key) not in (None, "")}
+        _check_split(path, there, split if own else {key: split[key] for key in split if key in given})
     return store
 
 
@@ -135,7 +142,7 @@ def prepare(recipe: Recipe, *, converter: Converter = convert_all, progress: boo
     started = time.monotonic()
     with process("cpu") as me:
         if read_settings(recipe.source) is not None:
-            store = Store.open(recipe.source)
+            store = open_store(recipe)
             _say(me, f"{recipe.source} is a store of {len(store.items)} scans or images: nothing to prepare")
             return Summary(kept=store.items, already_there=len(store.items))
         items = me.told(list_items(recipe) if me.is_main else Items())

@@ -27,6 +27,7 @@ from training.data import convert as module
 from training.data.items import stamp
 from training.data.prepare import open_store, prepare, store_path
 from training.data.store import Store
+from training.run.recipe_file import load_recipe
 
 
 def table_of(store: str | Path) -> str:
@@ -343,6 +344,20 @@ def test_a_source_that_is_a_store(recipe, tmp_path, capsys, scheme):
     unfinished.unlink()
     with pytest.raises(ReadError, match="not finished"):
         prepare(elsewhere, progress=False)
+
+
+def test_a_source_that_is_a_store_of_other_settings(recipe, source, tmp_path):
+    path = write_split(tmp_path / "split.csv", dict.fromkeys("abcde", "train") | {"f": "test"})
+    other = write_split(tmp_path / "other.csv", dict.fromkeys("abcdef", "train"))
+    prepare(recipe(f"split={path}"), progress=False)
+    again = [f"source={store_path(recipe())}", f"run={tmp_path / 'elsewhere'}"]
+    same = ["prepare.spacing=[2.0, 2.0, 3.0]", "validation_share=0.1"]
+    for given in ([], [f"split={path}"], ["split="], ["split=/on/another/machine.csv"], ["seed=9"]):
+        assert open_store(load_recipe("demo", [*again, *same, *given])).names("test") == ["f"]
+    for given in (f"split={other}", "patient=(.)", "validation_share=0.5", "prepare.window=[0, 9]"):
+        for step in (open_store, prepare):
+            with pytest.raises(InvalidInputError, match=rf"with another {given.partition('=')[0].rpartition('.')[2]}"):
+                step(load_recipe("demo", [*again, *same, given]))
 
 
 def test_the_summary(recipe):
