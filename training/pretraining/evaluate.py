@@ -32,7 +32,7 @@ from ..run.processes.process_group import Process, training_device
 from ..run.recipe import Recipe
 from ..run.seeds import generator
 from . import published
-from .inputs import OF_RANDOM_CUBES, Reader, open_inputs
+from .inputs import OF_RANDOM_CUBES, Reader, check_trained_on, open_inputs
 from .published import FOLDER
 
 
@@ -41,7 +41,7 @@ def evaluate(recipe: Recipe, *, device: str = "auto", progress: bool = True) -> 
 
     Raises:
         ReadError: an earlier step is missing, or no patients are left to evaluate on.
-        InvalidInputError: the weights were trained with other settings.
+        InvalidInputError: the weights were trained with other settings, or on another store or other patterns.
     """
     recipe = resolve(recipe)
     method, me = method_of(recipe), Process(0, 1, training_device(device))
@@ -57,6 +57,7 @@ def evaluate(recipe: Recipe, *, device: str = "auto", progress: bool = True) -> 
     if len(data) == 0:
         raise ReadError("no patient is left for evaluation: name test or validation patients in the recipe's split")
     model = published_model(recipe)
+    check_trained_on(recipe, model.provenance, inputs.store, inputs.fingerprint)
     network = published.load_network(method, inputs.blueprint(recipe), model, recipe.run_dir / FOLDER)
     means = _measure(recipe, method, network, data, me, progress)
     patterns = {"patterns": inputs.patterns, "chance": 1 / inputs.patterns} if inputs.patterns else {}

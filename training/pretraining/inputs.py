@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from ..methods.blueprint import Blueprint
 from ..methods.protocol import Batch, Method
 from ..methods.registry import settings_then
 from ..run.folder.checksums import check_file
-from ..run.folder.record import read_json
+from ..run.folder.record import read_json, recorded
 from ..run.processes.process_group import Process
 from ..run.recipe import Pretrain, Recipe
 
@@ -83,7 +83,12 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
             "again, or set them back"
         )
     found = {split: PatternDataset(table, store, table.rows(split), size, context) for split in SPLITS}
-    return Inputs(store, dict(found), table.classes, f"{store.fingerprint} {table.fingerprint}")
+    return Inputs(store, dict(found), table.classes, of_patterns(store, table))
+
+
+def of_patterns(store: Store, table: PatternTable) -> str:
+    """The fingerprint of these inputs."""
+    return f"{store.fingerprint} {table.fingerprint}"
 
 
 def check_table(table: PatternTable, store: Store) -> None:
@@ -101,6 +106,24 @@ def check_table(table: PatternTable, store: Store) -> None:
         raise InvalidInputError(
             f"{len(moved)} patients are in another split than when their patterns were discovered "
             f"({', '.join(moved[:5])}): run the steps from autoencode (or discover) on again"
+        )
+
+
+def check_trained_on(recipe: Recipe, provenance: Mapping[str, Any], store: Store, fingerprint: str | None) -> None:
+    """Refuse to say of weights what holds of another store, whose test patients they may have seen, or other patterns.
+
+    Args:
+        provenance: of the weights.
+        fingerprint: of the inputs (`Inputs`) now; None where nothing beside the store is there.
+
+    Raises:
+        InvalidInputError: they were trained on others. Records of before do not say on which.
+    """
+    then = recorded(recipe, "pretrain").get("inputs", fingerprint)
+    if provenance.get("store", store.fingerprint) != store.fingerprint or (fingerprint and then != fingerprint):
+        raise InvalidInputError(
+            "the weights were trained on another store or other patterns (scans were prepared anew, split otherwise, "
+            "or their patterns discovered again since): pre-train on these in another run=FOLDER, or set them back"
         )
 
 

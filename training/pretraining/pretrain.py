@@ -37,5 +37,5 @@ def pretrain(recipe: Recipe, *, device: str = "auto", progress: bool = True, ten
         trainer = Trainer(recipe, method, inputs, me, folder, progress=progress, tensorboard=tensorboard)
         advanced = trainer.run()
         if me.is_main and (advanced or recorded(recipe, "pretrain").get("epochs") != trainer.state.at.epoch):
-            record(recipe, "pretrain", **trainer.summary())
+            record(recipe, "pretrain", **trainer.summary(), inputs=inputs.fingerprint)
     return folder / MODEL

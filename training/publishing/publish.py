@@ -28,8 +28,11 @@ from sg_hub.models import PretrainedModel
 from ..data.prepare import store_path
 from ..data.provenance import said_of
 from ..data.store import Store
+from ..discovery.discover import table_path
+from ..discovery.patterns import PatternTable
 from ..methods.registry import method_of
 from ..pretraining.evaluate import read_evaluation
+from ..pretraining.inputs import check_trained_on, of_patterns
 from ..pretraining.published import FOLDER, MODEL
 from ..run.folder.record import read_json
 from ..run.recipe import TEXTS, Discover, Publish, Recipe, Split
@@ -55,7 +58,8 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
 
     Raises:
         ReadError: an earlier step is missing, or a folder that cannot be written.
-        InvalidInputError: there is a folder of this name that this command did not write.
+        InvalidInputError: there is a folder of this name that this command did not write, or the weights were trained
+            on another store or other patterns.
     """
     cards = given_path(cards, "the folder of the cards")
     registry = registry_file(cards) if registry is None else Path(registry)
@@ -65,9 +69,12 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
     if not (trained / WEIGHTS).is_file():
         raise ReadError(f"{trained} is not there yet: run `sg-hub pretrain` first")
     store, pretraining = Store.open(store_path(recipe)), read_json(recipe.run_dir / "pretrain.json", "pretrain")
+    model, table = from_pretrained(trained), table_path(recipe)
+    discovered = method_of(recipe).needs == "patterns" and table.is_file()
+    now = of_patterns(store, PatternTable.load(table)) if discovered else None
+    check_trained_on(recipe, model.provenance, store, now)
     with writing_folder(folder) as new, _as_recorded(recipe.run_dir, new):
         said = _said(recipe, pretraining, store)
-        model = from_pretrained(trained)
         model.provenance |= {"data": said.data_name, "licence": said.licence or "unknown"}
         model.save_pretrained(new, half=True)
         model = from_pretrained(new)

@@ -8,14 +8,20 @@ import pytest
 import torch
 
 from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.io.files import write_json
 from tests.training.conftest import small_recipe
+from tests.training.scan_files import write_split
 from training import transforms
+from training.data.prepare import prepare
 from training.data.store import Store
 from training.discovery.cubes import PatternDataset
+from training.discovery.discover import discover
 from training.discovery.patterns import PatternTable
 from training.pretraining.evaluate import evaluate, published_model, read_evaluation
 from training.pretraining.pretrain import pretrain
-from training.run.folder.checksums import opened
+from training.publishing.publish import publish
+from training.run.folder.checksums import opened, sealed
+from training.run.folder.record import read_json
 from training.run.seeds import generator
 
 
@@ -80,11 +86,36 @@ def test_random_cubes_of_another_kind_than_was_trained_on_are_refused(run):
     assert evaluate(small_recipe(run, *alone, "discover.patterns=2"), progress=False).is_file(), "there are no patterns"
 
 
+def test_patients_that_were_trained_on_are_not_held_out(run, tmp_path):
+    alone = ('method={ name = "restoration" }', "pretrain.samples_per_epoch=8", "pretrain.epochs=1")
+    pretrain(small_recipe(run, *alone), progress=False)
+    evaluate(small_recipe(run, *alone), progress=False)
+    rows = dict.fromkeys(Store.open(run / "store.zarr").names()[:6], "test")
+    path = write_split(tmp_path / "split.csv", dict.fromkeys(Store.open(run / "store.zarr").names(), "train") | rows)
+    prepare(small_recipe(run, *alone, f"split={path}"), progress=False)
+    with pytest.raises(InvalidInputError, match="trained on another store"):
+        evaluate(small_recipe(run, *alone, f"split={path}"), progress=False)
+    with pytest.raises(InvalidInputError, match="trained on another store"):
+        publish(small_recipe(run, *alone, f"split={path}"), tmp_path / "cards")
+
+
+def test_patterns_that_were_discovered_again_are_not_those_of_the_weights(run, recipe, tmp_path):
+    evaluate(recipe, progress=False)
+    discover(small_recipe(run, "discover.jitter=[0, 0, 0]"), progress=False)
+    another = small_recipe(run, "pretrain.epochs=1", "pretrain.batch_size=64", "discover.jitter=[0, 0, 0]")
+    with pytest.raises(InvalidInputError, match="other patterns"):
+        evaluate(another, progress=False)
+    with pytest.raises(InvalidInputError, match="other patterns"):
+        publish(another, tmp_path / "cards")
+
+
 def test_without_anyone_held_out_there_is_nothing_to_measure(run, recipe):
     table = run / "discovery" / "patterns.csv"
     lines = table.read_text(encoding="utf-8").splitlines(keepends=True)
     table.write_text("".join(line for line in lines if not line.endswith("validation\n")), encoding="utf-8")
     (run / "discover.json").unlink()  # the table is another then
+    then = {key: value for key, value in read_json(run / "pretrain.json", "pretrain").items() if key != "inputs"}
+    write_json(run / "pretrain.json", sealed(then))  # as records of before
     with pytest.raises(ReadError, match="no patient is left"):
         evaluate(recipe, progress=False)
 
