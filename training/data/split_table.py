@@ -30,8 +30,9 @@ class SplitRow:
 
 
 def split_file(name: str) -> Path:
-    """The CSV of that name that comes with the recipes, or else the file."""
-    return shipped_files(RECIPES, ".csv").get(name, Path(os.path.expanduser(name)))
+    """The file, or else the CSV of that name that comes with the recipes."""
+    path = Path(os.path.expanduser(name))
+    return path if path.is_file() else shipped_files(RECIPES, ".csv").get(name, path)
 
 
 def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:

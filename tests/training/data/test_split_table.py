@@ -11,6 +11,7 @@ from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.conftest import XRAYS, small_images
 from tests.training.scan_files import write_dicom, write_scan, write_split
 from training.data.prepare import prepare, store_path
+from training.data.split_table import read_split
 from training.data.store import Store
 
 
@@ -134,3 +135,11 @@ def test_a_pattern_says_whose_the_images_are_where_the_csv_names_images_alone(tm
     by_image = write_csv(tmp_path / "images.csv", [(name, name, "train") for name in names])
     with pytest.raises(InvalidInputError, match="of patient '0' by its path as of '0_0' and of '0_1': give them one"):
         prepare(small_images(tmp_path / "other", *given, f"split={by_image}"), progress=False)
+
+
+def test_a_file_counts_before_a_shipped_one_of_its_name(recipe, tmp_path, monkeypatch):
+    name = "semantic-genesis-2d-tiny.csv"
+    assert len(read_split(recipe(f"split={name}"))) > 1
+    monkeypatch.chdir(tmp_path)
+    write_split(tmp_path / name, {"a": "test"})
+    assert list(read_split(recipe(f"split={name}"))) == ["a"]
