@@ -112,6 +112,7 @@ class Search:
         if resolution == 0:
             return corner.tolist(), self.cube.tolist()
         in_plane = random.integers(self.settings.in_plane[0], self.settings.in_plane[1] + 1)
+        in_plane = min(in_plane, *shape[:2])  # both sides alike, or it would be stretched
         size = np.minimum([in_plane, in_plane, *self.cube[2:]], shape)
         jitter = np.array(self.settings.jitter)
         moved = corner + (self.cube - size) // 2 + random.integers(-jitter, jitter + 1)

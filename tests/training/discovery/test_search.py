@@ -39,3 +39,10 @@ def test_the_distance_is_kept_where_it_is_hard(root, store, features):
     assert len(places) < 50, "some tries must have failed, or nothing is tested"
     apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
     assert apart[~np.eye(len(places), dtype=bool)].min() >= 9
+
+
+def test_a_drawn_size_is_square_where_a_scan_is_narrow(root, store, features):
+    search = Search(store, features, recipe_of(root, "discover.in_plane=[90, 90]").discover)
+    corner, size = search._window(np.array([0, 0, 0]), np.array([40, 30, 20]), 1, np.random.default_rng(0))
+    assert size[:2] == [30, 30]
+    assert corner[1] == 0
