@@ -94,6 +94,9 @@ def _check(target: Target, items: list[Item], skipped: Mapping[str, str], pretra
             seen = (
                 f", {pretrained} of {len(parts)} patients were pre-trained on and are not tested" if pretrained else ""
             )
+            if len(parts) == 1 < len(items):  # as where a program wrote one PatientID into all files
+                seen += f"; all are of the patient {shortened(repr(items[0].patient), 40)}: where that is not so, give "
+                seen += "a table with the columns image and patient"
             reasons = "".join(f"; {name}: {why}" for name, why in list(skipped.items())[:5])
             raise InvalidInputError(
                 f"target {target.name}: no item is left for {part} ({len(items)} items of {len(parts)} patients found, "

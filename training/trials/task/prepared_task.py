@@ -166,13 +166,14 @@ def copies(target: Target, items: list[Item], pixels: Mapping[str, str]) -> str:
     pairs: list[tuple[Item, Item]] = []
     for item in (item for found in in_parts(items).values() for item in found):
         other = known.setdefault(pixels.get(item.name) or item.name, item)
-        if other.split != item.split and other.image != item.image:
+        if other.split != item.split and (other.image, other.place) != (item.image, item.place):
             pairs.append((item, other))
     if not pairs:
         return ""
     item, other = pairs[-1]
     return (
-        f"target {target.name}: {len(pairs)} items have the image of one in another part, such as {item.name} "
+        f"target {target.name}: {len(pairs)} {'item has' if len(pairs) == 1 else 'items have'} the image of one in another part, "
+        f"such as {item.name} "
         f"({item.split}) that of {other.name} ({other.split}): give both the same patient, or leave one"
     )
 
