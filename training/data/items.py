@@ -108,7 +108,7 @@ def list_items(recipe: Recipe) -> Items:
             "nothing says whose an image is, and patients are split, not images: give patient=REGULAR_EXPRESSION with "
             "the patient in its first group ('(.*)' where each image is of another), or a split CSV"
         )
-    items, named = Items(), set()
+    items, named, owner = Items(), set[str](), dict[str, Path]()
     for name, path in sorted(paths.items()):
         source = path.relative_to(root).as_posix()
         split, patient = "train", _patient(recipe, name, source)
@@ -120,6 +120,13 @@ def list_items(recipe: Recipe) -> Items:
             rows = [key for key in keys if key in given]
             if len({given[key].split for key in rows}) > 1:
                 raise InvalidInputError(f"{recipe.split} gives {source} several splits, as {' and as '.join(rows)}")
+            last = plain_name(path.name)
+            other = owner.setdefault(last, path) if last in rows else path
+            if other != path and rows == [last] and last != patient:
+                raise InvalidInputError(
+                    f"{recipe.split} has {last!r}, which {other.relative_to(root)} and {source} are called: name them "
+                    f"there by their paths, such as {source}"
+                )
             if not rows:
                 who = f"patient {patient!r}" if name == patient else f"{name!r}, of patient {patient!r},"
                 items.skipped[source] = f"{who} is not in {recipe.split}"

@@ -12,9 +12,11 @@ the scans (those of several machines see one folder), and with --ray each is a t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -194,6 +196,7 @@ def _fill(recipe: Recipe, items: Items, converter: Converter, me: Process, progr
     if not summary.kept:
         reasons = "; ".join(f"{source}: {reason}" for source, reason in sorted(summary.skipped.items())[:5])
         raise ReadError(f"none of the {len(summary.skipped)} scans in {recipe.source} can be used ({reasons})")
+    _leave_other_channels(summary)
     summary.kept = _with_validation(sorted(summary.kept, key=lambda item: item.name), recipe)
     if me.is_main:
         lines = [json.dumps({"source": s, "reason": r}) + "\n" for s, r in sorted(summary.skipped.items())]
@@ -206,6 +209,16 @@ def _fill(recipe: Recipe, items: Items, converter: Converter, me: Process, progr
         summary.megabytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
     me.barrier()
     return summary
+
+
+def _leave_other_channels(summary: Summary) -> None:
+    """Skip scans of another number of channels than most have: a network takes one number."""
+    counts = Counter(item.channels for item in summary.kept)
+    most = max(counts, key=lambda channels: (counts[channels], -channels))
+    for item in summary.kept:
+        if item.channels != most:
+            summary.skipped[item.source] = f"{item.channels} channels, where {counts[most]} others have {most}"
+    summary.kept = [item for item in summary.kept if item.channels == most]
 
 
 def _with_validation(items: list[StoredItem], recipe: Recipe) -> list[StoredItem]:
@@ -266,6 +279,8 @@ def _open_for_writing(folder: Path, recipe: Recipe) -> zarr.Group:
     settings, there = _settings_of(recipe), read_settings(str(folder))
     if there is not None:
         _check_settings(folder, there, settings)
+    else:
+        _refuse_foreign(folder)
     for place in (folder, folder / "scans"):
         for half in place.glob("*.partial"):  # zarr's own, of a process that was killed
             half.unlink(missing_ok=True)
@@ -274,6 +289,27 @@ def _open_for_writing(folder: Path, recipe: Recipe) -> zarr.Group:
     if there is None:
         group.attrs.update(settings)
     return group
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a zarr group that is not ours: what is in it would be written over.
+
+    Raises:
+        InvalidInputError: it has attributes or arrays, and says nothing of a store.
+    """
+    if not (folder / "zarr.json").is_file() and not (folder / ".zgroup").is_file():
+        return
+    foreign = False
+    with contextlib.suppress(ValueError, KeyError, TypeError, OSError):  # damaged: what a killed process left
+        group = zarr.open_group(str(folder), mode="r")
+        arrays = [array for _, array in group.arrays()]
+        if isinstance(scans := group.get("scans"), zarr.Group):
+            arrays += [array for _, array in scans.arrays()]
+        foreign = bool(dict(group.attrs)) or any("stamp" not in array.attrs for array in arrays)
+    if foreign:
+        raise InvalidInputError(
+            f"{folder} is a zarr group, and none of sg_hub: it is left as it is; give another run=FOLDER"
+        )
 
 
 def _finished(group: zarr.Group, item: Item) -> StoredItem | None:

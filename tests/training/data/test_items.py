@@ -47,6 +47,21 @@ def test_two_scans_of_one_name(recipe, source):
         prepare(recipe(), progress=False)
 
 
+def test_a_row_that_may_be_of_two_folders(recipe, source, tmp_path):
+    for patient in ("0012", "0013"):
+        write_dicom(source / patient / "SE 1")
+    split = tmp_path / "split.csv"
+    split.write_text("patient,split\na,train\nSE 1,train\n", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"has 'SE 1', which 0012/SE 1 and 0013/SE 1 are called"):
+        prepare(recipe(f"split={split}"), progress=False)
+    split.write_text("patient,split\na,train\nb,train\n0012/SE 1,train\n0013_SE 1,test\n", encoding="utf-8")
+    prepare(recipe(f"split={split}"), progress=False)
+    assert {p.name: p.split for p in Store.open(store_path(recipe())).patients if "SE" in p.name} == {
+        "0012_SE 1": "train",
+        "0013_SE 1": "test",
+    }
+
+
 def test_a_dicom_folder_and_a_header_change_with_their_files(tmp_path):
     write_dicom(tmp_path / "dicom")
     header = write_scan(tmp_path / "a.mhd")

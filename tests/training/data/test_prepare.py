@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import zarr
 
 from sg_hub import load_scan
@@ -179,6 +180,25 @@ def test_another_share_of_drawn_patients(recipe, tmp_path):
     zarr.open_group(store_path(recipe()), mode="r+").attrs.pop("split")
     (Path(store_path(recipe())) / "checksums.json").unlink()  # as stores of before
     assert open_store(recipe("validation_share=0.5")).names()
+
+
+def test_scans_of_another_number_of_channels_are_skipped(recipe, source):
+    two = sitk.GetImageFromArray(
+        np.random.default_rng(0).normal(0, 300, (8, 12, 12, 2)).astype(np.float32), isVector=True
+    )
+    sitk.WriteImage(two, str(source / "two.nii.gz"))
+    found = prepare(recipe(), progress=False)
+    assert [item.name for item in found.kept] == [*"abcdef"]
+    assert found.skipped == {"two.nii.gz": "2 channels, where 6 others have 1"}
+
+
+def test_a_zarr_group_of_others_is_left_as_it_is(recipe):
+    path = store_path(recipe())
+    group = zarr.open_group(path, mode="w")
+    group.create_array("scans/a", data=np.arange(6.0))
+    with pytest.raises(InvalidInputError, match="is a zarr group, and none of sg_hub"):
+        prepare(recipe(), progress=False)
+    assert zarr.open_group(path, mode="r")["scans/a"][:].tolist() == [*range(6)]
 
 
 def test_a_half_written_patient_is_written_again(recipe):
