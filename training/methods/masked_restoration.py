@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from sg_hub.errors import InvalidInputError
 
@@ -79,6 +80,12 @@ class MaskedRestoration(Restoring):
             raise InvalidInputError(
                 f"method.block={block} with pretrain.size={list(size)}: expected a multiple of the encoder's largest "
                 f"stride, {stride}, that divides every side, and more than one block"
+            )
+        each = next((m for m in model.encoder.modules() if isinstance(m, (_InstanceNorm, nn.GroupNorm))), None)
+        if each is not None:  # its statistics would be of masked voxels, too
+            raise InvalidInputError(
+                f"an encoder with {type(each).__name__} for masked_restoration: expected batch normalisation, "
+                "model.norm = 'batch' or 'batch_stats' of a 3D network"
             )
         return MaskedRestorationNetwork(model, block, self.settings.normalised)
 

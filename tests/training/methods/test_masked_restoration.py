@@ -49,6 +49,11 @@ def network_of(run, *overrides):
     return method, method.network(open_inputs(recipe, method, ALONE).blueprint(recipe))
 
 
+def test_statistics_of_masked_voxels_are_refused(run):
+    with pytest.raises(InvalidInputError, match=r"InstanceNorm3d for masked_restoration: expected batch normalisation"):
+        network_of(run, 'model.norm="instance"')
+
+
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_what_is_masked_has_no_influence(run, mode):
     method, network = network_of(run)
