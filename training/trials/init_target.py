@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, SgHubError
 from sg_hub.io.files import check_output, given_path, write_atomic
 
 from ..run.explain import toml_text
@@ -57,8 +57,13 @@ def init_target(folder: str | Path, out: str | Path | None = None, classes: Sequ
         found.table = os.path.relpath(table, found.root)
     lines = _toml(found, path, name, named)
     write_atomic(path, "\n".join([*lines, ""]))
-    target = load_target(path)
-    splits, said = _splits(target, found, named)
+    try:
+        target = load_target(path)
+        splits, said = _splits(target, found, named)
+    except SgHubError:  # what is wrong with the folder is put right, and the same command is given again
+        for file in (path, table) if tabled else (path,):
+            file.unlink()
+        raise
     if splits:
         write_atomic(path, "\n".join([*lines, "", "[splits]           # with every class in every part", *splits, ""]))
     return path, "\n".join([*_said(found, named), *_unmatched(target, found), *said])
@@ -82,7 +87,7 @@ def _classes(found: Look, given: Sequence[str]) -> dict[str, int]:
         return _numbered(given, values)
     if given and len(given) != len(values):
         shown = ", ".join(map(str, values))
-        some = " ".join(f"{name}={value}" for name, value in zip(given, values, strict=False))
+        some = " ".join(f"{name}=NUMBER" for name in given)
         raise InvalidInputError(
             f"--classes has {len(given)} name{'s' * (len(given) != 1)}, and the label maps have the numbers {shown}: "
             f"give {len(values)} names, in that order, or say which numbers they are of, such as {some}"
@@ -196,7 +201,8 @@ def _unmatched(target: Target, found: Look) -> list[str]:
         there = target.find()
     except InvalidInputError:  # which is said of the split
         return []
-    rows, images = [*there.skipped], sorted(found.files.keys() - {item.name for item in there.items})
+    rows = [name for name in there.skipped if name not in found.files]
+    images = sorted(found.files.keys() - {item.name for item in there.items})
     lines = [f"rows of {found.table} without an image: {len(rows)}, such as {rows[0]}"] if rows else []
     return lines + ([f"left out, for no row names them: {len(images)}, such as {images[0]}"] if images else [])
 

@@ -95,13 +95,24 @@ def test_a_name_keeps_the_letters_of_its_folder(init, tmp_path, folder, name):
     assert target.name == name
 
 
+def test_a_folder_that_makes_no_target_leaves_nothing_behind(init, tmp_path):
+    for number in range(5):
+        scan(tmp_path / "one" / "images" / f"{number}.nii.gz")
+    (tmp_path / "one" / "labels.csv").write_text(
+        "image,label\n" + "".join(f"{number},healthy\n" for number in range(5)), encoding="utf-8"
+    )
+    code, said, _ = init("one")
+    assert (code, "needs at least two" in said) == (2, True)
+    assert not list(tmp_path.glob("*.toml"))
+
+
 def test_some_of_the_numbers_are_classes_and_the_others_background(init, tmp_path):
     for number in range(6):
         scan(tmp_path / "organs" / "images" / f"case_{number}.nii.gz")
         mask(tmp_path / "organs" / "masks" / f"case_{number}.nii.gz", 1, 2, 4, 7)
     code, said, _ = init("organs", "--classes", "cord", "mandible")
     assert code == 2
-    assert "give 4 names, in that order, or say which numbers they are of, such as cord=1 mandible=2" in said
+    assert "give 4 names, in that order, or say which numbers they are of, such as cord=NUMBER mandible=NUMBER" in said
     for wrong in (["cord=1", "mandible"], ["cord=1", "mandible=1"], ["cord=1", "mandible=3"], ["=1"]):
         code, said, _ = init("organs", "--classes", *wrong)
         assert (code, "expected NAME=NUMBER" in said) == (2, True)

@@ -71,6 +71,7 @@ class Folder(LabelMapTarget):
     def find(self) -> Found:
         folder, found = self.folder(), Found()
         files, masks, rows = self._whole(folder)
+        listed: set[str] = set()
         for row in rows:
             name = next((key for known in self._names(row["image"]) if (key := _key(known, files))), None)
             split = row.get("split") or None
@@ -79,6 +80,7 @@ class Folder(LabelMapTarget):
             if name is None:
                 found.skipped[row["image"]] = f"not in {folder / self.images}"
                 continue
+            listed.add(name)
             mask = of_case(name, files, masks)
             if self.head == "segmentation" and mask is None:
                 found.skipped[row["image"]] = (
@@ -89,6 +91,7 @@ class Folder(LabelMapTarget):
             part: Split | None = split
             patient = row.get("patient") or patient_of(files[name]) or name
             found.items.append(Item(name, patient, str(files[name]), label, split=part))
+        found.skipped |= {name: f"no row in {self.table}" for name in files if name not in listed}
         return found
 
     def _whole(self, folder: Path) -> tuple[dict[str, Path], dict[str, Path], list[dict[str, str]]]:

@@ -44,6 +44,13 @@ def test_paths_of_a_table(root, form):
     assert found.skipped == {}
 
 
+def test_an_image_without_a_row_is_left_out_and_said(root):
+    (root / "t.csv").write_text("image\nc0\nimages/c2.nii.gz\ngone\n", encoding="utf-8")
+    found = target(root, table="t.csv").find()
+    assert [item.name for item in found.items] == ["c0", "c2"]
+    assert found.skipped == {"gone": f"not in {root / 'images'}", "c1": "no row in t.csv"}
+
+
 def test_a_column_that_is_there_twice(root):
     (root / "t.csv").write_text("image,patient,patient\nc0,a,b\n", encoding="utf-8")
     with pytest.raises(ReadError, match="has two columns 'patient'"):
