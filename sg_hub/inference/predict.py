@@ -37,8 +37,8 @@ def predict(
     A scan goes through a 3D model in windows: they are weighed by a Gaussian and blended. An image goes through a 2D
     model in one window, resized as `model.preprocess` does. The preprocessed scan is held twice at first, and is given
     up while the result grows; beside them there is one slab of patch_size[0] planes of the network's output: memory
-    does not grow with the number of windows. With `output="labels"` the result is one byte per voxel, whatever the number of
-    classes.
+    does not grow with the number of windows. With `output="labels"` the result is one byte per voxel, whatever the
+    number of classes.
 
     Args:
         model: with `preprocessing` and `head_name`; `segmentation` gives logits (N, classes, spatial...),

@@ -168,6 +168,12 @@ def _add_with_targets(command: AddCommand) -> None:
     scored.add_argument(
         "--part", choices=("train", "validation", "test", "all"), default="test", help="of the items (%(default)s)"
     )
+    scored.add_argument(
+        "--numbers",
+        choices=("model", "target"),
+        help="of the label maps: 1, 2, ... in the order of the classes, as `segment` writes them, or those of the "
+        "target's own label maps (model)",
+    )
     scored.add_argument("--out", metavar="CSV", help="write the table here, too")
     _add_quiet(scored)
 

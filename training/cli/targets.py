@@ -111,7 +111,7 @@ def score(options: argparse.Namespace) -> None:
     if options.out:
         check_output(options.out, (".csv",), read_for(options.predictions, options.target, options.overrides))
     given = (options.predictions, options.target, options.overrides, options.part)
-    table, scored, missing = score_predictions(*given, progress=options.progress)
+    table, scored, missing = score_predictions(*given, numbers=options.numbers, progress=options.progress)
     print(table, end="")
     print(f"{scored} items" + (f", {len(missing)} without a prediction, such as {missing[0]}" if missing else ""))
     if options.out:

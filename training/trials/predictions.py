@@ -7,6 +7,7 @@ target's order), as `sg-hub segment` writes them. Probabilities are a CSV as `sg
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from ..targets.splits import read_table
 from .class_metrics import auc_table, class_table, item_row
 
 TABLE = "classes.csv"
+NUMBERS = ("model", "target")
+"""Whose numbers label maps are in."""
 """Of the probabilities of a classification."""
 
 
@@ -86,6 +89,7 @@ def score_predictions(
     overrides: Sequence[str] = (),
     part: str = "test",
     *,
+    numbers: str | None = None,
     progress: bool = True,
 ) -> tuple[str, int, list[str]]:
     """Score predictions against a target's labels, on the grid of the files.
@@ -93,6 +97,8 @@ def score_predictions(
     Args:
         predictions: folder of label maps; of a classification a CSV, or the folder that holds `classes.csv`.
         part: of the target: train, validation, test or all.
+        numbers: of the label maps: `model`, 1 for the first class and so on, as `segment` writes them, or `target`,
+            those of the target's own label maps. Absent: `model`, and that is said where they differ.
 
     Returns:
         a CSV with a line for each class; how many items it is of; and the items without a prediction.
@@ -118,13 +124,17 @@ def score_predictions(
         missing = [item.name for item in items if item not in scored]
         _some(rows, path, items)
         return auc_table(read, rows), len(rows), missing
+    if numbers not in (None, *NUMBERS):
+        raise InvalidInputError(f"numbers={numbers!r}: expected {' or '.join(NUMBERS)}")
+    if numbers is None and (other := _other_numbers(read)):
+        print(f"note: 1 is {read.classes[0]} and so on; {other}", file=sys.stderr, flush=True)
     files = (find_scans if read.data_ndim == 3 else find_images)(path)
     rows, missing, names = [], [], _matched(items, files, path)
     for item in tqdm(items, "scoring", unit="item", disable=not progress, leave=False):
         if item.name not in names:
             missing.append(item.name)
         else:
-            rows.append(_scored(read, item, files[names[item.name]]))
+            rows.append(_scored(read, item, files[names[item.name]], own=numbers == "target"))
     _some(rows, path, items)
     return class_table(read, rows, "mm" if read.data_ndim == 3 else "pixels"), len(rows), missing
 
@@ -212,7 +222,16 @@ def _probabilities(path: Path, target: Target, items: Sequence[Item]) -> dict[st
     return {name: rows[0] for name, rows in others.items() if len(rows) == 1} | found
 
 
-def _scored(target: Folder, item: Item, path: Path) -> dict[str, Any]:
+def _other_numbers(target: Folder) -> str:
+    """How predictions in the numbers of the target's label maps are read; empty where these are 1, 2 and so on."""
+    if target.numbers == [[number] for number in range(1, len(target.classes) + 1)]:
+        return ""
+    pairs = zip(target.classes, target.numbers, strict=True)
+    named = ", ".join(f"{' and '.join(map(str, of))} {name}" for name, of in pairs)
+    return f"of predictions in the numbers of the target's label maps ({named}) say so: --numbers target"
+
+
+def _scored(target: Folder, item: Item, path: Path, *, own: bool) -> dict[str, Any]:
     spacing: tuple[float, ...] = (1.0, 1.0)
     if target.data_ndim == 3:
         labels, found = load_labels(str(item.label)), load_labels(path)
@@ -228,9 +247,11 @@ def _scored(target: Folder, item: Item, path: Path) -> dict[str, Any]:
         )
     if target.data_ndim == 3:
         check_same_place(found, labels)
+    if own:
+        given = target.class_numbers(given, path)
     if given.max() > len(target.classes) or given.min() < 0:
         raise InvalidInputError(
             f"{path} holds the number {given.max():g}: expected 0 (background) to {len(target.classes)}, the classes "
-            f"{list(target.classes)} in their order"
+            f"{list(target.classes)} in their order{f'; {other}' if (other := _other_numbers(target)) else ''}"
         )
     return item_row(item.name, np.asarray(given).astype(np.uint8), truth, len(target.classes), spacing)

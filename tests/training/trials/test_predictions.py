@@ -80,6 +80,23 @@ def test_perfect_predictions_have_perfect_scores(scans, capsys):
         assert (row["items"], row["missed"], row["dice"], row["surface_mm"]) == ("4", "0", "1", "0")
 
 
+def test_predictions_in_the_numbers_of_the_target(scans, capsys):
+    text = score_predictions("data/labels", "mine.toml", part="all", numbers="target", progress=False)[0]
+    assert [row["dice"] for row in csv.DictReader(text.splitlines())] == ["1", "1"]
+    with pytest.raises(InvalidInputError, match=r"holds the number 7: .*\(3 a, 7 b\) say so: --numbers target"):
+        score_predictions("data/labels", "mine.toml", part="all", progress=False)
+    turned = ["values={ a = 2, b = 1 }", 'background="others"']  # such numbers may be either
+    capsys.readouterr()
+    score_predictions(
+        "data/labels", "mine.toml", [*turned, "values={ a = 7, b = 3 }"], "all", numbers="target", progress=False
+    )
+    assert capsys.readouterr().err == ""
+    for number in range(8):
+        write_scan(scans / "data" / "labels" / f"{number}.nii.gz", (labels_of(number) > 0).astype(np.uint8), SPACING)
+    score_predictions("data/labels", "mine.toml", turned, "all", progress=False)
+    assert "note: 1 is a and so on; of predictions in the numbers" in capsys.readouterr().err
+
+
 def test_predictions_lie_where_the_images_do(scans):
     """Label maps of which only the order of voxels counts, whose own headers mean another grid."""
     for number in range(8):

@@ -171,10 +171,10 @@ def copies(target: Target, items: list[Item], pixels: Mapping[str, str]) -> str:
     if not pairs:
         return ""
     item, other = pairs[-1]
+    count = "1 item has" if len(pairs) == 1 else f"{len(pairs)} items have"
     return (
-        f"target {target.name}: {len(pairs)} {'item has' if len(pairs) == 1 else 'items have'} the image of one in another part, "
-        f"such as {item.name} "
-        f"({item.split}) that of {other.name} ({other.split}): give both the same patient, or leave one"
+        f"target {target.name}: {count} the image of one in another part, such as {item.name} ({item.split}) that of "
+        f"{other.name} ({other.split}): give both the same patient, or leave one"
     )
 
 
