@@ -119,7 +119,7 @@ def open_store(recipe: Recipe, **how: Any) -> Store:
         settings = {key: value for key, value in settings.items() if key in recipe.prepare.model_fields_set}
         if recipe.split and not split_file(recipe.split).is_file():
             there = None
-    _check_settings(path, store.settings, settings)
+    _check_settings(path, store.settings, settings, own=own)
     if there:
         split = _split_of(recipe)
         given = {key for key in recipe.model_fields_set if getattr(recipe, key) not in (None, "")}
@@ -245,12 +245,16 @@ def _settings_of(recipe: Recipe) -> dict[str, Any]:
     return settings
 
 
-def _check_settings(folder: str | Path, there: dict[str, Any], settings: dict[str, Any]) -> None:
+def _check_settings(folder: str | Path, there: dict[str, Any], settings: dict[str, Any], *, own: bool = True) -> None:
     changed = [f"{key} {there.get(key)}" for key in settings if there.get(key) != settings[key]]
     if changed:
         raise InvalidInputError(
-            f"the store {folder} was prepared with another {', '.join(changed)}: give another run=FOLDER, "
-            "set it back in the recipe, or remove the store to prepare it anew"
+            f"the store {folder} was prepared with another {', '.join(changed)}: "
+            + (
+                "give another run=FOLDER, set it back in the recipe, or remove the store to prepare it anew"
+                if own
+                else "give the recipe's [prepare] that (prepare.spacing=own for None), or the scans as source"
+            )
         )
 
 

@@ -13,7 +13,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
 
-from sg_hub.errors import ReadError
+from sg_hub.errors import InvalidInputError, ReadError
 from tests.training.conftest import small_recipe
 from tests.training.data.conftest import voxels_of, write_store
 from training.data import remote, store_files
@@ -114,7 +114,9 @@ def test_what_was_read_is_kept_on_the_local_disk(network, bucket, tmp_path):
 
 
 def test_a_recipe_reads_a_store_there_and_nothing_secret_is_written(network, bucket, tmp_path, capfd):
-    recipe = small_recipe(tmp_path / "run", f"source={bucket}")
+    with pytest.raises(InvalidInputError, match=r"another spacing None: give the recipe's \[prepare\] that"):
+        prepare(small_recipe(tmp_path / "run", f"source={bucket}"), progress=False)
+    recipe = small_recipe(tmp_path / "run", f"source={bucket}", "prepare.spacing=own")
     assert len(prepare(recipe, progress=False).kept) == 2
     with pytest.raises(ReadError, match=r"is not a store: run `sg-hub prepare`"):
         Store.open("s3://scans/other.zarr")

@@ -138,4 +138,4 @@ def test_the_same_pixels_in_two_parts(folder):
         write_scan(folder / "images" / f"{number}.{'mha' if number == 5 else 'nii.gz'}", same.astype(np.int16))
     said = check("mine.toml", ["table=table.csv"], progress=False)
     assert "nothing is wrong" not in said
-    assert "1 items have the image of one in another part, such as 5 (validation) that of 0 (train)" in said
+    assert "1 item has the image of one in another part, such as 5 (validation) that of 0 (train)" in said

@@ -350,5 +350,5 @@ def test_the_same_pixels_in_two_parts_are_said(tmp_path, capsys):
     sitk.WriteImage(sitk.ReadImage(str(images / "p01.nii.gz")), str(images / "p07.mha"))
     task_of(name, tmp_path / "out", "table=t.csv")
     assert (
-        "1 items have the image of one in another part, such as p07 (validation) that of p01" in capsys.readouterr().out
+        "1 item has the image of one in another part, such as p07 (validation) that of p01" in capsys.readouterr().out
     )
