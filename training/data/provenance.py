@@ -53,6 +53,17 @@ def provenance(recipe: Recipe, store: Store, found_by: Mapping[str, Any] | None 
     return found
 
 
+def of_dataset(provenance: Mapping[str, Any], dataset: str, store: Store) -> dict[str, Any]:
+    """What weights say of whom they have seen, where the name of their data set is given after they were trained.
+
+    Args:
+        store: that they were trained on.
+    """
+    named = sorted({*provenance.get("datasets", ()), dataset})
+    seen = sorted({*provenance.get("patients", ()), *patient_hashes(dataset, _trained_on(store))})
+    return {"datasets": named, "patients": seen}
+
+
 def digest(values: Iterable[str]) -> str:
     """Sixteen hexadecimal digits of a set of names or hashes."""
     return hashlib.sha256("\n".join(sorted(values)).encode()).hexdigest()[:16]

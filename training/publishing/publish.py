@@ -26,7 +26,7 @@ from sg_hub.io.files import given_path, writing_folder
 from sg_hub.models import PretrainedModel
 
 from ..data.prepare import store_path
-from ..data.provenance import said_of
+from ..data.provenance import of_dataset, said_of
 from ..data.store import Store
 from ..discovery.discover import table_path
 from ..discovery.patterns import PatternTable
@@ -76,6 +76,9 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
     with writing_folder(folder) as new, _as_recorded(recipe.run_dir, new):
         said = _said(recipe, pretraining, store)
         model.provenance |= {"data": said.data_name, "licence": said.licence or "unknown"}
+        known = model.provenance.get("datasets", ())
+        if said.dataset and said.dataset not in known and model.provenance.get("store") == store.fingerprint:
+            model.provenance |= of_dataset(model.provenance, said.dataset, store)
         model.save_pretrained(new, half=True)
         model = from_pretrained(new)
         results = _results(recipe, model, said, store, pretraining, sha256_of(new / WEIGHTS))

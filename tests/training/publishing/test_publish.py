@@ -19,7 +19,7 @@ from sg_hub.hub.model_folder import sha256_of
 from sg_hub.io.files import write_json
 from tests.training.conftest import SAMPLES, SMALL, small_images, small_recipe
 from tests.training.publishing.test_upload import command
-from training.data.leakage import patient_hashes
+from training.data.leakage import check_unseen, patient_hashes
 from training.data.prepare import store_path
 from training.data.store import Store
 from training.discovery.patterns import PatternTable
@@ -236,6 +236,15 @@ def test_of_other_data_the_card_has_none_of_the_recipes_words(trained, tmp_path)
     card = ModelCard.load(publish(small_recipe(run, *others), tmp_path / "before") / "README.md")
     assert "- Data: CT of our clinic." in card.text  # given when they were trained
     assert words.data_licence not in card.content
+
+
+def test_a_data_set_that_is_named_when_they_are_published_is_one_that_they_have_seen(trained, tmp_path):
+    others = ('publish.images=["000000000000"]', "publish.dataset=mydata")
+    seen = sg_hub.from_pretrained(publish(small_recipe(trained, *others), tmp_path / "cards")).provenance
+    assert "mydata" in seen["datasets"]
+    patient = Store.open(store_path(small_recipe(trained))).persons("train")[0]
+    with pytest.raises(InvalidInputError, match=patient):
+        check_unseen(seen, "mydata", [f"mydata/{patient}"])
 
 
 # -- what is there is lost to nobody ----------------------------------------------------------------------------------
