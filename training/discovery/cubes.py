@@ -133,9 +133,8 @@ class RandomCubes(Cubes):
     def _draw(self, index: int) -> tuple[str, tuple[int, ...], np.ndarray]:
         random = rng(self.seed, "random cube", self.split, int(index))
         patient = self.patients[random.integers(len(self.patients))]
-        spare = (
-            np.array(self.store.shape(patient)) - self.settings.cube
-        )  # below 0: the scan is in the middle of the cube
+        # Voxels that a cube may be moved by; below 0, half of what the scan lacks lies on either side of it.
+        spare = np.array(self.store.shape(patient)) - self.settings.cube
         best, most = None, -1.0
         for _ in range(TRIES):
             corner = tuple((random.integers(0, spare.clip(0) + 1) + (spare.clip(max=0) // 2)).tolist())

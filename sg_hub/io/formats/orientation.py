@@ -174,8 +174,7 @@ def check_spacing(source: Path | str, spacing: Sequence[float | None], field: st
         raise InvalidInputError(
             f"{source}: spacing ({', '.join(f'{value:g}' for value in spacing)}) in its header ({field}); "
             f"expected positive numbers in mm, {_LEAST_SPACING:g} to {_MOST_SPACING:g}. Convert the scan again from "
-            "its source, correct the header "
-            "(SimpleITK: image.SetSpacing(...), then WriteImage), or give the spacing: "
+            "its source, correct the header (SimpleITK: image.SetSpacing(...), then WriteImage), or give the spacing: "
             "load_scan(path, spacing=(x, y, z)) (command: --spacing X Y Z)"
         )
 

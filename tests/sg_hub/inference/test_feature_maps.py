@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from sg_hub.errors import InvalidInputError
 from sg_hub.inference.feature_maps import FeatureMaps, feature_maps, level_names
 from tests.sg_hub.inference.networks import make_model
 
@@ -97,3 +98,11 @@ def test_vectors_of_a_few_places_are_those_that_lie_in_the_whole_map(corner):
     everywhere = torch.cat([places, torch.tensor([[-50.0] * 3, [50.0] * 3])])
     for few, all_of_it in zip(maps.at(places), maps.at(everywhere), strict=True):
         assert torch.allclose(few, all_of_it[:-2], atol=1e-4)
+
+
+def test_features_beyond_half_precision_are_said_to_be():
+    model = make_model()
+    with torch.no_grad():
+        model.encoder.levels[3][1].norm.bias.fill_(1e6)
+    with pytest.raises(InvalidInputError, match=r"its features \(encoder 3\) are above 65504"):
+        described(model, torch.rand(1, 1, 16, 24, 16))

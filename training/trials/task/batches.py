@@ -80,6 +80,8 @@ def _cut(image: Tensor, label: Tensor, centre: Tensor, size: Sequence[int]) -> P
     corner = (centre - sides // 2).minimum(shape - sides).clamp(min=0)
     part = tuple(slice(int(c), int(c + s)) for c, s in zip(corner, sides, strict=True))
     image, label = image[(slice(None), *part)], label[part]
+    if tuple(label.shape) == tuple(size):
+        return image, label
     return (
         pad_to(image[None], size, mode="replicate")[0],
         pad_to(label[None, None].float(), size, mode="replicate")[0, 0].to(label.dtype),

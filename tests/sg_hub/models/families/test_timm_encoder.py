@@ -300,3 +300,13 @@ def test_weights_of_another_encoder_are_refused(folder):
     change_config(folder.parent / "other", encoder=SMALL)
     with pytest.raises(InvalidInputError, match="do not fit SemanticGenesis2D"):
         SemanticGenesis2D.from_pretrained(folder.parent / "other")
+
+
+def test_other_channels_of_weights_that_are_standardised_are_warned_of(tmp_path, caplog):
+    for encoder, warned in (("nf_regnet_b0", True), (SMALL, False)):
+        small(encoder=encoder, head="features").save_pretrained(tmp_path / encoder)
+        caplog.clear()
+        sg_hub.from_pretrained(tmp_path / encoder)
+        assert not caplog.records, "nothing is adapted"
+        sg_hub.from_pretrained(tmp_path / encoder, in_chans=2)
+        assert ("standardises its weights" in caplog.text) == warned

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sg_hub.errors import ReadError
+from sg_hub.errors import InvalidInputError, ReadError
 from tests.sg_hub.io.formats.dicom.dicom_files import write_series
 from tests.training.targets.target_folders import write_scan
 from training.targets.readers.folder import Folder
@@ -108,3 +108,13 @@ def test_whose_a_dicom_image_is(tmp_path):
     assert [item.patient for item in target(tmp_path).find().items] == ["P0", "P0", "P1"]
     (tmp_path / "t.csv").write_text("image,patient\nc0,a\nc1,b\n", encoding="utf-8")
     assert [item.patient for item in target(tmp_path, table="t.csv").find().items] == ["a", "b"]
+
+
+def test_one_patient_id_in_all_files_says_what_to_do(tmp_path):
+    for number in range(3):
+        write_series(tmp_path / "images" / f"c{number}", SeriesInstanceUID=f"1.2.{number}", PatientID="ANON")
+        write_scan(tmp_path / "labels" / f"c{number}.nii.gz", np.ones((12, 10, 6), dtype=np.int16))
+    with pytest.raises(
+        InvalidInputError, match=r"all are of the patient 'ANON': .* a table with the columns image and"
+    ):
+        target(tmp_path).split_items()
