@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +12,7 @@ from sg_hub.io.finder import plain_name
 from ..run.recipe import Recipe
 from ..run.recipe_file import RECIPES
 from ..run.settings import shipped_files
+from .csv_table import numbered_rows
 
 
 @dataclass(frozen=True)
@@ -45,26 +42,21 @@ def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
     """
     if not recipe.split:
         return None
+    path = split_file(recipe.split)
     try:
-        reader = csv.reader(io.StringIO(split_file(recipe.split).read_text(encoding="utf-8-sig"), newline=""))
-        header, *lines = [[value.strip() for value in line] for line in reader if line] or [[]]
-    except (OSError, ValueError, csv.Error) as error:
+        rows = numbered_rows(path, ("patient", "split"), ("image",))
+    except ReadError as error:
         raise ReadError(
-            f"the recipe's split {recipe.split} cannot be read ({getattr(error, 'strerror', None) or error}): give "
-            "split=CSV with the columns patient and split, or split= where every patient may train"
+            f"the recipe's split: {error}: give split=CSV with the columns patient and split, or split= where every "
+            "patient may train"
         ) from error
-    if not lines or not {"patient", "split"} <= {*header}:
-        raise ReadError(f"{recipe.split}: expected a CSV with the columns patient and split")
-    check_columns(recipe.split, header, ("image",))
-    long = next((number for number, line in enumerate(lines, 2) if any(line[len(header) :])), None)
-    if long is not None:  # a comma that is not in quotes
-        raise ReadError(f"{recipe.split}, row {long}: {len(lines[long - 2])} values for {len(header)} columns")
+    if not rows:
+        raise ReadError(f"the recipe's split {path} names nobody: give split= where every patient may train")
     given: dict[str, SplitRow] = {}
-    for number, line in enumerate(lines, 2):
-        row = dict(zip(header, line, strict=False))
-        patient, split = row.get("patient"), row.get("split")
+    for number, row in rows:
+        patient, split = row["patient"], row["split"]
         if not patient or not split:
-            raise ReadError(f"{recipe.split}, row {number}: the patient or the split is missing")
+            raise ReadError(f"{recipe.split}, line {number}: the patient or the split is missing")
         patient = plain_name(patient)
         key = plain_name(row.get("image") or patient)
         stands = given.setdefault(key, SplitRow(split, patient, bool(row.get("image"))))
@@ -78,18 +70,3 @@ def read_split(recipe: Recipe) -> dict[str, SplitRow] | None:
                 f"in {split!r}: leave one"
             )
     return given
-
-
-def check_columns(path: str | Path, header: Sequence[str], optional: Sequence[str]) -> None:
-    """Refuse a CSV that lacks a column which may be there, and has one of nearly that name, which would not count.
-
-    Raises:
-        ReadError: naming both.
-    """
-    for name in (one for one in optional if one not in header):
-        near = next((one for one in header if difflib.get_close_matches(one.lower(), [name], cutoff=0.8)), None)
-        if near is not None:
-            raise ReadError(
-                f"{path} has the column {near!r}, which is not read, and none called {name!r}: call it {name!r}, or, "
-                "if it is something else, by another name"
-            )

@@ -6,7 +6,6 @@ each class, and a CSV with the columns image and label beside a folder of images
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections import Counter
@@ -23,10 +22,10 @@ from sg_hub.io.finder import find_images, find_scans
 from sg_hub.io.labels import load_labels, read_label_image
 from sg_hub.preprocessing.preprocessing import GREY
 
+from ..data.csv_table import columns_of, read_csv
 from ..data.identity import patient_of
 from .defaults import dims_of
 from .readers.folder import of_case
-from .splits import read_table
 
 _LABELS = re.compile(r"(labels?|masks?|seg(mentation)?s?|annotations?|gt|ground.?truth|outlines?)(tr)?", re.IGNORECASE)
 """Names of a folder of label maps."""
@@ -106,9 +105,7 @@ def look(root: str | Path) -> Look:
             raise ReadError(f"{root} holds no image that can be read; {_EXPECTED}")
         count = f"{len(files)} image{'s' * (len(files) != 1)}"
         tables = "".join(f"; {path.name} has the columns {header}" for path, header in _headers(root).items())
-        raise InvalidInputError(
-            f"{root} holds {count}, and nothing that says what is in them; {_EXPECTED}, between commas{tables}"
-        )
+        raise InvalidInputError(f"{root} holds {count}, and nothing that says what is in them; {_EXPECTED}{tables}")
     if not found.table:
         found.patients = patients_of(found.files, in_classes=bool(found.rows))
         said = {name: patient for name, path in found.files.items() if (patient := patient_of(path))}
@@ -156,11 +153,11 @@ def _pairs(root: Path) -> Look | None:
 def _table(root: Path) -> Look | None:
     """A CSV with the columns image and label."""
     for path, header in _headers(root).items():
-        if not {"image", "label"} <= {*header}:
+        if not {"image", "label"} <= {name.lower() for name in header}:
             continue
         folder = next((one for one in _folders(root) if _files(one, dims_of(one))), root)
         dims = dims_of(folder)
-        rows = read_table(path, ("image", "label"), ("patient", "split"))
+        rows = read_csv(path, ("image", "label"), ("patient", "split"))
         labels = [row["label"] for row in rows]
         _check_classes(path, labels)
         patients = {row["image"]: row["patient"] for row in rows if row.get("patient")}
@@ -177,9 +174,8 @@ def _table(root: Path) -> Look | None:
 def _headers(root: Path) -> dict[Path, list[str]]:
     """The columns of each CSV."""
     found = {}
-    for path in sorted(root.glob("*.csv")):
-        with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-            found[path] = [name.strip() for name in next(csv.reader(file), [])]
+    for path in sorted(path for suffix in ("csv", "tsv") for path in root.glob(f"*.{suffix}")):
+        found[path] = columns_of(path)
     return found
 
 

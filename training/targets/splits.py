@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sg_hub.errors import InvalidInputError, ReadError, shortened
 
+from ..data.csv_table import read_csv
 from ..data.leakage import name_hashes
-from ..data.split_table import check_columns, split_file
+from ..data.split_table import split_file
 from ..run.recipe import Split
 from ..run.seeds import rng
 from .items import Found, Item
@@ -122,7 +120,7 @@ def read_split(path: str) -> dict[str, Split]:
         InvalidInputError: another part, or two for one patient.
     """
     given: dict[str, Split] = {}
-    for row in read_table(split_file(path), ("patient", "split")):
+    for row in read_csv(split_file(path), ("patient", "split")):
         part = next((known for known in PARTS if known == row["split"]), None)
         if part is None:
             whose = f"split {shortened(row['split'], 80)!r} of patient {shortened(row['patient'], 80)}"
@@ -132,48 +130,6 @@ def read_split(path: str) -> dict[str, Split]:
                 f"{path}: patient {row['patient']} is in {given[row['patient']]} and in {part}: leave one of the rows"
             )
     return given
-
-
-def read_table(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[dict[str, str]]:
-    """Rows of a CSV (of a .tsv: between tabs) that has at least these columns; blanks around names and values are cut,
-    and values are composed (NFC), so that a name is the same name however it was typed.
-
-    Args:
-        optional: columns that may be there, too; one of nearly such a name would not count, and is refused.
-
-    Raises:
-        ReadError: missing, damaged or with other columns.
-    """
-    try:
-        with open(path.expanduser(), newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-            header = [name.strip() for name in next(reader, [])]
-            double = next((name for name in header if name and header.count(name) > 1), None)
-            if double is not None:
-                raise ReadError(f"{path} has two columns {double!r}: leave the one that counts")
-            missing = [name for name in columns if name not in header]
-            if missing:
-                raise ReadError(
-                    f"{path} lacks the column {missing[0]!r} (it has {', '.join(header) or 'none'}); expected "
-                    f"{', '.join(columns)}"
-                )
-            check_columns(path, header, optional)
-            rows = []
-            for number, values in enumerate(reader, 2):
-                if not values:
-                    continue
-                short = len(values) < len(header) and any(header.index(name) >= len(values) for name in columns)
-                if short or any(value.strip() for value in values[len(header) :]):  # a comma that is not in quotes
-                    raise ReadError(f"{path}, line {number}: {len(values)} values for {len(header)} columns")
-                composed = (unicodedata.normalize("NFC", value.strip()) for value in values)
-                rows.append(dict(zip(header, composed, strict=False)))
-            return rows
-    except ReadError:
-        raise
-    except FileNotFoundError:
-        raise ReadError(f"{path} is not there; expected a CSV with the columns {', '.join(columns)}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(f"{path} cannot be read: {error}; expected a CSV in UTF-8 with commas") from error
 
 
 def check_fraction(fraction: float) -> None:

@@ -21,10 +21,10 @@ from sg_hub.io.files import given_path, unwritable, write_atomic, writing_path
 from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES, find_images, find_scans, plain_name
 from sg_hub.io.labels import check_same_place, load_labels, read_label_image
 
+from ..data.csv_table import read_csv
 from ..targets import Item, Target, load_target
 from ..targets.label_maps import as_placed
 from ..targets.readers.folder import Folder
-from ..targets.splits import read_table
 from .class_metrics import auc_table, class_table, item_row
 
 TABLE = "classes.csv"
@@ -203,7 +203,7 @@ def _probabilities(path: Path, target: Target, items: Sequence[Item]) -> dict[st
     found: dict[str, list[float]] = {}
     said: dict[str, str] = {}
     others: dict[str, list[list[float]]] = {}
-    for row in read_table(table, ("scan", *target.classes)):
+    for row in read_csv(table, ("scan", *target.classes)):
         try:
             values = [float(row[name]) for name in target.classes]
         except ValueError as error:

@@ -42,10 +42,10 @@ def test_a_dicom_folder_is_named_by_its_path_too(recipe, tmp_path, source):
 
 def test_bad_splits(recipe, tmp_path):
     path = tmp_path / "split.csv"
-    with pytest.raises(ReadError, match="cannot be read"):
+    with pytest.raises(ReadError, match="is not there"):
         prepare(recipe(f"split={path}"), progress=False)
     path.write_text("name,fold\na,1\n", encoding="utf-8")
-    with pytest.raises(ReadError, match="columns patient and split"):
+    with pytest.raises(ReadError, match=r"lacks the column .patient. \(it has name, fold\)"):
         prepare(recipe(f"split={path}"), progress=False)
     path.write_text("patient,split\na,train\na,test\n", encoding="utf-8")
     with pytest.raises(InvalidInputError, match="patient 'a' in 'train' and in 'test'"):
@@ -62,11 +62,11 @@ def test_a_name_in_another_composition_is_the_same_name(recipe, tmp_path, source
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"patient,split\na\n", r"split\.csv, row 2: the patient or the split is missing"),
-        (b"patient,split\n,train\n", r"split\.csv, row 2: the patient or the split is missing"),
+        (b"patient,split\na\n", r"split\.csv, line 2: 1 values for 2 columns"),
+        (b"patient,split\n,train\n", r"split\.csv, line 2: the patient or the split is missing"),
         (b"patient,split\na,tr\xff\n", r"split\.csv cannot be read"),
         (b'patient,split\n"' + b"a" * 200_000 + b'",train\n', r"split\.csv cannot be read"),
-        (b"\x00\x00", r"split\.csv: expected a CSV"),
+        (b"\x00\x00", r"split\.csv lacks the column .patient."),
     ],
 )
 def test_a_damaged_csv_is_named(recipe, tmp_path, text, said):

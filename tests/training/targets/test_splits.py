@@ -5,11 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.errors import InvalidInputError
 from tests.training.targets.target_folders import luna16, target_at, write_csv
 from training.data.leakage import name_hashes
 from training.targets import Item, in_parts, list_targets, load_target
-from training.targets.splits import few_patients, label_fraction, read_split, read_table
+from training.targets.splits import few_patients, label_fraction, read_split
 
 SMALL = ("grid.size=[16, 16, 8]", "settings.batch_size=4")
 
@@ -154,16 +154,6 @@ def test_the_first_patients_have_every_class_as_soon_as_may_be():
 def test_more_patients_than_there_are_is_refused(count):
     with pytest.raises(InvalidInputError, match=f"{count} labelled patients: expected 1 to 20"):
         drawn(items_of([0] * 20), count)
-
-
-@pytest.mark.parametrize(("near", "meant"), [("Split", "split"), ("patient_id", "patient"), ("Patients", "patient")])
-def test_a_column_of_nearly_the_name_that_counts_is_refused(tmp_path, near, meant):
-    table = tmp_path / "t.csv"
-    table.write_text(f"image,{near}\na,b\n")
-    with pytest.raises(ReadError, match=f"'{near}', which is not read, and none called '{meant}'"):
-        read_table(table, ("image",), ("patient", "split"))
-    table.write_text(f"image,{near},{meant},Patient Age\na,b,c,d\n")
-    assert read_table(table, ("image",), (meant,))[0][meant] == "c"
 
 
 def test_splits_that_shipped_targets_name_ship_with_them():

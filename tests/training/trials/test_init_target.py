@@ -215,13 +215,23 @@ def test_rows_without_an_image_and_images_without_a_row_are_said(init, tmp_path)
     assert (code, "split 'val' of 0.png; expected train" in said) == (0, True)
 
 
+def test_a_table_of_a_spreadsheet_is_read(init, tmp_path):
+    for number in range(12):
+        picture(tmp_path / "xrays" / "images" / f"{number}.png", number)
+    rows = [f"{number}.png;{'ab'[number % 2]};p{number}" for number in range(12)]
+    (tmp_path / "xrays" / "classes.csv").write_text("\n".join(["Image;Label;Patient", *rows]), encoding="utf-8-sig")
+    code, _, target = init("xrays")
+    assert (code, target.classes) == (0, ("a", "b"))
+    assert {item.patient for item in target.find().items} == {f"p{number}" for number in range(12)}
+
+
 def test_tables_that_say_no_class_are_named(init, tmp_path):
     for number in range(4):
         picture(tmp_path / "xrays" / "images" / f"{number}.png", number)
     table = tmp_path / "xrays" / "classes.csv"
-    table.write_text("image;label\n0.png;a\n", encoding="utf-8")
+    table.write_text("picture,label\n0.png,a\n", encoding="utf-8")
     code, said, _ = init("xrays")
-    assert (code, "classes.csv has the columns ['image;label']" in said, "between commas" in said) == (2, True, True)
+    assert (code, "classes.csv has the columns ['picture', 'label']" in said) == (2, True)
     table.write_text("image,label\n0.png,3\n1.png,0.37\n", encoding="utf-8")
     code, said, _ = init("xrays")
     assert (code, "label '0.37': numbers with fractions are measurements" in said) == (2, True)

@@ -20,11 +20,11 @@ from pydantic import Field, model_validator
 from sg_hub.errors import InvalidInputError, ReadError, shortened
 from sg_hub.io.finder import walk
 
+from ...data.csv_table import read_csv
 from ..defaults import AnyPreprocessing, as_weights_expect
 from ..items import Found, Item, LoadedItem
 from ..label_maps import LabelMapTarget, load_channels
 from ..on_grid import scan_on_grid
-from ..splits import read_table
 
 PARTICIPANTS = "participants.tsv"
 _NAME = re.compile(
@@ -169,7 +169,7 @@ class Bids(LabelMapTarget):
             InvalidInputError: another class, or two for one subject.
         """
         found: dict[str, int] = {}
-        for row in read_table(folder / PARTICIPANTS, ("participant_id", self.column)):
+        for row in read_csv(folder / PARTICIPANTS, ("participant_id", self.column)):
             subject, value = row["participant_id"], row[self.column]
             if value in _MISSING:
                 continue

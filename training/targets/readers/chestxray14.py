@@ -17,11 +17,11 @@ import sg_hub
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.finder import walk
 
+from ...data.csv_table import read_csv
 from ...run.recipe import Split
 from ..items import Found, Item, LoadedItem
 from ..on_grid import picture_on_grid
 from ..protocol import Target
-from ..splits import read_table
 
 LISTS: dict[str, Split] = {"train_val_list.txt": "train", "test_list.txt": "test"}
 NONE = "No Finding"
@@ -39,7 +39,7 @@ class ChestXray14(Target):
             raise ReadError(f"{folder} holds {len(tables)} Data_Entry_2017*.csv: exactly one is expected there")
         parts = _parts(folder)
         files = {name: place / name for place, names in walk(folder) for name in names if name.endswith(".png")}
-        for row in read_table(tables[0], ("Image Index", "Finding Labels", "Patient ID")):
+        for row in read_csv(tables[0], ("Image Index", "Finding Labels", "Patient ID")):
             image = row["Image Index"]
             findings = set(row["Finding Labels"].split("|")) - {NONE}
             unknown = sorted(findings - set(self.classes))

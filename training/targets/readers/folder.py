@@ -23,13 +23,14 @@ from sg_hub.errors import InvalidInputError, ReadError, SgHubError
 from sg_hub.io.finder import IMAGE_SUFFIXES, SCAN_SUFFIXES, find_images, find_scans, plain_name
 from sg_hub.io.labels import read_label_image
 
+from ...data.csv_table import read_csv
 from ...data.identity import patient_of
 from ...run.recipe import Split
 from ..defaults import AnyPreprocessing, as_weights_expect, dims_of
 from ..items import Found, Item, LoadedItem
 from ..label_maps import LabelMapTarget
 from ..on_grid import picture_on_grid, scan_on_grid
-from ..splits import PARTS, read_table
+from ..splits import PARTS
 
 _SEGMENTS = ".seg"
 """What 3D Slicer adds to the names of its segmentations (.seg.nrrd)."""
@@ -134,7 +135,7 @@ class Folder(LabelMapTarget):
     def _rows(self, folder: Path, files: dict[str, Path]) -> list[dict[str, str]]:
         if self.table is not None:
             columns = ("image", "label") if self.head == "classification" else ("image",)
-            return read_table(folder / self.table, columns, ("patient", "split"))
+            return read_csv(folder / self.table, columns, ("patient", "split"))
         if self.head == "classification":
             raise InvalidInputError(f"target {self.name}: a classification needs table=CSV (columns image and label)")
         return [{"image": name} for name in files]

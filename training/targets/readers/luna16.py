@@ -18,12 +18,12 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.finder import walk
 from sg_hub.io.formats.meta_image import check_meta_image
 
+from ...data.csv_table import numbered_rows
 from ...run.recipe import Split
 from ...run.seeds import rng
 from ..items import Found, Item, LoadedItem
 from ..on_grid import AIR, box, cube_on_grid
 from ..protocol import Target
-from ..splits import read_table
 
 PARTS: dict[int, Split] = {n: "train" if n < 5 else "validation" if n < 7 else "test" for n in range(10)}
 
@@ -51,7 +51,7 @@ class Luna16(Target):
             raise ReadError(f"{folder} holds no subset*/*.mhd: give root=FOLDER of LUNA16 as it is downloaded")
         rows: dict[str, list[tuple[tuple[float, ...], int]]] = defaultdict(list)
         columns = ("seriesuid", "coordX", "coordY", "coordZ", "class")
-        for number, row in enumerate(read_table(folder / self.table, columns), 2):
+        for number, row in numbered_rows(folder / self.table, columns):
             try:
                 label = int(row["class"])
                 if label not in (0, 1):

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ...data.csv_table import read_csv
 from ...run.recipe import Split
 from ..items import Found, Item
 from ..label_maps import LabelMapTarget
-from ..splits import read_table
 
 SPLITS: dict[str, Split] = {"train-pats": "train", "validation-pats": "test"}
 
@@ -23,7 +23,7 @@ class OpenKbp(LabelMapTarget):
 
     def find(self) -> Found:
         folder, found = self.folder(), Found()
-        for row in read_table(folder / "patients.csv", ("patient", "split", *self.classes)):
+        for row in read_csv(folder / "patients.csv", ("patient", "split", *self.classes)):
             patient = row["patient"]
             image, label = (folder / kind / f"{patient}.nii.gz" for kind in ("ct", "labels"))
             missing = [name for name in self.classes if row[name] in ("", "0")]

@@ -20,10 +20,10 @@ from sg_hub.io.finder import find_images, plain_name
 from sg_hub.io.formats.dicom.files import SUFFIXES
 from sg_hub.io.formats.dicom.header import read_image_header
 
+from ...data.csv_table import read_csv
 from ..items import Found, Item, LoadedItem
 from ..on_grid import picture_on_grid
 from ..protocol import Target
-from ..splits import read_table
 
 
 class SiimAcr(Target):
@@ -40,7 +40,7 @@ class SiimAcr(Target):
         folder, found = self.folder(), Found()
         table = folder / self.table
         masks: dict[str, list[str]] = defaultdict(list)
-        for row in read_table(table, ("ImageId", "EncodedPixels")):
+        for row in read_csv(table, ("ImageId", "EncodedPixels")):
             masks[row["ImageId"]].append(row["EncodedPixels"])
         files: dict[str, Path] = {}
         for path in find_images(folder / self.images).values():
