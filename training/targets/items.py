@@ -44,6 +44,8 @@ class LoadedItem:
     label: np.ndarray
     """Segmentation: (X, Y, Z) or (H, W) uint8, 0 is background, i the class number i. Classification: () class
     number, or (findings,) of 0 and 1."""
+    drawn: np.ndarray | None = None
+    """Of a segmentation of scans: (X, Y, Z) class numbers on the scan's own grid."""
 
 
 @dataclass

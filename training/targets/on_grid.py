@@ -29,7 +29,7 @@ def scan_on_grid(target: Target, scan: sg_hub.Scan, label: np.ndarray) -> Loaded
         return LoadedItem(image, label)
     fitted = fit_labels(label, image.shape[1:])
     say_lost(target, label, fitted, scan.source)
-    return LoadedItem(image, fitted)
+    return LoadedItem(image, fitted, label)
 
 
 def cube_on_grid(target: Target, cube: np.ndarray, label: np.ndarray) -> LoadedItem:

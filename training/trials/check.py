@@ -12,12 +12,18 @@ from tqdm import tqdm
 from sg_hub.errors import InputsError, InvalidInputError, SgHubError
 
 from ..targets import Item, Target, in_parts, load_target
+from ..targets.on_grid import fit_labels
 from .task.initialisation import Initialisation, look_up, say_taken
 from .task.item_arrays import pixel_hash
+from .task.metrics import overlap
 from .task.prepared_task import check_seen, copies, scored_classes
 
 _SHOWN = 5
 """Faults of files that are told apart."""
+_COMPARED = 10
+"""Items whose labels are held against themselves on the target's grid."""
+_FINE = 0.95
+"""Dice that a grid must leave possible for nothing to be said of it."""
 
 
 class TargetError(InputsError):
@@ -54,7 +60,7 @@ def check(name: str, overrides: Sequence[str] = (), init: str | None = None, *, 
             say_taken(target, start.init)
         wrong += _fits(start, target)
     items, skipped, split = _items(target, wrong)
-    unreadable, present, pixels = _read(target, items, progress)
+    unreadable, present, pixels, most = _read(target, items, progress)
     wrong += [*unreadable, *_absent(target, items if split else [], present)]
     if start is not None and start.ndim == target.ndim and split:
         _try(wrong, lambda: check_seen([start], target, items, progress=progress))
@@ -64,6 +70,7 @@ def check(name: str, overrides: Sequence[str] = (), init: str | None = None, *, 
     lines = [f"{target.name}: {_counted(items)}, {'with copies' if copied else 'nothing is wrong'}"]
     lines += [f"  warning: {copied}"] if copied else []
     lines += [f"  {part}: {_counted(found)}" for part, found in in_parts(items).items()]
+    lines += [f"  {said}" for said in _coarse(target, most)]
     reasons: dict[str, list[str]] = defaultdict(list)
     for item, why in skipped.items():
         reasons[why].append(item)
@@ -115,11 +122,13 @@ def _items(target: Target, wrong: list[SgHubError]) -> tuple[list[Item], dict[st
 
 def _read(
     target: Target, items: list[Item], progress: bool
-) -> tuple[list[SgHubError], dict[str, set[int]], dict[str, str]]:
-    """What is wrong with the files, the classes in each of the label maps, and hashes of the images."""
+) -> tuple[list[SgHubError], dict[str, set[int]], dict[str, str], list[list[float]]]:
+    """What is wrong with the files, the classes in each of the label maps, hashes of the images, and of some items the
+    highest Dice of each class."""
     faults: dict[str, list[SgHubError]] = defaultdict(list)  # by their words, but for the files' names
     present: dict[str, set[int]] = {}
     pixels: dict[str, str] = {}
+    most: list[list[float]] = []
     for item in tqdm(items, "reading", unit="item", disable=not progress, leave=False):
         try:
             loaded = target.load(item)
@@ -133,6 +142,8 @@ def _read(
             faults[same].append(error if item.name in words else InvalidInputError(f"{item.name}: {words}"))
             continue
         pixels[item.name] = pixel_hash(loaded.image)
+        if loaded.drawn is not None and len(most) < _COMPARED:
+            most.append(overlap(fit_labels(loaded.label, loaded.drawn.shape), loaded.drawn, len(target.classes))[1])
         present[item.name] = {int(value) for value in np.unique(loaded.label)} if loaded.label.ndim > 1 else set()
     wrong: list[SgHubError] = [
         found[0]
@@ -143,7 +154,25 @@ def _read(
     if len(wrong) > _SHOWN:
         left = sum(map(len, [*faults.values()][_SHOWN:]))
         wrong = [*wrong[:_SHOWN], InvalidInputError(f"and {left} more of {len(items)} items cannot be used")]
-    return wrong, present, pixels
+    return wrong, present, pixels, most
+
+
+def _coarse(target: Target, most: list[list[float]]) -> list[str]:
+    """What is said where edges between the voxels of the target's grid cost much of the Dice.
+
+    Args:
+        most: Dice of each class of some items if a network were right in every voxel of that grid.
+    """
+    classes = [[value for value in values if not np.isnan(value)] for values in zip(*most, strict=True)]
+    reached = {name: np.mean(of) for name, of in zip(target.classes, classes, strict=True) if of} if most else {}
+    if not reached or min(reached.values()) >= _FINE:
+        return []
+    named = ", ".join(f"{name} {value:.2f}" for name, value in reached.items())
+    grid = f" of {' x '.join(f'{side:g}' for side in target.voxel)} mm" if target.voxel else ""
+    return [
+        f"the target's grid{grid} is coarse for these labels: Dice on the scans' own grid, if a network were right in "
+        f"every voxel of the target's: {named} (of {len(most)} items); a finer grid.spacing takes more memory and time"
+    ]
 
 
 def _absent(target: Target, items: list[Item], present: dict[str, set[int]]) -> list[SgHubError]:

@@ -1,5 +1,7 @@
 """sg-hub check: all that is wrong with a target, at once."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -139,3 +141,14 @@ def test_the_same_pixels_in_two_parts(folder):
     said = check("mine.toml", ["table=table.csv"], progress=False)
     assert "nothing is wrong" not in said
     assert "1 item has the image of one in another part, such as 5 (validation) that of 0 (train)" in said
+
+
+def test_a_grid_that_is_coarse_for_the_labels_is_said(folder):
+    assert "coarse" not in check("mine.toml", ["grid.spacing=[1, 1, 1]"], progress=False)
+    said = check("mine.toml", ["grid.spacing=[1.6, 1.6, 1.6]"], progress=False)
+    (line,) = [line for line in said.splitlines() if "is coarse" in line]
+    assert "grid of 1.6 x 1.6 x 1.6 mm" in line
+    assert "(of 8 items)" in line
+    reached = [float(value) for value in re.findall(r"[ab] (\d\.\d\d)", line)]
+    assert len(reached) == 2
+    assert all(0.3 < value < 0.95 for value in reached)
