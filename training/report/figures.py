@@ -254,7 +254,8 @@ def _example(panel: Axes, arrays: Mapping[str, np.ndarray], rank: str) -> bool:
     for kind, colour in _OUTLINES:
         key = f"{rank}_{kind}"
         if key in arrays and arrays[key].any():
-            panel.contour(arrays[key] > 0, levels=[0.5], colors=colour, linewidths=1)
+            for number in np.unique(arrays[key][arrays[key] > 0]):  # where classes touch, each has its own edge
+                panel.contour(arrays[key] == number, levels=[0.5], colors=colour, linewidths=1)
             outlined = True
     if f"{rank}_sides" in arrays:
         for letter, (x, y) in zip(str(arrays[f"{rank}_sides"]), _PLACES, strict=True):
