@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, shortened
 
 from .first_process import in_first_process
 
@@ -34,7 +34,14 @@ def send(folder: str | Path, options: argparse.Namespace) -> None:
 
 
 def check_upload(options: argparse.Namespace) -> None:
-    """Raises: InvalidInputError: an option of the upload, and nowhere to upload to."""
+    """Raises: InvalidInputError: an option of the upload and nowhere to upload to, or an id that no hub has."""
     for option in ("private", "pictures"):
         if getattr(options, option) and not options.to:
             raise InvalidInputError(f"--{option} is for the upload: give --to REPO_ID with it")
+    if options.to:
+        from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+        try:
+            validate_repo_id(options.to)
+        except HFValidationError as error:
+            raise InvalidInputError(f"--to {options.to}: expected OWNER/NAME ({shortened(error)})") from None

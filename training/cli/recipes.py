@@ -88,10 +88,15 @@ def publish(options: Options) -> None:
 
 def regenerate(options: Options) -> None:
     from ..publishing.publish import check_publishable
+    from ..run.folder.metrics import check_tensorboard
 
     recipe = _recipe(options)
-    check_upload(options)  # said now, not after hours of training
+    check_upload(options)  # said now, not after hours of training, like what follows
+    if options.to and not recipe.publish.licence:
+        raise InvalidInputError("--to: no hub takes a card without the licence of the weights: give publish.licence=ID")
     check_publishable(recipe, options.cards)
+    if options.tensorboard:
+        check_tensorboard()
     patterns = method_of(recipe).needs == "patterns"
     alike = (autoencode,) if patterns and recipe.discover.needs_autoencoder else ()
     for step in (prepare, *alike, *((discover,) if patterns else ()), transforms, pretrain, evaluate, publish):

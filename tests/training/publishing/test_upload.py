@@ -230,6 +230,15 @@ def test_what_is_for_an_upload_needs_somewhere_to_go(name, option):
     assert f"{option} is for the upload: give --to REPO_ID" in error
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(("--to", "not/an/id"), "expected OWNER/NAME"), (("--to", "me/mine", "publish.licence="), "publish.licence=ID")],
+)
+def test_what_no_hub_takes_is_said_before_the_training(given, said, tmp_path):
+    code, out, error = command("regenerate", "demo", *given, f"run={tmp_path / 'run'}", "--cards", tmp_path / "cards")
+    assert (code, said in error, "==" in out) == (2, True, False)
+
+
 def test_an_upload_that_breaks_can_be_repeated(hub, user, folder, repo_id):
     hub.lfs.pop(sha256_of(folder / "model.safetensors"), None)
     hub.fail("refused", sha256_of(folder / "model.safetensors"), method="PUT")

@@ -11,6 +11,14 @@ from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.io.files import unwritable
 
 
+def check_tensorboard() -> None:
+    """Raises: InvalidInputError: TensorBoard is not installed."""
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError:
+        raise InvalidInputError("--tensorboard needs TensorBoard: pip install tensorboard") from None
+
+
 class Metrics:
     """A JSON-lines file that a resumed run continues where its checkpoint was."""
 
@@ -18,10 +26,9 @@ class Metrics:
         self.path, self.enabled = path, enabled
         self._board = None
         if enabled and tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise InvalidInputError("--tensorboard needs TensorBoard: pip install tensorboard") from None
+            check_tensorboard()
+            from torch.utils.tensorboard import SummaryWriter
+
             self._board = SummaryWriter(path.parent / "tensorboard")
 
     def close(self) -> None:
