@@ -23,6 +23,7 @@ def main() -> None:
             for ndim in (3, 2):
                 torch.manual_seed(0)
                 shared = {"head": head, "num_classes": 3} if HEADS[head].has_classes else {"head": head}
+                model: SemanticGenesis3D | SemanticGenesis2D
                 if ndim == 3:
                     model = SemanticGenesis3D(width=8, norm="batch", **shared)
                 else:

@@ -158,9 +158,9 @@ def growth(folder: Path) -> dict[str, dict[int, float]]:
     middle = {"patients": 500, "patterns": 8, "resolutions": 2}
     found: dict[str, dict[int, float]] = {}
     for key, sizes in FOURFOLD.items():
-        sizes = [size for size in sizes if key != "patients" or size <= len(store.items)]
+        there = [size for size in sizes if key != "patients" or size <= len(store.items)]
         found[f"discover, s by {key}"] = {
-            size: discovery(store, **{**middle, "patients": min(500, len(store.items)), key: size}) for size in sizes
+            size: discovery(store, **{**middle, "patients": min(500, len(store.items)), key: size}) for size in there
         }
     found["training step, s by width"] = {width: step(folder, width) for width in WIDTHS}
     return found
@@ -184,8 +184,8 @@ def main() -> None:
                 flush=True,
             )
     if options.out:
-        figures = {"machine": machine(), "versions": versions(), "many scans": many, "growth": grown}
-        options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        record = {"machine": machine(), "versions": versions(), "many scans": many, "growth": grown}
+        options.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
