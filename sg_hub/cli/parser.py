@@ -237,13 +237,24 @@ def _add_on_inputs(command: AddCommand) -> None:
     propagate = command(
         "propagate",
         "sg_hub.cli.commands.propagate:run",
-        "carry the labels of one scan to another, without training",
+        "carry the labels of one scan, or of several, to another, without training",
         group=INPUTS,
-        examples=["sg-hub propagate a.nii.gz a-labels.nii.gz b.nii.gz --out b-labels.nii.gz --picture b.png"],
+        examples=[
+            "sg-hub propagate a.nii.gz a-labels.nii.gz new.nii.gz --out labels.nii.gz --picture labels.png",
+            "sg-hub propagate a.nii.gz a-labels.nii.gz new.nii.gz --also b.nii.gz b-labels.nii.gz",
+        ],
     )
     _add_scans(propagate, several=False, model=LOCATING_MODEL)
     propagate.add_argument("labels", metavar="LABELS", help="label map of SCAN, on its grid")
     propagate.add_argument("other", metavar="OTHER", help="scan that gets the labels")
+    propagate.add_argument(
+        "--also",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("SCAN", "LABELS"),
+        help="a further labelled scan, with the same numbers: all of them vote, which is better by far",
+    )
     propagate.add_argument("--out", metavar="FILE", default="labels.nii.gz", help="label map of OTHER (%(default)s)")
     propagate.add_argument("--picture", metavar="PNG", help="the slices with the most labels")
 

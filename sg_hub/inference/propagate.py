@@ -1,10 +1,10 @@
-"""A first segmentation of a scan from one labelled scan, without training."""
+"""A first segmentation of a scan from one labelled scan, or several that vote, without training."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
+from sg_hub.inference.deformation import Compared, bent
 from sg_hub.inference.feature_maps import Part
 from sg_hub.inference.locate import FOUND, Describer, check_scan, chosen_levels
-from sg_hub.inference.matching import Mapped, match, vectors_at
+from sg_hub.inference.matching import Mapped, match
 from sg_hub.inference.running import evaluation
+from sg_hub.inference.sliding_window import Size
 from sg_hub.io.labels import check_same_place
 from sg_hub.io.results import smallest_type
 from sg_hub.io.scan import Scan
@@ -25,15 +27,13 @@ from sg_hub.models.wrapped import unwrapped
 ANCHORS = 200
 """Places that are located, from which the coarse alignment is found."""
 REACH = 24.0
-"""mm around the aligned place in which every place is looked for."""
-SMOOTH = 12.0
-"""mm: width of the Gaussian that smooths the displacements."""
+"""mm: what is so near to a label, twice, is bent as well."""
+ALIKE = 0.06
+"""Squared distance of features, 0 to 4, at which a vote counts 1/e."""
 _CELL = 5.0
-"""mm that a cell measures, at least: with smaller ones, thousands would be in reach."""
+"""mm that a cell measures, at least: smaller ones take long, and give hardly more."""
 _AROUND = 40.0
 """mm around the labels from which anchors are taken."""
-_SHARPNESS = 40.0
-"""Of the weights of the places in reach: exp(_SHARPNESS * cosine)."""
 _LEAST_ANCHORS = 8
 _MOST = 1 << 31
 """What the numbers of classes are below."""
@@ -43,7 +43,7 @@ _SLAB = 16
 
 def propagate(
     model: nn.Module,
-    scan: Scan,
+    scan: Scan | Sequence[Scan],
     labels: Any,
     other: Scan,
     *,
@@ -54,22 +54,23 @@ def propagate(
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> np.ndarray:
-    """Carry the labels of one scan over to another: no training, one labelled scan.
+    """Carry the labels of one scan, or of several, over to another: no training.
 
     labels = sg_hub.load_scan("labels.nii.gz", labels=True)
     found = sg_hub.propagate(model, scan, labels, other)
     other.save(found, "first.nii.gz")
 
-    Places around the labels are located in the other scan (as `locate` does), and give a coarse alignment. Then every
-    place of the other scan is looked for around its aligned place in the labelled one; what is found is smoothed over
-    neighbours, and its label is taken. It is a first segmentation, to be corrected, or to start from.
+    Places around the labels are located in the other scan (as `locate` does), and give a coarse alignment. From there
+    the other scan is bent, smoothly, onto the labelled one, so that its features lie on features that are like them,
+    and each voxel takes the label of where it lies. Several labelled scans vote at each voxel, which is better by far:
+    the more alike their features are there, the more a vote counts. It is a first segmentation, to be corrected, or to
+    start from.
 
     Args:
         model: as for `locate`.
-        scan: the labelled scan.
+        scan: the labelled scan, or several of them.
         labels: (X, Y, Z) whole numbers on its grid, or a mask, or a `Scan` of them as load_scan(path, labels=True)
-            gives it; 0 is background.
-        other: the scan that gets the labels.
+            gives it; 0 is background. Of several scans a list of such, in their order, with the same numbers.
         part, levels, patch_size, batch_size, device, progress: as for `locate`.
 
     Returns:
@@ -77,20 +78,53 @@ def propagate(
         are floating point.
 
     Raises:
-        InvalidInputError: labels of another size, fractions, none but background; scans that have too little in common;
-            or whatever `locate` refuses.
+        InvalidInputError: labels of another size, fractions, none but background; scans and labels that do not go
+            together, or have too little in common; or whatever `locate` refuses.
     """
     model = unwrapped(model)
-    for name, one in (("scan", scan), ("other", other)):
+    scans, maps = _pairs(scan, labels)
+    for name, one in (*(("scan", one) for one in scans), ("other", other)):
         check_scan(model, one, name)
-    numbers = _numbers(labels, scan)
+    numbers = [_numbers(given, one) for given, one in zip(maps, scans, strict=True)]
     described = Describer(model, chosen_levels(model, part, levels), patch_size, batch_size, progress)
+    largest = max(scans, key=lambda one: math.prod(model.preprocessing.grid_size(one)))
     with evaluation(model, device):
-        described.fit([scan, other], least=_CELL)
-        labelled, target = described.whole(scan), described.whole(other)
-    alignment = _alignment(labelled, target, _near(numbers, scan, labelled))
-    displacement = _displacements(labelled, target, alignment, numbers)
-    return _carried(numbers, labelled, target, alignment, displacement, other.size)
+        described.fit([largest, other], least=_CELL)  # of which two are held at a time
+        target = described.whole(other)
+        carried = [_bent(given, one, described.whole(one), target) for given, one in zip(numbers, scans, strict=True)]
+    return _voted(carried, target, other.size)
+
+
+@dataclass(frozen=True)
+class _Bent:
+    """Labels, and how the other scan lies on theirs."""
+
+    numbers: np.ndarray
+    size: Size
+    """Voxels of the labelled scan on the network's grid."""
+    voxel: tuple[float, ...]
+    """mm of such a voxel."""
+    alignment: Tensor
+    displacement: Tensor
+    """(3, X, Y, Z) mm on the finest cells of the other scan: how far beside its aligned place each one is."""
+    distance: Tensor
+    """(X, Y, Z) there: the squared distance of the features."""
+
+
+def _pairs(scan: Any, labels: Any) -> tuple[list[Scan], list[Any]]:
+    """The labelled scans and their labels.
+
+    Raises:
+        InvalidInputError: they do not go together.
+    """
+    if not isinstance(scan, (list, tuple)):
+        return [scan], [labels]
+    maps = list(labels) if isinstance(labels, (list, tuple)) else [labels]
+    if not scan or len(maps) != len(scan):
+        raise InvalidInputError(
+            f"{len(scan)} scans with {len(maps)} label maps: give a list of scans, and one of their label maps"
+        )
+    return list(scan), maps
 
 
 def _numbers(labels: Any, scan: Scan) -> np.ndarray:
@@ -162,35 +196,30 @@ def _alignment(labelled: Mapped, target: Mapped, anchors: Tensor) -> Tensor:
     return torch.cat([linear + torch.eye(3, dtype=torch.float64), (solution[3] - middle @ linear)[None]])
 
 
-def _displacements(labelled: Mapped, target: Mapped, alignment: Tensor, numbers: np.ndarray) -> Tensor:
-    """(3, X, Y, Z) in mm of the labelled scan, on the finest cells of the target: how far beside its aligned place each
-    cell is found. Weights of all places in reach, summed up, and smoothed over neighbours. None far from the labels.
-    """
-    finest = target.maps.finest
-    step = [s * mm for s, mm in zip(target.maps.strides[finest], target.voxel, strict=True)]
-    reach = [math.ceil(REACH / side) for side in step]
-    size = tuple(target.maps.levels[finest].shape[1:])
+def _bent(numbers: np.ndarray, scan: Scan, labelled: Mapped, target: Mapped) -> _Bent:
+    """The target, aligned with a labelled scan and bent onto it; far from the labels only aligned."""
+    alignment = _alignment(labelled, target, _near(numbers, scan, labelled))
+    size = tuple(target.maps.levels[target.maps.finest].shape[1:])
     box = _box_of(labelled, target, alignment, numbers, size)
-    own = _on_cells(target, target, None, [torch.arange(float(one.start), one.stop) for one in box])
-    around = [torch.arange(float(one.start - most), one.stop + most) for one, most in zip(box, reach, strict=True)]
-    aligned = _on_cells(labelled, target, alignment, around)
-    inner = own[0].shape[1:]
-    linear = alignment[:3].float()
-    mass, moved = linear.new_zeros(inner), linear.new_zeros(3, *inner)
-    for offset in itertools.product(*(range(-most, most + 1) for most in reach)):
-        mm = linear.new_tensor([count * side for count, side in zip(offset, step, strict=True)])
-        if float(mm.norm()) > REACH:
-            continue
-        at = tuple(slice(m + o, m + o + side) for m, o, side in zip(reach, offset, inner, strict=True))
-        cosines = [torch.einsum("cxyz,cxyz->xyz", a, b[(slice(None), *at)]) for a, b in zip(own, aligned, strict=True)]
-        cosine = torch.stack(cosines).mean(0)
-        weight = torch.exp(_SHARPNESS * (cosine - 1) - 0.5 * (float(mm.norm()) / (REACH / 2)) ** 2)
-        mass += weight
-        moved += weight * (mm @ linear).view(3, 1, 1, 1)
-    sigma = [SMOOTH / side for side in step]
-    result = linear.new_zeros(3, *size)
-    result[(slice(None), *box)] = _smooth(moved, sigma) / _smooth(mass[None], sigma).clamp(min=1e-20)
-    return result
+    cells = torch.stack(torch.meshgrid(*(torch.arange(float(o.start), o.stop) for o in box), indexing="ij"), -1)
+    aligned = _with_one(_mm(target.maps.voxels(cells.flatten(0, 2)), target)) @ alignment
+    shift, apart = bent(Compared(labelled, _around_labels(numbers, labelled)), target, box, aligned.view(*cells.shape))
+    displacement = torch.zeros(3, *size, dtype=torch.float32)
+    distance = torch.zeros(size, dtype=torch.float32)
+    displacement[:, *box], distance[*box] = shift, apart
+    return _Bent(numbers, labelled.maps.size, labelled.voxel, alignment, displacement, distance)
+
+
+def _around_labels(numbers: np.ndarray, labelled: Mapped) -> list[slice]:
+    """The cells of the labelled scan that are near a label."""
+    where, finest = np.argwhere(numbers), labelled.maps.finest
+    stride = np.array(labelled.maps.strides[finest])
+    scale = np.array(labelled.maps.size) / np.array(numbers.shape) / stride
+    around = 3 * REACH / (np.array(labelled.voxel) * stride)
+    low = np.floor(where.min(0) * scale - around).clip(0).astype(int)
+    high = np.ceil((where.max(0) + 1) * scale + around).astype(int)
+    most = labelled.maps.levels[finest].shape[1:]
+    return [slice(int(a), min(int(b), side)) for a, b, side in zip(low, high, most, strict=True)]
 
 
 def _box_of(
@@ -209,53 +238,46 @@ def _box_of(
     return tuple(slice(int(a), int(b) + 1) for a, b in zip(inside.amin(0), inside.amax(0), strict=True))
 
 
-def _on_cells(scan: Mapped, target: Mapped, alignment: Tensor | None, axes: Sequence[Tensor]) -> list[Tensor]:
-    """Every level of a scan (channels, X, Y, Z), of length one, where those cells of the target's finest level are, or
-    are aligned to."""
-    cells = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
-    places = target.maps.voxels(cells.flatten(0, 2))
-    if alignment is not None:
-        places = _voxels(_with_one(_mm(places, target)) @ alignment, scan)
-    return [level.T.reshape(-1, *cells.shape[:3]) for level in vectors_at(scan, places)]
-
-
-def _smooth(x: Tensor, sigma: Sequence[float]) -> Tensor:
-    """(C, X, Y, Z), by a Gaussian of these cells along each axis."""
-    for axis, width in enumerate(sigma):
-        most = max(1, math.ceil(3 * width))
-        kernel = torch.exp(-0.5 * (x.new_tensor(range(-most, most + 1)) / width) ** 2)
-        shape, padding = [1, 1, 1, 1, 1], [0, 0, 0]
-        shape[2 + axis], padding[axis] = len(kernel), most
-        x = F.conv3d(x[:, None], (kernel / kernel.sum()).view(shape), padding=tuple(padding))[:, 0]
-    return x
-
-
-def _carried(
-    numbers: np.ndarray,
-    labelled: Mapped,
-    target: Mapped,
-    alignment: Tensor,
-    displacement: Tensor,
-    wanted: tuple[int, int, int],
-) -> np.ndarray:
+def _voted(carried: Sequence[_Bent], target: Mapped, wanted: tuple[int, int, int]) -> np.ndarray:
     """The label of every voxel of a grid of size `wanted`, some planes at a time; background outside of the labels."""
-    result = np.zeros(wanted, dtype=numbers.dtype)
+    result = np.zeros(wanted, dtype=np.result_type(*(one.numbers.dtype for one in carried)))
     scale = np.array(target.maps.size) / np.array(wanted)
-    stride, size = target.maps.strides[target.maps.finest], displacement.shape[1:]
+    stride = target.maps.strides[target.maps.finest]
     for start in range(0, wanted[0], _SLAB):
         axes = [range(start, min(start + _SLAB, wanted[0])), range(wanted[1]), range(wanted[2])]
         voxels = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
         places = torch.from_numpy((voxels + 0.5) * scale - 0.5)
         cells = (places + 0.5) / places.new_tensor(stride)
-        grid = (2 * cells / places.new_tensor(size) - 1).flip(1)[None, :, None, None].float()
-        moved = F.grid_sample(displacement[None], grid, padding_mode="border", align_corners=False)[0, :, :, 0, 0].T
-        there = _voxels(_with_one(_mm(places, target)) @ alignment + moved, labelled).numpy()
-        index = np.rint((there + 0.5) * np.array(numbers.shape) / np.array(labelled.maps.size) - 0.5).astype(np.int64)
-        inside = ((index >= 0) & (index < numbers.shape)).all(1)
-        found = np.zeros(len(index), dtype=numbers.dtype)
-        found[inside] = numbers[tuple(index[inside].T)]
-        result[start : start + _SLAB] = found.reshape(-1, *wanted[1:])
+        found, weight = zip(*(_at(one, _mm(places, target), cells) for one in carried), strict=True)
+        result[start : start + _SLAB] = _most(found, weight).reshape(-1, *wanted[1:])
     return result
+
+
+def _at(one: _Bent, mm: Tensor, cells: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """What one labelled scan says of places (n, 3) of the target, in mm and in its cells: labels, and how much that
+    counts."""
+    size = cells.new_tensor(one.distance.shape)
+    grid = (2 * cells / size - 1).flip(1)[None, :, None, None].float()
+    fields = torch.cat([one.displacement, one.distance[None]])[None]
+    moved = F.grid_sample(fields, grid, padding_mode="border", align_corners=False)[0, :, :, 0, 0].T
+    there = (_with_one(mm) @ one.alignment + moved[:, :3]) / mm.new_tensor(one.voxel) - 0.5
+    index = (there.numpy() + 0.5) * np.array(one.numbers.shape) / np.array(one.size) - 0.5
+    index = np.rint(index).astype(np.int64)
+    inside = ((index >= 0) & (index < one.numbers.shape)).all(1)
+    found = np.zeros(len(index), dtype=one.numbers.dtype)
+    found[inside] = one.numbers[tuple(index[inside].T)]
+    return found, np.exp(-moved[:, 3].numpy() / ALIKE)
+
+
+def _most(found: Sequence[np.ndarray], weight: Sequence[np.ndarray]) -> np.ndarray:
+    """The label of each place that has the most votes."""
+    if len(found) == 1:
+        return found[0]
+    best, most = np.zeros_like(found[0]), np.full(len(found[0]), -1.0)
+    for label in np.unique(np.concatenate([np.unique(one) for one in found])):
+        votes = sum(np.where(one == label, by, 0) for one, by in zip(found, weight, strict=True))
+        best, most = np.where(votes > most, label, best), np.maximum(votes, most)
+    return best
 
 
 def _mm(places: Tensor, scan: Mapped) -> Tensor:

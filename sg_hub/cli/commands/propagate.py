@@ -1,4 +1,4 @@
-"""sg-hub propagate: a first segmentation of a scan from one that is labelled, without training."""
+"""sg-hub propagate: a first segmentation of a scan from one that is labelled, or several, without training."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from sg_hub.io.scan import Scan
 
 
 def run(options: argparse.Namespace) -> None:
-    inputs = [options.scan, options.labels, options.other]
+    pairs = [(options.scan, options.labels), *options.also]
+    inputs = [*(path for pair in pairs for path in pair), options.other]
     out = check_output(options.out, LABEL_MAPS, inputs)
     picture = check_output(options.picture, (".png",), inputs) if options.picture else None
     model = load_model(options)
-    scan, other = read(model, options.scan, options), read(model, options.other, options)
-    if not isinstance(scan, Scan) or not isinstance(other, Scan):
+    scans, other = [read(model, path, options) for path, _ in pairs], read(model, options.other, options)
+    if not isinstance(other, Scan) or not all(isinstance(scan, Scan) for scan in scans):
         raise InvalidInputError(f"{options.model} takes images: labels are carried between scans; give 3D weights")
-    labels = load_labels(options.labels, spacing=options.spacing, outside=bool(options.outside))
-    found = propagate(model, scan, labels, other, progress=options.progress)
+    labels = [load_labels(path, spacing=options.spacing, outside=bool(options.outside)) for _, path in pairs]
+    found = propagate(model, scans, labels, other, progress=options.progress)
     other.save(found, out)
     legend = {}
-    for value in np.unique(labels.array)[1:].astype(int) if labels.array.min() == 0 else np.unique(labels.array):
+    for value in sorted({int(value) for one in labels for value in np.unique(one.array)} - {0}):
         amount = int((found == value).sum()) * float(np.prod(other.spacing)) / 1000
-        legend[f"label {int(value)}: {amount:.1f} ml"] = int(value)
+        legend[f"label {value}: {amount:.1f} ml"] = value
     print("\n".join([*legend, str(out)]))
     if picture:
         from sg_hub.cli.drawing import draw_labels

@@ -32,6 +32,51 @@ def test_labels_of_a_shifted_scan_lie_where_they_belong(labelled):
     assert set(np.unique(found)) == {0, 1, 7}
 
 
+def test_several_scans_vote_and_those_count_more_that_are_alike(labelled):
+    scan, labels = labelled
+    other = part(scan, (6, 4, 4), (54, 48, 42))
+    truth = labels[6:60, 4:52, 4:46]
+    noise = np.random.default_rng(0).normal(0, 400, scan.array.shape).astype(np.float32)
+    worse = dataclasses.replace(scan, array=scan.array + noise)
+    wrong = np.where(labels == 1, 7, labels)  # whoever drew these called all of it 7
+
+    def share(found):
+        return (found == truth)[truth > 0].mean()
+
+    alone = propagate(Textures(), worse, wrong, other, progress=False)
+    both = propagate(Textures(), [worse, scan], [wrong, labels], other, progress=False)
+    assert share(alone) < 0.5 < share(both)
+    one = propagate(Textures(), scan, labels, other, progress=False)
+    same = propagate(Textures(), [scan], [labels], other, progress=False)
+    assert np.array_equal(one, same)
+    three = propagate(Textures(), [scan, scan, worse], [labels, labels, wrong], other, progress=False)
+    assert np.array_equal(three, one)
+
+
+def test_scans_and_labels_go_together(labelled):
+    scan, labels = labelled
+    for scans, maps, said in (
+        ([scan, scan], [labels], "2 and 1"),
+        ([], [], "0 and 0"),
+        ([scan, scan], labels, "2 and 1"),
+    ):
+        count, others = said.split(" and ")
+        with pytest.raises(InvalidInputError, match=f"{count} scans with {others} label maps"):
+            propagate(Textures(), scans, maps, scan, progress=False)
+
+
+def test_nothing_is_trained_and_a_caller_without_gradients_gets_the_same(labelled):
+    scan, labels = labelled
+    other, model = part(scan, (6, 4, 4), (54, 48, 42)), Textures()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    found = propagate(model, scan, labels, other, progress=False)
+    for context in (torch.no_grad, torch.inference_mode):
+        with context():
+            assert np.array_equal(propagate(model, scan, labels, other, progress=False), found)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
 def test_a_scan_of_labels_on_another_grid_of_voxels(labelled):
     scan, labels = labelled
     coarse = torch.nn.functional.interpolate(torch.from_numpy(scan.array)[None], (32, 28, 24), mode="trilinear")[0]
