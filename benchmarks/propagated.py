@@ -48,7 +48,7 @@ def main() -> None:
             data = Data(task, contender, Path(folder), others=[one.start for one in found], progress=False)
             model = contender.network(data.patches(data.target.patch), torch.device("cpu"))
             test = [item for item in data.parts["test"] if item.patient not in task.doubtful][: options.patients]
-            iou = defaultdict(list)
+            iou: dict[int, list[list[float]]] = defaultdict(list)
             labelled = draws(data, LABELLED, options.draws)
             for items, item in tqdm([*itertools.product(labelled, test)], contender.name, unit="scan"):
                 other, truth = read(task, item)

@@ -75,23 +75,28 @@ def _located(model: sg_hub.SemanticGenesis3D, scans: dict, labels: dict) -> dict
     return found
 
 
-def _propagated(model: sg_hub.SemanticGenesis3D, scans: dict, labels: dict) -> dict[str, float]:
-    """Cord and mandible of the first patient on the second, beside the outlines that a person drew there."""
-    first, second = PATIENTS[:2]
-    carried = sg_hub.propagate(model, scans[first], labels[first], scans[second], progress=False)
-    dice = [round(value, 2) for value in overlap(carried, labels[second], 2)[1]]
-    z = int((labels[second] == 2).sum((0, 1)).argmax())
-    figure, axes = plt.subplots(1, 3, figsize=(10.5, 4.2), facecolor="black")
-    shown = (None, labels[second], carried)
-    titles = ("another patient", "drawn by a person", f"carried over: Dice {dice[0]} cord, {dice[1]} mandible")
-    for axis, title, drawn in zip(axes, titles, shown, strict=True):
-        _slice(axis, scans[second], z, title)
+def _propagated(model: sg_hub.SemanticGenesis3D, scans: dict, labels: dict) -> dict[str, dict[str, float]]:
+    """Cord and mandible on the second patient, as a person drew them, carried over from the first, and from three."""
+    other, *more = PATIENTS[1:4]
+    shown: dict[str, np.ndarray | None] = {"another patient": None, "drawn by a person": labels[other]}
+    found = {}
+    for known in (PATIENTS[:1], (PATIENTS[0], *more)):
+        given = [scans[name] for name in known], [labels[name] for name in known]
+        carried = sg_hub.propagate(model, *given, scans[other], progress=False)
+        cord, mandible = (round(value, 2) for value in overlap(carried, labels[other], 2)[1])
+        count = "one patient" if len(known) == 1 else f"{len(known)} patients"
+        shown[f"carried over from {count}:\nDice {cord} cord, {mandible} mandible"] = carried
+        found[count] = {"cord_dice": cord, "mandible_dice": mandible}
+    z = int((labels[other] == 2).sum((0, 1)).argmax())
+    figure, axes = plt.subplots(1, len(shown), figsize=(3.5 * len(shown), 4.2), facecolor="black")
+    for axis, (title, drawn) in zip(axes, shown.items(), strict=True):
+        _slice(axis, scans[other], z, title)
         if drawn is not None:
-            dx, dy, _ = scans[second].spacing
+            dx, dy, _ = scans[other].spacing
             masked = np.ma.masked_equal(drawn[:, :, z].T, 0)
             axis.imshow(masked, cmap="autumn", vmin=1, vmax=2, alpha=0.7, aspect=dy / dx, interpolation="nearest")
     _save(figure, "propagated.png")
-    return dict(zip(("cord_dice", "mandible_dice"), dice, strict=True))
+    return found
 
 
 def _mark(axis: plt.Axes, scan: sg_hub.Scan, place: np.ndarray, title: str, colour: str) -> None:

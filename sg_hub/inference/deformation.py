@@ -64,7 +64,8 @@ class Compared:
             ]
             total = total + small[:, *inner]
         assert isinstance(total, Tensor)
-        return total - self.offset.view(-1, 1, 1, 1)
+        centred: Tensor = total - self.offset.view(-1, 1, 1, 1)
+        return centred
 
 
 def bent(compared: Compared, target: Mapped, box: Sequence[slice], aligned: Tensor) -> tuple[Tensor, Tensor]:

@@ -87,7 +87,8 @@ def propagate(
         check_scan(model, one, name)
     numbers = [_numbers(given, one) for given, one in zip(maps, scans, strict=True)]
     described = Describer(model, chosen_levels(model, part, levels), patch_size, batch_size, progress)
-    largest = max(scans, key=lambda one: math.prod(model.preprocessing.grid_size(one)))
+    preprocessing: Any = model.preprocessing
+    largest = max(scans, key=lambda one: math.prod(preprocessing.grid_size(one)))
     with evaluation(model, device):
         described.fit([largest, other], least=_CELL)  # of which two are held at a time
         target = described.whole(other)
@@ -135,7 +136,7 @@ def _numbers(labels: Any, scan: Scan) -> np.ndarray:
     array = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
     if array.shape != scan.size:
         raise InvalidInputError(
-            f"labels of size {array.shape} for a scan of {scan.size}: they must be of one grid, voxel by voxel: "
+            f"labels of size {array.shape} for {scan.source} of {scan.size}: they must be of one grid, voxel by voxel: "
             "give the label map of this very scan, or resample it"
         )
     if array.dtype == bool:
@@ -198,9 +199,12 @@ def _alignment(labelled: Mapped, target: Mapped, anchors: Tensor) -> Tensor:
 
 def _bent(numbers: np.ndarray, scan: Scan, labelled: Mapped, target: Mapped) -> _Bent:
     """The target, aligned with a labelled scan and bent onto it; far from the labels only aligned."""
-    alignment = _alignment(labelled, target, _near(numbers, scan, labelled))
     size = tuple(target.maps.levels[target.maps.finest].shape[1:])
-    box = _box_of(labelled, target, alignment, numbers, size)
+    try:
+        alignment = _alignment(labelled, target, _near(numbers, scan, labelled))
+        box = _box_of(labelled, target, alignment, numbers, size)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{scan.source}: {error}") from None
     cells = torch.stack(torch.meshgrid(*(torch.arange(float(o.start), o.stop) for o in box), indexing="ij"), -1)
     aligned = _with_one(_mm(target.maps.voxels(cells.flatten(0, 2)), target)) @ alignment
     shift, apart = bent(Compared(labelled, _around_labels(numbers, labelled)), target, box, aligned.view(*cells.shape))

@@ -20,8 +20,9 @@ def run(options: argparse.Namespace) -> None:
     out = check_output(options.out, LABEL_MAPS, inputs)
     picture = check_output(options.picture, (".png",), inputs) if options.picture else None
     model = load_model(options)
-    scans, other = [read(model, path, options) for path, _ in pairs], read(model, options.other, options)
-    if not isinstance(other, Scan) or not all(isinstance(scan, Scan) for scan in scans):
+    given, other = [read(model, path, options) for path, _ in pairs], read(model, options.other, options)
+    scans = [scan for scan in given if isinstance(scan, Scan)]
+    if not isinstance(other, Scan) or len(scans) < len(given):
         raise InvalidInputError(f"{options.model} takes images: labels are carried between scans; give 3D weights")
     labels = [load_labels(path, spacing=options.spacing, outside=bool(options.outside)) for _, path in pairs]
     found = propagate(model, scans, labels, other, progress=options.progress)

@@ -67,7 +67,7 @@ MISTAKES = {
         ("benchmark --targets gone.toml --inits {w}/pretext --out o", "'gone.toml'", "check the path"),
         ("worth --target {w}/organs.toml --weights ./gone --out o", "./gone: no such folder", "Give a folder"),
         ("prepare {w}/recipe.toml source=gone", "source gone is not a folder", "give source=FOLDER"),
-        ("prepare {w}/recipe.toml split=gone.csv", "gone.csv cannot be read", "give split=CSV"),
+        ("prepare {w}/recipe.toml split=gone.csv", "gone.csv is not there", "give split=CSV"),
         ("pretrain {w}/recipe.toml", "is not a store", "`sg-hub prepare` first"),
         ("publish {w}/recipe.toml", "is not there yet", "`sg-hub pretrain` first"),
         ("score gone {w}/organs.toml", "gone is not there", "`sg-hub segment`"),
@@ -102,7 +102,7 @@ MISTAKES = {
     "a label map of another shape": [
         (
             "propagate {w}/ct.nii.gz {w}/flat-mask.nii.gz {w}/ct.nii.gz --model {w}/pretext",
-            "(16, 16, 10) for a scan of (16, 16, 12)",
+            "ct.nii.gz of (16, 16, 12)",
             "resample it",
         ),
         ("check {w}/shapes.toml", "p2.nii.gz has size (16, 16, 10)", "resample the label map"),

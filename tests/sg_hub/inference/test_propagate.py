@@ -121,7 +121,7 @@ def test_another_default_type_of_torch_changes_nothing(labelled):
 
 def test_what_cannot_be_carried_is_refused(labelled):
     scan, labels = labelled
-    with pytest.raises(InvalidInputError, match=r"labels of size \(64, 56, 47\) for a scan of \(64, 56, 48\)"):
+    with pytest.raises(InvalidInputError, match=r"labels of size \(64, 56, 47\) for array of \(64, 56, 48\)"):
         propagate(Textures(), scan, labels[..., :-1], scan)
     with pytest.raises(InvalidInputError, match="labels with fractions"):
         propagate(Textures(), scan, labels * 0.5, scan)

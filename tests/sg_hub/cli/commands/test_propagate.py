@@ -22,6 +22,21 @@ def test_labels_are_carried_and_drawn(run, tmp_path):
         assert picture.width > 384
 
 
+def test_further_labelled_scans_vote(run, tmp_path):
+    scan, labels = (middle_of(path, tmp_path / f"{name}.nii.gz") for name, path in (("a", CT), ("drawn", LABELS)))
+    drawn = sitk.ReadImage(str(labels))
+    nines = sitk.Cast(drawn > 0, sitk.sitkUInt8) * 9
+    nines.CopyInformation(drawn)
+    sitk.WriteImage(nines, "nines.nii.gz")
+    options = ("--model", "semantic-genesis-3d-tiny", "--quiet")
+    also = ("--also", scan, labels, "--also", scan, "nines.nii.gz")
+    code, out, _ = run("propagate", scan, labels, scan, *also, *options)
+    assert (code, "label 9: 0.0 ml" in out) == (0, True)  # two against one
+    assert set(sitk.GetArrayFromImage(sitk.ReadImage("labels.nii.gz")).flat) <= {0, 1, 2, 3, 4, 5, 6}
+    lost = ("--out", "nines.nii.gz")
+    assert_mistake(run("propagate", scan, labels, scan, *also, *options, *lost), "would be lost")
+
+
 def test_mistakes_are_named(run, models):
     assert_mistake(run("propagate", CT, LABELS, CT, "--out", "b.txt"), ".nii.gz")
     assert_mistake(run("propagate", CT, LABELS, CT, "--out", CT), "would be lost")
