@@ -30,6 +30,8 @@ REACH = 24.0
 """mm: what is so near to a label, twice, is bent as well."""
 ALIKE = 0.06
 """Squared distance of features, 0 to 4, at which a vote counts 1/e."""
+_FAR = 4.0
+"""Squared distance of features where a labelled scan says nothing, for it does not reach there: the largest one."""
 _CELL = 5.0
 """mm that a cell measures, at least: smaller ones take long, and give hardly more."""
 _AROUND = 40.0
@@ -109,7 +111,7 @@ class _Bent:
     displacement: Tensor
     """(3, X, Y, Z) mm on the finest cells of the other scan: how far beside its aligned place each one is."""
     distance: Tensor
-    """(X, Y, Z) there: the squared distance of the features."""
+    """(X, Y, Z) there: the squared distance of the features; far from the labels the largest."""
 
 
 def _pairs(scan: Any, labels: Any) -> tuple[list[Scan], list[Any]]:
@@ -209,7 +211,7 @@ def _bent(numbers: np.ndarray, scan: Scan, labelled: Mapped, target: Mapped) -> 
     aligned = _with_one(_mm(target.maps.voxels(cells.flatten(0, 2)), target)) @ alignment
     shift, apart = bent(Compared(labelled, _around_labels(numbers, labelled)), target, box, aligned.view(*cells.shape))
     displacement = torch.zeros(3, *size, dtype=torch.float32)
-    distance = torch.zeros(size, dtype=torch.float32)
+    distance = torch.full(size, _FAR, dtype=torch.float32)
     displacement[:, *box], distance[*box] = shift, apart
     return _Bent(numbers, labelled.maps.size, labelled.voxel, alignment, displacement, distance)
 
@@ -270,7 +272,7 @@ def _at(one: _Bent, mm: Tensor, cells: Tensor) -> tuple[np.ndarray, np.ndarray]:
     inside = ((index >= 0) & (index < one.numbers.shape)).all(1)
     found = np.zeros(len(index), dtype=one.numbers.dtype)
     found[inside] = one.numbers[tuple(index[inside].T)]
-    return found, np.exp(-moved[:, 3].numpy() / ALIKE)
+    return found, np.exp(-np.where(inside, moved[:, 3].numpy(), _FAR) / ALIKE)
 
 
 def _most(found: Sequence[np.ndarray], weight: Sequence[np.ndarray]) -> np.ndarray:

@@ -53,6 +53,17 @@ def test_several_scans_vote_and_those_count_more_that_are_alike(labelled):
     assert np.array_equal(three, one)
 
 
+def test_a_scan_that_ends_before_the_labels_do_has_no_vote_beyond_its_end(labelled):
+    scan, labels = labelled
+    cut = slice(None), slice(None), slice(0, 26)  # most of label 7 lies above
+    short = Scan(scan.array[:, *cut], spacing=scan.spacing)
+    alone = propagate(Textures(), scan, labels, scan, progress=False)
+    more = propagate(Textures(), [short, short, scan], [labels[cut], labels[cut], labels], scan, progress=False)
+    above = alone[:, :, 28:] == 7
+    assert above.sum() > 100
+    assert (more[:, :, 28:] == 7)[above].mean() > 0.8
+
+
 def test_scans_and_labels_go_together(labelled):
     scan, labels = labelled
     for scans, maps, said in (
