@@ -111,7 +111,7 @@ class _Bent:
     displacement: Tensor
     """(3, X, Y, Z) mm on the finest cells of the other scan: how far beside its aligned place each one is."""
     distance: Tensor
-    """(X, Y, Z) there: the squared distance of the features; far from the labels the largest."""
+    """(X, Y, Z) there: the squared distance of the features; 0 far from the labels."""
 
 
 def _pairs(scan: Any, labels: Any) -> tuple[list[Scan], list[Any]]:
@@ -211,7 +211,7 @@ def _bent(numbers: np.ndarray, scan: Scan, labelled: Mapped, target: Mapped) -> 
     aligned = _with_one(_mm(target.maps.voxels(cells.flatten(0, 2)), target)) @ alignment
     shift, apart = bent(Compared(labelled, _around_labels(numbers, labelled)), target, box, aligned.view(*cells.shape))
     displacement = torch.zeros(3, *size, dtype=torch.float32)
-    distance = torch.full(size, _FAR, dtype=torch.float32)
+    distance = torch.zeros(size, dtype=torch.float32)  # far from the labels it is sure that there is none
     displacement[:, *box], distance[*box] = shift, apart
     return _Bent(numbers, labelled.maps.size, labelled.voxel, alignment, displacement, distance)
 
