@@ -253,7 +253,7 @@ def _add_on_inputs(command: AddCommand) -> None:
         action="append",
         default=[],
         metavar=("SCAN", "LABELS"),
-        help="a further labelled scan, with the same numbers: all of them vote, which is better by far",
+        help="a further labelled scan, with the same numbers: those in which a class is drawn vote on it",
     )
     propagate.add_argument("--out", metavar="FILE", default="labels.nii.gz", help="label map of OTHER (%(default)s)")
     propagate.add_argument("--picture", metavar="PNG", help="the slices with the most labels")

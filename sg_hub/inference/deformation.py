@@ -35,7 +35,7 @@ class Compared:
         self.scan, self.box = scan, tuple(box)
         sides = [one.stop - one.start for one in box]
         count = sides[0] * sides[1] * sides[2]
-        chosen = torch.arange(0, count, max(1, count // _SAMPLE))
+        chosen = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:_SAMPLE]
         first = torch.tensor([one.start for one in box])
         cells = torch.stack(torch.unravel_index(chosen, sides), 1) + first
         joined = torch.cat(vectors_at(scan, scan.maps.voxels(cells.float())), 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,12 +72,13 @@ def propagate(
         model: as for `locate`.
         scan: the labelled scan, or several of them.
         labels: (X, Y, Z) whole numbers on its grid, or a mask, or a `Scan` of them as load_scan(path, labels=True)
-            gives it; 0 is background. Of several scans a list of such, in their order, with the same numbers.
+            gives it; 0 is background. Of several scans a list of such, in their order; a number is the same class in
+            all of them, and a scan in which a class is not drawn at all has no vote on it.
         part, levels, patch_size, batch_size, device, progress: as for `locate`.
 
     Returns:
-        (X, Y, Z) on the grid of `other`, in the type of the labels (of a mask uint8), or the smallest one where they
-        are floating point.
+        (X, Y, Z) on the grid of `other`, in the type of the labels (of a mask uint8; of several types one that holds
+        all), or the smallest one where they are floating point.
 
     Raises:
         InvalidInputError: labels of another size, fractions, none but background; scans and labels that do not go
@@ -87,15 +88,28 @@ def propagate(
     scans, maps = _pairs(scan, labels)
     for name, one in (*(("scan", one) for one in scans), ("other", other)):
         check_scan(model, one, name)
-    numbers = [_numbers(given, one) for given, one in zip(maps, scans, strict=True)]
+    numbers = []
+    for number, (given, one) in enumerate(zip(maps, scans, strict=True), 1):
+        with _naming(number, len(scans)):
+            numbers.append(_numbers(given, one))
     described = Describer(model, chosen_levels(model, part, levels), patch_size, batch_size, progress)
-    preprocessing: Any = model.preprocessing
-    largest = max(scans, key=lambda one: math.prod(preprocessing.grid_size(one)))
     with evaluation(model, device):
-        described.fit([largest, other], least=_CELL)  # of which two are held at a time
-        target = described.whole(other)
-        carried = [_bent(given, one, described.whole(one), target) for given, one in zip(numbers, scans, strict=True)]
+        for one in scans:  # of which two are held at a time
+            described.fit([one, other], least=_CELL)
+        target, carried = described.whole(other), []
+        for number, (drawn, one) in enumerate(zip(numbers, scans, strict=True), 1):
+            with _naming(number, len(scans)):
+                carried.append(_bent(drawn, one, described.whole(one), target))
     return _voted(carried, target, other.size)
+
+
+@contextmanager
+def _naming(number: int, count: int) -> Iterator[None]:
+    """Say which of several labelled scans is refused."""
+    try:
+        yield
+    except InvalidInputError as error:
+        raise InvalidInputError(f"labelled scan {number} of {count}: {error}" if count > 1 else str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -202,11 +216,8 @@ def _alignment(labelled: Mapped, target: Mapped, anchors: Tensor) -> Tensor:
 def _bent(numbers: np.ndarray, scan: Scan, labelled: Mapped, target: Mapped) -> _Bent:
     """The target, aligned with a labelled scan and bent onto it; far from the labels only aligned."""
     size = tuple(target.maps.levels[target.maps.finest].shape[1:])
-    try:
-        alignment = _alignment(labelled, target, _near(numbers, scan, labelled))
-        box = _box_of(labelled, target, alignment, numbers, size)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{scan.source}: {error}") from None
+    alignment = _alignment(labelled, target, _near(numbers, scan, labelled))
+    box = _box_of(labelled, target, alignment, numbers, size)
     cells = torch.stack(torch.meshgrid(*(torch.arange(float(o.start), o.stop) for o in box), indexing="ij"), -1)
     aligned = _with_one(_mm(target.maps.voxels(cells.flatten(0, 2)), target)) @ alignment
     shift, apart = bent(Compared(labelled, _around_labels(numbers, labelled)), target, box, aligned.view(*cells.shape))
@@ -246,7 +257,9 @@ def _box_of(
 
 def _voted(carried: Sequence[_Bent], target: Mapped, wanted: tuple[int, int, int]) -> np.ndarray:
     """The label of every voxel of a grid of size `wanted`, some planes at a time; background outside of the labels."""
-    result = np.zeros(wanted, dtype=np.result_type(*(one.numbers.dtype for one in carried)))
+    kind = np.result_type(*(one.numbers.dtype for one in carried))
+    result = np.zeros(wanted, dtype=kind if kind.kind in "iu" else np.int64)  # of uint64 and int64 it is float64
+    drawn = [np.unique(one.numbers) for one in carried] if len(carried) > 1 else []
     scale = np.array(target.maps.size) / np.array(wanted)
     stride = target.maps.strides[target.maps.finest]
     for start in range(0, wanted[0], _SLAB):
@@ -254,8 +267,9 @@ def _voted(carried: Sequence[_Bent], target: Mapped, wanted: tuple[int, int, int
         voxels = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
         places = torch.from_numpy((voxels + 0.5) * scale - 0.5)
         cells = (places + 0.5) / places.new_tensor(stride)
-        found, weight = zip(*(_at(one, _mm(places, target), cells) for one in carried), strict=True)
-        result[start : start + _SLAB] = _most(found, weight).reshape(-1, *wanted[1:])
+        votes = [_at(one, _mm(places, target), cells) for one in carried]
+        found = votes[0][0] if len(carried) == 1 else _most(votes, drawn)
+        result[start : start + _SLAB] = found.reshape(-1, *wanted[1:])
     return result
 
 
@@ -275,24 +289,24 @@ def _at(one: _Bent, mm: Tensor, cells: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return found, np.exp(-np.where(inside, moved[:, 3].numpy(), _FAR) / ALIKE)
 
 
-def _most(found: Sequence[np.ndarray], weight: Sequence[np.ndarray]) -> np.ndarray:
-    """The label of each place that has the most votes."""
-    if len(found) == 1:
-        return found[0]
-    best, most = np.zeros_like(found[0]), np.full(len(found[0]), -1.0)
-    for label in np.unique(np.concatenate([np.unique(one) for one in found])):
-        votes = sum(np.where(one == label, by, 0) for one, by in zip(found, weight, strict=True))
-        best, most = np.where(votes > most, label, best), np.maximum(votes, most)
+def _most(votes: Sequence[tuple[np.ndarray, np.ndarray]], drawn: Sequence[np.ndarray]) -> np.ndarray:
+    """The label of each place that has the largest share of the votes; on a class vote those in whom it is drawn.
+
+    Args:
+        votes: labels and weights of each labelled scan; drawn: which labels it has.
+    """
+    best = np.zeros(len(votes[0][0]), dtype=np.int64)
+    most = np.full(len(best), -1.0)
+    for label in sorted({int(value) for found, _ in votes for value in np.unique(found)} | {0}):
+        known = [vote for vote, has in zip(votes, drawn, strict=True) if label == 0 or label in has]
+        share = sum(np.where(found == label, weight, 0) for found, weight in known) / sum(weight for _, weight in known)
+        best, most = np.where(share > most, label, best), np.maximum(share, most)
     return best
 
 
 def _mm(places: Tensor, scan: Mapped) -> Tensor:
     """Voxels of a network's grid to mm from the scan's edge, double precision."""
     return (places.double() + 0.5) * places.new_tensor(scan.voxel, dtype=torch.float64)
-
-
-def _voxels(mm: Tensor, scan: Mapped) -> Tensor:
-    return mm / mm.new_tensor(scan.voxel) - 0.5
 
 
 def _with_one(x: Tensor) -> Tensor:

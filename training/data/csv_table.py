@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import itertools
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from sg_hub.errors import ReadError
 Row = dict[str, str]
 _SEPARATORS = ",;\t"
 """Spreadsheets write semicolons where a comma is a decimal point."""
+_FIRST = 20
+"""Lines in which the names of the columns are looked for."""
 
 
 def read_csv(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
@@ -34,7 +37,7 @@ def numbered_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = 
     Raises:
         ReadError: missing, damaged or with other columns, or a line of another length.
     """
-    text = _text(path, columns)
+    text, before = _begun(_text(path, columns))
     separator, header = _header(text, columns)
     header = _known(path, header, (*columns, *optional))
     missing = [name for name in columns if name not in header]
@@ -54,19 +57,31 @@ def numbered_rows(path: Path, columns: Sequence[str], optional: Sequence[str] = 
                 continue
             if len(values) <= needed or any(value.strip() for value in values[len(header) :]):  # one not in quotes
                 said = f"{len(values)} values for {len(header)} columns"
-                raise ReadError(f"{path}, line {reader.line_num}: {said}")
+                raise ReadError(f"{path}, line {before + reader.line_num}: {said}")
             composed = (unicodedata.normalize("NFC", value.strip()) for value in values)
-            rows.append((reader.line_num, dict(zip(header, composed, strict=False))))
+            rows.append((before + reader.line_num, dict(zip(header, composed, strict=False))))
     except csv.Error as error:
         raise _unreadable(path, error) from error
     return rows
 
 
-def columns_of(path: Path) -> list[str]:
-    """The names in the first line of a CSV, as they stand there, whatever else is in it."""
+def columns_of(path: Path, wanted: Sequence[str]) -> list[str]:
+    """The names of the columns of a CSV, as they stand there, whatever else is in it.
+
+    Args:
+        wanted: columns that are looked for; what is between them is found by these.
+    """
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-        text = file.readline()
-    return max((_split(text, separator) for separator in _SEPARATORS), key=len)
+        text, _ = _begun("".join(itertools.islice(file, _FIRST)))
+    return _header(text, wanted)[1]
+
+
+def _begun(text: str) -> tuple[str, int]:
+    """From the line with the names on, and how many lines are before it: blank ones, and a spreadsheet's `sep=;`."""
+    before = 0
+    while text and (not (line := text.partition("\n")[0].strip(" \t\r,;")) or line.lower().startswith("sep=")):
+        text, before = text.partition("\n")[2], before + 1
+    return text, before
 
 
 def _text(path: Path, columns: Sequence[str]) -> str:

@@ -175,14 +175,14 @@ def _headers(root: Path) -> dict[Path, list[str]]:
     """The columns of each CSV."""
     found = {}
     for path in sorted(path for suffix in ("csv", "tsv") for path in root.glob(f"*.{suffix}")):
-        found[path] = columns_of(path)
+        found[path] = columns_of(path, ("image", "label"))
     return found
 
 
 def _check_classes(path: Path, labels: Sequence[str]) -> None:
     """Refuse measurements, which would be a class each."""
     try:
-        measured = next((label for label in labels if not float(label).is_integer()), None)
+        measured = next((label for label in labels if not float(label.replace(",", ".")).is_integer()), None)
     except ValueError:  # a word among them
         return
     if measured is not None:

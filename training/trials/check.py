@@ -70,7 +70,7 @@ def check(name: str, overrides: Sequence[str] = (), init: str | None = None, *, 
     lines = [f"{target.name}: {_counted(items)}, {'with copies' if copied else 'nothing is wrong'}"]
     lines += [f"  warning: {copied}"] if copied else []
     lines += [f"  {part}: {_counted(found)}" for part, found in in_parts(items).items()]
-    lines += [f"  {said}" for said in _coarse(target, most)]
+    lines += [f"  warning: {said}" for said in _coarse(target, most)]
     reasons: dict[str, list[str]] = defaultdict(list)
     for item, why in skipped.items():
         reasons[why].append(item)

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from sg_hub import InvalidInputError, Scan, propagate
+from sg_hub import InvalidInputError, Scan, SemanticGenesis3D, propagate
+from sg_hub.inference.deformation import Compared
+from sg_hub.inference.feature_maps import FeatureMaps
+from sg_hub.inference.matching import Mapped
 from tests.sg_hub.inference.networks import Textures, make_scan
 from tests.sg_hub.inference.test_locate import part
 
@@ -78,14 +81,47 @@ def test_scans_and_labels_go_together(labelled):
 
 def test_nothing_is_trained_and_a_caller_without_gradients_gets_the_same(labelled):
     scan, labels = labelled
-    other, model = part(scan, (6, 4, 4), (54, 48, 42)), Textures()
+    torch.manual_seed(0)
+    model = SemanticGenesis3D(width=4, head="features")
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    found = propagate(model, scan, labels, other, progress=False)
+    found = propagate(model, scan, labels, scan, progress=False)
+    assert ((found > 0) & (labels > 0)).sum() > 0.5 * (labels > 0).sum()
     for context in (torch.no_grad, torch.inference_mode):
         with context():
-            assert np.array_equal(propagate(model, scan, labels, other, progress=False), found)
+            assert np.array_equal(propagate(model, scan, labels, scan, progress=False), found)
+    assert state
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_on_a_class_vote_the_scans_in_which_it_is_drawn(labelled):
+    scan, labels = labelled
+    maps = [np.where(labels == number, labels, 0) for number in (1, 7)]
+    found = propagate(Textures(), [scan, scan], maps, scan, progress=False)
+    for number in (1, 7):
+        assert ((found == number) & (labels == number)).sum() > 0.6 * (labels == number).sum()
+
+
+def test_the_result_holds_whole_numbers_whatever_the_types_of_the_labels(labelled):
+    scan, labels = labelled
+    mixed = [labels.astype(np.uint64), labels.astype(np.int64)]
+    assert propagate(Textures(), [scan, scan], mixed, scan, progress=False).dtype == np.int64
+
+
+def test_which_of_several_is_refused_is_said(labelled):
+    scan, labels = labelled
+    with pytest.raises(InvalidInputError, match="labelled scan 2 of 2: labels of size"):
+        propagate(Textures(), [scan, scan], [labels, labels[1:]], scan, progress=False)
+
+
+def test_what_is_compared_is_found_on_places_all_over_the_box():
+    size, channels = (64, 64, 64), 32
+    where = torch.zeros(channels, *size)
+    where[-1, :, :, 32:], where[0, :, :, :32] = 1.0, 1.0  # differs along z alone
+    where[1:-1, :, :, 0] = torch.rand(channels - 2, 64, 64, generator=torch.Generator().manual_seed(0))
+    maps = FeatureMaps(("encoder 0",), (where.half(),), ((1, 1, 1),), size).normalised()
+    compared = Compared(Mapped(maps, (1.0, 1.0, 1.0)), [slice(0, 64)] * 3)
+    assert compared.vectors.std(dim=3).max() > 0.05
 
 
 def test_a_scan_of_labels_on_another_grid_of_voxels(labelled):

@@ -19,13 +19,20 @@ def test_separators_and_capitals_do_not_matter(tmp_path, text):
     table = tmp_path / "t.csv"
     table.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert read_csv(table, ("image", "label"), ("split",)) == [{"image": "a", "label": "1", "split": "test"}]
-    assert [name.lower() for name in columns_of(table)] == ["image", "label", "split"]
+    assert [name.lower() for name in columns_of(table, ("image",))] == ["image", "label", "split"]
 
 
 def test_lines_are_those_of_the_file(tmp_path):
     table = tmp_path / "t.csv"
     table.write_text('a,b\n1,"two\nlines"\n\n2,x\n')
     assert numbered_rows(table, ("a", "b")) == [(3, {"a": "1", "b": "two\nlines"}), (5, {"a": "2", "b": "x"})]
+
+
+def test_lines_before_the_names_do_not_matter(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("\n;;\nsep=;\nimage;label;size (x,y,z)\na;1;2\n")
+    assert numbered_rows(table, ("image", "label")) == [(5, {"image": "a", "label": "1", "size (x,y,z)": "2"})]
+    assert columns_of(table, ("image", "label")) == ["image", "label", "size (x,y,z)"]
 
 
 def test_names_that_differ_by_capitals_alone_stay_apart_where_both_are_asked_for(tmp_path):

@@ -235,6 +235,9 @@ def test_tables_that_say_no_class_are_named(init, tmp_path):
     table.write_text("image,label\n0.png,3\n1.png,0.37\n", encoding="utf-8")
     code, said, _ = init("xrays")
     assert (code, "label '0.37': numbers with fractions are measurements" in said) == (2, True)
+    table.write_text("image;label\n0.png;3\n1.png;0,37\n", encoding="utf-8")
+    code, said, _ = init("xrays")
+    assert (code, "label '0,37': numbers with fractions are measurements" in said) == (2, True)
 
 
 @pytest.mark.parametrize("colour", [True, False])
