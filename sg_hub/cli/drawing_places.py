@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sg_hub.inference.locate import FOUND
+from sg_hub.inference.matching import FOUND
 from sg_hub.io.pictures import Row, axial, coronal, grey, montage, save_png
 from sg_hub.io.scan import Scan
 from sg_hub.models import PretrainedModel

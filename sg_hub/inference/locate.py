@@ -16,15 +16,13 @@ from torch import Tensor, nn
 from sg_hub.errors import InvalidInputError
 from sg_hub.given import real, whole
 from sg_hub.inference.feature_maps import FeatureMaps, Part, feature_maps, has_decoder, level_names
-from sg_hub.inference.matching import Mapped, Matches, match, mean_vectors, refined, vectors_at
+from sg_hub.inference.matching import FOUND, Mapped, Matches, match, mean_vectors, refined, vectors_at
 from sg_hub.inference.running import evaluation
 from sg_hub.inference.sliding_window import Size, preprocessing_of
 from sg_hub.io.scan import Scan
 from sg_hub.models.input_checks import per_axis
 from sg_hub.models.wrapped import unwrapped
 
-FOUND = 0.5
-"""The least score of a place that is there."""
 _BUDGET = 1 << 28
 """Numbers in the feature maps of all scans together: 512 MiB in half precision."""
 _EDGE = 1e-3

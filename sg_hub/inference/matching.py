@@ -11,6 +11,8 @@ from torch import Tensor
 
 from sg_hub.inference.feature_maps import FeatureMaps
 
+FOUND = 0.5
+"""The least score of a place that is there."""
 CANDIDATES = 8
 """Places that are looked at in the other scan: the most similar ones, apart from each other."""
 APART = 20.0

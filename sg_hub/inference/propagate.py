@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sg_hub.errors import InvalidInputError
-from sg_hub.inference.deformation import Compared, bent
+from sg_hub.inference.deformation import Bending, Compared, align, bent, in_mm, with_one
 from sg_hub.inference.feature_maps import Part
-from sg_hub.inference.locate import FOUND, Describer, check_scan, chosen_levels
-from sg_hub.inference.matching import Mapped, match
+from sg_hub.inference.locate import Describer, check_scan, chosen_levels
+from sg_hub.inference.matching import Mapped
 from sg_hub.inference.running import evaluation
 from sg_hub.inference.sliding_window import Size
 from sg_hub.io.labels import check_same_place
@@ -36,7 +35,6 @@ _CELL = 5.0
 """mm that a cell measures, at least: smaller ones take long, and give hardly more."""
 _AROUND = 40.0
 """mm around the labels from which anchors are taken."""
-_LEAST_ANCHORS = 8
 _MOST = 1 << 31
 """What the numbers of classes are below."""
 _SLAB = 16
@@ -121,11 +119,7 @@ class _Bent:
     """Voxels of the labelled scan on the network's grid."""
     voxel: tuple[float, ...]
     """mm of such a voxel."""
-    alignment: Tensor
-    displacement: Tensor
-    """(3, X, Y, Z) mm on the finest cells of the other scan: how far beside its aligned place each one is."""
-    distance: Tensor
-    """(X, Y, Z) there: the squared distance of the features; 0 far from the labels."""
+    bending: Bending
 
 
 def _pairs(scan: Any, labels: Any) -> tuple[list[Scan], list[Any]]:
@@ -183,48 +177,13 @@ def _near(numbers: np.ndarray, scan: Scan, labelled: Mapped) -> Tensor:
     return torch.from_numpy(np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3) - 0.5).float()
 
 
-def _alignment(labelled: Mapped, target: Mapped, anchors: Tensor) -> Tensor:
-    """(4, 3): mm in the target, with a 1 behind them, to mm in the labelled scan. Anchors that do not fit the others
-    are left out.
-
-    Raises:
-        InvalidInputError: hardly any anchor is found in the target.
-    """
-    found = match([labelled], [anchors], target, surroundings=False)
-    sure = found.score >= FOUND
-    there, here = _mm(found.places[sure], target), _mm(anchors[sure], labelled)
-    if len(there) < _LEAST_ANCHORS:
-        raise InvalidInputError(
-            f"of {len(anchors)} places around the labels {len(there)} are found in the other scan: expected two scans "
-            "of the same part of the body, and weights that know it"
-        )
-    scale = there.std(0).clamp(min=1.0)
-    middle = there.mean(0)
-    solution = torch.zeros(4, 3, dtype=torch.float64)
-    kept = torch.ones(len(there), dtype=torch.bool)
-    for _ in range(6):
-        # Towards a shift alone where few anchors are left: what they do not say stays as it is.
-        x, y = _with_one((there[kept] - middle) / scale), here[kept] - there[kept]
-        ridge = torch.diag(x.new_tensor([2.0, 2.0, 2.0, 0.0]))
-        solution = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
-        error = (_with_one((there - middle) / scale) @ solution + there - here).norm(dim=1)
-        kept = error <= max(10.0, float(2 * error.median()))
-    linear = solution[:3] / scale[:, None]
-    return torch.cat([linear + torch.eye(3, dtype=torch.float64), (solution[3] - middle @ linear)[None]])
-
-
 def _bent(numbers: np.ndarray, scan: Scan, labelled: Mapped, target: Mapped) -> _Bent:
     """The target, aligned with a labelled scan and bent onto it; far from the labels only aligned."""
     size = tuple(target.maps.levels[target.maps.finest].shape[1:])
-    alignment = _alignment(labelled, target, _near(numbers, scan, labelled))
+    alignment = align(labelled, target, _near(numbers, scan, labelled))
     box = _box_of(labelled, target, alignment, numbers, size)
-    cells = torch.stack(torch.meshgrid(*(torch.arange(float(o.start), o.stop) for o in box), indexing="ij"), -1)
-    aligned = _with_one(_mm(target.maps.voxels(cells.flatten(0, 2)), target)) @ alignment
-    shift, apart = bent(Compared(labelled, _around_labels(numbers, labelled)), target, box, aligned.view(*cells.shape))
-    displacement = torch.zeros(3, *size, dtype=torch.float32)
-    distance = torch.zeros(size, dtype=torch.float32)  # far from the labels it is sure that there is none
-    displacement[:, *box], distance[*box] = shift, apart
-    return _Bent(numbers, labelled.maps.size, labelled.voxel, alignment, displacement, distance)
+    bending = bent(Compared(labelled, _around_labels(numbers, labelled)), target, box, alignment)
+    return _Bent(numbers, labelled.maps.size, labelled.voxel, bending)
 
 
 def _around_labels(numbers: np.ndarray, labelled: Mapped) -> list[slice]:
@@ -248,7 +207,7 @@ def _box_of(
     low, high = where.min(0) * scale - 2 * REACH, (where.max(0) + 1) * scale + 2 * REACH
     axes = [torch.arange(float(side)) for side in size]
     cells = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, 2)
-    mm = (_with_one(_mm(target.maps.voxels(cells), target)) @ alignment).numpy()
+    mm = (with_one(in_mm(target.maps.voxels(cells), target)) @ alignment).numpy()
     inside = cells[torch.from_numpy(((mm >= low) & (mm <= high)).all(1))].long()
     if not len(inside):
         raise InvalidInputError("what is labelled lies outside of the other scan: expected the same part of the body")
@@ -261,32 +220,27 @@ def _voted(carried: Sequence[_Bent], target: Mapped, wanted: tuple[int, int, int
     result = np.zeros(wanted, dtype=kind if kind.kind in "iu" else np.int64)  # of uint64 and int64 it is float64
     drawn = [np.unique(one.numbers) for one in carried] if len(carried) > 1 else []
     scale = np.array(target.maps.size) / np.array(wanted)
-    stride = target.maps.strides[target.maps.finest]
     for start in range(0, wanted[0], _SLAB):
         axes = [range(start, min(start + _SLAB, wanted[0])), range(wanted[1]), range(wanted[2])]
         voxels = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
         places = torch.from_numpy((voxels + 0.5) * scale - 0.5)
-        cells = (places + 0.5) / places.new_tensor(stride)
-        votes = [_at(one, _mm(places, target), cells) for one in carried]
+        votes = [_at(one, places, target) for one in carried]
         found = votes[0][0] if len(carried) == 1 else _most(votes, drawn)
         result[start : start + _SLAB] = found.reshape(-1, *wanted[1:])
     return result
 
 
-def _at(one: _Bent, mm: Tensor, cells: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """What one labelled scan says of places (n, 3) of the target, in mm and in its cells: labels, and how much that
-    counts."""
-    size = cells.new_tensor(one.distance.shape)
-    grid = (2 * cells / size - 1).flip(1)[None, :, None, None].float()
-    fields = torch.cat([one.displacement, one.distance[None]])[None]
-    moved = F.grid_sample(fields, grid, padding_mode="border", align_corners=False)[0, :, :, 0, 0].T
-    there = (_with_one(mm) @ one.alignment + moved[:, :3]) / mm.new_tensor(one.voxel) - 0.5
+def _at(one: _Bent, places: Tensor, target: Mapped) -> tuple[np.ndarray, np.ndarray]:
+    """What one labelled scan says of places (n, 3) of the target, in voxels of its network grid: labels, and how much
+    that counts."""
+    mm, distance = one.bending.at(places, target)
+    there = mm / mm.new_tensor(one.voxel) - 0.5
     index = (there.numpy() + 0.5) * np.array(one.numbers.shape) / np.array(one.size) - 0.5
     index = np.rint(index).astype(np.int64)
     inside = ((index >= 0) & (index < one.numbers.shape)).all(1)
     found = np.zeros(len(index), dtype=one.numbers.dtype)
     found[inside] = one.numbers[tuple(index[inside].T)]
-    return found, np.exp(-np.where(inside, moved[:, 3].numpy(), _FAR) / ALIKE)
+    return found, np.exp(-np.where(inside, distance.numpy(), _FAR) / ALIKE)
 
 
 def _most(votes: Sequence[tuple[np.ndarray, np.ndarray]], drawn: Sequence[np.ndarray]) -> np.ndarray:
@@ -302,12 +256,3 @@ def _most(votes: Sequence[tuple[np.ndarray, np.ndarray]], drawn: Sequence[np.nda
         share = sum(np.where(found == label, weight, 0) for found, weight in known) / sum(weight for _, weight in known)
         best, most = np.where(share > most, label, best), np.maximum(share, most)
     return best
-
-
-def _mm(places: Tensor, scan: Mapped) -> Tensor:
-    """Voxels of a network's grid to mm from the scan's edge, double precision."""
-    return (places.double() + 0.5) * places.new_tensor(scan.voxel, dtype=torch.float64)
-
-
-def _with_one(x: Tensor) -> Tensor:
-    return torch.cat([x, torch.ones(len(x), 1, dtype=x.dtype)], 1)

@@ -17,7 +17,8 @@ from PIL import Image
 from sg_hub.errors import InvalidInputError, SgHubError
 from sg_hub.inference.amounts import amounts_of
 from sg_hub.inference.embed import embed
-from sg_hub.inference.locate import FOUND, Locator
+from sg_hub.inference.locate import Locator
+from sg_hub.inference.matching import FOUND
 from sg_hub.inference.predict import predict
 from sg_hub.io.files import given_path
 from sg_hub.io.finder import find_scans

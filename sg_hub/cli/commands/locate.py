@@ -9,7 +9,8 @@ import numpy as np
 from sg_hub.cli.inputs import Each, load_model, read, say_json
 from sg_hub.cli.table import Table
 from sg_hub.errors import InvalidInputError
-from sg_hub.inference.locate import FOUND, Locator
+from sg_hub.inference.locate import Locator
+from sg_hub.inference.matching import FOUND
 from sg_hub.io.files import check_output
 from sg_hub.io.scan import Scan
 
