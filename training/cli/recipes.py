@@ -36,8 +36,18 @@ def autoencode(options: Options) -> None:
     print(autoencode(_recipe(options), device=options.device, progress=options.progress))
 
 
-@in_first_process
 def discover(options: Options) -> None:
+    recipe = _recipe(options)
+    if method_of(recipe).needs == "regions":
+        from ..discovery.regions.find import find_regions
+
+        print(find_regions(recipe, device=options.device, progress=options.progress))
+        return
+    _discover_patterns(options)
+
+
+@in_first_process
+def _discover_patterns(options: Options) -> None:
     from ..discovery.discover import discover
 
     print(discover(_recipe(options), progress=options.progress))
@@ -97,9 +107,10 @@ def regenerate(options: Options) -> None:
     check_publishable(recipe, options.cards)
     if options.tensorboard:
         check_tensorboard()
-    patterns = method_of(recipe).needs == "patterns"
-    alike = (autoencode,) if patterns and recipe.discover.needs_autoencoder else ()
-    for step in (prepare, *alike, *((discover,) if patterns else ()), transforms, pretrain, evaluate, publish):
+    needs = method_of(recipe).needs
+    alike = (autoencode,) if needs == "patterns" and recipe.discover.needs_autoencoder else ()
+    found = (discover,) if needs in ("patterns", "regions") else ()
+    for step in (prepare, *alike, *found, transforms, pretrain, evaluate, publish):
         print(f"== {step.__name__}", flush=True)
         step(options)
 

@@ -25,12 +25,12 @@ INHERITED = ("patients", "images", "datasets")
 """What weights say of whom they have seen."""
 
 
-def provenance(recipe: Recipe, store: Store, found_by: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def provenance(recipe: Recipe, store: Store, learnt_from: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """For the config of weights that are trained on the store.
 
     Args:
-        found_by: what trained weights that found the patterns say of whom they have seen: whoever learns from these
-            patterns has seen them, too, and does not know of whom where they do not say it.
+        learnt_from: what other weights say of whom they have seen, that found the patterns or that training starts
+            from: whoever learns from these has seen them, too, and does not know of whom where they do not say it.
 
     `patients` and `images` are hashes of those that are trained and validated on, by which test patients are refused
     (see `leakage.check_unseen`). `images` is missing where a store of before does not know all of them.
@@ -47,8 +47,14 @@ def provenance(recipe: Recipe, store: Store, found_by: Mapping[str, Any] | None 
         "patients": patient_hashes(said.dataset, _trained_on(store)),
         **({"images": sorted({one for images in known for one in images})} if all(known) else {}),
     }
-    if found_by is not None:
-        both = {key: sorted({*found[key], *found_by[key]}) for key in INHERITED if key in found and key in found_by}
+    return with_seen(found, learnt_from)
+
+
+def with_seen(found: Mapping[str, Any], learnt_from: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """A provenance that also says whom other weights have seen, as far as both say it."""
+    found = dict(found)
+    for one in learnt_from:
+        both = {key: sorted({*found[key], *one[key]}) for key in INHERITED if key in found and key in one}
         found = {key: value for key, value in found.items() if key not in INHERITED} | both
     return found
 

@@ -30,23 +30,38 @@ Places = tuple[np.ndarray, np.ndarray]
 each is (patients,), 0..1."""
 
 
-def finder(weights: str, store: Store, dataset: str = "") -> Any:
+def finder(weights: str, store: Store, dataset: str = "", key: str = "discover.weights") -> Any:
     """The network of weights that are to find places in the scans of a store.
 
     Args:
         weights: name or folder. Scans must be stored as they expect them.
         dataset: short name of the store's data set.
+        key: of the recipe, that names them.
 
     Raises:
         InvalidInputError: weights of images, with another spacing, window or number of channels than the store's, or
             that have seen its test patients.
     """
     network: Any = from_pretrained(weights)
-    said = f"discover.weights = {weights}"
+    said = f"{key} = {weights}"
     if network.NDIM != 3 or store.ndim != 3:
         raise InvalidInputError(f"{said}: places are found in 3D scans, by 3D weights")
+    check_takes(network, store, dataset, said)
+    return network.eval()
+
+
+def check_takes(network: Any, store: Store, dataset: str, said: str) -> None:
+    """Refuse trained weights for scans that are stored otherwise than they expect them; warn of test patients that they
+    have seen.
+
+    Args:
+        said: which weights, for the messages.
+
+    Raises:
+        InvalidInputError: another spacing, window or number of channels than the store's.
+    """
     expected = network.preprocessing
-    if (expected.low, expected.high) != store.window:
+    if store.ndim == 3 and (expected.low, expected.high) != store.window:
         raise InvalidInputError(
             f"{said}: they expect a window of {expected.low:g} to {expected.high:g}, and the store has "
             f"{store.window[0]:g} to {store.window[1]:g}"
@@ -56,7 +71,7 @@ def finder(weights: str, store: Store, dataset: str = "") -> Any:
             raise InvalidInputError(
                 f"{said}: they take {network.in_chans} channels, and {stored.name} has {stored.channels}"
             )
-        if expected.spacing and not np.allclose(expected.spacing, stored.spacing, rtol=0.01):
+        if store.ndim == 3 and expected.spacing and not np.allclose(expected.spacing, stored.spacing, rtol=0.01):
             raise InvalidInputError(
                 f"{said}: they expect a spacing of {list(expected.spacing)} mm, and {stored.name} is stored with "
                 f"{list(stored.spacing)}: take weights that were trained on such a store"
@@ -65,7 +80,6 @@ def finder(weights: str, store: Store, dataset: str = "") -> Any:
     names, images = [f"{dataset}/{one.patient}" for one in test], {one.name: one.images for one in test}
     if reason := check_unseen(network.provenance, dataset, names, images):
         print(f"warning: {said}: {reason}", flush=True)
-    return network.eval()
 
 
 def said_of_weights(network: Any) -> dict[str, Any]:
@@ -85,21 +99,14 @@ def locate_patterns(
         network: as `finder` gives it.
         references: patients by their number in the store, and the middle of each one's cube in voxels.
     """
-    names = level_names(network, "decoder" if has_decoder(network) else "encoder")
-
-    def mapped(patient: int) -> Mapped:
-        stored = store.patients[patient]
-        x = to_network(store.whole(stored.name), store.window, stored.shape)[None]
-        with bfloat16(x.device):
-            maps = feature_maps(network, x, names=names, finest=CELLS)
-        return Mapped(maps.normalised(), stored.spacing)
-
-    templates = {patient: mapped(patient) for patient in dict.fromkeys(patient for patient, _ in references)}
+    templates = {
+        patient: mapped(network, store, patient) for patient in dict.fromkeys(patient for patient, _ in references)
+    }
     middles = [_as_points(middle) for _, middle in references]
     found = np.zeros((len(references), len(store.patients), 3))
     unlike = np.zeros((len(references), len(store.patients)))
     for patient in tqdm(range(len(store.patients)), desc="locating patterns", unit="scan", disable=not progress):
-        other = templates[patient] if patient in templates else mapped(patient)
+        other = templates[patient] if patient in templates else mapped(network, store, patient)
         for number, ((reference, own), middle) in enumerate(zip(references, middles, strict=True)):
             if patient == reference:  # it is there, and like itself
                 found[number, patient] = own
@@ -108,6 +115,16 @@ def locate_patterns(
             found[number, patient] = one.places[0].double().numpy()
             unlike[number, patient] = 1 - float(one.score[0])
     return list(zip(found, unlike, strict=True))
+
+
+def mapped(network: Any, store: Store, patient: int) -> Mapped:
+    """Feature maps of a patient, by number in the store; of the decoder's levels, where there is one."""
+    stored = store.patients[patient]
+    x = to_network(store.whole(stored.name), store.window, stored.shape)[None]
+    with bfloat16(x.device):
+        names = level_names(network, "decoder" if has_decoder(network) else "encoder")
+        maps = feature_maps(network, x, names=names, finest=CELLS)
+    return Mapped(maps.normalised(), stored.spacing)
 
 
 def _as_points(middle: np.ndarray) -> Tensor:

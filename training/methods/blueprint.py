@@ -12,6 +12,7 @@ from sg_hub.models import PretrainedModel
 
 from ..data.provenance import provenance
 from ..data.store import Store
+from ..discovery.regions.references import References
 from ..run.folder.record import recorded
 from ..run.recipe import Recipe
 
@@ -24,6 +25,8 @@ class Blueprint:
     store: Store
     patterns: int | None = None
     """Discovered patterns, where the method needs them."""
+    regions: References | None = None
+    """Of the discovered dense patterns, where the method needs them."""
     semantics: bool = False
     """Whether the model gets the branch that classifies them, whatever head is asked for."""
 
@@ -49,7 +52,7 @@ class Blueprint:
         shared: dict[str, Any] = {
             "in_chans": self.in_chans,
             "head": head,
-            "provenance": provenance(self.recipe, self.store, self._found_by()),
+            "provenance": provenance(self.recipe, self.store, self._learnt_from()),
         }
         if num_classes is not None:
             shared["num_classes"] = num_classes
@@ -70,6 +73,8 @@ class Blueprint:
         )
         return SemanticGenesis3D(width=model.width, norm=model.norm, preprocessing=scans, **shared)
 
-    def _found_by(self) -> dict[str, Any] | None:
-        """What the weights that found the patterns say of whom they have seen; None where coordinates did."""
-        return recorded(self.recipe, "discover").get("found_by") if self.patterns is not None else None
+    def _learnt_from(self) -> list[dict[str, Any]]:
+        """What other weights say of whom they have seen: those that found the patterns, where coordinates did not."""
+        discovered = self.patterns is not None or self.regions is not None
+        found_by = recorded(self.recipe, "discover").get("found_by") if discovered else None
+        return [found_by] if found_by is not None else []

@@ -91,10 +91,18 @@ class DenseContrastNetwork(Network):
         )
 
     def decode(self, features: list[Tensor], *inputs: Tensor) -> dict[str, Tensor]:
-        maps = self.model.decoder.maps(features)
-        joined = torch.cat([sampled(each, inputs[1]) for each in maps], dim=-1)
+        return self.outputs(features, self.model.decoder.maps(features), *inputs)
+
+    def outputs(self, features: list[Tensor], maps: list[Tensor], *inputs: Tensor) -> dict[str, Tensor]:
+        """Of the levels of encoder and decoder."""
+        joined = joined_at(maps, inputs[1])
         restoration = torch.sigmoid(self.model.restoration(maps[0].detach()))
         return {"vectors": F.normalize(self.projection(joined).float(), dim=-1), "restoration": restoration}
+
+
+def joined_at(maps: list[Tensor], within: Tensor) -> Tensor:
+    """(N, places, channels of all maps) at places (N, places, axes) in -1..1."""
+    return torch.cat([sampled(each, within) for each in maps], dim=-1)
 
 
 class DenseContrast(Method):

@@ -64,8 +64,9 @@ from ..run.pages import figures
 from ..run.settings import Section
 from .blueprint import Blueprint
 
-Needs = Literal["scans", "patches", "patterns"]
-"""What a method trains on: whole scans of one size, random patches, or patches of the discovered patterns."""
+Needs = Literal["scans", "patches", "patterns", "regions"]
+"""What a method trains on: whole scans of one size, random patches, patches of the discovered patterns, or random
+patches whose voxels are of discovered regions."""
 Noise = Callable[[str], torch.Generator]
 """The generator of one corruption of a batch: the same name, the same draws."""
 
@@ -85,7 +86,8 @@ class Batch(NamedTuple):
     cubes: Tensor
     """(N, C, spatial...) float32 in 0..1: patches, or whole scans."""
     labels: Tensor | None = None
-    """(N,) int64 pattern of each patch; absent where a method does not need patterns."""
+    """What was discovered of each patch: (N,) int64 its pattern; or (N, references, 4, cells...), where it lies in the
+    references of regions (see discovery/regions/alignments.py); absent where a method needs neither."""
 
 
 class Views(NamedTuple):

@@ -73,6 +73,7 @@ def _of_the_autoencoder(recipe: Recipe) -> Recipe:
     settings = recipe.autoencode
     pretrain = recipe.pretrain.model_copy(
         update={
+            "weights": "",
             "size": settings.size,
             "batch_size": settings.batch_size,
             "epochs": settings.epochs,

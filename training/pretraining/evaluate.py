@@ -45,7 +45,7 @@ def evaluate(recipe: Recipe, *, device: str = "auto", progress: bool = True) -> 
     """
     recipe = resolve(recipe)
     method, me = method_of(recipe), Process(0, 1, training_device(device))
-    cubes = [f"discover.{key}" for key in OF_RANDOM_CUBES] if method.needs == "patches" else []
+    cubes = [f"discover.{key}" for key in OF_RANDOM_CUBES] if method.needs in ("patches", "regions") else []
     if then := settings_then(recipe, "pretrain", "model", "method", "pretrain.size", *cubes):
         raise InvalidInputError(
             f"the weights were trained with other settings than the recipe's ({then}): set them back, or run "

@@ -13,9 +13,14 @@ from sg_hub.errors import InvalidInputError
 from ..data.prepare import open_store
 from ..data.store import Store
 from ..discovery.cubes import Cubes, PatternDataset, RandomCubes, enlarged
+from ..discovery.discover import FOLDER as DISCOVERY
 from ..discovery.discover import table_path
 from ..discovery.features import FOLDER, WHOLE
 from ..discovery.patterns import SPLITS, PatternTable
+from ..discovery.regions.alignments import Alignments
+from ..discovery.regions.cubes import PlacedCubes
+from ..discovery.regions.find import ALIGNMENTS, REFERENCES
+from ..discovery.regions.references import References
 from ..discovery.whole_scans import WholeScans, resize_scans
 from ..methods.blueprint import Blueprint
 from ..methods.protocol import Batch, Method
@@ -23,7 +28,7 @@ from ..methods.registry import settings_then
 from ..run.folder.checksums import check_file
 from ..run.folder.record import read_json, recorded
 from ..run.processes.process_group import Process
-from ..run.recipe import Pretrain, Recipe
+from ..run.recipe import Pretrain, Recipe, Size
 
 OF_RANDOM_CUBES = ("cube", "tissue", "tissue_hu", "tissue_level")
 """Settings of `discover` that random cubes depend on."""
@@ -40,9 +45,11 @@ class Inputs:
     """Number of patterns, where the method needs them."""
     fingerprint: str
     """Of everything that the items depend on."""
+    regions: References | None = None
+    """Of dense patterns, where the method needs them."""
 
     def blueprint(self, recipe: Recipe) -> Blueprint:
-        return Blueprint(recipe, self.store, self.patterns)
+        return Blueprint(recipe, self.store, self.patterns, self.regions)
 
 
 def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = False) -> Inputs:
@@ -66,6 +73,8 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
         data = {split: RandomCubes(store, split, cubes, size, recipe.seed, length.get(split)) for split in SPLITS}
         fingerprint = f"{store.fingerprint} {recipe.discover.model_dump_json(include=set(OF_RANDOM_CUBES))}"
         return Inputs(store, dict(data), None, fingerprint)
+    if method.needs == "regions":
+        return _with_regions(recipe, store, size, context)
     path, record, said = table_path(recipe), recipe.run_dir / "discover.json", dict[str, Any]()
     if path.is_file() and (record.is_file() or recipe.discover.weights):  # whom these have seen stands in the record
         said = read_json(record, "discover")
@@ -84,6 +93,29 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
         )
     found = {split: PatternDataset(table, store, table.rows(split), size, context) for split in SPLITS}
     return Inputs(store, dict(found), table.classes, of_patterns(store, table))
+
+
+def _with_regions(recipe: Recipe, store: Store, size: Size, context: float) -> Inputs:
+    """Random cubes whose voxels are of regions. Errors as for `open_inputs`."""
+    path, record = recipe.run_dir / DISCOVERY / REFERENCES, read_json(recipe.run_dir / "discover.json", "discover")
+    check_file(record, path, "discover")
+    if record.get("store") != store.fingerprint or "alignments" not in record:
+        raise InvalidInputError(
+            "the regions were discovered in another store (scans were prepared anew, added or taken away since), or by "
+            "another method: run `sg-hub discover` again"
+        )
+    if then := settings_then(recipe, "discover", "regions"):
+        raise InvalidInputError(
+            f"the regions were discovered with other settings than the recipe's ({then}): run `sg-hub discover` "
+            "again, or set them back"
+        )
+    alignments, length = Alignments(path.with_name(ALIGNMENTS)), {"train": recipe.pretrain.samples_per_epoch}
+    cubes = recipe.discover.model_copy(update={"cube": enlarged(recipe.discover.cube, context)})
+    data = {
+        split: PlacedCubes(store, alignments, split, cubes, size, recipe.seed, length.get(split)) for split in SPLITS
+    }
+    drawn = recipe.discover.model_dump_json(include=set(OF_RANDOM_CUBES))
+    return Inputs(store, dict(data), None, f"{store.fingerprint} {record['alignments']} {drawn}", References.load(path))
 
 
 def of_patterns(store: Store, table: PatternTable) -> str:

@@ -18,7 +18,7 @@ import functools
 import itertools
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from sg_hub.errors import InvalidInputError
 
-from ..methods.protocol import Batch, Method, Stage, Views
+from ..methods.protocol import Batch, Method, Network, Stage, Views
 from ..run.folder.checkpoint import read_checkpoint
 from ..run.folder.metrics import Metrics, read_metrics
 from ..run.layout import layout, to_device
@@ -57,6 +57,7 @@ class Trainer:
     Args:
         folder: of everything that is written.
         section: of the recipe, which messages name.
+        begin: what is done to the network before anything is trained or resumed.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Trainer:
         folder: Path,
         *,
         section: str = "pretrain",
+        begin: Callable[[Network], None] | None = None,
         progress: bool = True,
         tensorboard: bool = False,
     ) -> None:
@@ -77,6 +79,8 @@ class Trainer:
         parts = self.settings.batch_parts or parts_of(self._resumed, recipe, inputs)
         self.plan = Plan(method.stages(self.settings.epochs), inputs, self.settings, section, me, parts)
         self.network = method.network(inputs.blueprint(recipe))
+        if begin is not None:
+            begin(self.network)
         to_device(self.network, me.device, recipe.model.ndim)
         of, part = determined_by(recipe, inputs, self.plan.parts), len(self.plan.mine) / self.plan.parts
         self.state = State(self.network, self.settings, folder, of, me, part)

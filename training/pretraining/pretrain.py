@@ -9,6 +9,7 @@ Reads the store and what the method needs beside it; writes below `pretraining/`
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from ..methods.registry import method_of, resolve
@@ -19,6 +20,7 @@ from ..run.recipe import Recipe
 from .inputs import open_inputs
 from .loop import Trainer
 from .published import FOLDER, MODEL
+from .start import start_from
 
 
 def pretrain(recipe: Recipe, *, device: str = "auto", progress: bool = True, tensorboard: bool = False) -> Path:
@@ -26,7 +28,8 @@ def pretrain(recipe: Recipe, *, device: str = "auto", progress: bool = True, ten
 
     Raises:
         ReadError: an earlier step is missing, or a checkpoint of another recipe.
-        InvalidInputError: settings or data that cannot be trained on, or training that diverged.
+        InvalidInputError: settings or data that cannot be trained on, weights to start from that do not fit, or
+            training that diverged.
     """
     recipe = resolve(recipe)
     method = method_of(recipe)
@@ -34,7 +37,8 @@ def pretrain(recipe: Recipe, *, device: str = "auto", progress: bool = True, ten
     with run_lock(recipe.run_dir), process(device) as me:
         me.barrier()  # the first process may still be writing the table
         inputs = open_inputs(recipe, method, me, progress)
-        trainer = Trainer(recipe, method, inputs, me, folder, progress=progress, tensorboard=tensorboard)
+        begin = functools.partial(start_from, recipe, inputs.store) if recipe.pretrain.weights else None
+        trainer = Trainer(recipe, method, inputs, me, folder, begin=begin, progress=progress, tensorboard=tensorboard)
         advanced = trainer.run()
         if me.is_main and (advanced or recorded(recipe, "pretrain").get("epochs") != trainer.state.at.epoch):
             record(recipe, "pretrain", **trainer.summary(), inputs=inputs.fingerprint)

@@ -166,6 +166,8 @@ def determined_by(recipe: Recipe, inputs: Inputs, parts: int) -> str:
     """What the weights of an epoch depend on. How long to train does not count, so that a run can be extended; nor does
     where its parts are computed."""
     free = {*FREE, "epochs"} if recipe.pretrain.schedule != "cosine" else FREE
+    if not recipe.pretrain.weights:  # checkpoints of before there were any stay valid
+        free = {*free, "weights"}
     sections = (recipe.pretrain.model_dump_json(exclude=free), recipe.method.model_dump_json())
     return " ".join(map(str, (inputs.fingerprint, *sections, recipe.model.model_dump_json(), recipe.seed, parts)))
 

@@ -44,8 +44,8 @@ from .transfer import earlier, joined, transfer_of
 
 FIGURES = ("pretraining/curves.png", "transforms.png")
 """Of every method, where there are any; a method has a picture of its own beside them."""
-PATTERNS = "discovery/patterns.png"
-"""Of those that need patterns."""
+DISCOVERED = {"patterns": "discovery/patterns.png", "regions": "discovery/regions.png"}
+"""By what a method needs: the picture of its discovery."""
 SPLITS: tuple[str, ...] = get_args(Split)
 
 
@@ -89,7 +89,7 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
                 results["worth"] = worth
         write_results(new, results)
         method = method_of(recipe)
-        for figure in (method.picture, *FIGURES, *([PATTERNS] if method.needs == "patterns" else [])):
+        for figure in (method.picture, *FIGURES, *([DISCOVERED[method.needs]] if method.needs in DISCOVERED else [])):
             if (recipe.run_dir / figure).is_file():
                 shutil.copy(recipe.run_dir / figure, new / Path(figure).name)
         _golden(model, new / GOLDEN)
@@ -153,15 +153,23 @@ def _results(
     if evaluation.get("sha256") != sha256:
         raise ReadError(f"{recipe.run_dir / 'evaluation.json'} is of other weights: run `sg-hub evaluate` again")
     # Each section as it was when its step ran, whatever is given to publish.
-    used, rows = pretraining["recipe"], {}
-    if method_of(used).needs == "patterns":
+    used, rows, needs = pretraining["recipe"], {}, method_of(pretraining["recipe"]).needs
+    if needs in DISCOVERED:
         discovery = read_json(recipe.run_dir / "discover.json", "discover")
         used = discovery["recipe"] | {key: used[key] for key in ("model", "method", "pretrain")}
-        rows = discovery["rows"]
+        rows = discovery["rows"] if needs == "patterns" else {}
     patients = {split: len(store.persons(split)) for split in SPLITS}
     images = {split: len(store.names(split)) for split in SPLITS}
     by_autoencoder = rows and Discover.model_validate(used["discover"]).needs_autoencoder
-    sections = ("model", "prepare", *(("autoencode",) if by_autoencoder else ()), "discover", "method", "pretrain")
+    sections = (
+        "model",
+        "prepare",
+        *(("autoencode",) if by_autoencoder else ()),
+        "discover",
+        *(("regions",) if needs == "regions" else ()),
+        "method",
+        "pretrain",
+    )
     kept = ("epochs", "minutes", "processes", "cubes_per_epoch", "machine", "versions", "written")
     return {
         "name": recipe.name,

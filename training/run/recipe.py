@@ -121,6 +121,30 @@ class Discover(Section):
         return self.frame != "features"
 
 
+class Regions(Section):
+    """Dense patterns: regions of some reference patients, and where each voxel of all others lies in them."""
+
+    references: PositiveInt = 3
+    """Train patients that all others are bent onto: those whose scans are the largest, in mm."""
+    weights: str = "dense-contrast-3d-tiny"
+    """Name or folder of trained 3D weights, by whose features scans are bent onto one another."""
+    regions: int = Field(default=2048, ge=2, le=32767)
+    """That the tissue of each reference is cut into, by place and intensity."""
+    intensity: tuple[float, float] = (-300.0, 500.0)
+    """HU range in which intensities tell regions apart."""
+    mm_per_hu: float = Field(default=0.05, ge=0)
+    """mm of place that a difference of one HU counts as."""
+    tissue_hu: float = -400.0
+    """HU above which, over five voxels along each axis, there is tissue that is cut up."""
+
+    @field_validator("intensity")
+    @classmethod
+    def _range_is_in_order(cls, intensity: tuple[float, float]) -> tuple[float, float]:
+        if not intensity[0] < intensity[1]:
+            raise ValueError(f"{list(intensity)}: expected the lower end first")
+        return intensity
+
+
 class MethodSection(Section):
     """Which pre-training method, and its own settings.
 
@@ -137,6 +161,10 @@ class MethodSection(Section):
 
 class Pretrain(Section):
     """How long, on how much and how fast the method trains."""
+
+    weights: str = ""
+    """Name or folder of trained weights that the network starts from, such as those of an earlier method, to go on with
+    them on scans of one's own; empty: from random numbers."""
 
     size: Size = (64, 64, 32)
     """Input of the network: every cube is resized to it."""
@@ -293,6 +321,7 @@ class Recipe(Section):
     prepare: Prepare = Field(default_factory=Prepare)
     autoencode: Autoencode = Field(default_factory=Autoencode)
     discover: Discover = Field(default_factory=Discover)
+    regions: Regions = Field(default_factory=Regions)
     method: MethodSection
     pretrain: Pretrain = Field(default_factory=Pretrain)
     publish: Publish = Field(default_factory=Publish)

@@ -94,13 +94,13 @@ def test_what_learns_from_patterns_has_seen_whom_the_weights_saw_that_found_them
     plain = provenance(recipe, store)
     found_by = said_of_weights(finder(seen(["another"], images=[]), store, "mine"))
     assert len(found_by["sha256"]) == 64
-    both = provenance(recipe, store, found_by)
+    both = provenance(recipe, store, [found_by])
     assert set(both["patients"]) == {*plain["patients"], *another}
     assert "mine" in both["datasets"]
     record(recipe, "discover", found_by=found_by)  # as `discover` leaves it
     for patterns, expected in ((4, both), (None, plain)):  # only a method that needs patterns has learnt from them
         assert Blueprint(recipe, store, patterns).model("restoration").provenance["patients"] == expected["patients"]
-    assert not {"patients", "images"} & provenance(recipe, store, {"sha256": "of weights that say nothing"}).keys()
+    assert not {"patients", "images"} & provenance(recipe, store, [{"sha256": "of weights that say nothing"}]).keys()
 
 
 def test_weights_of_another_grid_are_refused(root, store, weights):

@@ -101,6 +101,7 @@ def write_pretrained_card(folder: Path, name: str) -> None:
         results=results,
         evaluation=results.evaluation,
         discover=recipe.discover,
+        regions=recipe.regions,
         pretrain=recipe.pretrain,
         optimizer=OPTIMIZERS[recipe.pretrain.optimizer],
         reference=method.reference(ndim),

@@ -88,7 +88,14 @@ class Discover(Record):
     resolutions: Count
 
 
+class Regions(Record):
+    references: Count
+    regions: Count
+    weights: str
+
+
 class Pretrain(Record):
+    weights: str = ""
     size: list[Count]
     epochs: Number
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -104,6 +111,8 @@ class Recipe(Record):
     autoencode: dict[str, Any] | None = None
     """Only of methods that need patterns."""
     discover: Discover
+    regions: Regions | None = None
+    """Only of methods that need them."""
     method: dict[str, Any]
     pretrain: Pretrain
 

@@ -67,6 +67,19 @@ def transformations(cubes: Tensor, results: dict[str, Tensor], path: Path) -> No
     save(figure, path)
 
 
+def planes(rows: list[dict[str, np.ndarray]], path: Path) -> None:
+    """Images (X, Y) in 0..1, or (X, Y, 3) in colour, side by side, a row for each cube, by name."""
+    names = list(rows[0])
+    figure, axes = plt.subplots(len(rows), len(names), figsize=(1.6 * len(names), 1.7 * len(rows) + 0.3), squeeze=False)
+    for line, row in zip(axes, rows, strict=True):
+        for axis, name in zip(line, names, strict=True):
+            axis.imshow(row[name].swapaxes(0, 1), cmap="gray", vmin=0, vmax=1)
+            bare(axis)
+    for axis, name in zip(axes[0], names, strict=True):
+        axis.set_title(name, fontsize=9)
+    save(figure, path)
+
+
 def training_curves(metrics: list[dict[str, Any]], path: Path) -> None:
     """What was measured on the validation patients, over the epochs: one panel a measure.
 
