@@ -153,7 +153,8 @@ def _results(
     if evaluation.get("sha256") != sha256:
         raise ReadError(f"{recipe.run_dir / 'evaluation.json'} is of other weights: run `sg-hub evaluate` again")
     # Each section as it was when its step ran, whatever is given to publish.
-    used, rows, needs = pretraining["recipe"], {}, method_of(pretraining["recipe"]).needs
+    used, rows = pretraining["recipe"], dict[str, Any]()
+    needs = method_of(used).needs
     if needs in DISCOVERED:
         discovery = read_json(recipe.run_dir / "discover.json", "discover")
         used = discovery["recipe"] | {key: used[key] for key in ("model", "method", "pretrain")}
