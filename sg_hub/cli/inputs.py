@@ -15,6 +15,7 @@ from sg_hub.devices import device_of
 from sg_hub.errors import InputsError, InvalidInputError, ReadError, SgHubError
 from sg_hub.io.files import given_path
 from sg_hub.io.finder import PICTURE_SUFFIXES, find_images, find_scans
+from sg_hub.io.formats.dicom.series import find_series
 from sg_hub.io.image import Image, load_image
 from sg_hub.io.scan import Scan, load_scan
 from sg_hub.models import PretrainedModel, from_pretrained
@@ -66,24 +67,33 @@ def read_files(options: argparse.Namespace) -> list[str]:
     return given_scans(options) + ([options.list] if options.list not in (None, "-") else [])
 
 
-def all_scans(model: PretrainedModel, options: argparse.Namespace, without: Path | None = None) -> list[str]:
-    """Everything that was given, and in place of a folder of several what it holds, as far down as it goes.
+def all_scans(
+    model: PretrainedModel, options: argparse.Namespace, without: Path | None = None, apart: bool = True
+) -> list[str]:
+    """Everything that was given, and in place of a folder of several what it holds, as far down as it goes. Of a DICOM
+    folder with several series each counts, by its first file.
 
     Args:
         without: folder of results, in which nothing is looked for.
+        apart: whether the series of a folder are told apart.
 
     Raises:
         InvalidInputError, ReadError: see `given_scans`; a folder with two scans of one name, or that is also that of
             the results.
     """
-    found = [path for given in given_scans(options) for path in _below(given, model.NDIM, without)]
+    one = not apart or getattr(options, "series", None) is not None
+    found = [path for given in given_scans(options) for path in _below(given, model.NDIM, without, one)]
     if getattr(options, "series", None) and len(found) > 1:
         raise InvalidInputError("--series chooses within one DICOM folder: give one scan with it")
     return found
 
 
-def _below(given: str, ndim: int, without: Path | None) -> list[str]:
-    """The path itself, or the scans in the folder that it is; nothing there is said when it is read."""
+def _below(given: str, ndim: int, without: Path | None, one: bool) -> list[str]:
+    """The path itself, or the scans in the folder that it is; nothing there is said when it is read.
+
+    Args:
+        one: whether a folder is one scan, whatever series it holds.
+    """
     path = given_path(given, "a scan")
     if not path.is_dir():
         return [given]
@@ -92,10 +102,18 @@ def _below(given: str, ndim: int, without: Path | None) -> list[str]:
             f"{given} is to hold the results, too, which would be taken for {_KINDS[ndim]} the next time: give --out "
             f"another folder, such as {path / 'results'}"
         )
-    files = [str(file) for file in (find_scans if ndim == 3 else find_images)(path, without).values()]
+    found = (find_scans if ndim == 3 else find_images)(path, without).values()
+    files = [str(file) for each in found for file in ([each] if one or ndim == 2 else _series_of(each))]
     if not files:
         _check_dimension(path, ndim)
     return files or [given]
+
+
+def _series_of(path: Path) -> list[Path]:
+    """A scan; in place of a folder with several series the first file of each, which stands for its series."""
+    found = find_series(path) if path.is_dir() else []
+    own = [series for series in found if series.folder == path]
+    return [Path(series.files[0]) for series in own] if len({series.uid for series in own}) > 1 else [path]
 
 
 def _check_dimension(folder: Path, ndim: int) -> None:

@@ -50,6 +50,7 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
         ReadError: no store yet, or no features of the autoencoder where these are needed.
     """
     store = open_store(recipe, cache_mib=512)
+    check_patterns(recipe.discover.patterns, store)
     features = load_features(recipe, store) if recipe.discover.needs_autoencoder else None
     with run_lock(recipe.run_dir):
         weights = recipe.discover.weights
@@ -94,14 +95,23 @@ def _find(
     return rows
 
 
+def check_patterns(patterns: int, store: Store) -> None:
+    """Refuse more patterns than there are references for.
+
+    Raises:
+        InvalidInputError: fewer train patients than patterns.
+    """
+    train = len(store.names("train"))
+    if train < patterns:
+        raise InvalidInputError(
+            f"{patterns} patterns need as many train patients as references, and the store has {train}: set "
+            "discover.patterns lower, or add patients"
+        )
+
+
 def _starts(search: Search, patterns: int, random: np.random.Generator) -> Iterator[tuple[int, np.ndarray]]:
     """A reference and a place of each pattern; drawn when they are asked for, between what else is drawn."""
     references = list(random.permutation(search.train))
-    if len(references) < patterns:
-        raise InvalidInputError(
-            f"{patterns} patterns need as many train patients as references, and the store has "
-            f"{len(references)}: set discover.patterns lower, or add patients"
-        )
     for pattern in range(patterns):
         while True:
             if not references:

@@ -19,6 +19,7 @@ from sg_hub import from_pretrained
 from sg_hub.models import PretrainedModel
 
 from ..data.prepare import open_store
+from ..discovery.discover import check_patterns
 from ..discovery.features import FOLDER, WHOLE, determined_by, features_path, read_features, save_features
 from ..discovery.whole_scans import WholeScans
 from ..methods.registry import method_of, resolve
@@ -41,12 +42,15 @@ def autoencode(recipe: Recipe, *, device: str = "auto", progress: bool = True) -
 
     Raises:
         ReadError: no store yet, or a checkpoint of another recipe.
-        InvalidInputError: nothing to train on, or training that diverged.
+        InvalidInputError: nothing to train on, fewer train patients than the recipe's patterns, or training that
+            diverged.
     """
     done, folder = features_path(recipe), recipe.run_dir / FOLDER
     with run_lock(recipe.run_dir), process(device) as me:
         me.barrier()  # the first process may still be writing the store
         store = open_store(recipe)
+        if method_of(recipe).needs == "patterns":  # said now, not after the autoencoder's hours
+            check_patterns(recipe.discover.patterns, store)
         of = determined_by(recipe, store)
         there = read_features(done).get("determined_by") == of
         me.barrier()  # all have looked

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> None:
         if options.samples:
             session.add([import_module("sg_hub.training.demo.demo").SAMPLES / "openkbp" / "ct"])
         if options.scans or options.list is not None:
-            session.add(all_scans(model, options))
+            session.add(all_scans(model, options, apart=False))  # which names each by its description
         with Server(session, options.port) as server:
             print(f"{server.address}\nOpen this address in a browser on this machine. Ctrl-C ends it.", flush=True)
             if options.browser:

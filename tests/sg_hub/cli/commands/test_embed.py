@@ -13,6 +13,7 @@ import pytest
 
 from sg_hub.cli.commands import embed
 from tests.sg_hub.cli.saying import CT, OTHER_CT, XRAYS, assert_mistake, image, noise
+from tests.sg_hub.io.formats.dicom.dicom_files import write_series
 
 
 def test_embed_prints_csv(run, models):
@@ -85,6 +86,18 @@ def test_an_older_table_stays_when_every_scan_fails(run, models):
     code, out, error = run("embed", "a.nii", "b.nii", "--model", models / "pretext", "--out", "f.csv", "--quiet")
     assert (code, out, error.count("\n")) == (2, "", 3)
     assert Path("f.csv").read_text(encoding="utf-8") == "older"
+
+
+def test_each_series_of_a_folder_is_a_scan(run, models):
+    write_series(Path("mixed"), SeriesInstanceUID="1.2.1")
+    for file in sorted(Path("mixed").iterdir()):
+        file.rename(file.with_name(f"a{file.name}"))
+    write_series(Path("mixed"), SeriesInstanceUID="1.2.2")
+    code, out, _ = run("embed", "mixed", "--model", models / "pretext")
+    assert code == 0
+    assert [line.partition(",")[0] for line in out.splitlines()[1:]] == ["mixed/0.dcm", "mixed/a0.dcm"]
+    code, out, _ = run("embed", "mixed", "--series", "1.2.2", "--model", models / "pretext")
+    assert (code, len(out.splitlines())) == (0, 2)
 
 
 def test_series_is_for_one_scan(run, models):
