@@ -117,13 +117,17 @@ def locate_patterns(
     return list(zip(found, unlike, strict=True))
 
 
-def mapped(network: Any, store: Store, patient: int) -> Mapped:
-    """Feature maps of a patient, by number in the store; of the decoder's levels, where there is one."""
+def mapped(network: Any, store: Store, patient: int, finest: int = CELLS) -> Mapped:
+    """Feature maps of a patient, by number in the store; of the decoder's levels, where there is one.
+
+    Args:
+        finest: voxels of the smallest cells.
+    """
     stored = store.patients[patient]
     x = to_network(store.whole(stored.name), store.window, stored.shape)[None]
     with bfloat16(x.device):
         names = level_names(network, "decoder" if has_decoder(network) else "encoder")
-        maps = feature_maps(network, x, names=names, finest=CELLS)
+        maps = feature_maps(network, x, names=names, finest=finest)
     return Mapped(maps.normalised(), stored.spacing)
 
 

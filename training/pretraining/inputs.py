@@ -114,8 +114,9 @@ def _with_regions(recipe: Recipe, store: Store, size: Size, context: float) -> I
     data = {
         split: PlacedCubes(store, alignments, split, cubes, size, recipe.seed, length.get(split)) for split in SPLITS
     }
-    drawn = recipe.discover.model_dump_json(include=set(OF_RANDOM_CUBES))
-    return Inputs(store, dict(data), None, f"{store.fingerprint} {record['alignments']} {drawn}", References.load(path))
+    drawn, references = recipe.discover.model_dump_json(include=set(OF_RANDOM_CUBES)), References.load(path)
+    fingerprint = f"{store.fingerprint} {record['alignments']} {references.fingerprint} {drawn}"
+    return Inputs(store, dict(data), None, fingerprint, references)
 
 
 def of_patterns(store: Store, table: PatternTable) -> str:

@@ -2,7 +2,8 @@
 
 A zarr group beside the store: `<patient>` float16 (references, 4, X, Y, Z), of each cell x, y and z in the reference in
 mm from its edge, and how unlike the features are there (squared distance, 0 to 4; 4 where the reference does not
-reach). A patient that is a reference lies on itself as it is.
+reach). A patient that is a reference lies on itself as it is. How many voxels a cell has along each axis is in the
+array's attributes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from sg_hub.errors import InvalidInputError, ReadError, shortened
 from sg_hub.inference.deformation import Compared, align, bent, in_mm
 from sg_hub.inference.matching import Mapped
+from sg_hub.models.input_checks import per_axis
 
 from ...data.store import Store
 from ...run.processes.process_group import Process
@@ -36,6 +38,8 @@ FAR = 4.0
 """Squared distance of features where nothing is alike: the largest one."""
 _ANCHORS = 100
 """Places of a reference that are looked for in a patient, for the coarse alignment."""
+_CELL = 5.0
+"""mm that a cell measures, at least: smaller ones take long, and give hardly more."""
 _CHUNK = 16
 """Cells along each axis of what is read at once."""
 _OF = "sg_hub_alignments"
@@ -47,10 +51,9 @@ _TISSUE = -150.0
 class _Reference:
     """A reference as scans are compared with it."""
 
-    def __init__(self, network: Any, store: Store, name: str, extent: np.ndarray) -> None:
+    def __init__(self, network: Any, store: Store, name: str, extent: np.ndarray, finest: int) -> None:
         self.name, self.extent = name, torch.from_numpy(extent)
-        number = store.names().index(name)
-        self.scan = mapped(network, store, number)
+        self.scan = mapped(network, store, store.names().index(name), finest)
         whole = [slice(0, side) for side in self.scan.maps.levels[self.scan.maps.finest].shape[1:]]
         self.compared = Compared(self.scan, whole)
         tissue = np.argwhere(store.whole(name)[0] > _TISSUE)
@@ -87,23 +90,34 @@ def align_patients(
     me.barrier()
     group, names = zarr.open_group(str(path), mode="r+"), store.names()
     mine = [number for number in range(len(names))[me.rank :: me.world] if not _is_there(group, names[number])]
+    finest = _finest(network, store)
     compared = [
-        _Reference(network, store, name, extent)
+        _Reference(network, store, name, extent, finest)
         for name, extent in zip(references.names if mine else (), references.extents, strict=False)
     ]
     for number in tqdm(mine, desc="bending scans", unit="scan", disable=not (progress and me.is_main)):
-        target = mapped(network, store, number)
+        target = mapped(network, store, number, finest)
         size = target.maps.levels[target.maps.finest].shape[1:]
         cells = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float32) for side in size))
         own = in_mm(target.maps.voxels(cells), target).float().T
         own = torch.cat([own, torch.zeros(1, len(cells))])
         found = [own if names[number] == one.name else one.places_of(target, cells) for one in compared]
-        _write(path, names[number], torch.stack(found).view(len(found), 4, *size).half().numpy())
+        cell = target.maps.strides[target.maps.finest]
+        _write(path, names[number], torch.stack(found).view(len(found), 4, *size).half().numpy(), cell)
     me.barrier()
     digest = hashlib.sha256(of.encode())
     for name in names:
         digest.update(str(group[name].attrs["sha256"]).encode())
     return digest.hexdigest()
+
+
+def _finest(network: Any, store: Store) -> int:
+    """Voxels of the cells on which scans are compared: in all scans of a store the same."""
+    smallest = min(min(item.spacing) for item in store.patients)
+    deepest, finest = max(per_axis(network.encoder.strides[-1], 3)), CELLS
+    while finest < deepest and finest * smallest < _CELL:
+        finest *= 2
+    return finest
 
 
 def _open_for_writing(path: Path, of: str) -> None:
@@ -132,7 +146,7 @@ def _is_there(group: zarr.Group, name: str) -> bool:
         return False
 
 
-def _write(path: Path, name: str, places: np.ndarray) -> None:
+def _write(path: Path, name: str, places: np.ndarray, cell: Sequence[int]) -> None:
     stored = zarr.open_group(str(path), mode="r+").create_array(
         name,
         shape=places.shape,
@@ -142,6 +156,7 @@ def _write(path: Path, name: str, places: np.ndarray) -> None:
         overwrite=True,
     )
     stored[:] = places
+    stored.attrs["cell"] = list(cell)
     stored.attrs["sha256"] = hashlib.sha256(places.tobytes()).hexdigest()
 
 
@@ -168,8 +183,8 @@ class Alignments:
         stored = self._array(name)
         most = np.array(stored.shape[2:])
         at = [
-            (start + side * (np.arange(count) + 0.5) / count) / CELLS - 0.5
-            for start, side, count in zip(corner, extent, size, strict=True)
+            (start + side * (np.arange(count) + 0.5) / count) / cell - 0.5
+            for start, side, count, cell in zip(corner, extent, size, stored.attrs["cell"], strict=True)
         ]
         low = np.clip([math.floor(axis[0]) for axis in at], 0, most - 1)
         high = np.clip([math.floor(axis[-1]) + 2 for axis in at], low + 1, most)

@@ -5,6 +5,7 @@ A region is a cluster of voxels of one reference that are near each other and al
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,11 @@ class References:
     """(references, regions, 4) float32: x, y, z in mm from the scan's edge, and the intensity in mm."""
     scale: tuple[float, float, float]
     """How an intensity x in 0..1 counts in mm: (x clipped to the first two) times the third."""
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the regions."""
+        return hashlib.sha256(self.middles.tobytes()).hexdigest()
 
     @classmethod
     def found(cls, store: Store, recipe: Recipe) -> References:
