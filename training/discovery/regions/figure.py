@@ -34,7 +34,10 @@ def regions_of_patients(store: Store, references: References, alignments: Alignm
         first,
         *(others[i] for i in np.linspace(0, len(others) - 1, min(PATIENTS, len(others))).round().astype(int)),
     ]
-    figure, axes = plt.subplots(2, len(shown), figsize=(1.8 * len(shown), 4.0), squeeze=False)
+    side = np.array([np.array(store.patients[n].shape) * store.patients[n].spacing for n in shown]).max(0)[[0, 2]]
+    figure, axes = plt.subplots(
+        2, len(shown), figsize=(1.8 * len(shown), 2 * 1.8 * side[1] / side[0] + 0.4), squeeze=False
+    )
     colours = np.random.default_rng(0).uniform(0.15, 1.0, (references.middles.shape[1], 3))
     for column, number in enumerate(shown):
         item = store.patients[number]
@@ -46,10 +49,12 @@ def regions_of_patients(store: Store, references: References, alignments: Alignm
         region = nearest(torch.cat([places[:3, :, row], value[None]]), torch.from_numpy(references.middles[0]))
         drawn = colours[region.numpy()] * (0.35 + 0.65 * grey[..., None])
         drawn[(places[3, :, row] > UNLIKE).numpy() | (grey < 0.35)] = 0
-        aspect = item.spacing[2] / item.spacing[0]
-        for line, plane in enumerate((grey, drawn)):
-            axes[line, column].imshow(plane.swapaxes(0, 1)[::-1], cmap="gray", vmin=0.3, vmax=0.7, aspect=aspect)
-            bare(axes[line, column])
+        width, height = item.shape[0] * item.spacing[0], item.shape[2] * item.spacing[2]
+        for axis, plane in zip(axes[:, column], (grey, drawn), strict=True):
+            extent = (-width / 2, width / 2, -height, 0)
+            axis.imshow(plane.swapaxes(0, 1)[::-1], cmap="gray", vmin=0.3, vmax=0.7, extent=extent)
+            axis.set(xlim=(-side[0] / 2, side[0] / 2), ylim=(-side[1], 0), facecolor="black")
+            bare(axis)
         (hashed,) = patient_hashes(dataset, [item.patient])
         axes[0, column].set_title("reference" if column == 0 else f"{item.split}: {hashed}", fontsize=7)
     row_label(axes[0, 0], "coronal")
