@@ -15,7 +15,7 @@ from sg_hub.devices import device_of
 from sg_hub.errors import InputsError, InvalidInputError, ReadError, SgHubError
 from sg_hub.io.files import given_path
 from sg_hub.io.finder import PICTURE_SUFFIXES, find_images, find_scans
-from sg_hub.io.formats.dicom.series import find_series
+from sg_hub.io.formats.dicom.series import count_frames, find_series
 from sg_hub.io.image import Image, load_image
 from sg_hub.io.scan import Scan, load_scan
 from sg_hub.models import PretrainedModel, from_pretrained
@@ -110,10 +110,19 @@ def _below(given: str, ndim: int, without: Path | None, one: bool) -> list[str]:
 
 
 def _series_of(path: Path) -> list[Path]:
-    """A scan; in place of a folder with several series the first file of each, which stands for its series."""
-    found = find_series(path) if path.is_dir() else []
-    own = [series for series in found if series.folder == path]
-    return [Path(series.files[0]) for series in own] if len({series.uid for series in own}) > 1 else [path]
+    """A scan; in place of a folder with several series the first file of each, which stands for its series. Series of
+    one slice, such as scouts, are left out where there are others."""
+    found = [series for series in (find_series(path) if path.is_dir() else []) if series.folder == path]
+    if len({series.uid for series in found}) < 2:
+        return [path]
+    frames = {series.uid: count_frames(Path(series.files[0])) for series in found}
+    if any(count > 1 and len(series.files) > 1 for series in found if (count := frames[series.uid])):
+        return [path]  # a file of several frames would stand for itself alone: which is meant is asked when it is read
+    whole = [series for series in found if len(series.files) > 1 or frames[series.uid] > 1]
+    for series in found if whole else []:
+        if series not in whole:
+            print(f"note: {series.files[0]} is a series of one slice, and is left out", file=sys.stderr, flush=True)
+    return [Path(series.files[0]) for series in whole or found]
 
 
 def _check_dimension(folder: Path, ndim: int) -> None:

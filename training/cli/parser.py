@@ -48,7 +48,7 @@ def _add_with_recipe(command: AddCommand) -> None:
     texts = {
         "prepare": "turn a folder of scans into one store",
         "autoencode": "train the autoencoder, and keep the features of every patient",
-        "discover": "find the anatomical patterns: their table, and a figure",
+        "discover": "find the anatomical patterns, or regions, and draw them",
         "transforms": "draw every transformation on real cubes",
         "pretrain": "train the network by the recipe's method",
         "evaluate": "test the weights on patients that nothing saw",

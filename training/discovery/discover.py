@@ -22,6 +22,7 @@ from tqdm import tqdm
 from sg_hub.errors import InvalidInputError
 
 from ..data.prepare import open_store
+from ..data.provenance import said_of
 from ..data.store import Store
 from ..run.folder.lock import run_lock
 from ..run.folder.record import record
@@ -54,14 +55,15 @@ def discover(recipe: Recipe, *, progress: bool = True) -> Path:
     features = load_features(recipe, store) if recipe.discover.needs_autoencoder else None
     with run_lock(recipe.run_dir):
         weights = recipe.discover.weights
-        network = finder(weights, store, recipe.publish.dataset) if weights else None
+        dataset = said_of(recipe, store).dataset
+        network = finder(weights, store, dataset) if weights else None
         table = PatternTable.from_rows(store.names(), _find(recipe, store, features, network, progress))
         path = table_path(recipe)
         table.save(path)
         alike = consistency(store, table, progress=progress)
         picture = path.with_name("patterns.png")
         relative = recipe.discover.frame == "relative"
-        discovered_patterns(store, table, features, alike, picture, recipe.publish.dataset, relative=relative)
+        discovered_patterns(store, table, features, alike, picture, dataset, relative=relative)
         counts = {split: len(table.rows(split)) for split in SPLITS}
         more = {"found_by": said_of_weights(network)} if network is not None else {}
         record(recipe, "discover", path, rows=counts, store=store.fingerprint, consistency=alike.record(), **more)

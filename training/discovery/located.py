@@ -51,14 +51,15 @@ def finder(weights: str, store: Store, dataset: str = "", key: str = "discover.w
 
 
 def check_takes(network: Any, store: Store, dataset: str, said: str) -> None:
-    """Refuse trained weights for scans that are stored otherwise than they expect them; warn of test patients that they
-    have seen.
+    """Refuse trained weights for scans that are stored otherwise than they expect them, or of whose test patients they
+    have seen some; warn where they do not say whom they have seen.
 
     Args:
         said: which weights, for the messages.
 
     Raises:
-        InvalidInputError: another spacing, window or number of channels than the store's.
+        InvalidInputError: another spacing, window or number of channels than the store's, or test patients that they
+            have seen.
     """
     expected = network.preprocessing
     if store.ndim == 3 and (expected.low, expected.high) != store.window:

@@ -108,7 +108,7 @@ def recipes_of(grid: GridRecipe, out: Path) -> dict[str, Recipe]:
 
     Raises:
         InvalidInputError: a recipe that cannot be had, cells that cannot share a store or network, an unknown number
-            of cubes, or more epochs of one stage than there are of all.
+            of cubes, a method that needs regions, or more epochs of one stage than there are of all.
     """
     found = {name: _recipe_of(grid, name, out) for name in grid.cells}
     first, *others = found.items()
@@ -132,6 +132,11 @@ def _recipe_of(grid: GridRecipe, name: str, out: Path) -> Recipe:
     if recipe.pretrain.samples_per_epoch is None:
         raise InvalidInputError(
             f"grid {grid.name}: set recipe.pretrain.samples_per_epoch, so that every cell sees as many cubes as another"
+        )
+    if method_of(recipe).needs == "regions":
+        raise InvalidInputError(
+            f"grid {grid.name}, cell {name}: {recipe.method.name} needs regions, which are found by weights that were "
+            "trained before: no method of a grid starts from any. Measure its weights with `sg-hub worth`"
         )
     before = sum(stage.epochs for stage in method_of(recipe).stages(0))
     if before >= grid.epochs:

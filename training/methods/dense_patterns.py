@@ -23,9 +23,13 @@ from .dense_contrast import SHOWN, DenseContrast, DenseContrastNetwork, DenseCon
 from .protocol import Batch, Network, Noise, Result, Views
 
 PARTS = ("encoder", "decoder")
+NOTHING_ALIKE = 1.0
+"""Squared distance of features, of 4 at most, from which on a reference says nothing of a place."""
 
 
 class DensePatternsSettings(DenseContrastSettings):
+    patterns: float = Field(default=0.0, ge=0, le=0)
+    """Of dense contrast with semantics; here always 0."""
     voxels: PositiveInt = 128
     """Compared and told in each cube."""
     soft: PositiveFloat = 6.0
@@ -108,7 +112,7 @@ class DensePatterns(DenseContrast):
         within = 2 * place / place.new_tensor(batch.cubes.shape[2:]) - 1
         places, intensity = self._described(batch, within)
         both = (torch.cat([places, places]), torch.cat([intensity, intensity]))
-        weight = (-both[0][..., 3] / self.settings.unlike).exp()
+        weight = self._weight(both[0][..., 3])
         return Views((*views.inputs, *both), views.targets | {"weight": weight, "mm": both[0][..., :3]})
 
     def losses(self, outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -117,7 +121,7 @@ class DensePatterns(DenseContrast):
         weight = targets["weight"]
         for part in PARTS:
             right = -(outputs["wanted"] * outputs[part].float().log_softmax(-1)).sum(-1)
-            found[part] = (right * weight).sum() / weight.sum().clamp(min=1e-6)
+            found[part] = (right * weight).sum() / weight.sum().clamp(min=1)
             loss = loss + found[part]
         return found | {"loss": loss}
 
@@ -140,11 +144,13 @@ class DensePatterns(DenseContrast):
         seen = self.central(batch.cubes)
         x, y, z = seen.shape[2:]
         axes = [(torch.arange(side, device=seen.device) + 0.5) * 2 / side - 1 for side in (x, y)]
-        plane = torch.cartesian_prod(*axes, torch.full((1,), 1 / z, device=seen.device)).expand(len(seen), -1, -1)
-        share = plane.new_tensor([a / b for a, b in zip(seen.shape[2:], batch.cubes.shape[2:], strict=True)])
-        places, intensity = self._described(batch, plane * share)
+        middle = torch.full((1,), (2 * (z // 2) + 1) / z - 1, device=seen.device)
+        plane = torch.cartesian_prod(*axes, middle).expand(len(seen), -1, -1)
+        inner, outer = plane.new_tensor(seen.shape[2:]), plane.new_tensor(batch.cubes.shape[2:])
+        first = ((outer - inner) / 2).floor()  # as `central` takes it
+        places, intensity = self._described(batch, (first + (plane + 1) / 2 * inner) * 2 / outer - 1)
         outputs = network(self.stages(1)[-1].name, seen, plane.contiguous(), places, intensity)
-        alike = (-places[..., 0, 3:] / self.settings.unlike).exp()
+        alike = self._weight(places[..., 0, 3:])
         rows = []
         for number in range(len(seen)):
             row = {"cube": seen[number, 0, :, :, z // 2]}
@@ -167,6 +173,11 @@ class DensePatterns(DenseContrast):
             rows.append(Result(f"mm between a voxel and the region found by the {part}", evaluation[f"off_{part}"]))
         return rows
 
+    def _weight(self, unlike: Tensor) -> Tensor:
+        """What counts of places, by the squared distance of their features from the reference's: nothing where these
+        have hardly anything in common."""
+        return (-unlike / self.settings.unlike).exp() * (unlike < NOTHING_ALIKE)
+
     def _described(self, batch: Batch, within: Tensor) -> tuple[Tensor, Tensor]:
         """Of places (N, places, 3) in cubes, -1..1: where they lie in the references and how unlike it is there, (N,
         places, references, 4), and their intensity (N, places) in 0..1."""
@@ -176,9 +187,10 @@ class DensePatterns(DenseContrast):
 
 
 def _mean_of_cubes(values: Tensor, weight: Tensor) -> Tensor:
-    """(N,): the weighted mean of (2 N, places, references), of both views of each cube."""
+    """(N,): the weighted mean of (2 N, places, references), of both views of each cube; where nothing counts that of
+    all cubes."""
     summed, weights = (one.flatten(1).sum(1).view(2, -1).sum(0) for one in (values * weight, weight))
-    return summed / weights.clamp(min=1e-6)
+    return torch.where(weights < 1, summed.sum() / weights.sum().clamp(min=1), summed / weights.clamp(min=1))
 
 
 def _colours(regions: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from ..discovery.discover import FOLDER as DISCOVERY
 from ..discovery.discover import table_path
 from ..discovery.features import FOLDER, WHOLE
 from ..discovery.patterns import SPLITS, PatternTable
-from ..discovery.regions.alignments import Alignments
+from ..discovery.regions.alignments import Alignments, made_of
 from ..discovery.regions.cubes import PlacedCubes
 from ..discovery.regions.find import ALIGNMENTS, REFERENCES
 from ..discovery.regions.references import References
@@ -47,6 +47,8 @@ class Inputs:
     """Of everything that the items depend on."""
     regions: References | None = None
     """Of dense patterns, where the method needs them."""
+    start: str = ""
+    """sha256 of the weights that the network starts from, where there are any."""
 
     def blueprint(self, recipe: Recipe) -> Blueprint:
         return Blueprint(recipe, self.store, self.patterns, self.regions)
@@ -79,6 +81,11 @@ def open_inputs(recipe: Recipe, method: Method, me: Process, progress: bool = Fa
     if path.is_file() and (record.is_file() or recipe.discover.weights):  # whom these have seen stands in the record
         said = read_json(record, "discover")
         check_file(said, path, "discover")
+    if "alignments" in said:
+        raise InvalidInputError(
+            "regions were discovered here since the patterns were: give each method a run=FOLDER of its own, or run "
+            "`sg-hub discover` again"
+        )
     table = PatternTable.load(path)
     check_table(table, store)
     if said.get("store", store.fingerprint) != store.fingerprint:  # coordinates are voxels of that one
@@ -109,14 +116,27 @@ def _with_regions(recipe: Recipe, store: Store, size: Size, context: float) -> I
             f"the regions were discovered with other settings than the recipe's ({then}): run `sg-hub discover` "
             "again, or set them back"
         )
-    alignments, length = Alignments(path.with_name(ALIGNMENTS)), {"train": recipe.pretrain.samples_per_epoch}
+    folder, length = path.with_name(ALIGNMENTS), {"train": recipe.pretrain.samples_per_epoch}
+    if made_of(folder) != record.get("aligned"):
+        raise InvalidInputError(
+            f"{folder} is of other references, weights or scans than the record says: run `sg-hub discover` again"
+        )
+    alignments, references = Alignments(folder), References.load(path)
     cubes = recipe.discover.model_copy(update={"cube": enlarged(recipe.discover.cube, context)})
     data = {
         split: PlacedCubes(store, alignments, split, cubes, size, recipe.seed, length.get(split)) for split in SPLITS
     }
-    drawn, references = recipe.discover.model_dump_json(include=set(OF_RANDOM_CUBES)), References.load(path)
-    fingerprint = f"{store.fingerprint} {record['alignments']} {references.fingerprint} {drawn}"
-    return Inputs(store, dict(data), None, fingerprint, references)
+    return Inputs(store, dict(data), None, of_regions(recipe, store, record, references), references)
+
+
+def of_regions(recipe: Recipe, store: Store, record: Mapping[str, Any], references: References) -> str:
+    """The fingerprint of inputs with regions.
+
+    Args:
+        record: of `discover`.
+    """
+    drawn = recipe.discover.model_dump_json(include=set(OF_RANDOM_CUBES))
+    return f"{store.fingerprint} {record['alignments']} {references.fingerprint} {drawn}"
 
 
 def of_patterns(store: Store, table: PatternTable) -> str:

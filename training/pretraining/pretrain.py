@@ -9,7 +9,7 @@ Reads the store and what the method needs beside it; writes below `pretraining/`
 
 from __future__ import annotations
 
-import functools
+from dataclasses import replace
 from pathlib import Path
 
 from ..methods.registry import method_of, resolve
@@ -20,7 +20,7 @@ from ..run.recipe import Recipe
 from .inputs import open_inputs
 from .loop import Trainer
 from .published import FOLDER, MODEL
-from .start import start_from
+from .start import Start
 
 
 def pretrain(recipe: Recipe, *, device: str = "auto", progress: bool = True, tensorboard: bool = False) -> Path:
@@ -37,9 +37,13 @@ def pretrain(recipe: Recipe, *, device: str = "auto", progress: bool = True, ten
     with run_lock(recipe.run_dir), process(device) as me:
         me.barrier()  # the first process may still be writing the table
         inputs = open_inputs(recipe, method, me, progress)
-        begin = functools.partial(start_from, recipe, inputs.store) if recipe.pretrain.weights else None
+        start = Start(recipe, inputs.store) if recipe.pretrain.weights else None
+        if start is not None:
+            inputs = replace(inputs, start=start.sha256)
+        begin = None if start is None else start.give
         trainer = Trainer(recipe, method, inputs, me, folder, begin=begin, progress=progress, tensorboard=tensorboard)
         advanced = trainer.run()
         if me.is_main and (advanced or recorded(recipe, "pretrain").get("epochs") != trainer.state.at.epoch):
-            record(recipe, "pretrain", **trainer.summary(), inputs=inputs.fingerprint)
+            started = {} if start is None else {"started_from": start.said}
+            record(recipe, "pretrain", **trainer.summary(), inputs=inputs.fingerprint, **started)
     return folder / MODEL

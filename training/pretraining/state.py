@@ -169,7 +169,10 @@ def determined_by(recipe: Recipe, inputs: Inputs, parts: int) -> str:
     if not recipe.pretrain.weights:  # checkpoints of before there were any stay valid
         free = {*free, "weights"}
     sections = (recipe.pretrain.model_dump_json(exclude=free), recipe.method.model_dump_json())
-    return " ".join(map(str, (inputs.fingerprint, *sections, recipe.model.model_dump_json(), recipe.seed, parts)))
+    start = [inputs.start] if inputs.start else []
+    return " ".join(
+        map(str, (inputs.fingerprint, *start, *sections, recipe.model.model_dump_json(), recipe.seed, parts))
+    )
 
 
 def parts_of(state: dict[str, Any] | None, recipe: Recipe, inputs: Inputs) -> int | None:

@@ -30,11 +30,13 @@ from ..data.provenance import of_dataset, said_of
 from ..data.store import Store
 from ..discovery.discover import table_path
 from ..discovery.patterns import PatternTable
+from ..discovery.regions.find import REFERENCES
+from ..discovery.regions.references import References
 from ..methods.registry import method_of
 from ..pretraining.evaluate import read_evaluation
-from ..pretraining.inputs import check_trained_on, of_patterns
+from ..pretraining.inputs import check_trained_on, of_patterns, of_regions
 from ..pretraining.published import FOLDER, MODEL
-from ..run.folder.record import read_json
+from ..run.folder.record import read_json, recorded
 from ..run.recipe import TEXTS, Discover, Publish, Recipe, Split
 from .cards.pretrained import describe, write_pretrained_card
 from .cards.results_file import RESULTS, read_object, write_results
@@ -69,10 +71,8 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
     if not (trained / WEIGHTS).is_file():
         raise ReadError(f"{trained} is not there yet: run `sg-hub pretrain` first")
     store, pretraining = Store.open(store_path(recipe)), read_json(recipe.run_dir / "pretrain.json", "pretrain")
-    model, table = from_pretrained(trained), table_path(recipe)
-    discovered = method_of(recipe).needs == "patterns" and table.is_file()
-    now = of_patterns(store, PatternTable.load(table)) if discovered else None
-    check_trained_on(recipe, model.provenance, store, now)
+    model = from_pretrained(trained)
+    check_trained_on(recipe, model.provenance, store, _discovered(recipe, store))
     with writing_folder(folder) as new, _as_recorded(recipe.run_dir, new):
         said = _said(recipe, pretraining, store)
         model.provenance |= {"data": said.data_name, "licence": said.licence or "unknown"}
@@ -97,6 +97,17 @@ def publish(recipe: Recipe, cards: str | Path = "model_cards", registry: str | P
         carry_over(folder, new)
     register(registry, recipe.name, _entry(recipe, model, folder))
     return folder
+
+
+def _discovered(recipe: Recipe, store: Store) -> str | None:
+    """The fingerprint of the inputs with what is discovered now; None where nothing is, or the method needs nothing."""
+    needs, table = method_of(recipe).needs, table_path(recipe)
+    if needs == "patterns" and table.is_file():
+        return of_patterns(store, PatternTable.load(table))
+    said = recorded(recipe, "discover")
+    if needs == "regions" and "alignments" in said:
+        return of_regions(recipe, store, said, References.load(table.with_name(REFERENCES)))
+    return None
 
 
 def check_publishable(recipe: Recipe, cards: str | Path = "model_cards", registry: Path | None = None) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from sg_hub import from_pretrained
+from sg_hub import SemanticGenesis3D, from_pretrained
+from sg_hub.errors import InvalidInputError
 from tests.training.discovery.regions.conftest import bodies, regions_recipe  # noqa: F401  (a fixture)
 from tests.training.transforms.random_cubes import cubes, seeded
 from training.discovery.regions.alignments import FAR
@@ -62,8 +63,6 @@ def test_intensity_is_that_of_the_scan_whatever_the_view_looks_like():
 
 
 def network_of(middles, soft=6.0):
-    from sg_hub import SemanticGenesis3D
-
     torch.manual_seed(0)
     references = References(("a", "b"), np.zeros((2, 3), np.float32), middles, (0.25, 0.75, 100.0))
     return DensePatternsNetwork(SemanticGenesis3D(width=2, head="restoration", norm="batch"), 8, references, soft)
@@ -102,6 +101,21 @@ def test_what_no_reference_is_like_does_not_count():
     torch.testing.assert_close(half["loss"], expected)
     without = build(NAME | {"contrast": 0.0}).losses(outputs, views.targets)
     torch.testing.assert_close(without["loss"], again["loss"] - again["contrast"])
+
+
+def test_where_nothing_is_alike_there_is_nothing_to_learn_or_to_score():
+    method, network = build(NAME), network_of(np.random.default_rng(0).uniform(0, 200, (2, 9, 4)).astype(np.float32))
+    batch = placed(2)
+    nowhere = Batch(batch.cubes, batch.labels.clone())
+    nowhere.labels[:, :, 3] = FAR
+    views = method.views(nowhere, seeded())
+    outputs = network("x", *views.inputs)
+    losses = method.losses(outputs, views.targets)
+    assert losses["encoder"].item() == losses["decoder"].item() == 0
+    half = Batch(batch.cubes, torch.cat([nowhere.labels[:1], batch.labels[1:]]))
+    views = method.views(half, seeded())
+    scores = method.scores(network.eval()("x", *views.inputs), views)
+    assert scores["off_encoder"][0] == pytest.approx(float(scores["off_encoder"][1])), "that of the others"
 
 
 def test_scores_say_how_often_and_how_far():
@@ -149,6 +163,14 @@ def test_every_part_is_trained_and_regions_are_found(bodies, run):  # noqa: F811
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     changed = {key for key, value in started.network.named_parameters() if not torch.equal(value, before[key])}
     assert not {key for key in before.keys() - changed if not key.endswith("conv.bias")}
+
+
+def test_weights_of_other_regions_are_not_published(bodies, run, tmp_path):  # noqa: F811
+    pretrain(regions_recipe(bodies, run=run), progress=False)
+    evaluate(regions_recipe(bodies, run=run), progress=False)
+    find_regions(regions_recipe(bodies, "regions.regions=60", run=run), progress=False)
+    with pytest.raises(InvalidInputError, match="trained on another store or other patterns"):
+        publish(regions_recipe(bodies, "regions.regions=60", run=run), tmp_path / "cards")
 
 
 @pytest.mark.slow

@@ -1,13 +1,17 @@
 """Pre-training that goes on from trained weights."""
 
+import json
+import shutil
+
 import pytest
 import torch
 
 from sg_hub import Preprocessing, SemanticGenesis2D, SemanticGenesis3D, from_pretrained
-from sg_hub.errors import InvalidInputError
+from sg_hub.errors import InvalidInputError, ReadError
+from sg_hub.hub.model_folder import sha256_of
 from tests.training.conftest import small_recipe
 from training.data.leakage import patient_hashes
-from training.pretraining.autoencode import autoencode
+from training.pretraining.autoencode import _of_the_autoencoder
 from training.pretraining.pretrain import pretrain
 from training.run.folder.metrics import read_metrics
 
@@ -64,15 +68,30 @@ def test_layers_that_they_lack_are_random_and_a_checkpoint_goes_on(run, trained,
 
 
 def test_the_autoencoder_does_not_start_from_them(run, trained):
-    (run / "autoencoder" / "features.npz").unlink()
-    autoencode(small_recipe(run, f"pretrain.weights={trained / 'wide'}"), progress=False)
+    recipe = small_recipe(run, f"pretrain.weights={trained / 'wide'}")
+    assert _of_the_autoencoder(recipe).pretrain.weights == ""
+
+
+def test_other_weights_of_the_same_name_are_another_training(run, trained, tmp_path):
+    shutil.copytree(trained / "net", tmp_path / "net")
+    pretrain(started(run, tmp_path / "net"), progress=False)
+    record = json.loads((run / "pretrain.json").read_text(encoding="utf-8"))
+    assert record["started_from"]["sha256"] == sha256_of(trained / "net" / "model.safetensors")
+    model = from_pretrained(tmp_path / "net")
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    model.save_pretrained(tmp_path / "net")
+    with pytest.raises(ReadError, match="was written with another recipe or other data"):
+        pretrain(started(run, tmp_path / "net"), progress=False)
 
 
 def test_what_does_not_fit_is_refused(run, trained):
-    with pytest.raises(
-        InvalidInputError, match=r"their encoder is another \(encoder[^ ]* and [0-9]+ more do not fit\)"
-    ):
+    with pytest.raises(InvalidInputError, match=r"their encoder is another \(encoder[^ ]* and [0-9]+ more tensors"):
         pretrain(started(run, trained / "wide"), progress=False)
+    with pytest.raises(InvalidInputError, match=r"their encoder is another \(norm='batch' of one of the two\)"):
+        pretrain(started(run, trained / "net", "model.norm=batch_stats"), progress=False)
+    with pytest.raises(InvalidInputError, match=r"their encoder is another \(encoder.* more tensors"):
+        pretrain(started(run, trained / "net", "model.norm=instance"), progress=False)
     with pytest.raises(InvalidInputError, match=r"they expect a spacing of \[1.0, 1.0, 1.0\] mm"):
         pretrain(started(run, trained / "fine"), progress=False)
     with pytest.raises(InvalidInputError, match=r"they are a SemanticGenesis2D, and \[model\] is a SemanticGenesis3D"):

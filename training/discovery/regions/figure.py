@@ -20,6 +20,10 @@ UNLIKE = 0.5
 """Squared distance of features from which on nothing is drawn."""
 
 
+_AT_ONCE = 1 << 14
+"""Points whose distances are held together."""
+
+
 def regions_of_patients(store: Store, references: References, alignments: Alignments, path: Path, dataset: str) -> None:
     """A coronal plane of the first reference and, of patients of all splits, the plane that lies on it in the middle;
     below, the same with its regions in colours, which are those of the reference's.
@@ -42,7 +46,7 @@ def regions_of_patients(store: Store, references: References, alignments: Alignm
     for column, number in enumerate(shown):
         item = store.patients[number]
         scan = to_network(store.whole(item.name)[:1], store.window, item.shape)
-        places = alignments.crop(item.name, [0] * 3, item.shape, item.shape)[0]
+        places = alignments.crop(item.name, [0] * 3, item.shape, item.shape, reference=0)[0]
         row = _row_at(places, references.extents[0, 1] / 2)
         grey = scan[0, :, row].numpy()
         value = in_mm(smoothed(scan[None])[0, :, row], references.scale)
@@ -64,7 +68,8 @@ def regions_of_patients(store: Store, references: References, alignments: Alignm
 
 def nearest(points: Tensor, middles: Tensor) -> Tensor:
     """The number of the nearest of the middles (n, 4) to each of the points (4, ...)."""
-    return torch.cdist(points.flatten(1).T.float(), middles).argmin(1).view(points.shape[1:])
+    parts = points.flatten(1).T.float().split(_AT_ONCE)
+    return torch.cat([torch.cdist(part, middles).argmin(1) for part in parts]).view(points.shape[1:])
 
 
 def _row_at(places: Tensor, mm: float) -> int:

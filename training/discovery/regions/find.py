@@ -14,14 +14,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...data.prepare import open_store
-from ...data.store import Store
+from ...data.provenance import said_of
 from ...run.folder.lock import run_lock
 from ...run.folder.record import record
 from ...run.processes.process_group import process
 from ...run.recipe import Recipe
 from ..discover import FOLDER
 from ..located import finder, said_of_weights
-from .alignments import Alignments, align_patients
+from .alignments import Alignments, align_patients, begin
 from .figure import regions_of_patients
 from .references import References
 
@@ -41,7 +41,8 @@ def find_regions(recipe: Recipe, *, device: str = "auto", progress: bool = True)
     with run_lock(recipe.run_dir), process(device) as me:
         me.barrier()  # the first process may still be writing the store
         store = open_store(recipe, cache_mib=512)
-        network = finder(recipe.regions.weights, store, recipe.publish.dataset, "regions.weights").to(me.device)
+        dataset = said_of(recipe, store).dataset
+        network = finder(recipe.regions.weights, store, dataset, "regions.weights").to(me.device)
         said = said_of_weights(network)
         if me.is_main:
             folder.mkdir(parents=True, exist_ok=True)
@@ -49,13 +50,34 @@ def find_regions(recipe: Recipe, *, device: str = "auto", progress: bool = True)
         me.barrier()
         references = References.load(path)
         of = f"{store.fingerprint} {' '.join(references.names)} {said['sha256']}"
-        found = align_patients(network, store, references, folder / ALIGNMENTS, of, me, progress)
+        if me.is_main and begin(folder / ALIGNMENTS, of):
+            (recipe.run_dir / "discover.json").unlink(missing_ok=True)  # which is of those of before
+        me.barrier()
+        found, counts = align_patients(
+            network,
+            store,
+            references,
+            folder / ALIGNMENTS,
+            of,
+            me,
+            tissue_hu=recipe.discover.tissue_hu,
+            progress=progress,
+        )
         if me.is_main:
-            _draw(store, references, folder, recipe.publish.dataset)
-            record(recipe, "discover", path, store=store.fingerprint, alignments=found, found_by=said)
+            others = len(store.names()) - 1
+            shares = {"references": len(counts), "found_in": counts, "of": others}
+            record(
+                recipe,
+                "discover",
+                path,
+                store=store.fingerprint,
+                alignments=found,
+                aligned=of,
+                found_by=said,
+                patients=shares,
+            )
+            print(f"references are found in {', '.join(map(str, counts))} of {others} other scans", flush=True)
+            alignments = Alignments(folder / ALIGNMENTS)
+            regions_of_patients(store, references, alignments, folder / PICTURE, dataset)
         me.barrier()
     return path
-
-
-def _draw(store: Store, references: References, folder: Path, dataset: str) -> None:
-    regions_of_patients(store, references, Alignments(folder / ALIGNMENTS), folder / PICTURE, dataset)

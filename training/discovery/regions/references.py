@@ -122,7 +122,7 @@ def _cut_up(store: Store, number: int, settings: Regions, scale: tuple[float, fl
     item = store.patients[number]
     scan = to_network(store.whole(item.name)[:1], store.window, item.shape)[None]
     above = (settings.tissue_hu - store.window[0]) / (store.window[1] - store.window[0])
-    voxels = (F.avg_pool3d(scan, 5, 1, 2)[0, 0] > above).nonzero()
+    voxels = (F.avg_pool3d(scan, 5, 1, 2, count_include_pad=False)[0, 0] > above).nonzero()
     if len(voxels) < settings.regions:
         raise InvalidInputError(
             f"regions.regions={settings.regions}: the reference {item.name} has {len(voxels)} voxels of tissue; set it "

@@ -115,6 +115,17 @@ def _beside(path: Path, series: str | None) -> tuple[list[Frame], str]:
     return _in_folder(path.parent, series or uid)
 
 
+def count_frames(path: Path) -> int:
+    """Frames of a DICOM file.
+
+    Raises:
+        ReadError: a damaged file.
+    """
+    data = read_header(path)
+    with reading(path):
+        return frame_count(data, path)
+
+
 def find_series(folder: Path) -> list[Series]:
     """Series of the folder itself, else of its subfolders (the first 20); damaged files are left out."""
     return _look_through(folder)[0]

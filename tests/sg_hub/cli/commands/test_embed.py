@@ -13,7 +13,7 @@ import pytest
 
 from sg_hub.cli.commands import embed
 from tests.sg_hub.cli.saying import CT, OTHER_CT, XRAYS, assert_mistake, image, noise
-from tests.sg_hub.io.formats.dicom.dicom_files import write_series
+from tests.sg_hub.io.formats.dicom.dicom_files import VOLUME, write_series
 
 
 def test_embed_prints_csv(run, models):
@@ -96,6 +96,11 @@ def test_each_series_of_a_folder_is_a_scan(run, models):
     code, out, _ = run("embed", "mixed", "--model", models / "pretext")
     assert code == 0
     assert [line.partition(",")[0] for line in out.splitlines()[1:]] == ["mixed/0.dcm", "mixed/a0.dcm"]
+    write_series(Path("scout"), VOLUME[:1], SeriesInstanceUID="1.2.3")
+    next(Path("scout").iterdir()).rename(Path("mixed", "scout.dcm"))
+    code, again, error = run("embed", "mixed", "--model", models / "pretext")
+    assert (code, again) == (0, out)
+    assert "note: mixed/scout.dcm is a series of one slice, and is left out" in error
     code, out, _ = run("embed", "mixed", "--series", "1.2.2", "--model", models / "pretext")
     assert (code, len(out.splitlines())) == (0, 2)
 

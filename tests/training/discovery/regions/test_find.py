@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+import zarr
 
 from sg_hub.errors import InvalidInputError, ReadError
 from sg_hub.hub.model_folder import sha256_of
@@ -32,6 +33,7 @@ def opened(recipe):
 def test_what_is_written_and_cropped(bodies, found):
     record = json.loads((found / "discover.json").read_text(encoding="utf-8"))
     assert record["found_by"]["sha256"] == sha256_of(bodies / "net" / "model.safetensors")
+    assert record["patients"] == {"references": 1, "found_in": [4], "of": 4}
     assert (found / "discovery" / "regions.png").stat().st_size > 5000
     inputs = opened(regions_recipe(bodies, run=found))
     assert inputs.regions.middles.shape == (1, 50, 4)
@@ -61,6 +63,11 @@ def test_other_settings_scans_and_files_are_refused(bodies, found, tmp_path):
         with pytest.raises(InvalidInputError, match=r"in another store .* or by another method: run `sg-hub discover`"):
             opened(regions_recipe(bodies, run=run))
     shutil.copy(found / "discover.json", run / "discover.json")
+    zarr.open_group(str(run / "discovery" / "alignments.zarr"), mode="r+").attrs["sg_hub_alignments"] = "of others"
+    with pytest.raises(InvalidInputError, match="is of other references, weights or scans than the record says"):
+        opened(regions_recipe(bodies, run=run))
+    find_regions(regions_recipe(bodies, run=run), progress=False)
+    assert opened(regions_recipe(bodies, run=run)).fingerprint == opened(regions_recipe(bodies, run=found)).fingerprint
     with (run / "discovery" / "references.npz").open("ab") as file:
         file.write(b"more")
     with pytest.raises(ReadError, match="is not what `sg-hub discover` recorded"):
