@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ from .task.item_arrays import pixel_hash
 from .task.metrics import overlap
 from .task.prepared_task import check_seen, copies, scored_classes
 
+_NAMED = 5
+"""Items that are named of those with the same fault."""
 _SHOWN = 5
 """Faults of files that are told apart."""
 _COMPARED = 10
@@ -125,7 +128,7 @@ def _read(
 ) -> tuple[list[SgHubError], dict[str, set[int]], dict[str, str], list[list[float]]]:
     """What is wrong with the files, the classes in each of the label maps, hashes of the images, and of some items the
     highest Dice of each class."""
-    faults: dict[str, list[SgHubError]] = defaultdict(list)  # by their words, but for the files' names
+    faults: dict[str, list[tuple[SgHubError, str]]] = defaultdict(list)  # by their words, but for the files' names
     present: dict[str, set[int]] = {}
     pixels: dict[str, str] = {}
     most: list[list[float]] = []
@@ -139,22 +142,29 @@ def _read(
         except SgHubError as error:
             words = str(error)
             same = words.replace(str(item.image), "").replace(str(item.label), "")
-            faults[same].append(error if item.name in words else InvalidInputError(f"{item.name}: {words}"))
+            named = error if item.name in words else InvalidInputError(f"{item.name}: {words}")
+            faults[same].append((named, item.name))
             continue
         pixels[item.name] = pixel_hash(loaded.image)
         if loaded.drawn is not None and len(most) < _COMPARED:
             most.append(overlap(fit_labels(loaded.label, loaded.drawn.shape), loaded.drawn, len(target.classes))[1])
         present[item.name] = {int(value) for value in np.unique(loaded.label)} if loaded.label.ndim > 1 else set()
     wrong: list[SgHubError] = [
-        found[0]
-        if len(found) == 1
-        else InvalidInputError(f"{found[0]} (the same of {len(found)} of {len(items)} items)")
+        InvalidInputError(f"{found[0][0]} ({_same_of([name for _, name in found], len(items))})")
         for found in faults.values()
     ]
     if len(wrong) > _SHOWN:
         left = sum(map(len, [*faults.values()][_SHOWN:]))
         wrong = [*wrong[:_SHOWN], InvalidInputError(f"and {left} more of {len(items)} items cannot be used")]
     return wrong, present, pixels, most
+
+
+def _same_of(names: list[str], items: int) -> str:
+    """Of which items something is wrong, and how they are left out."""
+    if len(names) > _NAMED:
+        return f"the same of {len(names)} of {items} items: {', '.join(names[:_NAMED])} and others"
+    same = f"the same of {len(names)} of {items} items; " if len(names) > 1 else ""
+    return f"{same}exclude = {json.dumps(names, ensure_ascii=False)} in the TOML leaves out what cannot be mended"
 
 
 def _coarse(target: Target, most: list[list[float]]) -> list[str]:

@@ -59,7 +59,8 @@ def test_files_that_are_wrong_are_all_named(folder):
     line, other = wrong()  # one fault of all of them but the image that is no scan
     assert "2.nii.gz" in other
     assert "0.nii.gz has size (4, 8, 8)" in line or "(8, 8, 4)" in line
-    assert line.endswith("(the same of 7 of 8 items)")
+    assert "(the same of 7 of 8 items: " in line
+    assert line.endswith(" and others)")
 
 
 def test_folders_that_are_missing_are_all_named(folder):
