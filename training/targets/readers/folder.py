@@ -32,8 +32,10 @@ from ..label_maps import LabelMapTarget
 from ..on_grid import picture_on_grid, scan_on_grid
 from ..splits import PARTS
 
-_SEGMENTS = ".seg"
-"""What 3D Slicer adds to the names of its segmentations (.seg.nrrd)."""
+_ADDED = (".seg", *(f"{mark}{word}" for mark in "_-" for word in ("seg", "segmentation", "label", "labels", "mask")))
+"""What programs and people add to the names of label maps; .seg is 3D Slicer's."""
+_CHANNEL, _SECOND = "_0000", "_0001"
+"""What nnU-Net adds to the names of images, of the first channel and of another."""
 
 
 class Folder(LabelMapTarget):
@@ -215,12 +217,22 @@ def _key(name: str, files: dict[str, Path]) -> str | None:
 
 
 def of_case(name: str, files: dict[str, Path], masks: dict[str, Path]) -> Path | None:
-    """The label map of an image: of its name, or of the folder that holds this image alone (of a case)."""
+    """The label map of an image: of its name, but for what is usually added to it, or of the folder that holds this
+    image alone (of a case)."""
     case = name
     while True:
-        mask = _key(case, masks) or _key(f"{case}{_SEGMENTS}", masks)
+        mask = _key(case, masks) or _with_more(case, files, masks)
         if mask is not None and _key(case, files) == name:
             return masks[mask]
         case, slash, _ = case.rpartition("/")
         if not slash:
             return None
+
+
+def _with_more(case: str, files: dict[str, Path], masks: dict[str, Path]) -> str | None:
+    """The only label map whose name is that of an image but for what is usually added to one of the two."""
+    first = case.removesuffix(_CHANNEL)
+    alone = first != case and f"{first}{_SECOND}" not in files  # several channels are one case for the reader nnunet
+    names = [f"{case}{added}" for added in _ADDED] + ([first] if alone else [])
+    found = {key for name in names if (key := _key(name, masks)) is not None}
+    return found.pop() if len(found) == 1 else None

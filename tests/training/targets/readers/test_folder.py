@@ -1,5 +1,7 @@
 """Images and label maps of a folder of one's own: found under whatever name a table or a case folder gives them."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -92,6 +94,22 @@ def test_label_maps_as_3d_slicer_calls_them(root):
         (root / "labels" / f"c{number}.nii.gz").rename(root / "labels" / f"c{number}.seg.nii.gz")
     found = target(root).find()
     assert [item.label for item in found.items] == [str(root / "labels" / f"c{n}.seg.nii.gz") for n in range(3)]
+
+
+@pytest.mark.parametrize(("image", "label"), [("", "_seg"), ("", "-label"), ("", "_mask"), ("_0000", "")])
+def test_what_is_usually_added_to_names_may_be(root, image, label):
+    for number in range(3):
+        for folder, added in (("images", image), ("labels", label)):
+            path = root / folder / f"c{number}.nii.gz"
+            path.rename(path.with_name(f"c{number}{added}.nii.gz"))
+    found = target(root).find()
+    assert [item.label for item in found.items] == [str(root / "labels" / f"c{n}{label}.nii.gz") for n in range(3)]
+    if image:
+        shutil.copy(root / "images" / "c0_0000.nii.gz", root / "images" / "c0_0001.nii.gz")
+    else:
+        shutil.copy(root / "labels" / f"c0{label}.nii.gz", root / "labels" / "c0_segmentation.nii.gz")
+    again = target(root).find()
+    assert [item.name for item in again.items] == [f"c{n}{image}" for n in (1, 2)], "which is meant is not guessed"
 
 
 def test_a_label_map_of_nearly_the_same_name_is_proposed(root):
