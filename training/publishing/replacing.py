@@ -23,7 +23,12 @@ from ..trials.finetune import UNFINISHED
 from .cards.results_file import RESULTS
 
 GOLDEN = "golden.safetensors"
-PICTURES = ("restorations.png", "patterns.png", "transforms.png", "examples.png")
+PICTURES = (
+    *("patterns.png", "regions.png"),  # of discovery
+    *("restorations.png", "reconstructions.png", "similarity.png", "regions-found.png"),  # of a method
+    *("solved.png", "views.png"),  # of a method
+    *("transforms.png", "examples.png"),
+)
 """They show patients."""
 CURVES = "curves.png"
 METRICS = "metrics.csv"

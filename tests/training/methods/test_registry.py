@@ -1,13 +1,15 @@
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 
 from sg_hub.errors import InvalidInputError
 from tests.training.conftest import small_recipe
-from training.methods.protocol import Method
+from training.methods.protocol import Method, Needs
 from training.methods.registry import build, method_class, method_of, methods, resolve
 from training.methods.with_semantics import WithSemantics
+from training.publishing.replacing import PICTURES
 
 SHIPPED = ("autoencoder", "restoration", "self_classification")
 
@@ -19,7 +21,8 @@ def test_every_method_describes_itself(name):
     method = build({"name": name})
     assert method.title
     assert method.about.endswith(".")
-    assert method.needs in ("scans", "patches", "patterns")
+    assert method.needs in get_args(Needs)
+    assert method.picture in PICTURES, "of patients: it is sent to no hub unasked, and replaced by the next one"
     assert sum(stage.epochs for stage in method.stages(7)) == 7
     assert "name" not in method.described()
 
