@@ -24,10 +24,16 @@ from .cards.results_file import RESULTS
 
 GOLDEN = "golden.safetensors"
 PICTURES = (
-    *("patterns.png", "regions.png"),  # of discovery
-    *("restorations.png", "reconstructions.png", "similarity.png", "regions-found.png"),  # of a method
-    *("solved.png", "views.png"),  # of a method
-    *("transforms.png", "examples.png"),
+    "patterns.png",
+    "regions.png",
+    "restorations.png",
+    "reconstructions.png",
+    "similarity.png",
+    "regions-found.png",
+    "solved.png",
+    "views.png",
+    "transforms.png",
+    "examples.png",
 )
 """They show patients."""
 CURVES = "curves.png"
